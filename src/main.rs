@@ -1,1 +1,155 @@
-fn main(){}
+// I/O: the process: arguments, signals, exit code.
+//! `ohallo-operator run` and `ohallo-operator crd`.
+
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Parser, Subcommand};
+use ohallo_operator::settings::Settings;
+use ohallo_operator::telemetry;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The operator is one process with small work: two threads keep its memory low.
+const WORKER_THREADS: usize = 2;
+const BAD_USAGE: u8 = 2;
+
+/// A Kubernetes operator for oHallo channels.
+#[derive(Parser)]
+#[command(name = "ohallo-operator", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the operator until SIGTERM
+    Run(Box<Settings>),
+    /// Print the CustomResourceDefinitions as YAML
+    Crd {
+        /// Write one file for each of them into this directory instead
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    // Fails only where a provider is there already, which is as good.
+    _ = rustls::crypto::ring::default_provider().install_default();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match cli.command {
+        Command::Run(settings) => run(*settings),
+        Command::Crd { out } => ended(crd(out.as_deref())),
+    }
+}
+
+fn run(settings: Settings) -> ExitCode {
+    let settings = match settings.checked() {
+        Ok(settings) => settings,
+        Err(error) => return refused(&error.to_string()),
+    };
+    if let Err(error) = telemetry::init(settings.log_format(std::io::stderr().is_terminal())) {
+        return refused(&error.to_string());
+    }
+    ended(operate(settings))
+}
+
+fn operate(settings: Settings) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        .enable_all()
+        .build()
+        .context("the runtime could not be started")?;
+    runtime.block_on(async {
+        let terminate = signal(SignalKind::terminate()).context("SIGTERM can't be listened to")?;
+        let interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be listened to")?;
+        Ok(ohallo_operator::run(settings, stop(terminate, interrupt)).await?)
+    })
+}
+
+/// Resolves at the first signal; from then on a second one ends the process at once.
+async fn stop(mut terminate: Signal, mut interrupt: Signal) {
+    let name = one_of(&mut terminate, &mut interrupt).await.0;
+    tracing::info!(
+        signal = name,
+        "stopping once what is in flight is recorded; a second signal ends at once"
+    );
+    tokio::spawn(async move {
+        let (name, code) = one_of(&mut terminate, &mut interrupt).await;
+        tracing::warn!(signal = name, "ended at once, something may be unrecorded");
+        std::process::exit(code);
+    });
+}
+
+/// The signal that came, and the exit code that a shell gives it.
+async fn one_of(terminate: &mut Signal, interrupt: &mut Signal) -> (&'static str, i32) {
+    tokio::select! {
+        _ = terminate.recv() => ("SIGTERM", 143),
+        _ = interrupt.recv() => ("SIGINT", 130),
+    }
+}
+
+fn crd(out: Option<&Path>) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    for crd in ohallo_operator::api::crds() {
+        let yaml = serde_yaml_ng::to_string(&crd)?;
+        let Some(dir) = out else {
+            writeln!(stdout, "---\n{}", yaml.trim_end()).context("stdout can't be written")?;
+            continue;
+        };
+        let name = crd.metadata.name.context("a CRD has no name")?;
+        let file = dir.join(format!("{name}.yaml"));
+        std::fs::create_dir_all(dir).with_context(|| format!("{} can't be made", dir.display()))?;
+        std::fs::write(&file, yaml).with_context(|| format!("{} can't be written", file.display()))?;
+    }
+    Ok(())
+}
+
+fn ended(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn refused(sentence: &str) -> ExitCode {
+    complain(sentence);
+    ExitCode::from(BAD_USAGE)
+}
+
+/// `--help` and `--version` as clap prints them; anything else as one sentence.
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        _ = error.print();
+        return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(BAD_USAGE));
+    }
+    let text = error.to_string();
+    let paragraph = text.split("\n\n").next().unwrap_or(&text);
+    let sentence = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+    let sentence = sentence.strip_prefix("error: ").unwrap_or(&sentence);
+    refused(&format!("{sentence}{}", variable(error).unwrap_or_default()))
+}
+
+/// clap names the flag also where its variable was wrong.
+fn variable(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(arg)) = error.get(ContextKind::InvalidArg) else { return None };
+    let flag = arg.split(' ').next()?;
+    let name = format!("OHALLO_{}", flag.strip_prefix("--")?.replace('-', "_").to_uppercase());
+    let given = |arg: OsString| arg.to_string_lossy().split('=').next() == Some(flag);
+    let from_variable = std::env::var_os(&name).is_some() && !std::env::args_os().any(given);
+    from_variable.then(|| format!(" (from the variable {name})"))
+}
+
+fn complain(sentence: &str) {
+    _ = writeln!(std::io::stderr(), "ohallo-operator: {sentence}");
+}

@@ -1,1 +1,179 @@
-//! (being written)
+// I/O: the HTTP server of probes and metrics.
+//! `/livez`, `/readyz` and `/metrics`, on `--http-addr`. Nothing here asks the API server or oHallo.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+
+use crate::metrics::Metrics;
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What the operator waits for before it can work; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness {
+    parts: Arc<Mutex<BTreeMap<&'static str, Result<(), String>>>>,
+}
+
+/// The address of `--http-addr` can't be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("--http-addr {addr} {}: {cause}", problem(.cause))]
+pub struct BindError {
+    addr: SocketAddr,
+    cause: io::Error,
+}
+
+#[derive(Clone)]
+struct Shared {
+    metrics: Arc<Metrics>,
+    readiness: Readiness,
+}
+
+/// Listens on `addr`.
+pub async fn bind(addr: SocketAddr) -> Result<TcpListener, BindError> {
+    TcpListener::bind(addr).await.map_err(|cause| BindError { addr, cause })
+}
+
+/// Answers until `shutdown` is there and the answers under way are sent.
+pub async fn serve(
+    listener: TcpListener,
+    metrics: Arc<Metrics>,
+    readiness: Readiness,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let routes = Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(scrape))
+        .with_state(Shared { metrics, readiness });
+    axum::serve(listener, routes).with_graceful_shutdown(shutdown).await
+}
+
+async fn readyz(State(shared): State<Shared>) -> Response {
+    match shared.readiness.report() {
+        Ok(parts) => parts.into_response(),
+        Err(missing) => (StatusCode::SERVICE_UNAVAILABLE, missing).into_response(),
+    }
+}
+
+async fn scrape(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    let open = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    let (text, content_type) = if open.is_some_and(|accept| accept.contains("application/openmetrics-text")) {
+        (shared.metrics.encode(), OPEN_METRICS)
+    } else {
+        (shared.metrics.encode_plain(), PLAIN)
+    };
+    match text {
+        Ok(text) => ([(CONTENT_TYPE, content_type)], text).into_response(),
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "metrics could not be encoded\n").into_response(),
+    }
+}
+
+// === impl Readiness ===
+
+impl Readiness {
+    /// Says how `what` stands: there, or missing and why. From the first call on it is waited for.
+    pub fn set(&self, what: &'static str, state: Result<(), String>) {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).insert(what, state);
+    }
+
+    /// `Ok` with what is there, or `Err` with what is missing, one a line. Before anything was
+    /// [`set`](Self::set) the operator is starting, which is not ready.
+    pub fn report(&self) -> Result<String, String> {
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        if parts.is_empty() {
+            return Err("starting\n".to_owned());
+        }
+        let missing: String = parts
+            .iter()
+            .filter_map(|(what, state)| state.as_ref().err().map(|why| format!("{what}: {why}\n")))
+            .collect();
+        if missing.is_empty() {
+            Ok(parts.keys().map(|what| format!("{what}: ok\n")).collect())
+        } else {
+            Err(missing)
+        }
+    }
+}
+
+// === impl BindError ===
+
+fn problem(cause: &io::Error) -> &'static str {
+    match cause.kind() {
+        io::ErrorKind::AddrInUse => "is in use",
+        io::ErrorKind::AddrNotAvailable => "is no address of this machine",
+        io::ErrorKind::PermissionDenied => "may not be listened on by this user",
+        _ => "can't be listened on",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    async fn get(addr: SocketAddr, path: &str, accept: &str) -> (u16, String) {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut stream = tokio::net::TcpStream::connect(addr).await.unwrap();
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        (answer[9..12].parse().unwrap(), answer)
+    }
+
+    #[test]
+    fn readiness_lists_exactly_what_is_missing() {
+        let readiness = Readiness::default();
+        assert_eq!(readiness.report(), Err("starting\n".into()));
+        readiness.set("channels", Err("the CRD is not installed".into()));
+        readiness.clone().set("workspaces", Ok(()));
+        assert_eq!(readiness.report(), Err("channels: the CRD is not installed\n".into()));
+        readiness.set("channels", Ok(()));
+        assert_eq!(readiness.report(), Ok("channels: ok\nworkspaces: ok\n".into()));
+    }
+
+    #[tokio::test]
+    async fn the_probes_and_both_metric_formats_answer_until_shutdown() {
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let readiness = Readiness::default();
+        let metrics = Arc::new(Metrics::new());
+        let server = tokio::spawn(serve(listener, metrics, readiness.clone(), async { _ = stopped.await }));
+
+        assert_eq!(get(addr, "/livez", "*/*").await.0, 200);
+        assert_eq!(get(addr, "/readyz", "*/*").await.0, 503);
+        readiness.set("caches", Ok(()));
+        assert_eq!(get(addr, "/readyz", "*/*").await.0, 200);
+        assert_eq!(get(addr, "/nothing", "*/*").await.0, 404);
+        let open = get(addr, "/metrics", "application/openmetrics-text;version=1.0.0,*/*;q=0.1").await.1;
+        assert!(open.contains(OPEN_METRICS) && open.contains("# EOF"), "{open}");
+        let plain = get(addr, "/metrics", "*/*").await.1;
+        assert!(plain.contains(PLAIN) && !plain.contains("# EOF"), "{plain}");
+
+        stop.send(()).unwrap();
+        server.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_address_in_use_is_one_sentence() {
+        let first = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let addr = first.local_addr().unwrap();
+        let text = bind(addr).await.unwrap_err().to_string();
+        assert!(text.starts_with(&format!("--http-addr {addr} is in use: ")), "{text}");
+    }
+}

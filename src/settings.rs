@@ -1,1 +1,161 @@
-//! (being written)
+// I/O: reads the environment, as clap does, and looks whether --ca-file is there.
+//! Everything that can be configured, each as flag and as `OHALLO_*` variable, with default and unit.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ArgAction::Set;
+
+use crate::telemetry::LogFormat;
+
+mod check;
+mod selector;
+
+pub use check::SettingsError;
+
+/// How long a stopping operator may take to finish and record what is in flight.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
+
+/// The settings of `ohallo-operator run`. After parsing, [`Settings::checked`] judges what no flag alone can.
+///
+/// No `Debug`: a proxy's URL may hold a password.
+#[derive(clap::Args, Clone)]
+pub struct Settings {
+    /// Kubeconfig file. Default: $KUBECONFIG, then ~/.kube/config, then the pod's service account
+    #[arg(long, env = "OHALLO_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Context of the kubeconfig. Default: its current context
+    #[arg(long, env = "OHALLO_CONTEXT", value_name = "NAME")]
+    pub context: Option<String>,
+
+    /// Address of the oHallo API
+    #[arg(long, env = "OHALLO_API_URL", value_name = "URL", default_value = "https://api.ohallo.eu",
+          value_parser = check::api_url)]
+    pub api_url: reqwest::Url,
+
+    /// Path to create a channel at, below the address of the API
+    #[arg(long, env = "OHALLO_CREATE_PATH", value_name = "PATH",
+          default_value = "/api/workspaces/{workspaceId}/channels", value_parser = check::create_path)]
+    pub create_path: String,
+
+    /// Namespace to watch; give it more than once, or several with commas. Default: all
+    #[arg(long = "namespace", env = "OHALLO_NAMESPACE", value_name = "NAMESPACE", value_delimiter = ',',
+          value_parser = check::namespace)]
+    pub namespaces: Vec<String>,
+
+    /// Namespace of the Secrets of ClusterWorkspaces. Default: $POD_NAMESPACE, then ohallo-system
+    #[arg(long, env = "OHALLO_OPERATOR_NAMESPACE", value_name = "NAMESPACE",
+          default_value_t = pod_namespace(), hide_default_value = true, value_parser = check::namespace)]
+    pub operator_namespace: String,
+
+    /// Whether to serve ClusterWorkspaces. Default: true if all namespaces are watched, else false
+    #[arg(long, env = "OHALLO_CLUSTER_WORKSPACES", value_name = "BOOL", num_args = 0..=1,
+          default_missing_value = "true")]
+    pub cluster_workspaces: Option<bool>,
+
+    /// Objects worked on at the same time (1-1000)
+    #[arg(long, env = "OHALLO_CONCURRENCY", value_name = "COUNT", default_value_t = 16,
+          value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub concurrency: u16,
+
+    /// Requests a second to oHallo, for each API key (0-1000; 0 = no limit)
+    #[arg(long, env = "OHALLO_REQUESTS_PER_SECOND", value_name = "RATE", default_value_t = 10.0,
+          value_parser = check::rate)]
+    pub requests_per_second: f64,
+
+    /// Requests a quiet API key may send at once (1-10000)
+    #[arg(long, env = "OHALLO_BURST", value_name = "COUNT", default_value_t = 20,
+          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub burst: u32,
+
+    /// Longest time for one request to oHallo, in seconds (1-600)
+    #[arg(long, env = "OHALLO_REQUEST_TIMEOUT", value_name = "SECONDS", default_value = "20",
+          value_parser = check::seconds)]
+    pub request_timeout: Duration,
+
+    /// Longest time for the request that creates a channel, in seconds (1-600)
+    #[arg(long, env = "OHALLO_CREATE_TIMEOUT", value_name = "SECONDS", default_value = "60",
+          value_parser = check::seconds)]
+    pub create_timeout: Duration,
+
+    /// Label selector of the Channels to serve, like 'tier=gold,env in (a,b)'. Default: all
+    #[arg(long, env = "OHALLO_CHANNEL_SELECTOR", value_name = "SELECTOR", value_parser = selector::valid)]
+    pub channel_selector: Option<String>,
+
+    /// Label selector of the Workspaces and ClusterWorkspaces to serve. Default: all
+    #[arg(long, env = "OHALLO_WORKSPACE_SELECTOR", value_name = "SELECTOR", value_parser = selector::valid)]
+    pub workspace_selector: Option<String>,
+
+    /// Address and port of /livez, /readyz and /metrics
+    #[arg(long, env = "OHALLO_HTTP_ADDR", value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8080",
+          value_parser = check::http_addr)]
+    pub http_addr: SocketAddr,
+
+    /// Format of the log. Default: human if stderr is a terminal, else json
+    #[arg(long, env = "OHALLO_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+
+    /// PEM file of the certificate authorities to trust for oHallo. Default: the system's
+    #[arg(long, env = "OHALLO_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+
+    /// URL of the HTTP proxy to reach oHallo through. Default: none, whatever HTTPS_PROXY says
+    #[arg(long, env = "OHALLO_PROXY", value_name = "URL", hide_env_values = true)]
+    pub proxy: Option<String>,
+
+    /// Let --api-url be plain http:// to another machine: API keys then travel unencrypted
+    #[arg(long, env = "OHALLO_ALLOW_INSECURE_API", value_name = "BOOL", action = Set, num_args = 0..=1,
+          default_value_t = false, default_missing_value = "true", hide_default_value = true)]
+    pub allow_insecure_api: bool,
+}
+
+// === impl Settings ===
+
+impl Settings {
+    /// Judges what no flag alone can: combinations, files, and values that may hold a secret, so that nobody may
+    /// quote them. Namespaces come back sorted and without doubles.
+    pub fn checked(mut self) -> Result<Self, SettingsError> {
+        check::transport(&self.api_url, self.allow_insecure_api)?;
+        self.proxy.as_deref().map_or(Ok(()), check::proxy)?;
+        self.ca_file.as_deref().map_or(Ok(()), check::ca_file)?;
+        if self.create_timeout < self.request_timeout {
+            return Err(SettingsError::CreateTimeout);
+        }
+        let namespaces: BTreeSet<String> = self.namespaces.into_iter().collect();
+        self.namespaces = namespaces.into_iter().collect();
+        Ok(self)
+    }
+
+    /// Whether ClusterWorkspaces are served: as told, else exactly when all namespaces are watched.
+    pub fn serves_cluster_workspaces(&self) -> bool {
+        self.cluster_workspaces.unwrap_or(self.namespaces.is_empty())
+    }
+
+    /// The rate per API key in requests a second; `None` is no limit.
+    pub fn rate(&self) -> Option<f64> {
+        (self.requests_per_second > 0.0).then_some(self.requests_per_second)
+    }
+
+    /// The proxy's URL.
+    pub fn proxy_url(&self) -> Option<reqwest::Url> {
+        self.proxy.as_deref().and_then(|url| url.parse().ok())
+    }
+
+    /// The log format, given whether stderr is a terminal.
+    pub fn log_format(&self, terminal: bool) -> LogFormat {
+        self.log_format.unwrap_or(if terminal { LogFormat::Human } else { LogFormat::Json })
+    }
+}
+
+fn pod_namespace() -> String {
+    std::env::var("POD_NAMESPACE")
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "ohallo-system".to_owned())
+}
+
+#[cfg(test)]
+mod tests;

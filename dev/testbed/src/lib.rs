@@ -1,1 +1,28 @@
-//! x
+// I/O
+//! A real Kubernetes control plane (etcd, kube-apiserver, kube-controller-manager) as child processes, for tests,
+//! the demo and the benchmark. No kubelet and no scheduler: pods stay pending, everything else is the real thing.
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! use testbed::{ControlPlane, Options, User};
+//! let control_plane = ControlPlane::start(Options::default()).await?;
+//! let client = control_plane.client(User::Admin)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The first start ever builds the programs with Go, which takes minutes; later ones take seconds and no network.
+//! The processes and their folder end with this process, however it ends.
+
+mod audit;
+mod binaries;
+mod control_plane;
+mod keeper;
+mod layout;
+mod ready;
+mod user;
+
+pub use audit::AuditEvent;
+pub use binaries::Binaries;
+pub use control_plane::{ControlPlane, Options};
+pub use user::User;

@@ -1,0 +1,253 @@
+// I/O
+//! Starts the control plane, hands out clients, and breaks it on request.
+
+use std::fs;
+use std::hash::{BuildHasher, RandomState};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use kube::{Client, Config};
+use tokio::time::sleep;
+
+use crate::audit::{self, AuditEvent};
+use crate::binaries::Binaries;
+use crate::keeper::{Keeper, PortTaken, Process};
+use crate::layout::{AUDIT_POLICY, Layout, Ports};
+use crate::ready::{POLL, client, etcd_listens, ready, within};
+use crate::user::{Tokens, User};
+
+const STARTS: u32 = 3;
+
+/// How to start a control plane.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Write an audit log (≈ 1 kB a request, mostly in memory); on by default.
+    pub audit: bool,
+    /// Whole flags such as `--v=4` for kube-apiserver, after our own; none by default.
+    pub apiserver_args: Vec<String>,
+}
+
+/// A running control plane; dropping it, or ending the process in any way, ends it and removes its folder.
+#[derive(Debug)]
+pub struct ControlPlane {
+    binaries: Binaries,
+    options: Options,
+    layout: Layout,
+    tokens: Tokens,
+    config: Config,
+    controller_manager: Process,
+    apiserver: Process,
+    _etcd: Process,
+    // Last: its end waits for the folder's removal.
+    keeper: Keeper,
+}
+
+// === impl Options ===
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { audit: true, apiserver_args: Vec::new() }
+    }
+}
+
+// === impl ControlPlane ===
+
+impl ControlPlane {
+    /// Returns when the API server is ready and the namespace `default` exists. Builds the programs first if need
+    /// be, with progress on stderr.
+    ///
+    /// # Errors
+    /// The programs are missing and can't be built, or one of them ends early: then with the end of its log.
+    pub async fn start(options: Options) -> Result<Self> {
+        let binaries = tokio::task::spawn_blocking(Binaries::find).await??;
+        let mut starts = 1;
+        loop {
+            match Self::launch(&binaries, &options).await {
+                Err(error) if error.is::<PortTaken>() && starts < STARTS => starts += 1,
+                other => return other,
+            }
+        }
+    }
+
+    async fn launch(binaries: &Binaries, options: &Options) -> Result<Self> {
+        let keeper = Keeper::start()?;
+        let layout = Layout::new(keeper.dir(), free_ports()?);
+        let tokens = Tokens { secret: RandomState::new().hash_one("testbed") };
+        write_files(&layout, &tokens)?;
+        let mut etcd = keeper.spawn("etcd", &binaries.etcd, &layout.etcd_args(), layout.log("etcd"))?;
+        within("etcd", etcd_listens(&mut etcd, layout.etcd_port())).await?;
+        let mut apiserver = spawn_apiserver(&keeper, binaries, &layout, options)?;
+        let config = ready(&mut apiserver, &layout).await?;
+        let controller_manager = keeper.spawn(
+            "kube-controller-manager",
+            &binaries.controller_manager,
+            &layout.controller_manager_args(),
+            layout.log("kube-controller-manager"),
+        )?;
+        let (binaries, options) = (binaries.clone(), options.clone());
+        Ok(Self {
+            binaries,
+            options,
+            layout,
+            tokens,
+            config,
+            controller_manager,
+            apiserver,
+            _etcd: etcd,
+            keeper,
+        })
+    }
+
+    /// Ends the control plane and waits until its processes and its folder are gone.
+    pub fn stop(self) {
+        drop(self);
+    }
+
+    /// `https://127.0.0.1:<port>`; stays the same over a restart.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.layout.url
+    }
+
+    /// The certificates that make the API server trusted, as PEM.
+    #[must_use]
+    pub fn ca(&self) -> &Path {
+        &self.layout.ca
+    }
+
+    /// A kubeconfig file in the control plane's folder, gone with it.
+    #[must_use]
+    pub fn kubeconfig(&self, user: User) -> PathBuf {
+        self.layout.file(&user.file_name())
+    }
+
+    /// kube's defaults for this user, hidden retries (`default_retry`) included: the caller changes what it must.
+    #[must_use]
+    pub fn client_config(&self, user: User) -> Config {
+        let mut config = self.config.clone();
+        config.auth_info.token = Some(self.tokens.of(user).into());
+        config
+    }
+
+    /// A new client, which lives only as long as the Tokio runtime it was made in: each `#[tokio::test]` needs
+    /// its own. Installs rustls' `ring` provider if the process has none yet.
+    ///
+    /// # Errors
+    /// Not in a Tokio runtime's reach, or the certificate is unusable.
+    pub fn client(&self, user: User) -> Result<Client> {
+        client(self.client_config(user))
+    }
+
+    /// The whole audit log; empty without [`Options::audit`]. A line may come a moment after its response.
+    ///
+    /// # Errors
+    /// The log can't be read.
+    pub fn audit_events(&self) -> Result<Vec<AuditEvent>> {
+        self.audit_since(&mut 0)
+    }
+
+    /// What the audit log has got since the last call with this `offset` (in bytes; begin with 0, or with the
+    /// log's length to skip the past).
+    ///
+    /// # Errors
+    /// The log can't be read.
+    pub fn audit_since(&self, offset: &mut u64) -> Result<Vec<AuditEvent>> {
+        audit::read(&self.layout.audit_log, offset)
+    }
+
+    /// The audit log, JSON lines.
+    #[must_use]
+    pub fn audit_path(&self) -> &Path {
+        &self.layout.audit_log
+    }
+
+    /// Where the programs' own logs are: `<program>.log`.
+    #[must_use]
+    pub fn logs_dir(&self) -> &Path {
+        &self.layout.logs
+    }
+
+    /// Freezes the API server: connections stay open, or open, and no answer comes.
+    ///
+    /// # Errors
+    /// It is not running.
+    pub async fn pause_apiserver(&self) -> Result<()> {
+        self.apiserver.signal("STOP")
+    }
+
+    /// Ends a pause.
+    ///
+    /// # Errors
+    /// It is not running.
+    pub async fn resume_apiserver(&self) -> Result<()> {
+        self.apiserver.signal("CONT")
+    }
+
+    /// Kills the API server at once: connections are reset, later ones refused. The data stay.
+    pub async fn kill_apiserver(&mut self) {
+        self.apiserver.kill();
+    }
+
+    /// Starts the API server again after a kill, with the same port, certificate and data; returns when it is ready.
+    ///
+    /// # Errors
+    /// It ends early: then with the end of its log.
+    pub async fn start_apiserver(&mut self) -> Result<()> {
+        within("kube-apiserver", async {
+            loop {
+                self.apiserver = spawn_apiserver(&self.keeper, &self.binaries, &self.layout, &self.options)?;
+                match ready(&mut self.apiserver, &self.layout).await {
+                    // A client that tries to come back may hold the port for a moment, as its own end.
+                    Err(error) if error.is::<PortTaken>() => sleep(POLL).await,
+                    other => return other.map(drop),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Kill and start.
+    ///
+    /// # Errors
+    /// As [`Self::start_apiserver`].
+    pub async fn restart_apiserver(&mut self) -> Result<()> {
+        self.kill_apiserver().await;
+        self.start_apiserver().await
+    }
+
+    /// From now on nothing finishes a namespace's deletion, or deletes what an owner reference points away from.
+    pub async fn kill_controller_manager(&mut self) {
+        self.controller_manager.kill();
+    }
+}
+
+fn write_files(layout: &Layout, tokens: &Tokens) -> Result<()> {
+    fs::create_dir_all(&layout.logs)?;
+    fs::write(layout.tokens(), tokens.csv())?;
+    fs::write(layout.audit_policy(), AUDIT_POLICY)?;
+    for user in User::all() {
+        fs::write(layout.file(&user.file_name()), tokens.kubeconfig(user, &layout.url, &layout.ca))?;
+    }
+    let controllers = tokens.controller_manager_kubeconfig(&layout.url, &layout.ca);
+    fs::write(layout.controller_manager_kubeconfig(), controllers)?;
+    Ok(())
+}
+
+fn free_ports() -> Result<Ports> {
+    // All bound at once, so that they differ.
+    let bind = || TcpListener::bind(("127.0.0.1", 0));
+    let (etcd, etcd_peer, apiserver) = (bind()?, bind()?, bind()?);
+    let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
+    Ok(Ports { etcd: port(&etcd)?, etcd_peer: port(&etcd_peer)?, apiserver: port(&apiserver)? })
+}
+
+fn spawn_apiserver(
+    keeper: &Keeper,
+    binaries: &Binaries,
+    layout: &Layout,
+    options: &Options,
+) -> Result<Process> {
+    let args = layout.apiserver_args(options.audit, &options.apiserver_args);
+    keeper.spawn("kube-apiserver", &binaries.apiserver, &args, layout.log("kube-apiserver"))
+}

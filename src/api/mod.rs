@@ -1,0 +1,76 @@
+// pure
+//! The three kinds: what a user writes, what they read back. Types and names, no behaviour.
+
+pub mod channel;
+pub mod conditions;
+pub mod workspace;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+use serde_json::Value;
+
+/// The API group of every kind and the prefix of every annotation and finalizer.
+pub const GROUP: &str = "ohallo.eu";
+
+/// The pattern of every oHallo id that a user may write: one URL path segment, never `.` or `..`.
+pub const ID_PATTERN: &str = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$";
+
+/// Annotations; the meaning of each stands with its reader.
+pub mod annotation {
+    /// Look now, whatever the backoff. Set by a user.
+    pub const RECONCILE_REQUESTED: &str = "ohallo.eu/reconcile-requested-at";
+    /// One connectivity test per new value. Set by a user.
+    pub const TEST_REQUESTED: &str = "ohallo.eu/test-requested-at";
+    /// One provisioning retry per new value. Set by a user.
+    pub const RETRY_REQUESTED: &str = "ohallo.eu/retry-requested-at";
+    /// "I looked: that create made nothing": `<uid>/<attempt>`. Set by a user.
+    pub const CREATE_AGAIN: &str = "ohallo.eu/create-again";
+    /// Let a blocked deletion go, leaving what it names in oHallo. Set by a user.
+    pub const RELEASE: &str = "ohallo.eu/release";
+    /// `<uid>/<attempt>/<RFC 3339>`, written before a create is sent. Set by the operator, for the object's life.
+    pub const CREATE_INTENT: &str = "ohallo.eu/create-intent";
+    /// All of ours begin so: a change of any is an input.
+    pub const PREFIX: &str = "ohallo.eu/";
+}
+
+/// Finalizers.
+pub mod finalizer {
+    /// On a Channel from before the first write to oHallo until its channel is gone, kept or released.
+    pub const CHANNEL: &str = "ohallo.eu/channel";
+    /// On a Workspace or ClusterWorkspace while a Channel depends on it.
+    pub const IN_USE: &str = "ohallo.eu/in-use";
+}
+
+/// The CRDs as they are installed, in the order in which they are printed.
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    [channel::Channel::crd(), workspace::Workspace::crd(), workspace::ClusterWorkspace::crd()]
+        .into_iter()
+        .map(without_nullable)
+        .collect()
+}
+
+/// `nullable` would let an explicit null past a default; without it the API server drops the null first.
+fn without_nullable(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut crd.spec.versions {
+        let schema = version.schema.take();
+        version.schema = schema.and_then(|schema| {
+            let mut value = serde_json::to_value(schema).ok()?;
+            strip(&mut value);
+            serde_json::from_value(value).ok()
+        });
+    }
+    crd
+}
+
+fn strip(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            if map.get("nullable").is_some_and(Value::is_boolean) {
+                map.remove("nullable");
+            }
+            map.values_mut().for_each(strip);
+        }
+        Value::Array(list) => list.iter_mut().for_each(strip),
+        _ => {}
+    }
+}

@@ -1,0 +1,41 @@
+// I/O
+//! Counts the objects in the caches, when somebody scrapes.
+
+use kube::ResourceExt;
+
+use crate::api::conditions::kind;
+use crate::api::workspace::WorkspaceStatus;
+use crate::conditions;
+use crate::context::Context;
+use crate::metrics::{Census, ChannelLabels, WorkspaceLabels};
+
+/// How many objects there are of each sort.
+pub fn census(ctx: &Context) -> Census {
+    let mut census = Census::default();
+    for channel in ctx.channels.state() {
+        let status = channel.status.clone().unwrap_or_default();
+        let (ready, reason) = words(&status.conditions);
+        let labels = ChannelLabels {
+            namespace: channel.namespace().unwrap_or_default(),
+            channel_type: channel.spec.channel_type.clone().unwrap_or_default(),
+            ready,
+            reason,
+        };
+        *census.channels.entry(labels).or_default() += 1;
+        if let Some(blocked) = conditions::find(&status.conditions, kind::DELETION_BLOCKED) {
+            *census.deletions_blocked.entry(blocked.reason.clone()).or_default() += 1;
+        }
+    }
+    let workspaces = ctx.workspaces.state().into_iter().map(|found| found.status.clone());
+    let clusters = ctx.cluster_workspaces.state().into_iter().map(|found| found.status.clone());
+    for status in workspaces.chain(clusters) {
+        let (ready, reason) = words(&status.map(|status: WorkspaceStatus| status.conditions).unwrap_or_default());
+        *census.workspaces.entry(WorkspaceLabels { ready, reason }).or_default() += 1;
+    }
+    census
+}
+
+fn words(list: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition]) -> (String, String) {
+    conditions::find(list, kind::READY)
+        .map_or_else(|| ("Unknown".into(), String::new()), |ready| (ready.status.clone(), ready.reason.clone()))
+}

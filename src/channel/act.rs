@@ -1,0 +1,279 @@
+// I/O
+//! Does one step. The only file that changes anything in oHallo.
+
+use super::memory::LATE;
+use super::observe::{absence_proven, refused};
+use super::pass::Pass;
+use super::plan::{Cause, Declared, Parting, Remote, Step};
+use super::status::seconds;
+use super::{born, delete};
+use crate::api::annotation;
+use crate::api::channel::{AppliedStatus, CredentialsStatus, ProvisioningStatus, TestStatus};
+use crate::api::conditions::Reason;
+use crate::clock;
+use crate::context::Note;
+use crate::error::Failure;
+use crate::ohallo::{CallError, Changes, Class, Id, Kind};
+use crate::retry;
+
+/// What follows a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Plan again: what was read is still true, or the step's answer took its place.
+    Plan,
+    /// Look again in a moment.
+    Look,
+    /// The object is gone.
+    Gone,
+}
+
+/// Does the step. Takes the pass, because a create goes on in a task of its own.
+pub async fn perform(mut pass: Pass, step: Step) -> (Pass, Result<Next, Failure>) {
+    let result = match step {
+        Step::Create { attempt, body } => return born::create(pass, attempt, body).await,
+        Step::Record { attempt } => return born::record(pass, attempt).await,
+        Step::Adopt { id } => adopt(&mut pass, &id).await,
+        Step::RestoreMarks => restore_marks(&mut pass).await,
+        Step::Update { id, changes, fields, cause } => update(&mut pass, &id, &changes, &fields, cause).await,
+        Step::PushCredentials { id } => push(&mut pass, &id).await,
+        Step::Retry { id, attempts, request } => retry(&mut pass, &id, attempts, request).await,
+        Step::Test { id, request } => test(&mut pass, &id, request).await,
+        Step::Delete { id } => delete(&mut pass, &id).await,
+        Step::LetGo(parting) => let_go(&mut pass, &parting).await,
+    };
+    pass.remember();
+    (pass, result)
+}
+
+async fn adopt(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
+    let uid = pass.uid();
+    if !pass.ctx.index().claim(id.as_str(), &uid) {
+        pass.observed.owner = Some(None);
+        return Ok(Next::Plan);
+    }
+    if !pass.view().finalized() {
+        pass.mark(None).await?;
+    }
+    let Remote::Found(remote) = pass.observed.remote.clone() else { return Ok(Next::Look) };
+    born::bind(pass, &remote, "Adopted");
+    pass.note(Note::normal("Adopted", format!("Adopted channel {id}.")));
+    Ok(Next::Plan)
+}
+
+async fn restore_marks(pass: &mut Pass) -> Result<Next, Failure> {
+    let created = pass.status.origin.as_deref() == Some("Created");
+    let lost = created && pass.view().annotation(annotation::CREATE_INTENT).is_none();
+    let number = pass.memory.attempt.as_ref().map_or(1, |own| own.number);
+    let attempt = super::create::Attempt { uid: pass.uid(), number };
+    pass.mark(lost.then(|| attempt.intent(clock::now()))).await?;
+    Ok(Next::Plan)
+}
+
+async fn update(pass: &mut Pass, id: &Id, changes: &Changes, fields: &[String], cause: Cause) -> Result<Next, Failure> {
+    let digest = pass.view().digest();
+    let first = changes.enabled.is_some() && !pass.memory.bound_here && pass.memory.sent.is_none();
+    let answer = pass.session()?.update(id, changes).await;
+    let late = clock::instant() + LATE;
+    match answer {
+        Ok(remote) => {
+            if changes.enabled.is_some() {
+                pass.memory.enabled_again = pass.memory.enabled_again.filter(|due| *due > clock::instant()).or(first.then_some(late));
+            }
+            let past = pass.status.applied.take().unwrap_or_default();
+            pass.status.applied = Some(AppliedStatus {
+                enabled: changes.enabled.or(past.enabled),
+                digest: Some(digest.clone()),
+            });
+            pass.memory.sent = Some(digest);
+            pass.memory.test_due |= changes.config.is_some() && cause == Cause::Manifest;
+            pass.observed.remote = Remote::Found(Box::new(remote));
+            pass.observed.updated = true;
+            note_update(pass, fields, cause);
+            Ok(Next::Plan)
+        }
+        Err(error) => {
+            if changes.enabled.is_some() && is_ambiguous(&error) {
+                pass.memory.enabled_again = Some(late);
+            }
+            Err(refused(pass, error))
+        }
+    }
+}
+
+fn note_update(pass: &mut Pass, fields: &[String], cause: Cause) {
+    let names = fields.join(", ");
+    match cause {
+        Cause::Manifest => pass.note(Note::normal("Updated", format!("Updated {names}."))),
+        Cause::Drift => {
+            let names = format!("Put back {names}, changed in oHallo.");
+            pass.note(Note::normal("DriftCorrected", names));
+            for field in fields {
+                let field = if field.starts_with("config.") { "config" } else if field == "enabled" { "enabled" } else { "displayName" };
+                pass.ctx.metrics.drift_detected(field);
+            }
+        }
+    }
+}
+
+fn is_ambiguous(error: &CallError) -> bool {
+    matches!(error, CallError::Failed(error) if error.class == Class::Ambiguous)
+}
+
+async fn push(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
+    let (Some(credentials), Declared::Ready { digest, keys, sources }) = (pass.credentials.clone(), pass.observed.credentials.clone())
+    else {
+        return Ok(Next::Look);
+    };
+    let changed = pass.memory.pushed != Some(digest);
+    let first = !pass.memory.bound_here && pass.memory.pushed.is_none();
+    let answer = pass.session()?.store_credentials(id, &credentials).await;
+    let now = clock::instant();
+    match answer {
+        Ok(()) => {
+            pass.ctx.metrics.credential_push("success");
+            pass.memory.credentials_again =
+                pass.memory.credentials_again.filter(|due| *due > now).or(first.then(|| now + LATE));
+            pass.memory.pushed = Some(digest);
+            if changed {
+                pass.memory.test_due = true;
+                pass.note(Note::normal("CredentialsPushed", format!("Sent the credentials {}.", keys.join(", "))));
+            }
+            let pushed_at = Some(seconds(clock::now()));
+            let listed = keys.into_iter().take(64).collect();
+            pass.status.credentials = Some(CredentialsStatus { keys: listed, pushed_at, sources });
+            Ok(Next::Plan)
+        }
+        Err(error) => {
+            if is_ambiguous(&error) {
+                pass.memory.pushed = None;
+                pass.memory.credentials_again = Some(now + LATE);
+            }
+            if !matches!(error, CallError::Deferred(_)) {
+                pass.ctx.metrics.credential_push("error");
+            }
+            Err(refused(pass, error))
+        }
+    }
+}
+
+async fn retry(pass: &mut Pass, id: &Id, attempts: i64, request: Option<String>) -> Result<Next, Failure> {
+    pass.session()?.ready().await?;
+    let now = clock::now();
+    let backoff = pass.channel.spec.provisioning_retry.as_ref().and_then(|retry| retry.backoff_seconds).unwrap_or(60);
+    let wait = retry::provisioning(std::time::Duration::from_secs(backoff.clamp(10, 3600).unsigned_abs()), attempts);
+    pass.status.provisioning = Some(ProvisioningStatus {
+        attempts,
+        last_attempt_at: Some(seconds(now)),
+        next_attempt_at: Some(seconds(now.saturating_add(wait).unwrap_or(now))),
+        handled_request: request,
+    });
+    pass.write_ahead().await?;
+    pass.observed.remote = Remote::Unread;
+    let answer = pass.session()?.retry_provisioning(id).await;
+    let result = match &answer {
+        Ok(()) => "success",
+        Err(error) if is_ambiguous(error) => "unknown",
+        Err(_) => "error",
+    };
+    pass.ctx.metrics.provisioning_retry(result);
+    match answer {
+        Ok(()) => {
+            pass.note(Note::normal("ProvisioningRetried", "Asked oHallo to provision the channel again."));
+            Ok(Next::Look)
+        }
+        // It may have begun, and is counted: what became of it shows at the next look.
+        Err(error) if is_ambiguous(&error) => Ok(Next::Look),
+        Err(error) => Err(refused(pass, error)),
+    }
+}
+
+async fn test(pass: &mut Pass, id: &Id, request: String) -> Result<Next, Failure> {
+    pass.session()?.ready().await?;
+    let past = pass.status.test.clone();
+    let asked = pass.view().annotation(annotation::TEST_REQUESTED).map(super::plan::cut_request);
+    let handled_request = if request.starts_with("change:") { past.as_ref().and_then(|test| test.handled_request.clone()) } else { asked };
+    let mut test = TestStatus { request: Some(request), handled_request, ..TestStatus::default() };
+    pass.status.test = Some(test.clone());
+    pass.memory.test_due = false;
+    pass.write_ahead().await?;
+    let result = match pass.session()?.test(id).await {
+        Ok(true) => "Passed",
+        Ok(false) => "Failed",
+        Err(CallError::Failed(error)) if error.class == Class::NotSent => {
+            pass.status.test = past;
+            return Err(error.into());
+        }
+        Err(_) => "Unknown",
+    };
+    test.result = Some(result.into());
+    test.finished_at = Some(seconds(clock::now()));
+    pass.status.test = Some(test);
+    let channel_type = pass.channel.spec.channel_type.clone().unwrap_or_default();
+    let label = match result {
+        "Passed" => "passed",
+        "Failed" => "failed",
+        _ => "unknown",
+    };
+    pass.ctx.metrics.connectivity_test(&channel_type, label);
+    match result {
+        "Passed" => pass.note(Note::normal("TestPassed", "The connectivity test passed.")),
+        "Failed" => pass.note(Note::warning("TestFailed", "The connectivity test failed.")),
+        _ => pass.note(Note::warning("TestOutcomeUnknown", "A connectivity test was sent and its answer was lost.")),
+    }
+    Ok(Next::Plan)
+}
+
+async fn delete(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
+    // Irreversible: decided again on the object as it now is.
+    let Some(fresh) = pass.fresh().await? else { return Ok(Next::Gone) };
+    let changed = fresh.metadata.resource_version != pass.channel.metadata.resource_version;
+    pass.channel = fresh;
+    if changed && (!delete::deletes(&pass.channel, &pass.status) || pass.channel.status.as_ref().and_then(|s| s.channel_id.as_deref()) != Some(id.as_str())) {
+        pass.status = pass.channel.status.clone().unwrap_or_default();
+        return Ok(Next::Plan);
+    }
+    match pass.session()?.delete(id).await {
+        Ok(()) => {
+            pass.memory.deleted = true;
+            pass.remember();
+            Ok(Next::Plan)
+        }
+        Err(CallError::Failed(error)) if error.kind == Kind::NotFound => absent(pass, id).await,
+        Err(error) => {
+            pass.memory.absent_since = None;
+            Err(refused(pass, error))
+        }
+    }
+}
+
+async fn absent(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
+    if !absence_proven(pass).await? {
+        pass.memory.absent_since = None;
+        let message = format!(
+            "oHallo answers 404 for channel {id}, but the API key can't show that it belongs to the channel's workspace, so it may still be there. Restore the key, or leave the channel: annotate this object with {}={id}.",
+            annotation::RELEASE
+        );
+        return Err(Failure::input(Reason::AbsenceNotProven, message));
+    }
+    match pass.memory.absent_since {
+        Some(_) => pass.observed.remote = Remote::Absent { proven: true },
+        None => pass.memory.absent_since = Some(clock::instant()),
+    }
+    Ok(Next::Plan)
+}
+
+async fn let_go(pass: &mut Pass, parting: &Parting) -> Result<Next, Failure> {
+    pass.let_go().await?;
+    let id = pass.status.channel_id.clone().unwrap_or_else(|| "of unknown id".into());
+    match parting {
+        Parting::NothingThere => {}
+        Parting::Deleted => pass.note(Note::normal("Deleted", format!("Channel {id} was deleted in oHallo."))),
+        Parting::Retained => pass.note(Note::normal("Retained", format!("Channel {id} stays in oHallo."))),
+        Parting::Released => pass.note(Note::normal("Released", format!("Channel {id} was released and stays in oHallo."))),
+    }
+    pass.publish_notes().await;
+    let uid = pass.uid();
+    pass.ctx.index().unclaim(&uid);
+    Ok(Next::Gone)
+}
+

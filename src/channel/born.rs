@@ -1,0 +1,264 @@
+// I/O
+//! Creating a channel and writing down its id. POST and record run in a task of their own: no timeout of a pass, no
+//! conflict and no lost answer of the API server may drop an id.
+
+use std::time::Duration;
+
+use kube::ResourceExt;
+
+use super::act::Next;
+use super::create::Attempt;
+use super::memory::{self, AttemptOutcome};
+use super::observe::{found, refused};
+use super::pass::{Pass, Written};
+use super::plan::{CREATE_UNSUPPORTED, Plan, plan};
+use super::report;
+use super::status::{Outcome, seconds};
+use crate::api::channel::{AppliedStatus, CreateStatus};
+use crate::api::conditions::Reason;
+use crate::clock;
+use crate::context::Note;
+use crate::error::Failure;
+use crate::index::Handle;
+use crate::ohallo::{ApiError, CallError, Class, CreatePermit, Id, Kind, NewChannel, RemoteChannel};
+use crate::retry;
+
+/// Creates: permission, preflight, intent, POST, record.
+pub async fn create(mut pass: Pass, number: i64, body: NewChannel) -> (Pass, Result<Next, Failure>) {
+    let (permit, workspace) = match prepare(&mut pass).await {
+        Ok(prepared) => prepared,
+        Err(failure) => return (pass, Err(failure)),
+    };
+    let attempt = Attempt { uid: pass.uid(), number };
+    let sent_at = clock::now();
+    if let Err(failure) = pass.mark(Some(attempt.intent(sent_at))).await {
+        return (pass, Err(failure));
+    }
+    pass.status.create = Some(CreateStatus { attempt: number, outcome: "Unknown".into(), sent_at: Some(seconds(sent_at)) });
+    remember(&mut pass, number, AttemptOutcome::InFlight);
+    spawn(pass, number, async move |mut pass: Pass| {
+        let answer = permit.create(&workspace, &body, &attempt.to_string()).await;
+        match answer {
+            Ok(remote) => {
+                remember(&mut pass, number, AttemptOutcome::Answered(Box::new(remote)));
+                pass.memory.sent = Some(pass.view().digest());
+                write_down(pass, number).await
+            }
+            Err(error) => {
+                let result = not_created(&mut pass, number, error).await;
+                (pass, result)
+            }
+        }
+    })
+    .await
+}
+
+/// Writes down an id that an earlier pass was answered.
+pub async fn record(pass: Pass, number: i64) -> (Pass, Result<Next, Failure>) {
+    spawn(pass, number, async move |pass: Pass| write_down(pass, number).await).await
+}
+
+/// Runs to its end whatever becomes of the pass that waits for it.
+async fn spawn<F, T>(pass: Pass, number: i64, task: T) -> (Pass, Result<Next, Failure>)
+where
+    T: FnOnce(Pass) -> F + Send + 'static,
+    F: Future<Output = (Pass, Result<Next, Failure>)> + Send + 'static,
+{
+    let (ctx, channel) = (pass.ctx.clone(), pass.channel.clone());
+    match ctx.tasks.spawn(task(pass)).await {
+        Ok(done) => done,
+        Err(_) => {
+            // The task died: what it sent is not known.
+            ctx.metrics.panicked();
+            let mut pass = Pass::new(&ctx, &channel);
+            if matches!(&pass.memory.attempt, Some(own) if own.outcome == AttemptOutcome::InFlight) {
+                remember(&mut pass, number, AttemptOutcome::Unknown);
+            }
+            (pass, Err(Failure::transient(Reason::InternalError, "The operator failed while it created the channel.")))
+        }
+    }
+}
+
+/// Everything that may wait or fail comes before the intent, so that a crash while waiting parks nobody.
+async fn prepare(pass: &mut Pass) -> Result<(CreatePermit, Id), Failure> {
+    let place = pass.observed.place.clone()?;
+    let now = clock::instant();
+    let session = pass.session()?;
+    let preflight = session.must_preflight(now);
+    let permit = session.permit_create().map_err(Failure::from)?;
+    if preflight {
+        match session.get_workspace(&place.workspace_id).await {
+            Ok(_) => {}
+            // A well-formed refusal to read workspaces shows as well that somebody answers.
+            Err(CallError::Failed(error)) if error.kind == Kind::Forbidden => {}
+            Err(CallError::Failed(error)) if error.kind == Kind::NotFound => {
+                return Err(workspace_gone(pass));
+            }
+            Err(error) => return Err(refused(pass, error)),
+        }
+    }
+    Ok((permit, place.workspace_id))
+}
+
+fn workspace_gone(pass: &Pass) -> Failure {
+    pass.ctx.recheck(&Handle::of(&pass.channel));
+    Failure::input(Reason::WorkspaceNotReady, "The workspace is not ready: oHallo does not know it under this API key.")
+}
+
+fn remember(pass: &mut Pass, number: i64, outcome: AttemptOutcome) {
+    pass.memory.attempt = Some(memory::Attempt { number, outcome });
+    pass.remember();
+}
+
+/// Binds the object to the channel.
+pub fn bind(pass: &mut Pass, remote: &RemoteChannel, origin: &str) {
+    let uid = pass.uid();
+    let workspace = pass.observed.place.as_ref().ok().map(|place| place.workspace_id.to_string());
+    let status = &mut pass.status;
+    status.channel_id = Some(remote.id.to_string());
+    status.bound_uid = Some(uid);
+    status.workspace_id = workspace;
+    status.origin.get_or_insert_with(|| origin.to_owned());
+    status.create = None;
+    pass.memory.bound_here = true;
+}
+
+/// Writes the id into the status, before any further call, for as long as it takes.
+async fn write_down(mut pass: Pass, number: i64) -> (Pass, Result<Next, Failure>) {
+    let Some(memory::Attempt { outcome: AttemptOutcome::Answered(remote), .. }) = pass.memory.attempt.clone() else {
+        return (pass, Ok(Next::Look));
+    };
+    let unrecorded = pass.ctx.metrics.ids_unrecorded().clone();
+    unrecorded.inc();
+    let result = written_down(&mut pass, number, &remote).await;
+    unrecorded.dec();
+    (pass, result)
+}
+
+async fn written_down(pass: &mut Pass, number: i64, remote: &RemoteChannel) -> Result<Next, Failure> {
+    let mut failures = 0;
+    loop {
+        if let Some(other) = declared_another(pass, &remote.id) {
+            two_ids(pass, &remote.id, &other);
+            return Ok(Next::Plan);
+        }
+        take_in(pass, remote);
+        let outcome = match plan(&pass.view()) {
+            Plan::Settled(verdict) => Outcome::Settled(verdict),
+            Plan::Work(_) => Outcome::More,
+        };
+        let summary = report::summary(pass, &outcome);
+        match pass.write_status(&summary.status).await {
+            Ok(Written::Stands) => {
+                pass.status = summary.status;
+                remember(pass, number, AttemptOutcome::Unknown);
+                pass.memory.attempt = None;
+                pass.remember();
+                pass.note(Note::normal("Created", format!("Created channel {}.", remote.id)));
+                return Ok(Next::Plan);
+            }
+            Ok(Written::Gone) => {
+                orphaned(pass, &remote.id);
+                return Ok(Next::Gone);
+            }
+            Ok(Written::Stale) => {
+                if let Ok(Some(fresh)) = pass.fresh().await {
+                    pass.status = fresh.status.clone().unwrap_or_default();
+                    pass.channel = fresh;
+                }
+            }
+            Err(error) => tracing::error!(
+                channel = pass.channel.name_any(),
+                namespace = pass.channel.namespace(),
+                channel_id = %remote.id,
+                error = %report::plain(&error),
+                "a channel was created and its id is not written down yet"
+            ),
+        }
+        failures += 1;
+        tokio::select! {
+            () = tokio::time::sleep(retry::backoff(failures, 1.0).min(Duration::from_secs(10))) => {}
+            () = pass.ctx.ended.cancelled() => return Err(Failure::transient(Reason::InternalError, "The operator ended before the id was written.")),
+        }
+    }
+}
+
+fn take_in(pass: &mut Pass, remote: &RemoteChannel) {
+    bind(pass, remote, "Created");
+    let (digest, enabled) = (pass.view().digest(), pass.channel.spec.enabled);
+    pass.status.applied = Some(AppliedStatus { enabled, digest: Some(digest) });
+    found(pass, remote.clone());
+    pass.memory.contested = 0;
+}
+
+/// The manifest was made to name another channel while the POST was under way.
+fn declared_another(pass: &Pass, id: &Id) -> Option<String> {
+    let bound = pass.status.channel_id.as_ref().filter(|_| pass.status.bound_uid == pass.channel.metadata.uid);
+    let named = bound.or(pass.channel.spec.channel_id.as_ref())?;
+    (named != id.as_str()).then(|| named.clone())
+}
+
+fn two_ids(pass: &mut Pass, answered: &Id, declared: &str) {
+    tracing::error!(
+        channel = pass.channel.name_any(),
+        namespace = pass.channel.namespace(),
+        channel_id = %answered,
+        declared,
+        "a create was answered with another channel than the manifest now names; none is bound"
+    );
+    let text = format!("A create made channel {answered} while spec.channelId names {declared}; neither is bound.");
+    pass.note(Note::warning("CreateOutcomeUnknown", text));
+}
+
+/// The finalizer was forced off while the POST was under way.
+fn orphaned(pass: &Pass, id: &Id) {
+    pass.ctx.metrics.id_orphaned();
+    tracing::error!(
+        channel = pass.channel.name_any(),
+        namespace = pass.channel.namespace(),
+        channel_id = %id,
+        "a channel was created for an object that is gone; it is left in oHallo"
+    );
+}
+
+/// The attempt is over without an id, or its outcome is not known.
+async fn not_created(pass: &mut Pass, number: i64, error: ApiError) -> Result<Next, Failure> {
+    let (outcome, word) = match error.class {
+        Class::NotSent => (AttemptOutcome::NotSent, "NotSent"),
+        Class::Rejected => (AttemptOutcome::Rejected, "Rejected"),
+        Class::Ambiguous => (AttemptOutcome::Unknown, "Unknown"),
+    };
+    remember(pass, number, outcome);
+    if let Some(create) = &mut pass.status.create {
+        create.outcome = word.into();
+    }
+    if error.class == Class::Ambiguous {
+        return Ok(Next::Plan);
+    }
+    let unsupported = match error.kind {
+        Kind::Unsupported => true,
+        Kind::NotFound => match readable(pass).await {
+            Ok(true) => true,
+            Ok(false) => return Err(workspace_gone(pass)),
+            Err(failure) => return Err(failure),
+        },
+        _ => false,
+    };
+    if unsupported {
+        let at = clock::instant();
+        pass.ctx.edit_held(&Handle::of(&pass.channel), |held| held.create_unsupported = Some(at));
+        return Err(Failure { class: Some(error.class), ..Failure::user(Reason::CreateUnsupported, CREATE_UNSUPPORTED) });
+    }
+    Err(refused(pass, CallError::Failed(error)))
+}
+
+/// Whether the workspace is there; where the key may not read workspaces it is taken to be.
+async fn readable(pass: &mut Pass) -> Result<bool, Failure> {
+    let place = pass.observed.place.clone()?;
+    match pass.session()?.get_workspace(&place.workspace_id).await {
+        Ok(_) | Err(CallError::Deferred(_)) => Ok(true),
+        Err(CallError::Failed(error)) if error.kind == Kind::Forbidden => Ok(true),
+        Err(CallError::Failed(error)) if error.kind == Kind::NotFound => Ok(false),
+        Err(error) => Err(refused(pass, error)),
+    }
+}

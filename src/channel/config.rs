@@ -1,0 +1,202 @@
+// pure
+//! What `config` means: only the declared paths are managed. Objects overlay and compare key by key, arrays as a
+//! whole, numbers by value, null is not declared.
+
+use serde_json::{Map, Number, Value};
+use sha2::{Digest, Sha256};
+
+/// The most bytes of JSON that `spec.config` may have.
+pub const MAX_BYTES: usize = 64 * 1024;
+
+/// One declared path whose value oHallo does not have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Differs {
+    /// Keys joined by dots, below `config`.
+    pub path: String,
+    pub declared: Value,
+    /// `None` where oHallo has no such key.
+    pub actual: Option<Value>,
+}
+
+/// Every declared path whose value is another one in oHallo, in the order of the keys.
+pub fn differences(declared: &Map<String, Value>, actual: &Map<String, Value>) -> Vec<Differs> {
+    let mut found = Vec::new();
+    compare(declared, actual, "", &mut found);
+    found
+}
+
+fn compare(declared: &Map<String, Value>, actual: &Map<String, Value>, prefix: &str, found: &mut Vec<Differs>) {
+    for (key, wanted) in declared {
+        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        match (wanted, actual.get(key)) {
+            (Value::Null, _) => {}
+            (Value::Object(wanted), Some(Value::Object(present))) => compare(wanted, present, &path, found),
+            (Value::Object(wanted), other) if is_empty(wanted) && other.is_none_or(Value::is_null) => {}
+            (wanted, Some(present)) if equal(wanted, present) => {}
+            (wanted, present) => {
+                found.push(Differs { path, declared: wanted.clone(), actual: present.cloned() });
+            }
+        }
+    }
+}
+
+/// The whole config to send: oHallo's own with the declared paths laid over it, right under merge and replace.
+pub fn overlay(declared: &Map<String, Value>, actual: &Map<String, Value>) -> Map<String, Value> {
+    let mut whole = actual.clone();
+    for (key, wanted) in declared {
+        let value = match (wanted, actual.get(key)) {
+            (Value::Null, _) => continue,
+            (Value::Object(wanted), Some(Value::Object(present))) => Value::Object(overlay(wanted, present)),
+            (Value::Object(wanted), _) => Value::Object(overlay(wanted, &Map::new())),
+            (wanted, _) => wanted.clone(),
+        };
+        whole.insert(key.clone(), value);
+    }
+    whole
+}
+
+/// Every declared path, for telling which ones are no longer declared.
+pub fn paths(declared: &Map<String, Value>) -> Vec<String> {
+    differences(declared, &Map::new()).into_iter().map(|differs| differs.path).collect()
+}
+
+/// SHA-256, in hex, of the declared displayName, config and enabled.
+pub fn digest(display_name: &str, config: Option<&Map<String, Value>>, enabled: Option<bool>) -> String {
+    let text = serde_json::json!([display_name, config.map(|config| overlay(config, &Map::new())), enabled]);
+    Sha256::digest(text.to_string().as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn is_empty(declared: &Map<String, Value>) -> bool {
+    declared.values().all(|value| match value {
+        Value::Null => true,
+        Value::Object(inner) => is_empty(inner),
+        _ => false,
+    })
+}
+
+/// Equality by value: `1.0` is `1`, inside arrays and their objects as well.
+fn equal(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => same_number(a, b),
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(key, value)| b.get(key).is_some_and(|other| equal(value, other)))
+        }
+        _ => a == b,
+    }
+}
+
+fn same_number(a: &Number, b: &Number) -> bool {
+    if a == b {
+        return true;
+    }
+    // Two integers that differ are different, also where f64 can't tell them apart.
+    if !a.is_f64() && !b.is_f64() {
+        return false;
+    }
+    a.as_f64() == b.as_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn map(value: Value) -> Map<String, Value> {
+        value.as_object().cloned().unwrap()
+    }
+
+    #[test]
+    fn only_declared_paths_are_compared() {
+        let actual = map(json!({"a": 1, "b": {"c": [1, 2], "d": "x"}, "e": null}));
+        for equal in [
+            json!({}),
+            json!({"a": 1.0}),
+            json!({"b": {"d": "x"}}),
+            json!({"b": {"c": [1.0, 2]}}),
+            json!({"b": {}}),
+            json!({"z": {}}),
+            json!({"z": null, "b": {"z": null}}),
+        ] {
+            assert_eq!(differences(&map(equal.clone()), &actual), vec![], "{equal}");
+        }
+        for (differs, path) in [
+            (json!({"a": 2}), "a"),
+            (json!({"a": "1"}), "a"),
+            (json!({"b": {"c": [2, 1]}}), "b.c"),
+            (json!({"b": {"c": [1]}}), "b.c"),
+            (json!({"b": "x"}), "b"),
+            (json!({"z": {"y": 1}}), "z"),
+            (json!({"e": false}), "e"),
+        ] {
+            let found = differences(&map(differs), &actual);
+            assert_eq!(found.iter().map(|f| f.path.as_str()).collect::<Vec<_>>(), [path]);
+        }
+    }
+
+    #[test]
+    fn large_integers_are_not_confused() {
+        let actual = map(json!({"a": 9_007_199_254_740_993_u64}));
+        assert_eq!(differences(&map(json!({"a": 9_007_199_254_740_992_u64})), &actual).len(), 1);
+    }
+
+    #[test]
+    fn overlays_without_losing_what_others_wrote() {
+        let actual = map(json!({"a": 1, "b": {"c": 1, "d": 2}, "l": [1, 2]}));
+        let declared = map(json!({"b": {"c": 9, "n": null}, "l": [3], "x": {"y": null}}));
+        let whole = json!({"a": 1, "b": {"c": 9, "d": 2}, "l": [3], "x": {}});
+        assert_eq!(Value::Object(overlay(&declared, &actual)), whole);
+    }
+
+    #[test]
+    fn the_digest_sees_what_is_declared_and_nothing_else() {
+        let one = map(json!({"a": 1, "n": null}));
+        let same = map(json!({"a": 1}));
+        assert_eq!(digest("x", Some(&one), None), digest("x", Some(&same), None));
+        let distinct =
+            [digest("x", None, None), digest("x", Some(&same), None), digest("x", Some(&same), Some(true)), digest("y", None, None)];
+        for (i, a) in distinct.iter().enumerate() {
+            assert!(distinct.iter().skip(i + 1).all(|b| a != b));
+        }
+    }
+
+    fn json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            "[a-z]{0,4}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map("[a-c]", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn object() -> impl Strategy<Value = Map<String, Value>> {
+        prop::collection::btree_map("[a-d]", json(), 0..5).prop_map(|map| map.into_iter().collect())
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_sent_whole_has_no_differences(declared in object(), actual in object()) {
+            prop_assert_eq!(differences(&declared, &overlay(&declared, &actual)), vec![]);
+        }
+
+        #[test]
+        fn no_difference_means_that_the_overlay_is_what_is_there(declared in object(), actual in object()) {
+            let whole = overlay(&declared, &actual);
+            if differences(&declared, &actual).is_empty() {
+                prop_assert!(differences(&whole, &actual).is_empty());
+            }
+            for key in actual.keys().filter(|key| !declared.contains_key(*key)) {
+                prop_assert_eq!(whole.get(key), actual.get(key));
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+// pure
+//! The declared credentials, put together from the Secrets they come from.
+
+use std::collections::BTreeMap;
+
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
+
+use crate::api::channel::{CredentialSource, SecretVersion};
+use crate::api::conditions::Reason;
+use crate::error::Failure;
+use crate::secret::Credentials;
+use crate::secrets::Content;
+
+/// The most bytes that all credentials of a Channel may have together.
+const MAX_BYTES: usize = 64 * 1024;
+
+/// What is to be sent, and the Secrets as they were. No Debug: it holds values.
+pub struct Bundle {
+    pub credentials: Credentials,
+    pub sources: Vec<SecretVersion>,
+}
+
+/// Puts them together; later items win. `None` where everything is optional and nothing is there.
+pub fn assemble<'a>(
+    declared: &[CredentialSource],
+    content: impl Fn(&str) -> Option<&'a Content>,
+) -> Result<Option<Bundle>, Failure> {
+    let mut values = BTreeMap::new();
+    let mut sources: Vec<SecretVersion> = Vec::new();
+    for source in declared {
+        let Some((name, optional)) = name_of(source) else { continue };
+        let Some(Content::Present { uid, resource_version, data }) = content(name) else {
+            if optional {
+                continue;
+            }
+            let message = format!("The Secret {name:?} does not exist in this namespace: create it, or mark it optional.");
+            return Err(Failure::input(Reason::SecretNotFound, message));
+        };
+        take(source, name, optional, data, &mut values)?;
+        if sources.iter().all(|known| known.name != name) {
+            sources.push(SecretVersion {
+                name: name.into(),
+                uid: uid.clone(),
+                resource_version: resource_version.clone(),
+            });
+        }
+    }
+    let bytes: usize = values.iter().map(|(key, value): (&String, &SecretString)| key.len() + value.expose_secret().len()).sum();
+    if bytes > MAX_BYTES {
+        let message = format!("The credentials have {bytes} bytes together; at most {MAX_BYTES} are sent: name only the keys that are needed.");
+        return Err(Failure::user(Reason::SecretInvalid, message));
+    }
+    Ok((!values.is_empty()).then(|| Bundle { credentials: Credentials::from_map(values), sources }))
+}
+
+fn name_of(source: &CredentialSource) -> Option<(&str, bool)> {
+    if let Some(whole) = &source.secret_ref {
+        return Some((&whole.name, whole.optional == Some(true)));
+    }
+    source.secret_key_ref.as_ref().map(|one| (one.name.as_str(), one.optional == Some(true)))
+}
+
+fn take(
+    source: &CredentialSource,
+    secret: &str,
+    optional: bool,
+    data: &BTreeMap<String, SecretSlice<u8>>,
+    values: &mut BTreeMap<String, SecretString>,
+) -> Result<(), Failure> {
+    if let (Some(name), Some(one)) = (&source.name, &source.secret_key_ref) {
+        return match data.get(&one.key) {
+            Some(value) => {
+                values.insert(name.clone(), text(secret, &one.key, value)?);
+                Ok(())
+            }
+            None if optional => Ok(()),
+            None => {
+                let message = format!("The Secret {secret:?} has no key {:?}: add it, or mark it optional.", one.key);
+                Err(Failure::input(Reason::SecretKeyMissing, message))
+            }
+        };
+    }
+    if data.is_empty() && !optional {
+        let message = format!("The Secret {secret:?} is empty: give it the keys to send.");
+        return Err(Failure::user(Reason::SecretInvalid, message));
+    }
+    for (key, value) in data {
+        values.insert(key.clone(), text(secret, key, value)?);
+    }
+    Ok(())
+}
+
+fn text(secret: &str, key: &str, value: &SecretSlice<u8>) -> Result<SecretString, Failure> {
+    let invalid = |what: &str| {
+        let message = format!("The value of key {key:?} in Secret {secret:?} {what}.");
+        Failure::user(Reason::SecretInvalid, message)
+    };
+    let bytes = value.expose_secret();
+    if bytes.len() > MAX_BYTES {
+        return Err(invalid("is larger than 64 KiB"));
+    }
+    match std::str::from_utf8(bytes) {
+        Ok("") => Err(invalid("is empty: write a value, or remove the key")),
+        Ok(text) => Ok(SecretString::from(text)),
+        Err(_) => Err(invalid("is not UTF-8 text: oHallo takes text only")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::channel::{SecretKeyRef, SecretRef};
+
+    fn secret(pairs: &[(&str, &[u8])]) -> Content {
+        let data = pairs.iter().map(|(key, value)| ((*key).to_owned(), value.to_vec().into())).collect();
+        Content::Present { uid: "u".into(), resource_version: "1".into(), data }
+    }
+
+    fn whole(name: &str, optional: bool) -> CredentialSource {
+        let secret_ref = Some(SecretRef { name: name.into(), optional: Some(optional) });
+        CredentialSource { secret_ref, ..Default::default() }
+    }
+
+    fn one(name: &str, secret: &str, key: &str, optional: bool) -> CredentialSource {
+        let reference = SecretKeyRef { name: secret.into(), key: key.into(), optional: Some(optional) };
+        CredentialSource { name: Some(name.into()), secret_key_ref: Some(reference), ..Default::default() }
+    }
+
+    fn keys(declared: &[CredentialSource], found: &Content) -> Result<Vec<String>, Reason> {
+        let bundle = assemble(declared, |name| Some(if name == "s" { found } else { &Content::Absent }));
+        bundle.map(|bundle| bundle.map(|b| b.credentials.keys()).unwrap_or_default()).map_err(|failure| failure.reason)
+    }
+
+    #[test]
+    fn both_forms_are_put_together() {
+        let found = secret(&[("a", b"1"), ("b", b"2")]);
+        assert_eq!(keys(&[whole("s", false)], &found), Ok(vec!["a".into(), "b".into()]));
+        assert_eq!(keys(&[one("x", "s", "a", false)], &found), Ok(vec!["x".into()]));
+        assert_eq!(keys(&[whole("s", false), one("a", "s", "b", false)], &found).map(|keys| keys.len()), Ok(2));
+    }
+
+    #[test]
+    fn later_items_win() {
+        let found = secret(&[("a", b"1"), ("b", b"2")]);
+        let digest = |declared: &[CredentialSource]| {
+            assemble(declared, |_| Some(&found)).ok().flatten().map(|bundle| bundle.credentials.digest())
+        };
+        let swapped = [whole("s", false), one("a", "s", "b", false)];
+        assert!(digest(&swapped) != digest(&[whole("s", false)]));
+        assert!(digest(&[one("a", "s", "b", false), whole("s", false)]) == digest(&[whole("s", false)]));
+    }
+
+    #[test]
+    fn bad_secrets_get_their_reason() {
+        let large = vec![b'x'; MAX_BYTES + 1];
+        let half = vec![b'x'; MAX_BYTES / 2 + 1];
+        for (declared, found, reason) in [
+            (whole("gone", false), secret(&[]), Reason::SecretNotFound),
+            (one("x", "gone", "a", false), secret(&[]), Reason::SecretNotFound),
+            (one("x", "s", "a", false), secret(&[]), Reason::SecretKeyMissing),
+            (whole("s", false), secret(&[]), Reason::SecretInvalid),
+            (whole("s", false), secret(&[("a", b"")]), Reason::SecretInvalid),
+            (whole("s", true), secret(&[("a", b"\xff\xfe")]), Reason::SecretInvalid),
+            (whole("s", false), secret(&[("a", &large)]), Reason::SecretInvalid),
+            (whole("s", false), secret(&[("a", &half), ("b", &half)]), Reason::SecretInvalid),
+        ] {
+            assert_eq!(keys(&[declared], &found), Err(reason));
+        }
+    }
+
+    #[test]
+    fn what_is_optional_may_be_missing() {
+        let found = secret(&[]);
+        for declared in [whole("gone", true), one("x", "gone", "a", true), one("x", "s", "a", true), whole("s", true)] {
+            assert_eq!(keys(&[declared], &found), Ok(vec![]));
+        }
+    }
+}

@@ -1,0 +1,135 @@
+// pure
+//! What is to be done for a Channel that is being deleted. The finalizer goes only when the channel is gone by
+//! proof, kept by policy, or released by name.
+
+use std::time::Duration;
+
+use super::create::{Attempt, Standing};
+use super::memory::ABSENCE;
+use super::plan::{Is, Parting, Plan, Step, Verdict, View};
+use crate::api::annotation;
+use crate::api::channel::{Channel, ChannelStatus};
+use crate::api::conditions::Reason;
+use crate::ohallo::Id;
+use crate::retry;
+
+/// Decides for a terminating Channel.
+pub fn plan(view: &View, standing: &Standing) -> Plan {
+    if !view.finalized() {
+        return Verdict::of(Is::Gone, Reason::Progressing, "").settled();
+    }
+    match standing {
+        Standing::Bound(id) => bound(view, id),
+        Standing::MayExist(attempt) => may_exist(view, attempt),
+        Standing::TwoIds { answered, declared } => two_ids(view, answered, declared),
+        // A channel of another object is never deleted for this one.
+        Standing::ForeignStatus(_) => Plan::Work(Step::LetGo(Parting::Retained)),
+        _ => Plan::Work(Step::LetGo(Parting::NothingThere)),
+    }
+}
+
+/// The policy in force: the declared one, else by origin.
+pub fn deletes(channel: &Channel, status: &ChannelStatus) -> bool {
+    if channel.spec.management_policy.as_deref() == Some("Observe") {
+        return false;
+    }
+    match channel.spec.deletion_policy.as_deref() {
+        Some(policy) => policy == "Delete",
+        None => match status.origin.as_deref() {
+            Some(origin) => origin == "Created",
+            None => channel.spec.channel_id.is_none(),
+        },
+    }
+}
+
+fn released(view: &View, what: &str) -> bool {
+    view.annotation(annotation::RELEASE) == Some(what)
+}
+
+fn may_exist(view: &View, attempt: &Attempt) -> Plan {
+    let name = attempt.to_string();
+    if released(view, &name) {
+        return Plan::Work(Step::LetGo(Parting::Released));
+    }
+    if !deletes(view.channel, view.status) {
+        return Plan::Work(Step::LetGo(Parting::Retained));
+    }
+    let message = format!(
+        "A create was sent (status.create.sentAt) and its answer was lost, so a channel may be left in oHallo. Look in its dashboard, delete the channel there \
+         if you find it, then annotate this object with {}={name}.",
+        annotation::RELEASE
+    );
+    blocked(Reason::CreateOutcomeUnknown, message, retry::STALLED)
+}
+
+fn two_ids(view: &View, answered: &str, declared: &str) -> Plan {
+    if released(view, answered) {
+        return Plan::Work(Step::LetGo(Parting::Released));
+    }
+    let message = format!(
+        "A create made channel {answered} while spec.channelId names {declared}. Delete {answered} in oHallo if nobody needs it, then annotate this object with {}={answered}.",
+        annotation::RELEASE
+    );
+    blocked(Reason::CreateOutcomeUnknown, message, retry::STALLED)
+}
+
+fn bound(view: &View, id: &str) -> Plan {
+    if released(view, id) {
+        return Plan::Work(Step::LetGo(Parting::Released));
+    }
+    if !deletes(view.channel, view.status) || view.observed.owner.is_some() {
+        return Plan::Work(Step::LetGo(Parting::Retained));
+    }
+    let Some(id) = Id::parse(id) else {
+        return Plan::Work(Step::LetGo(Parting::Retained));
+    };
+    if view.memory.deleted || absent(view) {
+        return Plan::Work(Step::LetGo(Parting::Deleted));
+    }
+    if let Some(plan) = cannot_call(view, &id) {
+        return plan;
+    }
+    if let Some(rest) = second_look(view) {
+        return blocked(Reason::AbsenceNotProven, absence_message(&id), rest);
+    }
+    Plan::Work(Step::Delete { id })
+}
+
+/// What the message of `AbsenceNotProven` says while the absence was seen once.
+pub fn absence_message(id: &Id) -> String {
+    format!("oHallo says that channel {id} is not there; it is asked once more before this object goes.")
+}
+
+fn cannot_call(view: &View, id: &Id) -> Option<Plan> {
+    if view.spec().suspend == Some(true) || view.observed.workspace_suspended {
+        let message = "The channel is to be deleted in oHallo, but this Channel or its workspace is suspended: end that, or set deletionPolicy to Retain.";
+        return Some(blocked(Reason::Suspended, message.into(), retry::STALLED));
+    }
+    let key_unavailable = |why: &str| {
+        let message = format!("{why} Restore it, or leave the channel in oHallo: annotate this object with {}={id}.", annotation::RELEASE);
+        Some(blocked(Reason::KeyUnavailable, message, retry::INPUT))
+    };
+    match &view.observed.place {
+        Err(failure) => key_unavailable(&format!("The API key to delete the channel with is not there: {}", failure.message)),
+        Ok(place) if view.status.workspace_id.as_deref().is_some_and(|recorded| recorded != place.workspace_id.as_str()) => {
+            key_unavailable("The Workspace now names another oHallo workspace than the one the channel was made in.")
+        }
+        Ok(_) => None,
+    }
+}
+
+/// The absence was proven twice, far enough apart: `act.rs` notes the first and says so at the second.
+fn absent(view: &View) -> bool {
+    matches!(view.observed.remote, super::plan::Remote::Absent { proven: true })
+        && view.memory.absent_since.is_some_and(|since| view.instant.duration_since(since) >= ABSENCE)
+}
+
+/// How long until the second look at an absence.
+fn second_look(view: &View) -> Option<Duration> {
+    let since = view.memory.absent_since?;
+    ABSENCE.checked_sub(view.instant.duration_since(since)).filter(|rest| !rest.is_zero())
+}
+
+fn blocked(reason: Reason, message: String, again: Duration) -> Plan {
+    Verdict::of(Is::Blocked { again }, reason, message).settled()
+}

@@ -1,0 +1,106 @@
+// pure
+//! The inputs of a pass: what opens the gate when it changes. Status is no input.
+
+use std::collections::BTreeMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+
+use kube::ResourceExt;
+
+use crate::api::channel::Channel;
+use crate::api::{annotation, finalizer};
+use crate::secret::KeyId;
+
+/// A Secret as a pass used it, or as the watch last saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Version {
+    /// Neither watched nor read yet.
+    Unknown,
+    Absent,
+    Present(String),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inputs {
+    /// generation, deletionTimestamp, own finalizer and annotations.
+    pub own: u64,
+    pub secrets: BTreeMap<String, Version>,
+    /// Identity, spec and readiness of the workspace.
+    pub workspace: u64,
+    /// The key, for a Channel that is not settled: a settled one meets a new key at its next regular read.
+    pub key: Option<KeyId>,
+    /// Another Channel holds its id.
+    pub conflict: bool,
+}
+
+// === impl Inputs ===
+
+impl Inputs {
+    /// What of the object itself is input.
+    pub fn own(channel: &Channel) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        channel.uid().hash(&mut hasher);
+        channel.metadata.generation.hash(&mut hasher);
+        channel.metadata.deletion_timestamp.is_some().hash(&mut hasher);
+        channel.finalizers().iter().any(|name| name == finalizer::CHANNEL).hash(&mut hasher);
+        for (name, value) in channel.annotations().iter().filter(|(name, _)| name.starts_with(annotation::PREFIX)) {
+            (name, value).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
+    /// Whether `now` differs from what the gate was closed with.
+    pub fn changed(&self, now: &Self) -> bool {
+        let secret_changed = |(name, was): (&String, &Version)| {
+            let is = now.secrets.get(name).unwrap_or(&Version::Unknown);
+            *is != Version::Unknown && *was != Version::Unknown && is != was
+        };
+        self.own != now.own
+            || self.workspace != now.workspace
+            || self.conflict != now.conflict
+            || (self.key.is_some() && self.key != now.key)
+            || self.secrets.iter().any(secret_changed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inputs(version: Version) -> Inputs {
+        Inputs { own: 1, secrets: [("s".into(), version)].into(), workspace: 1, key: None, conflict: false }
+    }
+
+    #[test]
+    fn a_secret_opens_the_gate_only_when_both_versions_are_known_and_differ() {
+        let (one, two) = (Version::Present("1".into()), Version::Present("2".into()));
+        for (was, is, opens) in [
+            (&one, &one, false),
+            (&one, &two, true),
+            (&one, &Version::Absent, true),
+            (&Version::Absent, &one, true),
+            (&Version::Absent, &Version::Absent, false),
+            (&one, &Version::Unknown, false),
+            (&Version::Unknown, &one, false),
+        ] {
+            assert_eq!(inputs(was.clone()).changed(&inputs(is.clone())), opens, "{was:?} {is:?}");
+        }
+    }
+
+    #[test]
+    fn only_our_annotations_the_generation_deletion_and_our_finalizer_are_inputs() {
+        let channel = Channel::default();
+        let changed = |edit: fn(&mut Channel)| {
+            let mut other = channel.clone();
+            edit(&mut other);
+            Inputs::own(&other) != Inputs::own(&channel)
+        };
+        assert!(changed(|c| c.metadata.generation = Some(2)));
+        assert!(changed(|c| c.metadata.finalizers = Some(vec![finalizer::CHANNEL.into()])));
+        assert!(changed(|c| c.metadata.annotations = Some([("ohallo.eu/x".into(), "1".into())].into())));
+        assert!(!changed(|c| c.metadata.annotations = Some([("example.com/x".into(), "1".into())].into())));
+        assert!(!changed(|c| c.metadata.finalizers = Some(vec!["example.com/x".into()])));
+        assert!(!changed(|c| c.metadata.resource_version = Some("7".into())));
+        assert!(!changed(|c| c.status = Some(Default::default())));
+    }
+}

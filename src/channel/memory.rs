@@ -1,0 +1,76 @@
+// pure
+//! What this process remembers of one Channel between passes. All of it may be lost: what must not be is in the
+//! object (the intent, the id, the counts).
+
+use std::time::{Duration, Instant};
+
+use super::inputs::Inputs;
+use crate::ohallo::RemoteChannel;
+use crate::retry::Gate;
+use crate::secret::ContentDigest;
+
+/// How long a request whose answer was lost could still land late: what can't be read back is sent again after it.
+pub const LATE: Duration = Duration::from_secs(60);
+
+/// Two reads this far apart prove an absence that removes a finalizer.
+pub const ABSENCE: Duration = Duration::from_secs(30);
+
+/// So many looks in a row at another value than was written, and the operator only reads.
+pub const CONTESTED: u8 = 3;
+
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    pub gate: Option<Gate<Inputs>>,
+    /// Transient failures in a row.
+    pub failures: u32,
+    /// Since when oHallo has been busy with it.
+    pub waiting_since: Option<Instant>,
+    /// The newest version of the object that this process wrote.
+    pub written: Option<u64>,
+    pub attempt: Option<Attempt>,
+    /// This process bound the channel: no earlier one can have a request under way.
+    pub bound_here: bool,
+    pub pushed: Option<ContentDigest>,
+    /// When credentials, and enabled, are to be sent once more.
+    pub credentials_again: Option<Instant>,
+    pub enabled_again: Option<Instant>,
+    /// The digest of the values that were last sent, and how often oHallo then had others.
+    pub sent: Option<String>,
+    pub contested: u8,
+    /// The declared config paths of the last settled pass.
+    pub paths: Option<Vec<String>>,
+    /// DELETE was answered ok.
+    pub deleted: bool,
+    /// When the channel's absence was first proven.
+    pub absent_since: Option<Instant>,
+    /// Something changed that `connectivityTest: OnChange` asks to test.
+    pub test_due: bool,
+    /// A pass of this process has looked at the object.
+    pub seen: bool,
+}
+
+/// The last attempt to create that this process made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attempt {
+    pub number: i64,
+    pub outcome: AttemptOutcome,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum AttemptOutcome {
+    InFlight,
+    Answered(Box<RemoteChannel>),
+    Rejected,
+    NotSent,
+    Unknown,
+}
+
+// === impl Memory ===
+
+impl Memory {
+    /// Notes a look: whether oHallo had other values than those that were sent for the same manifest.
+    pub fn look(&mut self, differs: bool, digest: &str) {
+        let contested = differs && self.sent.as_deref() == Some(digest);
+        self.contested = if contested { self.contested.saturating_add(1) } else { 0 };
+    }
+}

@@ -1,0 +1,167 @@
+// I/O
+//! Channels: one reconcile, as the picture in the crate's documentation shows it.
+
+pub mod config;
+pub mod create;
+pub mod inputs;
+pub mod memory;
+pub mod plan;
+pub mod status;
+
+mod act;
+mod born;
+pub mod credentials;
+mod delete;
+mod observe;
+mod pass;
+mod report;
+mod work;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+
+use crate::api::channel::Channel;
+use crate::api::conditions::{Reason, kind};
+use crate::api::{annotation, finalizer};
+use crate::clock;
+use crate::conditions;
+use crate::context::Context;
+use crate::error::Failure;
+use crate::retry;
+pub use report::plain;
+
+use act::{Next, perform};
+use inputs::{Inputs, Version};
+use pass::Pass;
+use plan::{Plan, Step, plan};
+use report::{Report, report};
+use status::Outcome;
+
+/// The longest that one pass may take.
+const LONGEST: Duration = Duration::from_secs(120);
+
+/// The most steps of one pass: more can only be a mistake of ours.
+const MOST_STEPS: usize = 12;
+
+/// The status of a Channel could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("the status can't be written: {0}")]
+pub struct Unwritten(String);
+
+/// Brings one Channel closer to what it declares.
+///
+/// # Errors
+/// Only if the status could not be written; every other failure is in the status.
+pub async fn reconcile(channel: Arc<Channel>, ctx: Arc<Context>) -> Result<Action, Unwritten> {
+    let Some(uid) = channel.uid() else { return Ok(Action::await_change()) };
+    if let Some(rest) = rests(&channel, &uid, &ctx) {
+        return Ok(Action::requeue(rest));
+    }
+    let started = clock::instant();
+    let work = AssertUnwindSafe(tokio::time::timeout(LONGEST, run(Pass::new(&ctx, &channel)))).catch_unwind();
+    let (pass, outcome) = match work.await {
+        Ok(Ok(done)) => done,
+        Ok(Err(_)) => {
+            let failure = Failure::transient(Reason::ApiUnavailable, "A pass took too long; it is tried again by itself.");
+            (Pass::new(&ctx, &channel), Some(Outcome::Failed(failure)))
+        }
+        Err(_) => {
+            ctx.metrics.panicked();
+            let failure = Failure::transient(Reason::InternalError, "The operator failed on this object; its log has the place. It is tried again.");
+            (Pass::new(&ctx, &channel), Some(Outcome::Failed(failure)))
+        }
+    };
+    let (report, result) = match outcome {
+        None => (Report::Done, "gone"),
+        Some(outcome) => report(pass, &outcome).await,
+    };
+    let took = clock::instant().saturating_duration_since(started);
+    ctx.metrics.reconciled("Channel", result, took);
+    log(&channel, result, took);
+    match report {
+        Report::Wake(wake) => Ok(Action::requeue(wake)),
+        Report::Done => Ok(Action::await_change()),
+        Report::Unwritten(error) => Err(Unwritten(report::plain(&error))),
+    }
+}
+
+/// How the controller goes on when a status could not be written.
+pub fn error_policy(channel: Arc<Channel>, error: &Unwritten, ctx: Arc<Context>) -> Action {
+    tracing::warn!(channel = channel.name_any(), namespace = channel.namespace(), %error, "status not written");
+    let cell = ctx.memory(&channel.uid().unwrap_or_default());
+    let mut memory = cell.lock().unwrap_or_else(PoisonError::into_inner);
+    memory.failures = memory.failures.saturating_add(1);
+    Action::requeue(retry::backoff(memory.failures, rand::random()))
+}
+
+fn log(channel: &Channel, outcome: &str, took: Duration) {
+    let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let (name, namespace, generation) = (channel.name_any(), channel.namespace(), channel.metadata.generation);
+    if matches!(outcome, "in_sync" | "deferred" | "in_flight" | "waiting") {
+        tracing::debug!(channel = name, namespace, generation, outcome, took_ms, "reconciled");
+    } else {
+        tracing::info!(channel = name, namespace, generation, outcome, took_ms, "reconciled");
+    }
+}
+
+/// How long this object need not be looked at: it is older than what this process wrote, or nothing has changed since its last pass.
+fn rests(channel: &Channel, uid: &str, ctx: &Context) -> Option<Duration> {
+    let cell = ctx.memory(uid);
+    let now = clock::instant();
+    let now_inputs = pass::inputs(ctx, channel);
+    let mut memory = cell.lock().unwrap_or_else(PoisonError::into_inner);
+    if memory.written > pass::version(channel) {
+        return Some(Duration::from_secs(5));
+    }
+    if !memory.seen && memory.gate.is_none() {
+        memory.gate = first_look(channel, &now_inputs);
+    }
+    let rest = memory.gate.as_ref()?.closed(now, |closed_with| closed_with.changed(&now_inputs))?;
+    Some(rest)
+}
+
+/// After a restart a settled Channel is first read at a random point of its interval.
+fn first_look(channel: &Channel, now: &Inputs) -> Option<retry::Gate<Inputs>> {
+    let status = channel.status.as_ref()?;
+    let requested = channel.annotations().get(annotation::RECONCILE_REQUESTED).map(|value| plan::cut_request(value));
+    let settled = conditions::is_true(&status.conditions, kind::READY)
+        && status.observed_generation == channel.metadata.generation
+        && status.last_handled_reconcile_at == requested
+        && channel.metadata.deletion_timestamp.is_none()
+        && (channel.finalizers().iter().any(|name| name == finalizer::CHANNEL) || status.planned_changes.is_empty());
+    let sources = status.credentials.iter().flat_map(|credentials| &credentials.sources);
+    let pushed = sources.map(|source| (source.name.clone(), Version::Present(source.resource_version.clone())));
+    let inputs = Inputs { secrets: pushed.collect(), key: None, ..now.clone() };
+    let seconds = channel.spec.interval_seconds.unwrap_or(600).clamp(60, 86_400).unsigned_abs();
+    let first = Duration::from_secs(seconds).mul_f64(rand::random());
+    settled.then(|| retry::Gate::new(inputs, clock::instant() + first))
+}
+
+/// Observes, plans and acts until there is nothing to do, a look is needed, or a step fails. `None`: the object is gone.
+async fn run(mut pass: Pass) -> (Pass, Option<Outcome>) {
+    if let Err(failure) = observe::observe(&mut pass).await {
+        return (pass, Some(Outcome::Failed(failure)));
+    }
+    for _ in 0..MOST_STEPS {
+        let step = match plan(&pass.view()) {
+            Plan::Settled(verdict) => return (pass, Some(Outcome::Settled(verdict))),
+            Plan::Work(step) => step,
+        };
+        let pushes = matches!(step, Step::PushCredentials { .. });
+        let (after, next) = perform(pass, step).await;
+        pass = after;
+        match next {
+            Ok(Next::Plan) => {}
+            Ok(Next::Look) => return (pass, Some(Outcome::More)),
+            Ok(Next::Gone) => return (pass, None),
+            Err(failure) if pushes => return (pass, Some(Outcome::PushFailed(failure))),
+            Err(failure) => return (pass, Some(Outcome::Failed(failure))),
+        }
+    }
+    (pass, Some(Outcome::More))
+}

@@ -1,0 +1,244 @@
+// I/O
+//! Reads everything a decision rests on; the first error stops.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kube::ResourceExt;
+
+use super::create::Standing;
+use super::credentials;
+use super::pass::Pass;
+use super::plan::{Declared, Observed, Place, Remote};
+use crate::api::conditions::{Reason, kind};
+use crate::clock;
+use crate::conditions;
+use crate::context::Lookup;
+use crate::error::{Failure, Need};
+use crate::index::{self, Handle, Name};
+use crate::ohallo::{ApiError, CallError, Id, Kind, RemoteChannel};
+use crate::retry;
+use crate::secrets::Content;
+use crate::workspace::allows;
+
+/// The most candidates that a message names.
+const CANDIDATES: usize = 3;
+
+/// Reads.
+pub async fn observe(pass: &mut Pass) -> Result<(), Failure> {
+    pass.observed = Observed {
+        place: place(pass),
+        workspace_suspended: pass.lookup.as_ref().is_some_and(|lookup| lookup.suspended),
+        credentials: Declared::None,
+        remote: Remote::Unread,
+        owner: None,
+        candidates: Vec::new(),
+        updated: false,
+    };
+    let standing = pass.view().standing();
+    if let Standing::Bound(id) | Standing::Adopt(id) = &standing {
+        pass.observed.owner = owner(pass, id);
+    }
+    let rests = pass.channel.spec.suspend == Some(true) || pass.observed.workspace_suspended;
+    if pass.view().terminating() || rests {
+        return Ok(());
+    }
+    pass.observed.credentials = declared(pass).await?;
+    if pass.observed.place.is_err() || pass.observed.owner.is_some() {
+        return Ok(());
+    }
+    match standing {
+        Standing::Bound(id) | Standing::Adopt(id) if identity_holds(pass) => read(pass, &id).await,
+        Standing::OutcomeUnknown(_) => {
+            pass.observed.candidates = candidates(pass).await;
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The workspace, if it can be used for what this pass is about.
+fn place(pass: &mut Pass) -> Result<Place, Failure> {
+    let handle = Handle::of(&pass.channel);
+    let terminating = pass.channel.metadata.deletion_timestamp.is_some();
+    let usable = match &pass.lookup {
+        Some(lookup) => usable(pass, &handle, lookup),
+        None if handle.namespace.is_none() && !pass.ctx.settings.serves_cluster_workspaces() => Err(Failure::user(
+            Reason::WorkspaceNotAllowed,
+            "This operator does not serve ClusterWorkspaces: name a Workspace, or run it with --cluster-workspaces.",
+        )),
+        None => {
+            let what = if handle.namespace.is_some() { "Workspace" } else { "ClusterWorkspace" };
+            let message = format!("There is no {what} named {:?}: create it, with the id of the oHallo workspace and the Secret with its API key.", handle.name);
+            Err(Failure::input(Reason::WorkspaceNotFound, message))
+        }
+    };
+    let held = pass.ctx.held(&handle);
+    let held = match (usable, held) {
+        // The last good key serves for the deletion of what it made, whatever became of its Workspace since.
+        (_, Some(held)) if terminating => held,
+        (Err(failure), _) => return Err(failure),
+        (Ok(()), Some(held)) if pass.lookup.as_ref().is_some_and(|lookup| lookup.uid == held.uid) => held,
+        (Ok(()), _) => return Err(not_ready("its API key was not read yet")),
+    };
+    pass.redactor.add_key(&held.key);
+    let uid = pass.channel.uid().unwrap_or_default();
+    let lane = pass.lane();
+    pass.session = Some(pass.ctx.ohallo.session(held.key.clone(), &uid, lane));
+    let hour_ago = clock::instant().checked_sub(retry::STALLED);
+    Ok(Place {
+        workspace_id: held.workspace_id.clone(),
+        key: held.key.id(),
+        read_with: held.key.read_with(&uid),
+        create_unsupported: held.create_unsupported.is_some_and(|at| hour_ago.is_none_or(|ago| at > ago)),
+    })
+}
+
+fn usable(pass: &Pass, handle: &Handle, lookup: &Lookup) -> Result<(), Failure> {
+    let namespace = pass.channel.namespace().unwrap_or_default();
+    if let Some(allowed) = &lookup.allowed
+        && !allows(allowed, &namespace, &pass.ctx.namespace_labels(&namespace))
+    {
+        let message = format!("ClusterWorkspace {:?} does not allow this namespace: have it added to its spec.allowedNamespaces.", handle.name);
+        return Err(Failure::user(Reason::WorkspaceNotAllowed, message));
+    }
+    let ready = conditions::find(&lookup.status.conditions, kind::READY);
+    match ready {
+        None => Err(not_ready("it was not verified yet")),
+        Some(ready) if ready.status == "False" => Err(not_ready(&format!("{}: {}", ready.reason, ready.message))),
+        Some(_) if lookup.terminating && pass.status.channel_id.is_none() => Err(not_ready("it is being deleted")),
+        Some(_) => Ok(()),
+    }
+}
+
+fn not_ready(why: &str) -> Failure {
+    Failure::input(Reason::WorkspaceNotReady, format!("The workspace is not ready: {why}"))
+}
+
+/// Whether the workspace is still the one the channel was bound in: under another nothing may be called.
+fn identity_holds(pass: &Pass) -> bool {
+    let recorded = pass.status.workspace_id.as_deref();
+    pass.observed.place.as_ref().is_ok_and(|place| recorded.is_none_or(|id| id == place.workspace_id.as_str()))
+}
+
+/// Another Channel that holds this id; its name only inside the same namespace.
+fn owner(pass: &Pass, id: &str) -> Option<Option<String>> {
+    if pass.view().observing() {
+        return None;
+    }
+    let me = Name::of(&pass.channel);
+    let uid = pass.channel.uid().unwrap_or_default();
+    let owner = pass.ctx.index().owner(id, &me, &uid)?;
+    Some((owner.namespace == me.namespace).then_some(owner.name))
+}
+
+async fn declared(pass: &mut Pass) -> Result<Declared, Failure> {
+    let namespace = pass.channel.namespace().unwrap_or_default();
+    let mut contents: BTreeMap<String, Arc<Content>> = BTreeMap::new();
+    for secret in index::secrets(&pass.channel) {
+        let content = pass.ctx.secrets.get(&Name::new(&namespace, secret)).await?;
+        contents.insert(secret.to_owned(), content);
+    }
+    pass.secret_versions = contents.iter().map(|(name, content)| (name.clone(), content.version())).collect();
+    let found = credentials::assemble(&pass.channel.spec.credentials, |name| contents.get(name).map(Arc::as_ref));
+    Ok(match found {
+        Err(failure) => Declared::Problem(failure),
+        Ok(None) => Declared::None,
+        Ok(Some(bundle)) => {
+            pass.redactor.add_credentials(&bundle.credentials);
+            let declared = Declared::Ready {
+                digest: bundle.credentials.digest(),
+                keys: bundle.credentials.keys(),
+                sources: bundle.sources,
+            };
+            pass.credentials = Some(bundle.credentials);
+            declared
+        }
+    })
+}
+
+async fn read(pass: &mut Pass, id: &str) -> Result<(), Failure> {
+    let Some(id) = Id::parse(id) else { return Ok(()) };
+    match pass.session()?.get_channel(&id).await {
+        Ok(remote) => {
+            found(pass, remote);
+            Ok(())
+        }
+        Err(CallError::Failed(error)) if error.kind == Kind::NotFound => {
+            let proven = absence_proven(pass).await?;
+            pass.observed.remote = Remote::Absent { proven };
+            Ok(())
+        }
+        Err(error) => Err(refused(pass, error)),
+    }
+}
+
+/// Takes in the channel as oHallo just described it.
+pub fn found(pass: &mut Pass, remote: RemoteChannel) {
+    let differs = !pass.view().differences(&remote).is_empty();
+    let digest = pass.view().digest();
+    if pass.view().reconcile_requested() {
+        pass.memory.sent = None;
+    }
+    pass.memory.look(differs, &digest);
+    pass.memory.absent_since = None;
+    pass.observed.remote = Remote::Found(Box::new(remote));
+}
+
+/// A 404 proves nothing by itself: asked after it, the key must show that it is the tenant's.
+pub async fn absence_proven(pass: &mut Pass) -> Result<bool, Failure> {
+    let Ok(place) = pass.observed.place.clone() else { return Ok(false) };
+    let recorded = pass.status.workspace_id.as_deref().and_then(Id::parse);
+    let workspace = recorded.unwrap_or_else(|| place.workspace_id.clone());
+    match pass.session()?.get_workspace(&workspace).await {
+        Ok(found) => Ok(found.id == workspace),
+        Err(CallError::Failed(error)) => match error.kind {
+            Kind::Forbidden => Ok(pass.status.read_with.as_deref() == Some(&place.read_with)),
+            Kind::NotFound => Ok(false),
+            _ => Err(error.into()),
+        },
+        Err(deferred) => Err(deferred.into()),
+    }
+}
+
+/// A refused key is the workspace's matter: it is asked to look.
+pub fn refused(pass: &Pass, error: CallError) -> Failure {
+    if let CallError::Failed(ApiError { kind: Kind::Unauthorized, .. }) = &error {
+        pass.ctx.recheck(&Handle::of(&pass.channel));
+    }
+    let mut failure = Failure::from(error);
+    if failure.reason == Reason::AuthenticationFailed && pass.memory.failures < 2 {
+        // The workspace's verdict comes first: only where it finds the key good is this a matter of the Channel.
+        failure.need = Need::Time;
+    }
+    failure
+}
+
+/// Channels that an attempt of unknown outcome may have made. The list is undocumented: its absence is remembered.
+async fn candidates(pass: &mut Pass) -> Vec<String> {
+    let handle = Handle::of(&pass.channel);
+    let Ok(place) = pass.observed.place.clone() else { return Vec::new() };
+    if pass.ctx.held(&handle).is_none_or(|held| held.list_unsupported) {
+        return Vec::new();
+    }
+    let Ok(session) = pass.session() else { return Vec::new() };
+    let listed = match session.list_channels(&place.workspace_id).await {
+        Ok(listed) => listed,
+        Err(error) => {
+            if matches!(&error, CallError::Failed(e) if matches!(e.kind, Kind::NotFound | Kind::Unsupported | Kind::Forbidden)) {
+                pass.ctx.edit_held(&handle, |held| held.list_unsupported = true);
+            }
+            return Vec::new();
+        }
+    };
+    let spec = &pass.channel.spec;
+    let me = Name::of(&pass.channel);
+    let uid = pass.channel.uid().unwrap_or_default();
+    let index = pass.ctx.index();
+    let fits = |remote: &&RemoteChannel| {
+        remote.channel_type == spec.channel_type
+            && remote.display_name == spec.display_name
+            && index.owner(remote.id.as_str(), &me, &uid).is_none()
+    };
+    listed.iter().filter(fits).take(CANDIDATES).map(|remote| remote.id.to_string()).collect()
+}

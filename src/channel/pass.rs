@@ -1,0 +1,304 @@
+// I/O
+//! One pass over one Channel: what it works on, and its writes to the API server.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+
+use super::inputs::{Inputs, Version};
+use super::memory::Memory;
+use super::plan::{Declared, Observed, Remote, View};
+use crate::api::annotation;
+use crate::api::channel::{Channel, ChannelStatus};
+use crate::api::conditions::{Reason, kind};
+use crate::clock;
+use crate::conditions;
+use crate::context::{Context, Lookup, MANAGER, Note};
+use crate::error::{Failure, Need};
+use crate::index::{Handle, Name};
+use crate::ohallo::{Lane, Session};
+use crate::secret::{Credentials, Redactor};
+
+/// How often a guarded write is tried again on a newer version before the pass is.
+const TRIES: usize = 4;
+
+pub struct Pass {
+    pub ctx: Arc<Context>,
+    /// The object as this pass knows it: as watched, then as its own writes were answered.
+    pub channel: Channel,
+    /// The status as it shall become.
+    pub status: ChannelStatus,
+    pub observed: Observed,
+    pub memory: Memory,
+    pub lookup: Option<Lookup>,
+    pub session: Option<Session>,
+    pub credentials: Option<Credentials>,
+    pub redactor: Redactor,
+    pub notes: Vec<Note>,
+    pub secret_versions: BTreeMap<String, Version>,
+    cell: Arc<Mutex<Memory>>,
+}
+
+/// How a write of the status ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    Stands,
+    /// The object is not there any more.
+    Gone,
+    /// Somebody else wrote the status: what this pass found may be old.
+    Stale,
+}
+
+// === impl Pass ===
+
+impl Pass {
+    pub fn new(ctx: &Arc<Context>, channel: &Channel) -> Self {
+        let cell = ctx.memory(&channel.uid().unwrap_or_default());
+        let memory = cell.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let not_observed = Failure::transient(Reason::Progressing, "Nothing was read yet.");
+        Self {
+            lookup: ctx.lookup(&Handle::of(channel)),
+            ctx: Arc::clone(ctx),
+            status: channel.status.clone().unwrap_or_default(),
+            channel: channel.clone(),
+            observed: Observed {
+                place: Err(not_observed),
+                workspace_suspended: false,
+                credentials: Declared::None,
+                remote: Remote::Unread,
+                owner: None,
+                candidates: Vec::new(),
+                updated: false,
+            },
+            memory,
+            session: None,
+            credentials: None,
+            redactor: Redactor::none(),
+            notes: Vec::new(),
+            secret_versions: BTreeMap::new(),
+            cell,
+        }
+    }
+
+    pub fn view(&self) -> View<'_> {
+        View {
+            channel: &self.channel,
+            status: &self.status,
+            observed: &self.observed,
+            memory: &self.memory,
+            now: clock::now(),
+            instant: clock::instant(),
+        }
+    }
+
+    pub fn session(&mut self) -> Result<&mut Session, Failure> {
+        self.session.as_mut().ok_or_else(|| Failure::transient(Reason::InternalError, "No session was opened."))
+    }
+
+    pub fn uid(&self) -> String {
+        self.channel.uid().unwrap_or_default()
+    }
+
+    /// What somebody waits for goes before regular looks.
+    pub fn lane(&self) -> Lane {
+        let view = self.view();
+        let settled = conditions::is_true(&self.status.conditions, kind::READY)
+            && self.status.observed_generation == Some(view.generation())
+            && !view.terminating()
+            && !view.reconcile_requested()
+            && self.memory.gate.as_ref().is_none_or(|gate| {
+                gate.closed(clock::instant(), |_| false).is_none()
+            });
+        if settled { Lane::Background } else { Lane::User }
+    }
+
+    /// The inputs as this pass used them.
+    pub fn inputs(&self) -> Inputs {
+        let mut inputs = inputs(&self.ctx, &self.channel);
+        inputs.secrets.extend(self.secret_versions.clone());
+        inputs
+    }
+
+    /// Makes what this pass knows known to the next.
+    pub fn remember(&self) {
+        *self.cell.lock().unwrap_or_else(PoisonError::into_inner) = self.memory.clone();
+    }
+
+    pub fn note(&mut self, note: Note) {
+        let text = self.redactor.clean(&note.text, 900);
+        self.notes.push(Note { text, ..note });
+    }
+
+    pub async fn publish_notes(&mut self) {
+        let notes = std::mem::take(&mut self.notes);
+        self.ctx.publish(&self.channel, &notes).await;
+    }
+
+    fn api(&self) -> Api<Channel> {
+        Api::namespaced(self.ctx.client.clone(), &self.channel.namespace().unwrap_or_default())
+    }
+
+    /// The object as it now is; `None` where it is gone, or another of the same name is there.
+    pub async fn fresh(&self) -> Result<Option<Channel>, Failure> {
+        match self.api().get(&self.channel.name_any()).await {
+            Ok(fresh) => Ok(Some(fresh).filter(|fresh| fresh.metadata.uid == self.channel.metadata.uid)),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(error) => Err(cluster(&error)),
+        }
+    }
+
+    /// Sets our finalizer and, where given, an annotation, in one patch that carries the version it was decided on.
+    pub async fn mark(&mut self, intent: Option<String>) -> Result<(), Failure> {
+        let mut finalizers = self.channel.finalizers().to_vec();
+        if !self.view().finalized() {
+            finalizers.push(crate::api::finalizer::CHANNEL.into());
+        }
+        let mut metadata = json!({ "finalizers": finalizers });
+        if let (Some(intent), Some(fields)) = (intent, metadata.as_object_mut()) {
+            fields.insert("annotations".into(), json!({ annotation::CREATE_INTENT: intent }));
+        }
+        match self.patch(metadata).await? {
+            Some(()) => Ok(()),
+            None => Err(Failure::turn(Duration::from_secs(1))),
+        }
+    }
+
+    /// Takes our finalizer off, and only ours. An object that is gone is done.
+    pub async fn let_go(&mut self) -> Result<(), Failure> {
+        for _ in 0..TRIES {
+            let others: Vec<_> = self.channel.finalizers().iter().filter(|name| *name != crate::api::finalizer::CHANNEL).collect();
+            match self.patch(json!({ "finalizers": others })).await {
+                Ok(_) => return Ok(()),
+                Err(failure) if matches!(failure.need, Need::Turn(_)) => match self.fresh().await? {
+                    Some(fresh) => self.channel = fresh,
+                    None => return Ok(()),
+                },
+                Err(failure) => return Err(failure),
+            }
+        }
+        Err(conflict())
+    }
+
+    /// A guarded merge patch of metadata. `None` where the object is gone.
+    async fn patch(&mut self, mut metadata: Value) -> Result<Option<()>, Failure> {
+        if let Some(fields) = metadata.as_object_mut() {
+            fields.insert("uid".into(), json!(self.channel.metadata.uid));
+            fields.insert("resourceVersion".into(), json!(self.channel.metadata.resource_version));
+        }
+        let patch = Patch::Merge(json!({ "metadata": metadata }));
+        let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+        match self.api().patch(&self.channel.name_any(), &params, &patch).await {
+            Ok(channel) => {
+                self.adopt_version(channel);
+                Ok(Some(()))
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            // A wrong uid is answered 422: another object of the same name.
+            Err(kube::Error::Api(status)) if status.code == 409 || status.code == 422 => Err(conflict()),
+            Err(error) => Err(cluster(&error)),
+        }
+    }
+
+    /// Writes the status, guarded. On a newer version whose status is still the one this pass began with, ours is laid over it.
+    pub async fn write_status(&mut self, status: &ChannelStatus) -> Result<Written, kube::Error> {
+        let base = self.channel.status.clone();
+        for _ in 0..TRIES {
+            let mut object = self.channel.clone();
+            object.status = Some(status.clone());
+            object.metadata.managed_fields = None;
+            let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
+            match self.api().replace_status(&self.channel.name_any(), &params, &object).await {
+                Ok(channel) => {
+                    self.adopt_version(channel);
+                    return Ok(Written::Stands);
+                }
+                Err(kube::Error::Api(answer)) if answer.code == 404 => return Ok(Written::Gone),
+                Err(kube::Error::Api(answer)) if answer.code == 409 => {
+                    match self.api().get(&self.channel.name_any()).await {
+                        Ok(fresh) if fresh.metadata.uid != self.channel.metadata.uid => return Ok(Written::Gone),
+                        Ok(fresh) if fresh.status != base => return Ok(Written::Stale),
+                        Ok(fresh) => self.channel = fresh,
+                        Err(kube::Error::Api(answer)) if answer.code == 404 => return Ok(Written::Gone),
+                        Err(error) => return Err(error),
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Written::Stale)
+    }
+
+    /// Writes the status before a call whose repetition must be impossible.
+    pub async fn write_ahead(&mut self) -> Result<(), Failure> {
+        let status = self.status.clone();
+        match self.write_status(&status).await {
+            Ok(Written::Stands) => Ok(()),
+            Ok(_) => Err(conflict()),
+            Err(error) => Err(cluster(&error)),
+        }
+    }
+
+    fn adopt_version(&mut self, channel: Channel) {
+        self.memory.written = version(&channel);
+        self.channel = channel;
+        self.remember();
+    }
+}
+
+/// The inputs of a pass over this object, as the watches last saw them.
+pub fn inputs(ctx: &Context, channel: &Channel) -> Inputs {
+    let name = Name::of(channel);
+    let handle = Handle::of(channel);
+    let uid = channel.uid().unwrap_or_default();
+    let secrets = crate::index::secrets(channel);
+    let id = channel.status.as_ref().and_then(|status| status.channel_id.as_ref()).or(channel.spec.channel_id.as_ref());
+    Inputs {
+        own: Inputs::own(channel),
+        secrets: secrets
+            .map(|secret| (secret.to_owned(), ctx.secrets.version(&Name::new(&name.namespace, secret))))
+            .collect(),
+        workspace: workspace_input(ctx, &handle, &name.namespace),
+        key: ctx.held(&handle).map(|held| held.key.id()),
+        conflict: id.is_some_and(|id| ctx.index().owner(id, &name, &uid).is_some()),
+    }
+}
+
+fn workspace_input(ctx: &Context, handle: &Handle, namespace: &str) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    let lookup = ctx.lookup(handle);
+    if let Some(lookup) = &lookup {
+        (&lookup.uid, lookup.generation, lookup.terminating).hash(&mut hasher);
+        if let Some(ready) = conditions::find(&lookup.status.conditions, kind::READY) {
+            (&ready.status, &ready.reason).hash(&mut hasher);
+        }
+        if lookup.allowed.is_some() {
+            ctx.namespace_labels(namespace).hash(&mut hasher);
+        }
+    }
+    let held = ctx.held(handle).map(|held| held.uid);
+    held.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The object's version as a number: they can be compared since Kubernetes 1.35, and always could in etcd.
+pub fn version(channel: &Channel) -> Option<u64> {
+    channel.metadata.resource_version.as_deref()?.parse().ok()
+}
+
+fn conflict() -> Failure {
+    Failure { message: "The object was changed meanwhile.".into(), ..Failure::turn(Duration::from_millis(300)) }
+}
+
+/// What the API server's refusal means for a pass.
+pub fn cluster(error: &kube::Error) -> Failure {
+    let why = match error {
+        kube::Error::Api(status) => format!("the API server answered {} {}", status.code, status.reason),
+        _ => "the API server did not answer".to_owned(),
+    };
+    Failure::transient(Reason::InternalError, format!("A write to the cluster failed: {why}; it is tried again by itself."))
+}

@@ -1,0 +1,152 @@
+// I/O
+//! Reports a pass: the status if it differs, then the events, then one line of log.
+
+use std::time::Duration;
+
+use kube::ResourceExt;
+
+use super::memory::Memory;
+use super::pass::{Pass, Written};
+use super::status::{self, Outcome, Setting, Summary};
+use super::work;
+use crate::api::channel::ChannelStatus;
+use crate::clock;
+use crate::conditions;
+use crate::context::Note;
+use crate::error::Need;
+use crate::index::Handle;
+use crate::retry::{self, Gate};
+
+/// What the controller is to do next.
+pub enum Report {
+    /// Look again after this long.
+    Wake(Duration),
+    /// Nothing is left to look at.
+    Done,
+    /// The status could not be written.
+    Unwritten(kube::Error),
+}
+
+/// Says what the outcome means for the status.
+pub fn summary(pass: &Pass, outcome: &Outcome) -> Summary {
+    let view = pass.view();
+    let channels = pass.ctx.index().count(&Handle::of(&pass.channel));
+    let interval = retry::interval(work::interval(&view), channels, pass.ctx.settings.requests_per_second);
+    status::summarize(&view, outcome, &Setting { random: rand::random(), redactor: &pass.redactor, interval })
+}
+
+/// Reports the end of a pass.
+pub async fn report(mut pass: Pass, outcome: &Outcome) -> (Report, &'static str) {
+    let now = clock::instant();
+    let summary = summary(&pass, outcome);
+    let silent = matches!(outcome, Outcome::Failed(failure) | Outcome::PushFailed(failure) if matches!(failure.need, Need::Turn(_)))
+        || summary.result == "in_flight"
+        || summary.result == "gone";
+    // What was done before the turn ran out is not lost.
+    let status = if silent { pass.status.clone() } else { summary.status.clone() };
+    let old = pass.channel.status.clone().unwrap_or_default();
+    if status != old && summary.result != "gone" {
+        match write(&mut pass, &status).await {
+            Ok(Written::Stands) => {}
+            Ok(Written::Gone) => return (Report::Done, "gone"),
+            Ok(Written::Stale) => return (Report::Wake(Duration::from_millis(300)), "conflict"),
+            Err(error) => return (Report::Unwritten(error), "unwritten"),
+        }
+    }
+    if !silent {
+        for (reason, message) in &summary.warnings {
+            pass.note(Note::warning(reason, message));
+        }
+        noted(&mut pass, &old, &status);
+        ready_at_last(&pass, &old, &status);
+    }
+    pass.publish_notes().await;
+    remember(&mut pass, &summary, now);
+    match summary.wake {
+        Some(wake) => (Report::Wake(wake), summary.result),
+        None => (Report::Done, summary.result),
+    }
+}
+
+/// Changes that the status shows and no step told of.
+fn noted(pass: &mut Pass, old: &ChannelStatus, new: &ChannelStatus) {
+    if old.credentials.is_some() && new.credentials.is_none() {
+        let text = "No credentials are declared any more; those in oHallo stay, as its API can't remove them.";
+        pass.note(Note::normal("NoLongerManaged", text));
+    }
+    if !new.drift.is_empty() && old.drift.is_empty() {
+        let names: Vec<_> = new.drift.iter().map(|entry| entry.path.as_str()).collect();
+        let text = format!("oHallo has other values than declared: {}.", names.join(", "));
+        for name in names {
+            let field = if name.starts_with("config.") { "config" } else { "displayName" };
+            pass.ctx.metrics.drift_detected(field);
+        }
+        pass.note(Note::warning("DriftDetected", text));
+    }
+    let paths = pass.channel.spec.config.as_ref().map(super::config::paths).unwrap_or_default();
+    if let Some(past) = pass.memory.paths.replace(paths.clone()) {
+        let dropped: Vec<_> = past.into_iter().filter(|path| !paths.contains(path)).collect();
+        if !dropped.is_empty() && pass.channel.metadata.deletion_timestamp.is_none() {
+            let text = format!("No longer managed, and left as it is in oHallo: config.{}.", dropped.join(", config."));
+            pass.note(Note::normal("NoLongerManaged", text));
+        }
+    }
+}
+
+/// How long the user waited from the object's creation to its first Ready.
+fn ready_at_last(pass: &Pass, old: &ChannelStatus, new: &ChannelStatus) {
+    let ready = |status: &ChannelStatus| conditions::is_true(&status.conditions, "Ready");
+    let first = old.observed_generation.is_none_or(|generation| generation <= 1) && pass.memory.bound_here;
+    if first && ready(new) && !ready(old) && let Some(created) = pass.channel.creation_timestamp() {
+        let took = Duration::try_from(clock::now().duration_since(created.0)).unwrap_or_default();
+        pass.ctx.metrics.time_to_ready(pass.channel.spec.channel_type.as_deref().unwrap_or_default(), took);
+    }
+}
+
+/// Closes the gate until the wake.
+fn remember(pass: &mut Pass, summary: &Summary, now: std::time::Instant) {
+    let mut inputs = pass.inputs();
+    if summary.result == "in_sync" {
+        inputs.key = None;
+    }
+    let memory: &mut Memory = &mut pass.memory;
+    memory.failures = summary.failures;
+    memory.waiting_since = summary.busy.then(|| memory.waiting_since.unwrap_or(now));
+    memory.seen = true;
+    memory.gate = summary.wake.map(|wake| Gate::new(inputs, clock::instant() + wake));
+    pass.remember();
+}
+
+/// Writes the status. One that the API server finds invalid is cut down to what must not be lost.
+async fn write(pass: &mut Pass, status: &ChannelStatus) -> Result<Written, kube::Error> {
+    match pass.write_status(status).await {
+        Err(kube::Error::Api(answer)) if answer.code == 422 => {
+            pass.ctx.metrics.status_rejected();
+            tracing::error!(
+                channel = pass.channel.name_any(),
+                namespace = pass.channel.namespace(),
+                "the API server refused the status; what must not be lost is written alone"
+            );
+            let least = ChannelStatus {
+                observed_generation: status.observed_generation,
+                channel_id: status.channel_id.clone(),
+                bound_uid: status.bound_uid.clone(),
+                origin: status.origin.clone(),
+                workspace_id: status.workspace_id.clone(),
+                create: status.create.clone(),
+                conditions: status.conditions.clone(),
+                ..ChannelStatus::default()
+            };
+            pass.write_status(&least).await
+        }
+        other => other,
+    }
+}
+
+/// The API server's error without anything it quotes.
+pub fn plain(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{} {}", status.code, status.reason),
+        _ => "no answer".into(),
+    }
+}

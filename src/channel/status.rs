@@ -1,0 +1,374 @@
+// pure
+//! What a pass says: one match from its outcome to conditions, wake and events.
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::delete;
+use super::plan::{Declared, Is, Remote, Verdict, View, cut_request};
+use super::work;
+use crate::api::annotation;
+use crate::api::channel::{AppliedStatus, ChannelStatus, Difference};
+use crate::api::conditions::{Reason, kind};
+use crate::conditions::{self, Progress, Status, Writer};
+use crate::error::{Failure, Need};
+use crate::retry;
+use crate::secret::Redactor;
+
+/// How a pass ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    Settled(Verdict),
+    Failed(Failure),
+    /// As `Failed`, while credentials were sent.
+    PushFailed(Failure),
+    /// A step was done and the next look will show more.
+    More,
+}
+
+/// What to do with it.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    pub status: ChannelStatus,
+    /// When to look again; `None` where nothing is left to look at.
+    pub wake: Option<Duration>,
+    /// Warnings that begin with this status.
+    pub warnings: Vec<(String, String)>,
+    /// Transient failures in a row.
+    pub failures: u32,
+    /// oHallo is busy with it.
+    pub busy: bool,
+    /// The word for logs and metrics.
+    pub result: &'static str,
+}
+
+/// What a summary needs beside the view.
+pub struct Setting<'a> {
+    /// 0 to 1.
+    pub random: f64,
+    pub redactor: &'a Redactor,
+    /// The interval in force.
+    pub interval: Duration,
+}
+
+/// Transient failures in a row over which Ready keeps its value.
+const PATIENCE: u32 = 3;
+
+/// A step was done: look again.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Says what a pass found.
+pub fn summarize(view: &View, outcome: &Outcome, setting: &Setting) -> Summary {
+    let mut writing = Writing { view, setting, status: view.status.clone(), failures: 0, busy: false };
+    writing.facts();
+    let (wake, result) = match outcome {
+        Outcome::Settled(verdict) => writing.verdict(verdict),
+        Outcome::Failed(failure) | Outcome::PushFailed(failure) => writing.failure(failure),
+        Outcome::More => writing.more(),
+    };
+    writing.others(outcome);
+    let wake = wake.map(|wake| writing.again().map_or(wake, |again| wake.min(again)));
+    let Writing { mut status, failures, busy, .. } = writing;
+    cut(&mut status, setting.redactor);
+    let warnings = warnings(&view.status.conditions, &status.conditions);
+    Summary { status, wake, warnings, failures, busy, result }
+}
+
+struct Writing<'a> {
+    view: &'a View<'a>,
+    setting: &'a Setting<'a>,
+    status: ChannelStatus,
+    failures: u32,
+    busy: bool,
+}
+
+// === impl Writing ===
+
+impl Writing<'_> {
+    fn conditions(&mut self) -> Writer<'_> {
+        Writer::new(&mut self.status.conditions, self.view.generation(), self.view.now)
+    }
+
+    fn clean(&self, message: &str) -> String {
+        self.setting.redactor.clean(message, conditions::MESSAGE)
+    }
+
+    /// What is true however the pass ended.
+    fn facts(&mut self) {
+        let view = self.view;
+        self.status.observed_generation = Some(view.generation());
+        self.status.last_handled_reconcile_at = view.annotation(annotation::RECONCILE_REQUESTED).map(cut_request);
+        let deletes = delete::deletes(view.channel, &self.status);
+        self.status.deletion_policy = Some(if deletes { "Delete" } else { "Retain" }.into());
+        if self.status.channel_id.is_some() {
+            self.status.create = None;
+        }
+        if !view.observing() {
+            self.status.planned_changes.clear();
+        }
+        let Remote::Found(remote) = &view.observed.remote else { return };
+        self.status.state = remote.status.clone();
+        self.status.created_at = remote.created_at.clone().or(self.status.created_at.take());
+        self.status.read_with = view.observed.place.as_ref().ok().map(|place| place.read_with.clone());
+        if remote.status.as_deref() == Some("active")
+            && let Some(provisioning) = &mut self.status.provisioning
+        {
+            let handled_request = provisioning.handled_request.take();
+            self.status.provisioning = handled_request
+                .map(|handled| crate::api::channel::ProvisioningStatus { handled_request: Some(handled), ..Default::default() });
+        }
+        let asked = view.annotation(annotation::RETRY_REQUESTED).map(cut_request);
+        if asked.is_some() && remote.status.as_deref() != Some("error") && !view.observing() {
+            self.status.provisioning.get_or_insert_default().handled_request = asked;
+        }
+        if self.status.channel_id.is_some() && !view.observing() && view.differences(remote).is_empty() {
+            let digest = Some(view.digest());
+            let enabled = self.status.applied.as_ref().and_then(|applied| applied.enabled);
+            self.status.applied = Some(AppliedStatus { enabled, digest });
+        }
+    }
+
+    fn verdict(&mut self, verdict: &Verdict) -> (Option<Duration>, &'static str) {
+        let message = self.clean(&verdict.message);
+        let reason = verdict.reason;
+        self.drift(&verdict.drift);
+        if self.view.observing() {
+            self.status.planned_changes.clone_from(&verdict.planned);
+        }
+        match verdict.is {
+            Is::InSync => {
+                self.conditions().ready(Status::True, Progress::Done, reason, &message);
+                (Some(retry::spread(self.setting.interval, self.setting.random)), "in_sync")
+            }
+            Is::Busy { longest } => {
+                let status = if reason == Reason::Progressing { Status::Unknown } else { Status::False };
+                self.conditions().ready(status, Progress::Reconciling, reason, &message);
+                self.busy = true;
+                (Some(retry::poll(self.elapsed(), longest)), "waiting")
+            }
+            Is::RetryIn(rest) => {
+                let now = self.view.now;
+                let past = self.status.provisioning.get_or_insert_default();
+                past.next_attempt_at.get_or_insert_with(|| seconds(now.saturating_add(rest).unwrap_or(now)));
+                self.conditions().ready(Status::False, Progress::Reconciling, reason, &message);
+                (Some(rest.max(SOON)), "waiting")
+            }
+            Is::Needs(need) => self.need(need, reason, &message),
+            Is::Suspended => {
+                self.conditions().set(kind::SUSPENDED, Status::True, reason, &message);
+                self.rest();
+                (Some(retry::STALLED), "suspended")
+            }
+            Is::Blocked { again } => {
+                self.conditions().set(kind::DELETION_BLOCKED, Status::True, reason, &message);
+                self.rest();
+                (Some(again), "blocked")
+            }
+            Is::InFlight => (Some(SOON), "in_flight"),
+            Is::Gone => (None, "gone"),
+        }
+    }
+
+    fn failure(&mut self, failure: &Failure) -> (Option<Duration>, &'static str) {
+        let message = self.clean(&failure.message);
+        if !self.view.terminating() || matches!(failure.need, Need::Turn(_)) {
+            return self.need(failure.need, failure.reason, &message);
+        }
+        let reason = match failure.reason {
+            Reason::AuthenticationFailed => Reason::KeyUnavailable,
+            Reason::PermissionDenied => Reason::PermissionDenied,
+            Reason::AbsenceNotProven => Reason::AbsenceNotProven,
+            _ => Reason::ApiUnavailable,
+        };
+        self.failures = self.view.memory.failures.saturating_add(1);
+        if failure.reason != Reason::RateLimited {
+            self.conditions().set(kind::DELETION_BLOCKED, Status::True, reason, &message);
+        }
+        let wake = match failure.need {
+            Need::Until(after) => after,
+            Need::User | Need::Input => retry::INPUT,
+            _ => retry::backoff(self.failures, self.setting.random),
+        };
+        (Some(wake), "blocked")
+    }
+
+    /// The one table of needs.
+    fn need(&mut self, need: Need, reason: Reason, message: &str) -> (Option<Duration>, &'static str) {
+        match need {
+            Need::User => {
+                self.conditions().ready(Status::False, Progress::Stalled, reason, message);
+                (Some(retry::spread(retry::STALLED, self.setting.random)), "stalled")
+            }
+            Need::Input => {
+                let known = reason != Reason::NotCreated
+                    && !(reason == Reason::WorkspaceNotReady && self.status.channel_id.is_some());
+                let status = if known { Status::False } else { Status::Unknown };
+                self.conditions().ready(status, Progress::Reconciling, reason, message);
+                (Some(retry::spread(retry::INPUT, self.setting.random)), "input_missing")
+            }
+            Need::Time => {
+                self.failures = self.view.memory.failures.saturating_add(1);
+                let patient = self.failures <= PATIENCE;
+                self.unknown_unless_kept(patient, reason, message);
+                (Some(retry::backoff(self.failures, self.setting.random)), "transient")
+            }
+            Need::Until(after) => {
+                self.failures = self.view.memory.failures;
+                self.unknown_unless_kept(true, reason, message);
+                (Some(after), "rate_limited")
+            }
+            Need::Turn(wait) => {
+                self.failures = self.view.memory.failures;
+                self.busy = self.view.memory.waiting_since.is_some();
+                (Some(wait), "deferred")
+            }
+        }
+    }
+
+    fn more(&mut self) -> (Option<Duration>, &'static str) {
+        self.failures = self.view.memory.failures;
+        let message = "The declared values are being applied.";
+        self.unknown_unless_kept(true, Reason::Progressing, message);
+        (Some(SOON), "progressing")
+    }
+
+    /// Ready keeps its value while that still speaks of this generation; else it is Unknown.
+    fn unknown_unless_kept(&mut self, keep: bool, reason: Reason, message: &str) {
+        let current = self.conditions().ready_is_current();
+        if !(keep && current) {
+            self.conditions().ready(Status::Unknown, Progress::Reconciling, reason, message);
+        }
+    }
+
+    /// Neither Reconciling nor Stalled; Ready as it was, and there.
+    fn rest(&mut self) {
+        if conditions::find(&self.status.conditions, kind::READY).is_none() {
+            let message = "Nothing was called for this Channel yet.";
+            self.conditions().set(kind::READY, Status::Unknown, Reason::Progressing, message);
+        }
+        self.conditions().progress(Progress::Done, Reason::Progressing, "");
+    }
+
+    /// When what can't be read back is to be sent once more.
+    fn again(&self) -> Option<Duration> {
+        let memory = self.view.memory;
+        let due = memory.credentials_again.into_iter().chain(memory.enabled_again).min()?;
+        Some(due.saturating_duration_since(self.view.instant).max(SOON))
+    }
+
+    fn elapsed(&self) -> Duration {
+        if let Some(since) = self.view.memory.waiting_since {
+            return self.view.instant.saturating_duration_since(since);
+        }
+        let ready = conditions::find(&self.view.status.conditions, kind::READY);
+        let since = ready.filter(|ready| ready.status != "True").map(|ready| ready.last_transition_time.0);
+        since.and_then(|since| Duration::try_from(self.view.now.duration_since(since)).ok()).unwrap_or_default()
+    }
+
+    fn drift(&mut self, drift: &[Difference]) {
+        self.status.drift = drift.to_vec();
+        let names: Vec<_> = drift.iter().take(4).map(|entry| entry.path.as_str()).collect();
+        let message = format!("oHallo has other values than declared: {}.", names.join(", "));
+        let message = self.clean(&message);
+        self.conditions().set_while(kind::DRIFTED, (!drift.is_empty()).then_some((Reason::DriftDetected, &message)));
+    }
+
+    /// The conditions beside Ready.
+    fn others(&mut self, outcome: &Outcome) {
+        let is = |wanted: fn(&Is) -> bool| matches!(outcome, Outcome::Settled(verdict) if wanted(&verdict.is));
+        if matches!(outcome, Outcome::Failed(failure) if matches!(failure.need, Need::Turn(_))) || is(|is| *is == Is::InFlight) {
+            return;
+        }
+        if !is(|is| *is == Is::Suspended) {
+            self.conditions().remove(kind::SUSPENDED);
+        }
+        if !self.view.terminating() {
+            self.conditions().remove(kind::DELETION_BLOCKED);
+        }
+        self.credentials_applied(outcome);
+        self.connected();
+    }
+
+    fn credentials_applied(&mut self, outcome: &Outcome) {
+        let view = self.view;
+        if view.spec().credentials.is_empty() || view.observing() {
+            self.conditions().remove(kind::CREDENTIALS_APPLIED);
+            if view.spec().credentials.is_empty() && !view.terminating() {
+                self.status.credentials = None;
+            }
+            return;
+        }
+        let said = match (outcome, &view.observed.credentials) {
+            (Outcome::PushFailed(failure), _) if !matches!(failure.need, Need::Turn(_)) => {
+                Some((Status::False, Reason::PushFailed, self.clean(&failure.message)))
+            }
+            (_, Declared::Problem(failure)) => Some((Status::False, failure.reason, self.clean(&failure.message))),
+            (_, Declared::Ready { .. }) if self.status.credentials.is_some() && !work::push_due(view) => {
+                Some((Status::True, Reason::Applied, "The declared credentials were sent to oHallo.".to_owned()))
+            }
+            _ => None,
+        };
+        if let Some((status, reason, message)) = said {
+            self.conditions().set(kind::CREDENTIALS_APPLIED, status, reason, &message);
+        }
+    }
+
+    fn connected(&mut self) {
+        let Some(result) = self.status.test.as_ref().and_then(|test| test.result.clone()) else { return };
+        let (status, reason, message) = match result.as_str() {
+            "Passed" => (Status::True, Reason::TestPassed, "The last connectivity test passed."),
+            "Failed" => (Status::False, Reason::TestFailed, "The last connectivity test failed: check the credentials and the settings at the provider, then ask for another test."),
+            _ => (Status::Unknown, Reason::TestOutcomeUnknown, "A connectivity test was sent and its answer was lost; it is not repeated by itself: ask for another test."),
+        };
+        let old = conditions::find(&self.status.conditions, kind::CONNECTED);
+        if old.is_none_or(|old| old.status != status.as_str() || old.reason != reason.as_str()) {
+            self.conditions().set(kind::CONNECTED, status, reason, message);
+        }
+    }
+}
+
+/// A time as the status holds it.
+pub fn seconds(at: jiff::Timestamp) -> String {
+    format!("{at:.0}")
+}
+
+/// Every text from outside, cleaned and cut to the bound of its field: one over-long value would make the API server refuse the whole status.
+fn cut(status: &mut ChannelStatus, redactor: &Redactor) {
+    let clean = |text: &mut Option<String>, max| {
+        if let Some(text) = text {
+            *text = redactor.clean(text, max);
+        }
+    };
+    clean(&mut status.state, 128);
+    clean(&mut status.created_at, 64);
+    for entry in &mut status.drift {
+        entry.path = redactor.clean(&entry.path, 256);
+        clean(&mut entry.declared, 128);
+        clean(&mut entry.actual, 128);
+    }
+    for line in &mut status.planned_changes {
+        *line = redactor.clean(line, 256);
+    }
+}
+
+/// A bad reason that was not there before.
+fn warnings(old: &[Condition], new: &[Condition]) -> Vec<(String, String)> {
+    const QUIET: [&str; 7] =
+        ["Provisioning", "WaitingForDNS", "Progressing", "NotCreated", "RateLimited", "WorkspaceNotReady", "Suspended"];
+    let began = |kind: &str| {
+        let now = conditions::find(new, kind)?;
+        let bad = (kind == kind::READY) == (now.status != "True");
+        let same = conditions::find(old, kind).is_some_and(|old| old.reason == now.reason);
+        (bad && !same && !QUIET.contains(&now.reason.as_str())).then(|| now.clone())
+    };
+    let found = [began(kind::READY), began(kind::DELETION_BLOCKED)];
+    let blocked_credentials = conditions::find(new, kind::CREDENTIALS_APPLIED).filter(|now| {
+        let ready = conditions::find(new, kind::READY).map(|ready| ready.reason.as_str());
+        now.status == "False"
+            && ready != Some(now.reason.as_str())
+            && conditions::find(old, kind::CREDENTIALS_APPLIED).is_none_or(|old| old.reason != now.reason)
+    });
+    let all = found.into_iter().flatten().chain(blocked_credentials.cloned());
+    all.map(|condition| (condition.reason, condition.message)).collect()
+}

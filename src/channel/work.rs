@@ -1,0 +1,319 @@
+// pure
+//! What is to be done for a channel that exists: one table, asked from top to bottom.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::config::{self, Differs};
+use super::plan::{Cause, Declared, Is, Plan, Remote, Step, Verdict, View, cut_request, unfit};
+use crate::api::annotation;
+use crate::api::channel::Difference;
+use crate::api::conditions::Reason;
+use crate::error::Need;
+use crate::ohallo::{Changes, Id, RemoteChannel};
+use crate::retry;
+
+/// The longest distance of two looks at a channel that oHallo provisions.
+const LONGEST_POLL: Duration = Duration::from_secs(60);
+
+/// The most differences that a status lists.
+const MOST_DIFFERENCES: usize = 16;
+
+/// Decides for the channel `id`, which is bound or shall be adopted.
+pub fn plan(view: &View, id: &str) -> Plan {
+    let Some(id) = Id::parse(id) else {
+        let message = "spec.channelId is not an id: copy it from the address of the channel's page in oHallo.";
+        return Verdict::user(Reason::ValidationFailed, message).settled();
+    };
+    if let Some(verdict) = not_ours(view) {
+        return verdict.settled();
+    }
+    let remote = match &view.observed.remote {
+        Remote::Found(remote) => remote,
+        other => return unread(&id, other).settled(),
+    };
+    if let Some(verdict) = another(view, remote).or_else(|| unfit(view.spec())) {
+        return verdict.settled();
+    }
+    let differs = view.differences(remote);
+    if view.observing() {
+        return observed(view, &differs).settled();
+    }
+    if view.status.channel_id.is_none() {
+        return Plan::Work(Step::Adopt { id });
+    }
+    if marks_missing(view) {
+        return Plan::Work(Step::RestoreMarks);
+    }
+    if let Some(plan) = update(view, &id, remote, &differs) {
+        return plan;
+    }
+    if let Some(plan) = credentials(view, &id) {
+        return plan;
+    }
+    let mut verdict = match state(view, &id, remote) {
+        Ok(plan) => return plan,
+        Err(verdict) => verdict,
+    };
+    if view.spec().drift_policy.as_deref() == Some("Report") {
+        verdict.drift = listed(&differs);
+    }
+    verdict.settled()
+}
+
+/// Why nothing may be called for it.
+fn not_ours(view: &View) -> Option<Verdict> {
+    let place = match &view.observed.place {
+        Err(failure) => return Some(Verdict::failed(failure)),
+        Ok(place) => place,
+    };
+    if view.status.workspace_id.as_deref().is_some_and(|recorded| recorded != place.workspace_id.as_str()) {
+        return Some(Verdict::user(
+            Reason::IdentityMismatch,
+            "The channel was bound in another oHallo workspace than the one its Workspace now names: name that workspace again, or make another Channel.",
+        ));
+    }
+    let owner = view.observed.owner.as_ref()?;
+    let who = owner.as_ref().map_or("another Channel".to_owned(), |name| format!("the Channel {name:?}"));
+    Some(Verdict::user(
+        Reason::OwnershipConflict,
+        format!("{who} holds this oHallo channel: delete one of the two, or set another spec.channelId."),
+    ))
+}
+
+fn unread(id: &Id, remote: &Remote) -> Verdict {
+    match remote {
+        Remote::Absent { proven: true } => Verdict::user(
+            Reason::ChannelNotFound,
+            format!("oHallo has no channel {id} in this workspace: it was deleted there, or the id is wrong. It is not made again by itself: delete this object and apply it again."),
+        ),
+        Remote::Absent { proven: false } => Verdict::of(
+            Is::Needs(Need::Time),
+            Reason::UnexpectedResponse,
+            format!("oHallo answered 404 for channel {id}, which proves nothing while the API key can't read the workspace: check that the key belongs to it."),
+        ),
+        _ => Verdict::of(Is::Needs(Need::Time), Reason::Progressing, "The channel was not read yet."),
+    }
+}
+
+fn another(view: &View, remote: &RemoteChannel) -> Option<Verdict> {
+    let place = view.observed.place.as_ref().ok()?;
+    let declared = view.spec().channel_type.as_deref().unwrap_or_default();
+    let adopting = view.status.channel_id.is_none();
+    let fits = |found: Option<&str>, wanted: &str| found.map_or(!adopting, |found| found == wanted);
+    if !fits(remote.channel_type.as_deref(), declared) {
+        let found = remote.channel_type.as_deref().unwrap_or("of no type");
+        let message = format!("The channel in oHallo is {found}, not {declared}: set another spec.channelId or make another Channel.");
+        return Some(Verdict::user(Reason::IdentityMismatch, message));
+    }
+    (!fits(remote.workspace_id.as_deref(), place.workspace_id.as_str())).then(|| {
+        let message = "The channel belongs to another oHallo workspace: use the Workspace that names it, or set another spec.channelId.";
+        Verdict::user(Reason::IdentityMismatch, message)
+    })
+}
+
+fn observed(view: &View, differs: &[Differs]) -> Verdict {
+    let mut verdict =
+        Verdict::of(Is::InSync, Reason::Observed, "The channel is observed; nothing is written to oHallo.");
+    verdict.planned = planned(view, differs);
+    verdict
+}
+
+fn planned(view: &View, differs: &[Differs]) -> Vec<String> {
+    let updates = differs.iter().map(|differs| format!("update {}", differs.path));
+    let enabled = view.spec().enabled.filter(|enabled| applied_enabled(view) != Some(*enabled));
+    let enabled = enabled.map(|enabled| format!("set enabled to {enabled}"));
+    let push = match &view.observed.credentials {
+        Declared::Ready { keys, .. } if push_due(view) => Some(match keys.len() {
+            1 => "push credentials (1 key)".to_owned(),
+            count => format!("push credentials ({count} keys)"),
+        }),
+        _ => None,
+    };
+    let all = updates.chain(enabled).chain(push);
+    all.map(|line| line.chars().take(256).collect()).take(MOST_DIFFERENCES).collect()
+}
+
+fn marks_missing(view: &View) -> bool {
+    let intent_lost = view.status.origin.as_deref() == Some("Created")
+        && view.annotation(annotation::CREATE_INTENT).is_none();
+    !view.finalized() || intent_lost
+}
+
+fn applied_enabled(view: &View) -> Option<bool> {
+    view.status.applied.as_ref().and_then(|applied| applied.enabled)
+}
+
+fn update(view: &View, id: &Id, remote: &RemoteChannel, differs: &[Differs]) -> Option<Plan> {
+    let digest = view.digest();
+    let applied = view.status.applied.as_ref().and_then(|applied| applied.digest.as_deref());
+    let manifest_changed = applied != Some(digest.as_str());
+    let correct = view.spec().drift_policy.as_deref() != Some("Report");
+    if !differs.is_empty() && (manifest_changed || correct) {
+        if view.contested() {
+            return Some(not_converging(differs).settled());
+        }
+        if view.observed.updated {
+            return Some(kept_another(differs).settled());
+        }
+    }
+    let values = !differs.is_empty() && (manifest_changed || correct);
+    let again = view.memory.enabled_again.is_some_and(|due| due <= view.instant);
+    let enabled = view.spec().enabled.filter(|enabled| applied_enabled(view) != Some(*enabled) || again);
+    if !values && enabled.is_none() {
+        return None;
+    }
+    let sends = |path: &str| values && differs.iter().any(|differs| differs.path.starts_with(path));
+    let changes = Changes {
+        display_name: view.spec().display_name.clone().filter(|_| sends("displayName")),
+        config: view.spec().config.as_ref().filter(|_| sends("config.")).map(|c| config::overlay(c, &remote.config)),
+        enabled,
+    };
+    let paths = differs.iter().filter(|_| values).map(|differs| differs.path.clone());
+    let fields = paths.chain(enabled.map(|_| "enabled".to_owned())).collect();
+    let cause = if manifest_changed || !values { Cause::Manifest } else { Cause::Drift };
+    Some(Plan::Work(Step::Update { id: id.clone(), changes, fields, cause }))
+}
+
+fn not_converging(differs: &[Differs]) -> Verdict {
+    let mut verdict = Verdict::user(
+        Reason::NotConverging,
+        format!(
+            "oHallo again and again has other values than were written ({}): write what oHallo keeps, stop whatever else writes them, or set driftPolicy to Report.",
+            names(differs)
+        ),
+    );
+    verdict.drift = listed(differs);
+    verdict
+}
+
+fn kept_another(differs: &[Differs]) -> Verdict {
+    let message = format!("oHallo took the update but kept other values ({}); it is looked at again.", names(differs));
+    let mut verdict = Verdict::of(Is::Busy { longest: LONGEST_POLL }, Reason::Progressing, message);
+    verdict.drift = listed(differs);
+    verdict
+}
+
+/// Whether the declared credentials are others than those that were last sent.
+pub fn push_due(view: &View) -> bool {
+    let Declared::Ready { digest, keys, sources } = &view.observed.credentials else { return false };
+    let Some(sent) = &view.status.credentials else { return true };
+    if view.memory.credentials_again.is_some_and(|due| due <= view.instant) {
+        return true;
+    }
+    if let Some(pushed) = view.memory.pushed {
+        return pushed != *digest;
+    }
+    // After a restart the content can't be compared: the same versions of the same Secrets are the same content,
+    // unless the manifest that says what to take from them is new.
+    let same_keys = sent.keys.iter().eq(keys.iter().take(sent.keys.len().max(64)));
+    sent.sources != *sources || !same_keys || view.status.observed_generation != Some(view.generation())
+}
+
+fn credentials(view: &View, id: &Id) -> Option<Plan> {
+    match &view.observed.credentials {
+        Declared::Ready { .. } if push_due(view) => Some(Plan::Work(Step::PushCredentials { id: id.clone() })),
+        // What was sent before goes on working; the condition CredentialsApplied says what is missing.
+        Declared::Problem(failure) if !(failure.need == Need::Input && view.status.credentials.is_some()) => {
+            Some(Verdict::failed(failure).settled())
+        }
+        _ => None,
+    }
+}
+
+/// Follows oHallo's provisioning. `Ok`: that is the plan. `Err`: a verdict, to which drift may be added.
+fn state(view: &View, id: &Id, remote: &RemoteChannel) -> Result<Plan, Verdict> {
+    let busy = |longest, reason, message: &str| Err(Verdict::of(Is::Busy { longest }, reason, message));
+    match remote.status.as_deref().unwrap_or_default() {
+        "active" => active(view, id),
+        "provisioning" => busy(LONGEST_POLL, Reason::Provisioning, "oHallo is provisioning the channel."),
+        "pending_dns" => busy(
+            interval(view),
+            Reason::WaitingForDns,
+            "oHallo waits for DNS records to propagate: see the channel in its dashboard for the records to add.",
+        ),
+        "error" => failed_provisioning(view, id),
+        other => {
+            let message = format!("oHallo reports the state {other:?}, which this version of the operator does not know; it is looked at again.");
+            busy(LONGEST_POLL, Reason::UnknownState, &message)
+        }
+    }
+}
+
+/// `spec.intervalSeconds`.
+pub fn interval(view: &View) -> Duration {
+    let seconds = view.spec().interval_seconds.unwrap_or(600).clamp(60, 86_400);
+    Duration::from_secs(seconds.unsigned_abs())
+}
+
+fn active(view: &View, id: &Id) -> Result<Plan, Verdict> {
+    if let Some(request) = test_due(view) {
+        return Ok(Plan::Work(Step::Test { id: id.clone(), request }));
+    }
+    Err(if view.spec().enabled == Some(false) {
+        Verdict::of(Is::InSync, Reason::Disabled, "The channel is as declared and disabled.")
+    } else {
+        Verdict::of(Is::InSync, Reason::Available, "The channel is as declared and active.")
+    })
+}
+
+fn test_due(view: &View) -> Option<String> {
+    let handled = view.status.test.as_ref().and_then(|test| test.handled_request.as_deref());
+    let asked = view.annotation(annotation::TEST_REQUESTED).map(cut_request);
+    if let Some(asked) = asked.filter(|asked| handled != Some(asked)) {
+        return Some(asked);
+    }
+    let on_change = view.spec().connectivity_test.as_deref() == Some("OnChange");
+    (on_change && view.memory.test_due && view.spec().channel_type.as_deref() != Some("email"))
+        .then(|| format!("change:{}", view.generation()))
+}
+
+fn failed_provisioning(view: &View, id: &Id) -> Result<Plan, Verdict> {
+    let past = view.status.provisioning.clone().unwrap_or_default();
+    let retry = view.spec().provisioning_retry.clone().unwrap_or_default();
+    let limit = retry.limit.unwrap_or(5).clamp(0, 20);
+    let backoff = Duration::from_secs(retry.backoff_seconds.unwrap_or(60).clamp(10, 3600).unsigned_abs());
+    let asked = view.annotation(annotation::RETRY_REQUESTED).map(cut_request);
+    if asked.is_some() && asked != past.handled_request {
+        return Ok(Plan::Work(Step::Retry { id: id.clone(), attempts: 1, request: asked }));
+    }
+    if past.attempts >= limit {
+        let message = format!(
+            "Provisioning failed and {limit} retries did not help: correct the cause in oHallo, then annotate this object with {}=<any new value>.",
+            annotation::RETRY_REQUESTED
+        );
+        return Err(Verdict::user(Reason::ProvisioningFailed, message));
+    }
+    let due = past.next_attempt_at.as_deref().and_then(|at| at.parse::<Timestamp>().ok());
+    let rest = match due {
+        None => retry::provisioning(backoff, past.attempts),
+        Some(due) => Duration::try_from(due.duration_since(view.now)).unwrap_or(Duration::ZERO),
+    };
+    if rest.is_zero() {
+        let attempts = past.attempts.saturating_add(1);
+        return Ok(Plan::Work(Step::Retry { id: id.clone(), attempts, request: past.handled_request }));
+    }
+    let message = "Provisioning failed in oHallo; it is retried by itself (status.provisioning.nextAttemptAt).";
+    Err(Verdict::of(Is::RetryIn(rest), Reason::ProvisioningFailed, message))
+}
+
+fn names(differs: &[Differs]) -> String {
+    let names: Vec<_> = differs.iter().take(4).map(|differs| differs.path.as_str()).collect();
+    if differs.len() > names.len() { format!("{}, …", names.join(", ")) } else { names.join(", ") }
+}
+
+/// As the status lists them.
+pub fn listed(differs: &[Differs]) -> Vec<Difference> {
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let entry = |differs: &Differs| Difference {
+        path: differs.path.clone(),
+        declared: Some(text(&differs.declared)),
+        actual: differs.actual.as_ref().map(text),
+    };
+    differs.iter().take(MOST_DIFFERENCES).map(entry).collect()
+}

@@ -1,0 +1,280 @@
+// I/O
+//! What every pass shares: clients, stores, and what this process remembers.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::channel::mpsc::UnboundedSender;
+use k8s_openapi::api::core::v1::{Namespace, ObjectReference};
+use kube::core::PartialObjectMeta;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Client, Resource, ResourceExt};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::api::channel::Channel;
+use crate::api::workspace::{AllowedNamespaces, ClusterWorkspace, Workspace, WorkspaceStatus};
+use crate::channel::memory::Memory;
+use crate::index::{Handle, Index, Name, Wakes};
+use crate::metrics::Metrics;
+use crate::ohallo::{self, Id};
+use crate::secret::ApiKey;
+use crate::secrets::Secrets;
+use crate::settings::Settings;
+
+/// The name under which this operator writes.
+pub const MANAGER: &str = "ohallo-operator";
+
+pub struct Context {
+    pub client: Client,
+    pub settings: Settings,
+    pub ohallo: ohallo::Client,
+    pub metrics: Arc<Metrics>,
+    pub channels: Store<Channel>,
+    pub workspaces: Store<Workspace>,
+    pub cluster_workspaces: Store<ClusterWorkspace>,
+    pub namespaces: Store<PartialObjectMeta<Namespace>>,
+    pub secrets: Secrets,
+    pub index: Mutex<Index>,
+    pub wakers: Wakers,
+    /// Creates under way: the process waits for them before it ends.
+    pub tasks: TaskTracker,
+    /// Cancelled when the process has no time left.
+    pub ended: CancellationToken,
+    held: Mutex<HashMap<Handle, Held>>,
+    memories: Mutex<HashMap<String, Arc<Mutex<Memory>>>>,
+    workspace_memories: Mutex<HashMap<String, crate::workspace::Memory>>,
+    /// Workspaces whose key was refused to a Channel.
+    rechecks: Mutex<HashSet<Handle>>,
+}
+
+/// Where a wake is sent.
+pub struct Wakers {
+    pub channels: UnboundedSender<ObjectRef<Channel>>,
+    pub workspaces: UnboundedSender<ObjectRef<Workspace>>,
+    pub cluster_workspaces: UnboundedSender<ObjectRef<ClusterWorkspace>>,
+}
+
+/// The last good key of a workspace. No Debug.
+#[derive(Clone)]
+pub struct Held {
+    /// Of the Workspace that it was read for.
+    pub uid: String,
+    pub key: ApiKey,
+    pub workspace_id: Id,
+    /// When oHallo last refused to create here.
+    pub create_unsupported: Option<std::time::Instant>,
+    /// oHallo has no list of channels.
+    pub list_unsupported: bool,
+}
+
+/// A Workspace or ClusterWorkspace, as a Channel looks at it.
+pub struct Lookup {
+    pub uid: String,
+    pub generation: Option<i64>,
+    pub suspended: bool,
+    pub terminating: bool,
+    pub status: WorkspaceStatus,
+    /// `None` for a Workspace.
+    pub allowed: Option<AllowedNamespaces>,
+}
+
+/// An event that is to be published once the status stands.
+#[derive(Clone, Debug)]
+pub struct Note {
+    pub warning: bool,
+    pub reason: String,
+    pub text: String,
+}
+
+// === impl Note ===
+
+impl Note {
+    pub fn normal(reason: &str, text: impl Into<String>) -> Self {
+        Self { warning: false, reason: reason.into(), text: text.into() }
+    }
+
+    pub fn warning(reason: &str, text: impl Into<String>) -> Self {
+        Self { warning: true, reason: reason.into(), text: text.into() }
+    }
+}
+
+// === impl Context ===
+
+/// The stores that the watches fill.
+pub struct Stores {
+    pub channels: Store<Channel>,
+    pub workspaces: Store<Workspace>,
+    pub cluster_workspaces: Store<ClusterWorkspace>,
+    pub namespaces: Store<PartialObjectMeta<Namespace>>,
+}
+
+impl Context {
+    pub fn new(
+        client: Client,
+        settings: Settings,
+        ohallo: ohallo::Client,
+        metrics: Arc<Metrics>,
+        stores: Stores,
+        wakers: Wakers,
+    ) -> Self {
+        Self {
+            secrets: Secrets::new(client.clone()),
+            client,
+            settings,
+            ohallo,
+            metrics,
+            channels: stores.channels,
+            workspaces: stores.workspaces,
+            cluster_workspaces: stores.cluster_workspaces,
+            namespaces: stores.namespaces,
+            index: Mutex::default(),
+            wakers,
+            tasks: TaskTracker::new(),
+            ended: CancellationToken::new(),
+            held: Mutex::default(),
+            memories: Mutex::default(),
+            workspace_memories: Mutex::default(),
+            rechecks: Mutex::default(),
+        }
+    }
+
+    pub fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is remembered of the object with this uid.
+    pub fn memory(&self, uid: &str) -> Arc<Mutex<Memory>> {
+        let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        memories.entry(uid.to_owned()).or_default().clone()
+    }
+
+    /// Forgets an object that is gone.
+    pub fn forget(&self, uid: &str) {
+        self.memories.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.index().unclaim(uid);
+    }
+
+    pub fn workspace_memory(&self, uid: &str) -> crate::workspace::Memory {
+        self.workspace_memories.lock().unwrap_or_else(PoisonError::into_inner).get(uid).cloned().unwrap_or_default()
+    }
+
+    pub fn remember_workspace(&self, uid: &str, memory: crate::workspace::Memory) {
+        self.workspace_memories.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), memory);
+    }
+
+    pub fn forget_workspace(&self, uid: &str) {
+        self.workspace_memories.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+
+    /// Makes a Workspace look at its key soon: it was refused to one of its Channels.
+    pub fn recheck(&self, handle: &Handle) {
+        self.rechecks.lock().unwrap_or_else(PoisonError::into_inner).insert(handle.clone());
+        self.wake_workspace(handle);
+    }
+
+    pub fn take_recheck(&self, handle: &Handle) -> bool {
+        self.rechecks.lock().unwrap_or_else(PoisonError::into_inner).remove(handle)
+    }
+
+    pub fn held(&self, handle: &Handle) -> Option<Held> {
+        self.all_held().get(handle).cloned()
+    }
+
+    pub fn hold(&self, handle: &Handle, held: Held) {
+        self.all_held().insert(handle.clone(), held);
+    }
+
+    pub fn edit_held(&self, handle: &Handle, edit: impl FnOnce(&mut Held)) {
+        if let Some(held) = self.all_held().get_mut(handle) {
+            edit(held);
+        }
+    }
+
+    /// Forgets the key of a workspace that nobody needs any more.
+    pub fn release(&self, handle: &Handle) {
+        self.all_held().remove(handle);
+    }
+
+    fn all_held(&self) -> MutexGuard<'_, HashMap<Handle, Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The workspace that a handle names, as the watch last saw it.
+    pub fn lookup(&self, handle: &Handle) -> Option<Lookup> {
+        match &handle.namespace {
+            Some(namespace) => {
+                let found = self.workspaces.get(&ObjectRef::new(&handle.name).within(namespace))?;
+                Some(Lookup {
+                    uid: found.uid()?,
+                    generation: found.metadata.generation,
+                    suspended: found.spec.suspend == Some(true),
+                    terminating: found.metadata.deletion_timestamp.is_some(),
+                    status: found.status.clone().unwrap_or_default(),
+                    allowed: None,
+                })
+            }
+            None => {
+                let found = self.cluster_workspaces.get(&ObjectRef::new(&handle.name))?;
+                Some(Lookup {
+                    uid: found.uid()?,
+                    generation: found.metadata.generation,
+                    suspended: found.spec.suspend == Some(true),
+                    terminating: found.metadata.deletion_timestamp.is_some(),
+                    status: found.status.clone().unwrap_or_default(),
+                    allowed: Some(found.spec.allowed_namespaces.clone().unwrap_or_default()),
+                })
+            }
+        }
+    }
+
+    /// The labels of a namespace, as the watch last saw them.
+    pub fn namespace_labels(&self, namespace: &str) -> std::collections::BTreeMap<String, String> {
+        self.namespaces.get(&ObjectRef::new(namespace)).map(|found| found.labels().clone()).unwrap_or_default()
+    }
+
+    pub fn wake(&self, wakes: Wakes) {
+        wakes.channels.iter().for_each(|name| self.wake_channel(name));
+        if let Some(handle) = wakes.handle {
+            self.wake_workspace(&handle);
+        }
+    }
+
+    pub fn wake_channel(&self, name: &Name) {
+        // Closed only when the controller has ended.
+        let _closed = self.wakers.channels.unbounded_send(name.object_ref());
+    }
+
+    pub fn wake_workspace(&self, handle: &Handle) {
+        let _closed = match &handle.namespace {
+            Some(namespace) => {
+                let to = ObjectRef::new(&handle.name).within(namespace);
+                self.wakers.workspaces.unbounded_send(to).is_err()
+            }
+            None => self.wakers.cluster_workspaces.unbounded_send(ObjectRef::new(&handle.name)).is_err(),
+        };
+    }
+
+    /// Publishes events. What can't be published (a terminating namespace takes none) is dropped: the status says the same.
+    pub async fn publish<K>(&self, object: &K, notes: &[Note])
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let reference: ObjectReference = object.object_ref(&());
+        for note in notes {
+            // One recorder each: its cache of series would keep every event in memory, and events come on changes only.
+            let recorder = Recorder::new(self.client.clone(), Reporter::from(MANAGER));
+            let event = Event {
+                type_: if note.warning { EventType::Warning } else { EventType::Normal },
+                reason: note.reason.clone(),
+                note: Some(note.text.clone()),
+                action: "Reconcile".into(),
+                secondary: None,
+            };
+            if let Err(error) = recorder.publish(&event, &reference).await {
+                tracing::debug!(reason = note.reason, error = %error, "event not published");
+            }
+        }
+    }
+}

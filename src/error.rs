@@ -1,0 +1,143 @@
+// pure
+//! What can go wrong in a pass, and the one mapping from oHallo's refusals to what a user reads.
+
+use std::time::Duration;
+
+use crate::api::conditions::Reason;
+use crate::ohallo::{ApiError, CallError, Class, Kind};
+
+/// What a failure asks for; one row each of the table in `status.rs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// An input that is not there yet.
+    Input,
+    /// Time: back off and try again.
+    Time,
+    /// oHallo named the time.
+    Until(Duration),
+    /// Somebody has to change something.
+    User,
+    /// No call was made and none may be before this time: nothing is written.
+    Turn(Duration),
+}
+
+/// Why a pass ended before it was done.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    pub need: Need,
+    pub reason: Reason,
+    /// One sentence, not yet cleaned.
+    pub message: String,
+    /// What is known of the call that failed; `None` where no call failed.
+    pub class: Option<Class>,
+}
+
+// === impl Failure ===
+
+impl Failure {
+    pub fn user(reason: Reason, message: impl Into<String>) -> Self {
+        Self { need: Need::User, reason, message: message.into(), class: None }
+    }
+
+    pub fn input(reason: Reason, message: impl Into<String>) -> Self {
+        Self { need: Need::Input, reason, message: message.into(), class: None }
+    }
+
+    pub fn transient(reason: Reason, message: impl Into<String>) -> Self {
+        Self { need: Need::Time, reason, message: message.into(), class: None }
+    }
+
+    /// No token, slot or lease yet.
+    pub fn turn(wait: Duration) -> Self {
+        let message = "waiting for its turn under the rate limit".into();
+        Self { need: Need::Turn(wait), reason: Reason::Progressing, message, class: None }
+    }
+
+    /// Whether the call that failed may still have changed something in oHallo.
+    pub fn ambiguous(&self) -> bool {
+        self.class == Some(Class::Ambiguous)
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Deferred(wait) => Self::turn(wait),
+            CallError::Failed(error) => Self::from(error),
+        }
+    }
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        let said = || said(&error);
+        let (need, reason, message) = match error.kind {
+            Kind::NotConnected => (
+                Need::Time,
+                Reason::ApiUnavailable,
+                "oHallo's API can't be reached; it is tried again by itself.".to_owned(),
+            ),
+            Kind::Broken => (
+                Need::Time,
+                Reason::ApiUnavailable,
+                "The connection to oHallo's API broke before its answer was whole; it is tried again by itself.".into(),
+            ),
+            Kind::TimedOut => (
+                Need::Time,
+                Reason::ApiUnavailable,
+                "oHallo's API did not answer in time; it is tried again by itself.".into(),
+            ),
+            Kind::Unavailable => match error.retry_after {
+                Some(after) => (Need::Until(after), Reason::ApiUnavailable, format!("oHallo is unavailable{}; it is tried again when it says so.", said())),
+                None => (Need::Time, Reason::ApiUnavailable, format!("oHallo is unavailable{}; it is tried again by itself.", said())),
+            },
+            Kind::RateLimited => (
+                Need::Until(error.retry_after.unwrap_or(Duration::from_secs(5))),
+                Reason::RateLimited,
+                "oHallo limits the rate of calls under this API key; it is tried again when it allows.".into(),
+            ),
+            Kind::NotFound => (
+                Need::Time,
+                Reason::UnexpectedResponse,
+                format!("oHallo does not know what was asked for{}.", said()),
+            ),
+            Kind::Unauthorized => (
+                Need::User,
+                Reason::AuthenticationFailed,
+                format!("oHallo refused the API key{}: put a valid key into the Secret of the workspace.", said()),
+            ),
+            Kind::Forbidden => (
+                Need::User,
+                Reason::PermissionDenied,
+                format!("The API key may not do this{}: give it the scopes channels:read and channels:write.", said()),
+            ),
+            Kind::Invalid => (
+                Need::User,
+                Reason::ValidationFailed,
+                format!("oHallo refused the values{}: correct the manifest.", said()),
+            ),
+            Kind::Unsupported => (
+                Need::User,
+                Reason::UnexpectedResponse,
+                format!("oHallo does not support this call{}.", said()),
+            ),
+            Kind::Unexpected => (
+                Need::Time,
+                Reason::UnexpectedResponse,
+                format!("oHallo's answer was not what its API promises{}: check --api-url and what stands between.", said()),
+            ),
+        };
+        Self { need, reason, message, class: Some(error.class) }
+    }
+}
+
+/// ` (400: its text)`, as far as there is any.
+fn said(error: &ApiError) -> String {
+    let text = error.text.trim().trim_end_matches('.');
+    match (error.status, text.is_empty()) {
+        (Some(status), true) => format!(" ({status})"),
+        (Some(status), false) => format!(" ({status}: {text})"),
+        (None, true) => String::new(),
+        (None, false) => format!(" ({text})"),
+    }
+}

@@ -1,0 +1,274 @@
+// pure
+//! What an answer means: one function for every call. A wrong class here makes a duplicate or an orphan, so the
+//! whole table is tested, and whatever is not in the table is [`Class::Ambiguous`].
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::types::{RemoteChannel, RemoteWorkspace};
+
+/// The longest text of oHallo's that is kept, in bytes.
+const TEXT_MAX: usize = 2048;
+/// The shortest and the longest wait that a `Retry-After` may ask for.
+const WAIT_MIN: Duration = Duration::from_secs(1);
+const WAIT_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// One kind of call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    GetChannel,
+    GetWorkspace,
+    ListChannels,
+    Create,
+    Update,
+    StoreCredentials,
+    Delete,
+    Test,
+    RetryProvisioning,
+}
+
+/// What is known about the effect of a call that did not end well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Nothing left this machine.
+    NotSent,
+    /// oHallo refused: the call had no effect.
+    Rejected,
+    /// It may have had its effect, or have it later. A refused repetition proves nothing: a 409 on create while
+    /// an earlier attempt is unknown is the caller's to treat as ambiguous.
+    Ambiguous,
+}
+
+/// What went wrong, for conditions and back-off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// No name, no connection, or no TLS.
+    NotConnected,
+    /// The connection ended after the first byte was sent.
+    Broken,
+    TimedOut,
+    /// 404
+    NotFound,
+    /// 401
+    Unauthorized,
+    /// 403
+    Forbidden,
+    /// 400 409 413 415 422
+    Invalid,
+    /// 405 501
+    Unsupported,
+    /// 429
+    RateLimited,
+    /// 408 and 5xx but 501
+    Unavailable,
+    /// A redirect, a success that can't be read, or any other code.
+    Unexpected,
+}
+
+/// A call that did not end well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiError {
+    pub class: Class,
+    pub kind: Kind,
+    /// The HTTP status, where the error is about one.
+    pub status: Option<u16>,
+    /// oHallo's `{"error": …}` text or a sentence of ours, at most 2 KiB. Not cleaned: it may quote a secret, so
+    /// it leaves the process only through [`crate::secret::Redactor::clean`].
+    pub text: String,
+    /// From 429 and 503 only, between 1 s and 15 min.
+    pub retry_after: Option<Duration>,
+}
+
+/// What the HTTP library reported.
+#[derive(Clone, Debug)]
+pub enum Raw<'a> {
+    NotConnected(String),
+    Broken(String),
+    TimedOut,
+    Answered { status: u16, retry_after: Option<&'a str>, body: Result<&'a [u8], BodyFault> },
+}
+
+/// Why an answer's body could not be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BodyFault {
+    /// More than the client reads (1 MiB).
+    TooLarge,
+    Broken(String),
+}
+
+/// Judges an answer. `Ok` means done, with the body of a success; `now` is needed for a `Retry-After` date.
+///
+/// # Errors
+/// Everything but a 2xx whose body is JSON and, for the actions, says that they took place.
+pub fn judge(operation: Operation, raw: &Raw<'_>, now: Timestamp) -> Result<Value, ApiError> {
+    match raw {
+        Raw::NotConnected(text) => Err(ApiError::new(Class::NotSent, Kind::NotConnected, text)),
+        Raw::Broken(text) => Err(ApiError::new(Class::Ambiguous, Kind::Broken, text)),
+        Raw::TimedOut => {
+            Err(ApiError::new(Class::Ambiguous, Kind::TimedOut, "oHallo did not answer in time"))
+        }
+        Raw::Answered { status: status @ 200..=299, body, .. } => {
+            success(operation, body).map_err(|error| ApiError { status: Some(*status), ..error })
+        }
+        Raw::Answered { status, retry_after: header, body } => {
+            let (class, kind) = refusal(*status);
+            let wait = matches!(status, 429 | 503).then_some(*header).flatten();
+            Err(ApiError {
+                status: Some(*status),
+                retry_after: wait.and_then(|header| retry_after(header, now)),
+                ..ApiError::new(class, kind, &error_text(*status, body))
+            })
+        }
+    }
+}
+
+/// Reads a `Retry-After` header: seconds or an HTTP date, clamped to 1 s–15 min. Nonsense counts as 1 s, an empty
+/// header as none.
+pub fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
+    let header = header.trim();
+    if header.is_empty() {
+        return None;
+    }
+    if header.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(header.parse().map_or(WAIT_MAX, Duration::from_secs).clamp(WAIT_MIN, WAIT_MAX));
+    }
+    let date = httpdate::parse_http_date(header).ok();
+    let wait = date.and_then(|date| date.duration_since(SystemTime::from(now)).ok());
+    Some(wait.unwrap_or(WAIT_MIN).clamp(WAIT_MIN, WAIT_MAX))
+}
+
+/// Decodes the answer of a read, a create or an update.
+///
+/// # Errors
+/// Ambiguous and unexpected without a fit id.
+pub fn decode_channel(value: Value) -> Result<RemoteChannel, ApiError> {
+    RemoteChannel::from_value(value)
+        .ok_or_else(|| unreadable("oHallo's answer holds no channel with a fit id"))
+}
+
+/// Decodes the answer of a workspace read.
+///
+/// # Errors
+/// Ambiguous and unexpected without a fit id.
+pub fn decode_workspace(value: Value) -> Result<RemoteWorkspace, ApiError> {
+    RemoteWorkspace::from_value(value)
+        .ok_or_else(|| unreadable("oHallo's answer holds no workspace with a fit id"))
+}
+
+/// Decodes a list in any of the shapes that oHallo's pages show: bare, `items` or `data`. Entries without a fit
+/// id are left out.
+///
+/// # Errors
+/// Ambiguous and unexpected where there is no list.
+pub fn decode_channels(value: Value) -> Result<Vec<RemoteChannel>, ApiError> {
+    let list = match value {
+        Value::Object(mut fields) => fields.remove("items").or_else(|| fields.remove("data")),
+        other => Some(other),
+    };
+    match list {
+        Some(Value::Array(list)) => Ok(list.into_iter().filter_map(RemoteChannel::from_value).collect()),
+        _ => Err(unreadable("oHallo's answer holds no list")),
+    }
+}
+
+/// Decodes `{"ok": …}`.
+///
+/// # Errors
+/// Ambiguous and unexpected where `ok` is missing or no boolean.
+pub fn decode_ok(value: Value) -> Result<bool, ApiError> {
+    value.get("ok").and_then(Value::as_bool).ok_or_else(|| unreadable("oHallo's answer holds no \"ok\""))
+}
+
+fn success(operation: Operation, body: &Result<&[u8], BodyFault>) -> Result<Value, ApiError> {
+    let bytes = match body {
+        Ok(bytes) => bytes,
+        Err(BodyFault::TooLarge) => return Err(unreadable("oHallo's answer is larger than 1 MiB")),
+        Err(BodyFault::Broken(text)) => return Err(ApiError::new(Class::Ambiguous, Kind::Broken, text)),
+    };
+    let value: Value =
+        serde_json::from_slice(bytes).map_err(|_| unreadable("oHallo's answer is not readable JSON"))?;
+    match operation {
+        Operation::StoreCredentials | Operation::Delete | Operation::RetryProvisioning => {
+            match value.get("ok") {
+                Some(Value::Bool(true)) => Ok(value),
+                _ => Err(unreadable("oHallo's answer does not say \"ok\": true")),
+            }
+        }
+        Operation::GetChannel
+        | Operation::GetWorkspace
+        | Operation::ListChannels
+        | Operation::Create
+        | Operation::Update
+        | Operation::Test => Ok(value),
+    }
+}
+
+fn refusal(status: u16) -> (Class, Kind) {
+    match status {
+        400 | 409 | 413 | 415 | 422 => (Class::Rejected, Kind::Invalid),
+        401 => (Class::Rejected, Kind::Unauthorized),
+        403 => (Class::Rejected, Kind::Forbidden),
+        404 => (Class::Rejected, Kind::NotFound),
+        405 | 501 => (Class::Rejected, Kind::Unsupported),
+        429 => (Class::Rejected, Kind::RateLimited),
+        301 | 302 | 307 | 308 => (Class::Rejected, Kind::Unexpected),
+        408 | 500..=599 => (Class::Ambiguous, Kind::Unavailable),
+        _ => (Class::Ambiguous, Kind::Unexpected),
+    }
+}
+
+fn error_text(status: u16, body: &Result<&[u8], BodyFault>) -> String {
+    let value = body.as_ref().ok().and_then(|bytes| serde_json::from_slice::<Value>(bytes).ok());
+    match value.as_ref().and_then(|value| value.get("error")).and_then(Value::as_str) {
+        Some(text) if !text.trim().is_empty() => text.to_owned(),
+        _ => format!("oHallo answered {status} without a reason"),
+    }
+}
+
+fn unreadable(text: &str) -> ApiError {
+    ApiError::new(Class::Ambiguous, Kind::Unexpected, text)
+}
+
+// === impl Operation ===
+
+impl Operation {
+    /// The value of the metric label `operation`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::GetChannel => "get_channel",
+            Self::GetWorkspace => "get_workspace",
+            Self::ListChannels => "list_channels",
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::StoreCredentials => "store_credentials",
+            Self::Delete => "delete",
+            Self::Test => "test",
+            Self::RetryProvisioning => "retry_provisioning",
+        }
+    }
+}
+
+// === impl ApiError ===
+
+impl ApiError {
+    /// An error that is not about a status. The text is cut at 2 KiB without a mark, so that a redactor still
+    /// knows the beginning of a secret at its end.
+    pub fn new(class: Class, kind: Kind, text: &str) -> Self {
+        let text = text.get(..text.floor_char_boundary(TEXT_MAX)).unwrap_or_default().to_owned();
+        Self { class, kind, status: None, text, retry_after: None }
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+use super::*;
+
+const ALL: [Operation; 9] = [
+    Operation::GetChannel,
+    Operation::GetWorkspace,
+    Operation::ListChannels,
+    Operation::Create,
+    Operation::Update,
+    Operation::StoreCredentials,
+    Operation::Delete,
+    Operation::Test,
+    Operation::RetryProvisioning,
+];
+
+fn now() -> Timestamp {
+    "2026-03-01T12:00:00Z".parse().unwrap()
+}
+
+fn answered(status: u16, body: &[u8]) -> Raw<'_> {
+    Raw::Answered { status, retry_after: None, body: Ok(body) }
+}
+
+/// The class and kind that a call ends with, decoding included; `None` = done.
+fn outcome(operation: Operation, raw: &Raw<'_>) -> Option<(Class, Kind)> {
+    let value = judge(operation, raw, now());
+    let done = match operation {
+        Operation::GetChannel | Operation::Create | Operation::Update => {
+            value.and_then(decode_channel).map(drop)
+        }
+        Operation::GetWorkspace => value.and_then(decode_workspace).map(drop),
+        Operation::ListChannels => value.and_then(decode_channels).map(drop),
+        _ => value.and_then(decode_ok).map(drop),
+    };
+    done.err().map(|error| (error.class, error.kind))
+}
+
+fn good_body(operation: Operation) -> &'static [u8] {
+    match operation {
+        Operation::GetChannel | Operation::GetWorkspace | Operation::Create | Operation::Update => {
+            br#"{"id":"c1"}"#
+        }
+        Operation::ListChannels => br#"[{"id":"c1"}]"#,
+        _ => br#"{"ok":true}"#,
+    }
+}
+
+#[test]
+fn every_refusal_has_its_class_whatever_the_call_and_the_body() {
+    use Class::{Ambiguous, Rejected};
+    use Kind::{
+        Forbidden, Invalid, NotFound, RateLimited, Unauthorized, Unavailable, Unexpected, Unsupported,
+    };
+    let listed = [
+        (400, Rejected, Invalid),
+        (401, Rejected, Unauthorized),
+        (403, Rejected, Forbidden),
+        (404, Rejected, NotFound),
+        (405, Rejected, Unsupported),
+        (409, Rejected, Invalid),
+        (413, Rejected, Invalid),
+        (415, Rejected, Invalid),
+        (422, Rejected, Invalid),
+        (429, Rejected, RateLimited),
+        (501, Rejected, Unsupported),
+        (301, Rejected, Unexpected),
+        (302, Rejected, Unexpected),
+        (307, Rejected, Unexpected),
+        (308, Rejected, Unexpected),
+        (303, Ambiguous, Unexpected),
+        (408, Ambiguous, Unavailable),
+        (500, Ambiguous, Unavailable),
+        (502, Ambiguous, Unavailable),
+        (503, Ambiguous, Unavailable),
+        (504, Ambiguous, Unavailable),
+        (520, Ambiguous, Unavailable),
+        (599, Ambiguous, Unavailable),
+    ];
+    for operation in ALL {
+        for status in (100..1000).filter(|status| !(200..300).contains(status)) {
+            let expected = listed.iter().find(|(listed, ..)| *listed == status).map_or_else(
+                || (Ambiguous, if (500..600).contains(&status) { Unavailable } else { Unexpected }),
+                |(_, class, kind)| (*class, *kind),
+            );
+            for body in [Ok(good_body(operation)), Ok(b"<html>".as_slice()), Err(BodyFault::TooLarge)] {
+                let raw = Raw::Answered { status, retry_after: None, body };
+                assert_eq!(outcome(operation, &raw), Some(expected), "{operation:?} {status}");
+            }
+        }
+    }
+}
+
+#[test]
+fn faults_of_the_connection_have_their_class_whatever_the_call() {
+    for operation in ALL {
+        for (raw, expected) in [
+            (Raw::NotConnected("x".into()), (Class::NotSent, Kind::NotConnected)),
+            (Raw::Broken("x".into()), (Class::Ambiguous, Kind::Broken)),
+            (Raw::TimedOut, (Class::Ambiguous, Kind::TimedOut)),
+        ] {
+            assert_eq!(outcome(operation, &raw), Some(expected), "{operation:?} {raw:?}");
+        }
+    }
+}
+
+#[test]
+fn every_well_formed_success_is_done() {
+    for operation in ALL {
+        for status in [200, 201, 202, 299] {
+            assert_eq!(outcome(operation, &answered(status, good_body(operation))), None, "{operation:?}");
+        }
+    }
+}
+
+#[test]
+fn a_success_that_can_not_be_read_is_ambiguous() {
+    for operation in ALL {
+        for body in
+            ["", "{", "<html>", "null", "7", "\"ok\"", "{}", "\u{0}", r#"{"ok":"true"}"#, r#"{"id":".."}"#]
+        {
+            let raw = answered(200, body.as_bytes());
+            assert_eq!(
+                outcome(operation, &raw),
+                Some((Class::Ambiguous, Kind::Unexpected)),
+                "{operation:?} {body}"
+            );
+        }
+        let deep = "[".repeat(100_000);
+        let not_text = answered(200, &[0xff, 0xfe]);
+        assert_eq!(
+            outcome(operation, &answered(200, deep.as_bytes())),
+            Some((Class::Ambiguous, Kind::Unexpected))
+        );
+        assert_eq!(outcome(operation, &not_text), Some((Class::Ambiguous, Kind::Unexpected)));
+        for (fault, kind) in
+            [(BodyFault::TooLarge, Kind::Unexpected), (BodyFault::Broken("x".into()), Kind::Broken)]
+        {
+            let raw = Raw::Answered { status: 200, retry_after: None, body: Err(fault) };
+            assert_eq!(outcome(operation, &raw), Some((Class::Ambiguous, kind)));
+        }
+    }
+}
+
+#[test]
+fn only_a_test_may_answer_that_it_is_not_ok() {
+    let raw = answered(200, br#"{"ok":false}"#);
+    assert_eq!(judge(Operation::Test, &raw, now()).and_then(decode_ok), Ok(false));
+    for operation in [Operation::Delete, Operation::StoreCredentials, Operation::RetryProvisioning] {
+        let error = judge(operation, &raw, now()).unwrap_err();
+        assert_eq!((error.class, error.kind), (Class::Ambiguous, Kind::Unexpected));
+        assert_eq!(error.status, Some(200));
+    }
+}
+
+#[test]
+fn a_list_is_read_in_every_shape_and_without_its_unfit_entries() {
+    for body in [
+        r#"[{"id":"a"},{"id":"../x"},7,{"id":"b"}]"#,
+        r#"{"items":[{"id":"a"},{"id":"b"}],"total":2}"#,
+        r#"{"data":[{"id":"a"},{"id":"b"}],"nextCursor":"x"}"#,
+    ] {
+        let list = judge(Operation::ListChannels, &answered(200, body.as_bytes()), now())
+            .and_then(decode_channels)
+            .unwrap();
+        assert_eq!(list.iter().map(|channel| channel.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    }
+}
+
+#[test]
+fn a_retry_after_is_read_and_clamped() {
+    for (header, seconds) in [
+        ("0", Some(1)),
+        ("1", Some(1)),
+        ("7", Some(7)),
+        (" 7 ", Some(7)),
+        ("900", Some(900)),
+        ("901", Some(900)),
+        ("1000000000000000000", Some(900)),
+        ("99999999999999999999999999999", Some(900)),
+        ("-1", Some(1)),
+        ("1.5", Some(1)),
+        ("soon", Some(1)),
+        ("Sun, 01 Mar 2026 11:00:00 GMT", Some(1)),
+        ("Sun, 01 Mar 2026 12:00:30 GMT", Some(30)),
+        ("Sun, 01 Mar 2026 23:00:00 GMT", Some(900)),
+        ("Sunday, 01-Mar-26 12:00:30 GMT", Some(30)),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", Some(900)),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", Some(1)),
+        ("2026-03-01T12:00:30Z", Some(1)),
+        ("", None),
+        ("  ", None),
+    ] {
+        assert_eq!(retry_after(header, now()), seconds.map(Duration::from_secs), "{header:?}");
+    }
+}
+
+#[test]
+fn a_retry_after_counts_only_on_429_and_503() {
+    for status in [400, 404, 408, 429, 500, 502, 503, 301] {
+        let raw = Raw::Answered { status, retry_after: Some("7"), body: Ok(b"") };
+        let wait = judge(Operation::Update, &raw, now()).unwrap_err().retry_after;
+        assert_eq!(wait, matches!(status, 429 | 503).then_some(Duration::from_secs(7)), "{status}");
+    }
+}
+
+#[test]
+fn the_error_text_is_ohallos_own_where_there_is_one() {
+    let text = |body: &[u8]| judge(Operation::GetChannel, &answered(404, body), now()).unwrap_err().text;
+    assert_eq!(text(br#"{"error":"Channel not found"}"#), "Channel not found");
+    for body in [r#"{"error":{"code":1}}"#, r#"{"error":""}"#, "<html>", "", "[]"] {
+        assert_eq!(text(body.as_bytes()), "oHallo answered 404 without a reason");
+    }
+    let long = format!(r#"{{"error":"{}"}}"#, "é".repeat(5000));
+    assert_eq!(text(long.as_bytes()).len(), 2048);
+    let odd = format!(r#"{{"error":"a{}"}}"#, "é".repeat(5000));
+    assert_eq!(text(odd.as_bytes()).len(), 2047);
+}

@@ -1,0 +1,156 @@
+// I/O
+//! The door to oHallo. A [`Session`] makes the calls of one pass under one key; every call goes through the key's
+//! limiter, every answer through [`super::answer::judge`].
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use reqwest::header::ACCEPT;
+use reqwest::{RequestBuilder, Url};
+use serde_json::Value;
+
+use super::answer::{self, ApiError, Kind, Operation};
+use super::limiter::{Lane, Limiter};
+use crate::clock;
+use crate::metrics::Metrics;
+use crate::secret::ApiKey;
+use http::Http;
+use key::{KeyState, Keys};
+
+mod http;
+mod key;
+mod session;
+
+pub use session::{CallError, CreatePermit, Session};
+
+/// The pause of a key after a 429 that names none.
+const DEFAULT_PAUSE: Duration = Duration::from_secs(5);
+
+/// How to reach oHallo.
+#[derive(Clone)]
+pub struct Options {
+    /// `https://`, or `http://` to loopback; to elsewhere only with `allow_insecure`.
+    pub api_url: Url,
+    /// Where channels are created (a guess: no page says it), with `{workspaceId}` as one segment. Reads there
+    /// list the channels of a workspace, where oHallo can.
+    pub create_path: String,
+    /// Longest time of one call, the answer's body included.
+    pub request_timeout: Duration,
+    /// The same of a create.
+    pub create_timeout: Duration,
+    /// For each key; 0 = no limit.
+    pub requests_per_second: f64,
+    pub burst: u32,
+    /// Calls under way at the same time, for each key.
+    pub key_concurrency: usize,
+    /// Roots to trust, PEM, instead of the system's.
+    pub ca_pem: Option<Vec<u8>>,
+    pub proxy: Option<Url>,
+    pub allow_insecure: bool,
+}
+
+/// Why no client could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    #[error("the API's URL must be https:// and a host")]
+    Scheme,
+    #[error("the API's URL is plain http:// to another machine, which would show API keys to the network")]
+    Insecure,
+    #[error("the API's URL must hold no user name, password, query or fragment")]
+    UrlParts,
+    #[error("the create path must look like /api/workspaces/{{workspaceId}}/channels")]
+    CreatePath,
+    #[error("the proxy's URL is not understood")]
+    Proxy,
+    #[error("the file of certificate authorities holds no readable PEM certificate")]
+    Ca,
+    #[error("the HTTP client can't be set up: {0}")]
+    Http(String),
+}
+
+/// The door to oHallo. Cheap to clone.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    http: Http,
+    options: Options,
+    metrics: Arc<Metrics>,
+    keys: Keys,
+}
+
+// === impl Client ===
+
+impl Client {
+    /// # Errors
+    /// Options that can't work, or that would send API keys unencrypted.
+    pub fn new(options: Options, metrics: Arc<Metrics>) -> Result<Self, SetupError> {
+        let http = Http::new(&options)?;
+        Ok(Self(Arc::new(Inner { http, options, metrics, keys: Keys::default() })))
+    }
+
+    /// Begins the calls of one pass; `who` is the object's uid.
+    pub fn session(&self, key: ApiKey, who: &str, lane: Lane) -> Session {
+        let options = &self.0.options;
+        let state = self.0.keys.get(key.id(), clock::instant(), || {
+            (Limiter::new(options.requests_per_second, options.burst), options.key_concurrency)
+        });
+        Session::new(Arc::clone(&self.0), state, key, who, lane)
+    }
+}
+
+// === impl SetupError ===
+
+impl SetupError {
+    fn http(error: reqwest::Error) -> Self {
+        Self::Http(error.without_url().to_string())
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    /// One request, its answer judged, and what it says about the key remembered.
+    async fn exchange<T>(
+        &self,
+        state: &KeyState,
+        operation: Operation,
+        request: RequestBuilder,
+        decode: fn(Value) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
+        let started = clock::instant();
+        let reply = http::send(request.header(ACCEPT, "application/json")).await;
+        let now = clock::instant();
+        let result = answer::judge(operation, &reply.raw(), clock::now()).and_then(decode);
+        let class = match (&result, reply.class()) {
+            (Err(_), "2xx") => "invalid_body",
+            (_, class) => class,
+        };
+        let took = now.saturating_duration_since(started);
+        self.metrics.api_request(operation.name(), class, took);
+        tracing::debug!(
+            operation = operation.name(),
+            status = reply.status(),
+            class,
+            took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            "called oHallo"
+        );
+        if reply.is_good() {
+            state.answered_well(now);
+        }
+        if let Err(error) = &result {
+            self.pause(state, error, now);
+        }
+        result
+    }
+
+    fn pause(&self, state: &KeyState, error: &ApiError, now: Instant) {
+        let limited = error.kind == Kind::RateLimited;
+        if limited {
+            self.metrics.rate_limited();
+        }
+        if let Some(wait) = error.retry_after.or_else(|| limited.then_some(DEFAULT_PAUSE)) {
+            state.pause(now + wait);
+        }
+    }
+}

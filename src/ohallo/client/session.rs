@@ -1,0 +1,255 @@
+// I/O
+//! The calls of one pass.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Method, RequestBuilder};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::Inner;
+use super::http::authorize;
+use super::key::{BUSY, Creating, KeyState};
+use crate::clock;
+use crate::ohallo::answer::{self, ApiError, Class, Kind, Operation};
+use crate::ohallo::limiter::Lane;
+use crate::ohallo::types::{Changes, Id, NewChannel, RemoteChannel, RemoteWorkspace};
+use crate::secret::{ApiKey, Credentials};
+
+/// A token due so soon is waited for within the pass.
+const SHORT_WAIT: Duration = Duration::from_millis(200);
+
+/// The calls of one pass under one key. Dropped, it gives back what was reserved for the pass, unless the pass
+/// was deferred and comes back for it.
+pub struct Session {
+    inner: Arc<Inner>,
+    state: Arc<KeyState>,
+    key: ApiKey,
+    who: String,
+    lane: Lane,
+    made: u32,
+    deferred: bool,
+    preflighted: Option<Instant>,
+    /// Slot and token of the next call, taken before it.
+    taken: Option<OwnedSemaphorePermit>,
+}
+
+/// The right to make one create now. It holds a slot and a token, and gives them back when dropped.
+pub struct CreatePermit {
+    inner: Arc<Inner>,
+    key: ApiKey,
+    creating: Creating,
+}
+
+/// Why a call of a session brought nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// Nothing was sent: the pass ends, and comes back after this time.
+    #[error("the call is due in {} ms", .0.as_millis())]
+    Deferred(Duration),
+    #[error(transparent)]
+    Failed(#[from] ApiError),
+}
+
+// === impl Session ===
+
+/// Errors of every call: [`CallError::Deferred`] before anything was sent, else what [`answer::judge`] says.
+impl Session {
+    pub(super) fn new(inner: Arc<Inner>, state: Arc<KeyState>, key: ApiKey, who: &str, lane: Lane) -> Self {
+        let who = who.to_owned();
+        Self { inner, state, key, who, lane, made: 0, deferred: false, preflighted: None, taken: None }
+    }
+
+    pub async fn get_channel(&mut self, id: &Id) -> Result<RemoteChannel, CallError> {
+        let request = self.channel_request(Method::GET, id, None, true);
+        self.call(Operation::GetChannel, request, answer::decode_channel).await
+    }
+
+    /// Also the preflight of a create: any good answer below 500 counts, a 404 too.
+    pub async fn get_workspace(&mut self, id: &Id) -> Result<RemoteWorkspace, CallError> {
+        let url = self.inner.http.url(["api", "workspaces", id.as_str()]);
+        let request = self.inner.http.request(Method::GET, url, true);
+        let sent = clock::instant();
+        let result = self.call(Operation::GetWorkspace, request, answer::decode_workspace).await;
+        if self.state.is_good_since(sent) {
+            self.preflighted = Some(sent);
+        }
+        result
+    }
+
+    /// Undocumented: expect `NotFound` or `Unsupported`.
+    pub async fn list_channels(&mut self, workspace: &Id) -> Result<Vec<RemoteChannel>, CallError> {
+        let request = self.inner.http.request(Method::GET, self.inner.http.channels_url(workspace), true);
+        self.call(Operation::ListChannels, request, answer::decode_channels).await
+    }
+
+    pub async fn update(&mut self, id: &Id, changes: &Changes) -> Result<RemoteChannel, CallError> {
+        let request = json(self.channel_request(Method::PATCH, id, None, true), changes)?;
+        self.call(Operation::Update, request, answer::decode_channel).await
+    }
+
+    pub async fn store_credentials(&mut self, id: &Id, credentials: &Credentials) -> Result<(), CallError> {
+        let request = self.channel_request(Method::POST, id, Some("credentials"), true);
+        let body = Bytes::from_owner(credentials.to_body());
+        let request = request.header(CONTENT_TYPE, "application/json").body(body);
+        self.call(Operation::StoreCredentials, request, done).await
+    }
+
+    pub async fn delete(&mut self, id: &Id) -> Result<(), CallError> {
+        let request = self.channel_request(Method::DELETE, id, None, true);
+        self.call(Operation::Delete, request, done).await
+    }
+
+    /// Whether the channel works. Never to be repeated: for email it sends a message.
+    pub async fn test(&mut self, id: &Id) -> Result<bool, CallError> {
+        let request = self.channel_request(Method::POST, id, Some("test"), false);
+        self.call(Operation::Test, request, answer::decode_ok).await
+    }
+
+    /// Never to be repeated.
+    pub async fn retry_provisioning(&mut self, id: &Id) -> Result<(), CallError> {
+        let request = self.channel_request(Method::POST, id, Some("retry-provisioning"), false);
+        self.call(Operation::RetryProvisioning, request, done).await
+    }
+
+    /// Takes slot and token of the next call now, so that what is written down before it is not written in vain.
+    ///
+    /// # Errors
+    /// [`CallError::Deferred`] only.
+    pub async fn ready(&mut self) -> Result<(), CallError> {
+        let Some(slot) = self.state.slot() else { return Err(self.defer(BUSY)) };
+        self.take_token().await?;
+        self.taken = Some(slot);
+        Ok(())
+    }
+
+    /// Takes slot and token for a create, before its intent is written: a crash while waiting must not leave an
+    /// intent behind. Deferred for 1 s while the key's last create is unknown and another is under way.
+    ///
+    /// # Errors
+    /// [`CallError::Deferred`] only.
+    pub fn permit_create(&mut self) -> Result<CreatePermit, CallError> {
+        let permit = self.state.permit_create(&self.who, self.made, self.lane, clock::instant());
+        self.inner.metrics.limiter_wait(self.lane.name(), permit.as_ref().err().copied().unwrap_or_default());
+        match permit {
+            Ok(creating) => {
+                self.made = self.made.saturating_add(1);
+                Ok(CreatePermit { inner: Arc::clone(&self.inner), key: self.key.clone(), creating })
+            }
+            Err(wait) => Err(self.defer(wait)),
+        }
+    }
+
+    /// Whether this key had a well-formed answer below 500 within the last 30 s.
+    pub fn fresh(&self, now: Instant) -> bool {
+        self.state.is_fresh(now)
+    }
+
+    /// Whether the workspace must be read before a create may be sent: the key is not fresh, or its last create
+    /// is unknown and this session has not read the workspace since.
+    pub fn must_preflight(&self, now: Instant) -> bool {
+        let unread = |since| self.preflighted.is_none_or(|read| read < since);
+        !self.fresh(now) || self.state.ambiguous_since().is_some_and(unread)
+    }
+
+    fn channel_request(&self, method: Method, id: &Id, action: Option<&str>, reuse: bool) -> RequestBuilder {
+        let url = self.inner.http.url(["api", "channels", id.as_str()].into_iter().chain(action));
+        self.inner.http.request(method, url, reuse)
+    }
+
+    async fn call<T>(
+        &mut self,
+        operation: Operation,
+        request: RequestBuilder,
+        decode: fn(Value) -> Result<T, ApiError>,
+    ) -> Result<T, CallError> {
+        let request = authorize(request, &self.key)?.timeout(self.inner.options.request_timeout);
+        if self.taken.is_none() {
+            self.ready().await?;
+        }
+        let _slot = self.taken.take();
+        Ok(self.inner.exchange(&self.state, operation, request, decode).await?)
+    }
+
+    async fn take_token(&mut self) -> Result<(), CallError> {
+        let mut waited = Duration::ZERO;
+        let mut taken = self.state.take(&self.who, self.lane, clock::instant());
+        if let Err(wait) = taken
+            && wait <= SHORT_WAIT
+        {
+            tokio::time::sleep(wait).await;
+            waited = wait;
+            taken = self.state.take(&self.who, self.lane, clock::instant());
+        }
+        if taken.is_err() {
+            taken = Err(self.state.reserve(&self.who, self.made, self.lane, clock::instant()));
+        }
+        self.inner.metrics.limiter_wait(self.lane.name(), waited + taken.err().unwrap_or_default());
+        taken.map_err(|wait| self.defer(wait))?;
+        self.made = self.made.saturating_add(1);
+        Ok(())
+    }
+
+    fn defer(&mut self, wait: Duration) -> CallError {
+        self.deferred = true;
+        CallError::Deferred(wait)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if !self.deferred {
+            self.state.release(&self.who);
+        }
+    }
+}
+
+// === impl CreatePermit ===
+
+impl CreatePermit {
+    /// Sends the create, once. To be awaited by a task that no pass timeout cancels; dropped while under way, the
+    /// key counts as one with an unknown create.
+    ///
+    /// # Errors
+    /// What [`answer::judge`] says; a success without a fit id is ambiguous.
+    pub async fn create(
+        mut self,
+        workspace: &Id,
+        body: &NewChannel,
+        idempotency_key: &str,
+    ) -> Result<RemoteChannel, ApiError> {
+        let http = &self.inner.http;
+        let request = http.request(Method::POST, http.channels_url(workspace), false);
+        let request = json(authorize(request, &self.key)?, body)?
+            .header("Idempotency-Key", idempotency_key)
+            .timeout(self.inner.options.create_timeout);
+        self.creating.sending();
+        let exchange =
+            self.inner.exchange(self.creating.state(), Operation::Create, request, answer::decode_channel);
+        let result = exchange.await;
+        match &result {
+            Ok(_) => self.creating.done(),
+            Err(error) if error.class == Class::Ambiguous => {}
+            Err(_) => self.creating.without_effect(),
+        }
+        result
+    }
+}
+
+fn json(request: RequestBuilder, body: &impl Serialize) -> Result<RequestBuilder, ApiError> {
+    let body = serde_json::to_vec(body)
+        .map_err(|_| ApiError::new(Class::NotSent, Kind::Invalid, "the request can't be written as JSON"))?;
+    Ok(request.header(CONTENT_TYPE, "application/json").body(body))
+}
+
+/// The class table has already seen that `ok` is true.
+fn done(_: Value) -> Result<(), ApiError> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,271 @@
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::metrics::Metrics;
+use crate::ohallo::client::{Client, Options, SetupError};
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 11\r\n\r\n{\"id\":\"c1\"}";
+
+fn options(url: &str) -> Options {
+    Options {
+        api_url: url.parse().unwrap(),
+        create_path: "/api/workspaces/{workspaceId}/channels".into(),
+        request_timeout: Duration::from_millis(800),
+        create_timeout: Duration::from_millis(800),
+        requests_per_second: 0.0,
+        burst: 20,
+        key_concurrency: 2,
+        ca_pem: None,
+        proxy: None,
+        allow_insecure: false,
+    }
+}
+
+/// Answers every connection with these bytes and keeps it open for `open`; gives what was asked.
+async fn server(answer: Vec<u8>, open: Duration) -> (String, tokio::sync::mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (asked, asks) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (answer, asked) = (answer.clone(), asked.clone());
+            tokio::spawn(async move {
+                let mut request = vec![0; 4096];
+                let length = stream.read(&mut request).await.unwrap_or(0);
+                let _ = asked.send(String::from_utf8_lossy(&request[..length]).into_owned());
+                let _ = stream.write_all(&answer).await;
+                tokio::time::sleep(open).await;
+            });
+        }
+    });
+    (url, asks)
+}
+
+fn session(options: Options) -> Session {
+    let client = Client::new(options, Arc::new(Metrics::new())).unwrap_or_else(|error| panic!("{error}"));
+    client.session(ApiKey::new("sf_test_v1_secret".into()), "uid-1", Lane::User)
+}
+
+fn id() -> Id {
+    Id::parse("c1").unwrap()
+}
+
+async fn get(answer: impl Into<Vec<u8>>, open: u64) -> Result<(), (Class, Kind, Option<u16>)> {
+    let (url, _asks) = server(answer.into(), Duration::from_millis(open)).await;
+    match session(options(&url)).get_channel(&id()).await {
+        Ok(_) => Ok(()),
+        Err(CallError::Failed(error)) => Err((error.class, error.kind, error.status)),
+        Err(CallError::Deferred(wait)) => panic!("deferred {wait:?}"),
+    }
+}
+
+#[test]
+fn urls_that_would_leak_or_mislead_are_refused() {
+    let metrics = || Arc::new(Metrics::new());
+    for (url, fit) in [
+        ("https://api.ohallo.eu", true),
+        ("https://api.ohallo.eu/prefix/", true),
+        ("http://127.0.0.1:8080", true),
+        ("http://127.1.2.3", true),
+        ("http://[::1]:80", true),
+        ("http://localhost:80", true),
+        ("http://api.ohallo.eu", false),
+        ("http://10.0.0.1", false),
+        ("http://localhost.evil.example", false),
+        ("https://user@api.ohallo.eu", false),
+        ("https://:pw@api.ohallo.eu", false),
+        ("https://api.ohallo.eu/?a=b", false),
+        ("https://api.ohallo.eu/#a", false),
+        ("ftp://api.ohallo.eu", false),
+        ("mailto:a@b", false),
+    ] {
+        assert_eq!(Client::new(options(url), metrics()).is_ok(), fit, "{url}");
+    }
+    assert!(Client::new(Options { allow_insecure: true, ..options("http://10.0.0.1") }, metrics()).is_ok());
+    let ca_pem = Some(b"no pem".to_vec());
+    assert!(matches!(
+        Client::new(Options { ca_pem, ..options("https://a") }, metrics()),
+        Err(SetupError::Ca)
+    ));
+    for (path, fit) in [
+        ("/api/workspaces/{workspaceId}/channels", true),
+        ("/x/{workspaceId}", true),
+        ("api/{workspaceId}", false),
+        ("/api/channels", false),
+        ("/api/{workspaceId}/../channels", false),
+        ("/api/{workspaceId}/channels?x=y", false),
+        ("/api/{workspaceId}/{workspaceId}", false),
+        ("/api/ws-{workspaceId}", false),
+        ("/api//{workspaceId}", false),
+        ("/api/%2e%2e/{workspaceId}", false),
+    ] {
+        let options = Options { create_path: path.into(), ..options("https://a") };
+        assert_eq!(Client::new(options, metrics()).is_ok(), fit, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_says_who_asks_and_for_what() {
+    let (url, mut asks) = server(OK.into(), Duration::ZERO).await;
+    let mut session = session(options(&format!("{url}/prefix/")));
+    session.get_channel(&Id::parse("a~b.c").unwrap()).await.unwrap();
+    let asked = asks.recv().await.unwrap().to_lowercase();
+    assert!(asked.starts_with("get /prefix/api/channels/a~b.c http/1.1\r\n"), "{asked}");
+    assert!(asked.contains("\r\nauthorization: bearer sf_test_v1_secret\r\n"));
+    assert!(asked.contains(concat!("\r\nuser-agent: ohallo-operator/", env!("CARGO_PKG_VERSION"))));
+    assert!(!asked.contains("accept-encoding"));
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let (elsewhere, mut asks) = server(OK.into(), Duration::ZERO).await;
+    for (status, class) in [(301, Class::Rejected), (303, Class::Ambiguous), (307, Class::Rejected)] {
+        let answer = format!("HTTP/1.1 {status} X\r\nlocation: {elsewhere}/\r\ncontent-length: 0\r\n\r\n");
+        assert_eq!(get(answer, 0).await, Err((class, Kind::Unexpected, Some(status))));
+    }
+    assert!(asks.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn answers_that_do_not_end_well_have_their_class() {
+    let unexpected = Err((Class::Ambiguous, Kind::Unexpected, Some(200)));
+    assert_eq!(get(OK, 0).await, Ok(()));
+    assert_eq!(get("HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\n{", 500).await, unexpected);
+    let mut endless = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
+    endless.resize(3 << 20, b' ');
+    assert_eq!(get(endless, 500).await, unexpected);
+    let gzip = "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\n\x1f\x08\x08\x08";
+    assert_eq!(get(gzip, 0).await, unexpected);
+    let cut = "HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\n{\"id\"";
+    assert_eq!(get(cut, 0).await, Err((Class::Ambiguous, Kind::Broken, Some(200))));
+    assert_eq!(
+        get("HTTP/1.1 404 X\r\ncontent-length: 50\r\n\r\n{", 0).await,
+        Err((Class::Rejected, Kind::NotFound, Some(404)))
+    );
+    assert_eq!(get("", 0).await, Err((Class::Ambiguous, Kind::Broken, None)));
+    assert_eq!(get("garbage\r\n\r\n", 0).await, Err((Class::Ambiguous, Kind::Broken, None)));
+    assert_eq!(get("", 3000).await, Err((Class::Ambiguous, Kind::TimedOut, None)));
+}
+
+#[tokio::test]
+async fn what_never_left_is_not_sent() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let refused = session(options(&format!("http://{closed}"))).get_channel(&id()).await;
+    let tls = session(options(&server(OK.into(), Duration::ZERO).await.0.replace("http", "https")))
+        .get_channel(&id())
+        .await;
+    let name = session(options("https://no-such-host.invalid")).get_channel(&id()).await;
+    for result in [refused, tls, name] {
+        let Err(CallError::Failed(error)) = result else { panic!("{result:?}") };
+        assert_eq!((error.class, error.kind), (Class::NotSent, Kind::NotConnected), "{error:?}");
+        assert!(!error.text.contains("channels"), "no URL: {error}");
+    }
+    let mut session = session(options("https://a.invalid"));
+    session.key = ApiKey::new("sf_live_v1\nx".into());
+    let Err(CallError::Failed(error)) = session.get_channel(&id()).await else { panic!() };
+    assert_eq!((error.class, error.kind), (Class::NotSent, Kind::Unauthorized));
+    assert!(!error.text.contains("sf_live"));
+}
+
+#[tokio::test]
+async fn a_429_pauses_the_key_and_not_others() {
+    let answer = "HTTP/1.1 429 X\r\nconnection: close\r\nretry-after: 600\r\ncontent-length: 0\r\n\r\n";
+    let (url, mut asks) = server(answer.into(), Duration::ZERO).await;
+    let client =
+        Client::new(options(&url), Arc::new(Metrics::new())).unwrap_or_else(|error| panic!("{error}"));
+    let session = |key: &str| client.session(ApiKey::new(key.into()), "uid-2", Lane::Background);
+    let Err(CallError::Failed(error)) = session("one").get_channel(&id()).await else { panic!() };
+    assert_eq!((error.kind, error.retry_after), (Kind::RateLimited, Some(Duration::from_secs(600))));
+    let Err(CallError::Deferred(wait)) = session("one").get_channel(&id()).await else { panic!() };
+    assert!(wait > Duration::from_secs(590));
+    assert!(matches!(session("two").get_channel(&id()).await, Err(CallError::Failed(_))));
+    assert!(asks.recv().await.is_some() && asks.recv().await.is_some() && asks.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn no_more_calls_than_the_keys_slots_are_under_way() {
+    let (url, _asks) = server(Vec::new(), Duration::from_secs(5)).await;
+    let client =
+        Client::new(options(&url), Arc::new(Metrics::new())).unwrap_or_else(|error| panic!("{error}"));
+    let call = |who: &'static str| {
+        let mut session = client.session(ApiKey::new("one".into()), who, Lane::User);
+        async move { session.get_channel(&id()).await }
+    };
+    let (one, two, three) = tokio::join!(call("a"), call("b"), call("c"));
+    assert!(matches!((one, two), (Err(CallError::Failed(_)), Err(CallError::Failed(_)))));
+    assert!(matches!(three, Err(CallError::Deferred(_))));
+    assert!(matches!(call("c").await, Err(CallError::Failed(_))), "slots are given back");
+}
+
+#[tokio::test]
+async fn a_pass_deferred_at_its_third_call_comes_past_it_the_next_time() {
+    let (url, _asks) = server(OK.into(), Duration::ZERO).await;
+    let options = Options { requests_per_second: 4.0, burst: 2, ..options(&url) };
+    let client = Client::new(options, Arc::new(Metrics::new())).unwrap_or_else(|error| panic!("{error}"));
+    let session = |who: &str| client.session(ApiKey::new("one".into()), who, Lane::User);
+    let mut first = session("a");
+    for _ in 0..2 {
+        first.get_channel(&id()).await.unwrap();
+    }
+    let Err(CallError::Deferred(wait)) = first.get_channel(&id()).await else { panic!() };
+    drop(first);
+    assert!(wait > Duration::from_millis(600), "three tokens: {wait:?}");
+    tokio::time::sleep(wait).await;
+    assert!(matches!(session("b").get_channel(&id()).await, Err(CallError::Deferred(_))));
+    let mut again = session("a");
+    for _ in 0..3 {
+        again.get_channel(&id()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn creates_go_alone_after_one_with_an_unknown_outcome() {
+    let body =
+        NewChannel { channel_type: "email".into(), display_name: "A".into(), config: None, enabled: None };
+    let (url, mut asks) =
+        server(b"HTTP/1.1 502 X\r\ncontent-length: 2\r\n\r\n{}".into(), Duration::ZERO).await;
+    let client =
+        Client::new(options(&url), Arc::new(Metrics::new())).unwrap_or_else(|error| panic!("{error}"));
+    let mut session = client.session(ApiKey::new("one".into()), "a", Lane::User);
+    let workspace = Id::parse("w1").unwrap();
+    let (one, two) = (session.permit_create().unwrap(), session.permit_create().unwrap());
+    assert!(matches!(session.permit_create(), Err(CallError::Deferred(_))), "no slot");
+    drop(two);
+    let error = one.create(&workspace, &body, "uid/1").await.unwrap_err();
+    assert_eq!((error.class, error.status), (Class::Ambiguous, Some(502)));
+    let asked = asks.recv().await.unwrap().to_lowercase();
+    assert!(asked.starts_with("post /api/workspaces/w1/channels http/1.1\r\n"), "{asked}");
+    assert!(asked.contains("\r\nidempotency-key: uid/1\r\n"), "{asked}");
+
+    session.state.answered_well(clock::instant());
+    assert!(session.fresh(clock::instant()) && session.must_preflight(clock::instant()));
+    let alone = session.permit_create().unwrap();
+    assert!(matches!(session.permit_create(), Err(CallError::Deferred(_))), "another is under way");
+    drop(alone);
+    let cancelled = session.permit_create().unwrap();
+    session.state.clear_ambiguity();
+    let sent = cancelled.create(&workspace, &body, "uid/2");
+    assert!(futures::FutureExt::now_or_never(sent).is_none());
+    assert!(session.state.ambiguous_since().is_some(), "a dropped create is unknown");
+}
+
+#[tokio::test]
+async fn a_key_is_fresh_for_30_seconds_after_a_good_answer_and_a_read_is_the_preflight() {
+    for (answer, good) in [
+        ("HTTP/1.1 200 X\r\ncontent-length: 11\r\n\r\n{\"id\":\"w1\"}", true),
+        ("HTTP/1.1 403 X\r\ncontent-length: 13\r\n\r\n{\"error\":\"x\"}", true),
+        ("HTTP/1.1 403 X\r\ncontent-length: 6\r\n\r\n<html>", false),
+        ("HTTP/1.1 429 X\r\ncontent-length: 13\r\n\r\n{\"error\":\"x\"}", false),
+        ("HTTP/1.1 500 X\r\ncontent-length: 13\r\n\r\n{\"error\":\"x\"}", false),
+        ("HTTP/1.1 302 X\r\ncontent-length: 2\r\n\r\n{}", false),
+    ] {
+        let (url, _asks) = server(answer.into(), Duration::ZERO).await;
+        let mut session = session(options(&url));
+        assert!(session.must_preflight(clock::instant()));
+        let _ = session.get_workspace(&Id::parse("w1").unwrap()).await;
+        let now = clock::instant();
+        assert_eq!((session.fresh(now), session.must_preflight(now)), (good, !good), "{answer}");
+        assert!(!session.fresh(now + Duration::from_secs(31)));
+    }
+}

@@ -1,0 +1,419 @@
+// I/O
+//! Puts the parts together and runs them until it is told to stop.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::channel::mpsc;
+use futures::stream::{BoxStream, StreamExt};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::api::{Api, ListParams};
+use kube::core::PartialObjectMeta;
+use kube::runtime::controller::{self, Controller};
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, Config, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::channel::Channel;
+use crate::api::conditions::kind;
+use crate::api::workspace::{ClusterWorkspace, Workspace};
+use crate::census::census;
+use crate::conditions;
+use crate::context::{Context, Stores, Wakers};
+use crate::index::{Name, Wakes};
+use crate::metrics::Metrics;
+use crate::ohallo;
+use crate::serve::{self, Readiness};
+use crate::settings::{SHUTDOWN_GRACE, Settings};
+use crate::watch::{Event, Watching, merged};
+use crate::workspace::Kind;
+use crate::{channel, workspace};
+
+/// Calls of one key under way at the same time: a key that hangs can't hold every worker.
+const KEY_CONCURRENCY: usize = 12;
+
+/// How often it is looked whether the CRDs are there.
+const CRD_POLL: Duration = Duration::from_secs(2);
+
+/// Why the operator can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("no way to the cluster: {0}")]
+    Kubeconfig(String),
+    #[error("the client of the API server can't be set up: {0}")]
+    Client(#[source] kube::Error),
+    #[error("the client of oHallo can't be set up: {0}")]
+    Ohallo(#[from] ohallo::SetupError),
+    #[error("--ca-file can't be read: {0}")]
+    CaFile(#[source] std::io::Error),
+    #[error(transparent)]
+    Bind(#[from] serve::BindError),
+}
+
+/// Runs the operator until `shutdown` resolves, then drains.
+///
+/// # Errors
+/// Only what keeps it from beginning; whatever happens later is told in statuses, the log and `/readyz`.
+pub async fn run(settings: Settings, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), RunError> {
+    let listener = serve::bind(settings.http_addr).await?;
+    let client = client(&settings).await?;
+    run_with(settings, client, listener, shutdown).await
+}
+
+/// As [`run`], with a client and a listener that are there already.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(
+    settings: Settings,
+    client: Client,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), RunError> {
+    let metrics = Arc::new(Metrics::new());
+    let ohallo = ohallo::Client::new(options(&settings)?, Arc::clone(&metrics))?;
+    let readiness = Readiness::default();
+    readiness.set("CustomResourceDefinitions", Err("not looked for yet".into()));
+    let stop = CancellationToken::new();
+    let serving = {
+        let (metrics, readiness, stop) = (Arc::clone(&metrics), readiness.clone(), stop.clone());
+        tokio::spawn(async move { serve::serve(listener, metrics, readiness, stop.cancelled_owned()).await })
+    };
+    let work = operate(settings, client, ohallo, metrics, readiness, stop.child_token());
+    tokio::pin!(work, shutdown);
+    tokio::select! {
+        () = &mut work => {}
+        () = &mut shutdown => {
+            tracing::info!("stopping: no new work is begun, what is under way is finished");
+            stop.cancel();
+            work.await;
+        }
+    }
+    stop.cancel();
+    if let Ok(Err(error)) = serving.await {
+        tracing::warn!(%error, "the HTTP server ended with an error");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn client(settings: &Settings) -> Result<Client, RunError> {
+    use kube::config::{KubeConfigOptions, Kubeconfig};
+    let options = KubeConfigOptions { context: settings.context.clone(), ..KubeConfigOptions::default() };
+    let said = |error: &dyn std::error::Error| RunError::Kubeconfig(error.to_string());
+    let mut config = match &settings.kubeconfig {
+        Some(path) => {
+            let file = Kubeconfig::read_from(path).map_err(|error| said(&error))?;
+            Config::from_custom_kubeconfig(file, &options).await.map_err(|error| said(&error))?
+        }
+        None if settings.context.is_some() => Config::from_kubeconfig(&options).await.map_err(|error| said(&error))?,
+        None => Config::infer().await.map_err(|error| said(&error))?,
+    };
+    // Hidden retries would repeat a POST and outlive a pass; the gate retries.
+    config.default_retry = false;
+    Client::try_from(config).map_err(RunError::Client)
+}
+
+fn options(settings: &Settings) -> Result<ohallo::Options, RunError> {
+    let ca_pem = settings.ca_file.as_ref().map(std::fs::read).transpose().map_err(RunError::CaFile)?;
+    Ok(ohallo::Options {
+        api_url: settings.api_url.clone(),
+        create_path: settings.create_path.clone(),
+        request_timeout: settings.request_timeout,
+        create_timeout: settings.create_timeout,
+        requests_per_second: settings.requests_per_second,
+        burst: settings.burst,
+        key_concurrency: KEY_CONCURRENCY.min(usize::from(settings.concurrency)),
+        ca_pem,
+        proxy: settings.proxy_url(),
+        allow_insecure: settings.allow_insecure_api,
+    })
+}
+
+async fn operate(
+    settings: Settings,
+    client: Client,
+    ohallo: ohallo::Client,
+    metrics: Arc<Metrics>,
+    readiness: Readiness,
+    stop: CancellationToken,
+) {
+    if stop.run_until_cancelled(crds_there(&client, &settings, &readiness)).await.is_none() {
+        return;
+    }
+    let (channels, channel_writer) = reflector::store();
+    let (workspaces, workspace_writer) = reflector::store();
+    let (cluster_workspaces, cluster_writer) = reflector::store();
+    let (namespaces, namespace_writer) = reflector::store();
+    let (to_channels, wake_channels) = mpsc::unbounded();
+    let (to_workspaces, wake_workspaces) = mpsc::unbounded();
+    let (to_clusters, wake_clusters) = mpsc::unbounded();
+    let wakers = Wakers { channels: to_channels, workspaces: to_workspaces, cluster_workspaces: to_clusters };
+    let stores = Stores { channels, workspaces, cluster_workspaces, namespaces };
+    let ctx = Arc::new(Context::new(client, settings, ohallo, metrics, stores, wakers));
+    let counted = Arc::downgrade(&ctx);
+    ctx.metrics.on_scrape(Box::new(move || counted.upgrade().map(|ctx| census(&ctx)).unwrap_or_default()));
+
+    let watches = Watches { ctx: &ctx, readiness };
+    let channel_events = watches.channels(channel_writer);
+    let workspace_events = watches.workspaces(workspace_writer, watches.namespaced());
+    let cluster = ctx.settings.serves_cluster_workspaces();
+    let clusters = async {
+        if cluster {
+            let events = watches.workspaces(cluster_writer, watches.cluster());
+            control(&ctx, events, ctx.cluster_workspaces.clone(), wake_clusters, &stop, workspace::reconcile, workspace::error_policy).await;
+        }
+    };
+    let helpers = async {
+        if cluster {
+            tokio::join!(watches.namespaces(namespace_writer), watches.secrets());
+        } else {
+            watches.secrets().await;
+        }
+    };
+    let work = async {
+        tokio::join!(
+            control(&ctx, channel_events, ctx.channels.clone(), wake_channels, &stop, channel::reconcile, channel::error_policy),
+            control(&ctx, workspace_events, ctx.workspaces.clone(), wake_workspaces, &stop, workspace::reconcile, workspace::error_policy),
+            clusters,
+        );
+    };
+    tokio::select! {
+        () = drained(work, &stop) => {}
+        () = helpers => {}
+    }
+    ctx.tasks.close();
+    if tokio::time::timeout(SHUTDOWN_GRACE, ctx.tasks.wait()).await.is_err() {
+        tracing::error!("the time to stop is over with a create under way; its id may not be written");
+        ctx.ended.cancel();
+    }
+}
+
+/// Waits for the work, and after the stop for no longer than the grace.
+async fn drained(work: impl Future<Output = ()>, stop: &CancellationToken) {
+    let late = async {
+        stop.cancelled().await;
+        tokio::time::sleep(SHUTDOWN_GRACE).await;
+    };
+    tokio::select! {
+        () = work => {}
+        () = late => tracing::warn!("work was under way when the time to stop was over"),
+    }
+}
+
+/// Waits until the API server knows our kinds.
+async fn crds_there(client: &Client, settings: &Settings, readiness: &Readiness) {
+    let mut told = String::new();
+    loop {
+        let missing = missing_crds(client, settings).await;
+        if missing.is_empty() {
+            readiness.set("CustomResourceDefinitions", Ok(()));
+            return;
+        }
+        if missing != told {
+            tracing::warn!(missing, "waiting for the CustomResourceDefinitions: apply crds/");
+            readiness.set("CustomResourceDefinitions", Err(format!("{missing}: apply crds/")));
+            told = missing;
+        }
+        tokio::time::sleep(CRD_POLL).await;
+    }
+}
+
+async fn missing_crds(client: &Client, settings: &Settings) -> String {
+    async fn look<K: Resource + Clone + Debug + DeserializeOwned>(api: Api<K>, name: &str) -> Option<String> {
+        match api.list_metadata(&ListParams::default().limit(1)).await {
+            Ok(_) => None,
+            Err(kube::Error::Api(status)) if status.code == 404 => Some(format!("{name} is not installed")),
+            Err(kube::Error::Api(status)) => Some(format!("{name} can't be listed ({} {})", status.code, status.message)),
+            Err(_) => Some(format!("{name} can't be listed (the API server does not answer)")),
+        }
+    }
+    let namespace = settings.namespaces.first();
+    let channels = namespace.map_or_else(|| Api::<Channel>::all(client.clone()), |ns| Api::namespaced(client.clone(), ns));
+    let workspaces = namespace.map_or_else(|| Api::<Workspace>::all(client.clone()), |ns| Api::namespaced(client.clone(), ns));
+    let mut found = vec![look(channels, "channels.ohallo.eu").await, look(workspaces, "workspaces.ohallo.eu").await];
+    if settings.serves_cluster_workspaces() {
+        found.push(look(Api::<ClusterWorkspace>::all(client.clone()), "clusterworkspaces.ohallo.eu").await);
+    }
+    found.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// Runs one controller over a stream that its store has taken in.
+async fn control<K, Fut, E>(
+    ctx: &Arc<Context>,
+    events: BoxStream<'static, watcher::Result<K>>,
+    store: Store<K>,
+    wakes: mpsc::UnboundedReceiver<ObjectRef<K>>,
+    stop: &CancellationToken,
+    reconcile: impl FnMut(Arc<K>, Arc<Context>) -> Fut,
+    error_policy: impl Fn(Arc<K>, &E, Arc<Context>) -> controller::Action,
+) where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    Fut: Future<Output = Result<controller::Action, E>> + Send + 'static,
+    E: std::error::Error + Send + 'static,
+{
+    let config = controller::Config::default().concurrency(ctx.settings.concurrency);
+    let stop = stop.clone();
+    Controller::for_stream(events, store)
+        .with_config(config)
+        .reconcile_on(wakes)
+        .graceful_shutdown_on(async move { stop.cancelled().await })
+        .run(reconcile, error_policy, Arc::clone(ctx))
+        .for_each(|done| async move {
+            // Its store has let it go meanwhile, or its watch broke, which the watch itself tells.
+            if let Err(error) = done {
+                tracing::trace!(%error, "not reconciled");
+            }
+        })
+        .await;
+}
+
+struct Watches<'a> {
+    ctx: &'a Arc<Context>,
+    readiness: Readiness,
+}
+
+// === impl Watches ===
+
+impl Watches<'_> {
+    fn of(&self, kind: &'static str) -> Watching {
+        self.readiness.set(kind, Err("not listed yet".into()));
+        let (client, metrics) = (self.ctx.client.clone(), Arc::clone(&self.ctx.metrics));
+        Watching { client, kind, metrics, readiness: self.readiness.clone() }
+    }
+
+    fn channels(&self, writer: reflector::store::Writer<Channel>) -> BoxStream<'static, watcher::Result<Channel>> {
+        let settings = &self.ctx.settings;
+        let watching = self.of("channels");
+        let events = watching.events(watching.apis(&settings.namespaces), settings.channel_selector.as_deref(), false);
+        let ctx = Arc::clone(self.ctx);
+        let events = merged(events, settings.namespaces.clone(), ctx.channels.clone());
+        reflector::reflector(writer, events).inspect(move |event| take_in_channel(&ctx, event)).applied_objects().boxed()
+    }
+
+    fn namespaced(&self) -> BoxStream<'static, Event<Workspace>> {
+        let settings = &self.ctx.settings;
+        let watching = self.of("workspaces");
+        let events = watching.events(watching.apis(&settings.namespaces), settings.workspace_selector.as_deref(), false);
+        merged(events, settings.namespaces.clone(), self.ctx.workspaces.clone())
+    }
+
+    fn cluster(&self) -> BoxStream<'static, Event<ClusterWorkspace>> {
+        let watching = self.of("clusterworkspaces");
+        let api = Api::all(self.ctx.client.clone());
+        let events = watching.events(vec![api], self.ctx.settings.workspace_selector.as_deref(), false);
+        merged(events, Vec::new(), self.ctx.cluster_workspaces.clone())
+    }
+
+    fn workspaces<K: Kind>(
+        &self,
+        writer: reflector::store::Writer<K>,
+        events: BoxStream<'static, Event<K>>,
+    ) -> BoxStream<'static, watcher::Result<K>> {
+        let ctx = Arc::clone(self.ctx);
+        reflector::reflector(writer, events).inspect(move |event| take_in_workspace(&ctx, event)).applied_objects().boxed()
+    }
+
+    /// Labels of namespaces decide who may use a ClusterWorkspace.
+    async fn namespaces(&self, writer: reflector::store::Writer<PartialObjectMeta<Namespace>>) {
+        let watching = self.of("namespaces");
+        let events = watching.events(vec![Api::<PartialObjectMeta<Namespace>>::all(self.ctx.client.clone())], None, true);
+        let events = merged(events, Vec::new(), self.ctx.namespaces.clone());
+        reflector::reflector(writer, events)
+            .for_each(|event| async {
+                if let Ok(watcher::Event::Apply(namespace) | watcher::Event::InitApply(namespace)) = event {
+                    let users = self.ctx.index().cluster_users_in(&namespace.name_any());
+                    users.iter().for_each(|name| self.ctx.wake_channel(name));
+                }
+            })
+            .await;
+    }
+
+    /// Metadata only. Begun when it is known who uses what: what it tells of a Secret that nobody uses is not kept.
+    async fn secrets(&self) {
+        let watching = self.of("secrets");
+        let ctx = self.ctx;
+        let ready = futures::future::join(ctx.channels.wait_until_ready(), ctx.workspaces.wait_until_ready());
+        if let (Err(_), _) | (_, Err(_)) = ready.await {
+            return;
+        }
+        let mut namespaces = ctx.settings.namespaces.clone();
+        if !namespaces.is_empty() && ctx.settings.serves_cluster_workspaces() && !namespaces.contains(&ctx.settings.operator_namespace) {
+            namespaces.push(ctx.settings.operator_namespace.clone());
+        }
+        let events = watching.events(watching.apis::<PartialObjectMeta<Secret>>(&namespaces), None, false);
+        let scopes = namespaces.iter().map(|name| Some(name.as_str())).chain(namespaces.is_empty().then_some(None));
+        let scoped = events.into_iter().zip(scopes).map(|(watch, scope)| watch.map(move |event| (scope, event)).boxed());
+        futures::stream::select_all(scoped)
+            .for_each(|(scope, event)| async move {
+                let Ok(event) = event else { return };
+                let changed = ctx.secrets.see(&event, scope, |name| ctx.index().uses_secret(name)).await;
+                for name in changed {
+                    let (channels, workspaces) = {
+                        let index = ctx.index();
+                        (index.users_of_secret(&name), index.workspaces_of_key(&name))
+                    };
+                    channels.iter().for_each(|name| ctx.wake_channel(name));
+                    workspaces.iter().for_each(|handle| ctx.wake_workspace(handle));
+                }
+            })
+            .await;
+    }
+}
+
+fn take_in_channel(ctx: &Context, event: &Event<Channel>) {
+    match event {
+        Ok(watcher::Event::Apply(channel) | watcher::Event::InitApply(channel)) => {
+            let wakes = ctx.index().put(channel);
+            ctx.wake(wakes);
+        }
+        Ok(watcher::Event::Delete(channel)) => {
+            let wakes = ctx.index().remove(&Name::of(channel));
+            gone(ctx, channel.uid().as_deref(), wakes);
+        }
+        Ok(watcher::Event::InitDone) => {
+            let vanished = ctx.index().retain(|name| ctx.channels.get(&name.object_ref()).is_some());
+            for (_, uid, wakes) in vanished {
+                gone(ctx, Some(&uid), wakes);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn gone(ctx: &Context, uid: Option<&str>, wakes: Wakes) {
+    if let Some(uid) = uid {
+        ctx.forget(uid);
+    }
+    ctx.wake(wakes);
+}
+
+fn take_in_workspace<K: Kind>(ctx: &Context, event: &Event<K>) {
+    match event {
+        Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
+            let handle = object.handle();
+            ctx.index().put_key(&handle, object.key_secret(&ctx.settings.operator_namespace));
+            // What has become unusable each Channel sees at its next look: only what they may wait for wakes them.
+            let ready = object.status().and_then(|status| conditions::find(&status.conditions, kind::READY));
+            if ready.is_some_and(|ready| ready.status != "False") || object.suspended() {
+                let users = ctx.index().users_of_workspace(&handle);
+                users.iter().for_each(|name| ctx.wake_channel(name));
+            }
+        }
+        Ok(watcher::Event::Delete(object)) => {
+            let handle = object.handle();
+            ctx.index().put_key(&handle, None);
+            if let Some(uid) = object.uid() {
+                ctx.forget_workspace(&uid);
+            }
+            if !ctx.index().in_use(&handle) {
+                ctx.release(&handle);
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,115 @@
+// pure
+//! When a pass may call again: backoff, polling and the gate. Time and jitter are arguments.
+
+use std::time::{Duration, Instant};
+
+/// The longest wait after a failure.
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// Stalled is never the end: this often it is looked at again.
+pub const STALLED: Duration = Duration::from_secs(3600);
+
+/// How long a missing input is waited for before it is looked at again without a word.
+pub const INPUT: Duration = Duration::from_secs(600);
+
+/// 1 s · 2ⁿ up to 5 min, full jitter: `random` is from 0 to 1. `failures` counts from 1.
+pub fn backoff(failures: u32, random: f64) -> Duration {
+    let ceiling = Duration::from_secs(1).saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST);
+    ceiling.mul_f64(random.clamp(0.0, 1.0)).max(Duration::from_millis(200))
+}
+
+/// The next look at something that oHallo is busy with: a quarter of the time so far, 1 s to `longest`.
+pub fn poll(elapsed: Duration, longest: Duration) -> Duration {
+    (elapsed / 4).clamp(Duration::from_secs(1), longest.max(Duration::from_secs(1)))
+}
+
+/// `interval` ±10 %.
+pub fn spread(interval: Duration, random: f64) -> Duration {
+    interval.mul_f64(0.9 + 0.2 * random.clamp(0.0, 1.0))
+}
+
+/// Retries of a failed provisioning: `backoff` doubled for each one sent, up to 30 min.
+pub fn provisioning(backoff: Duration, sent: i64) -> Duration {
+    let doublings = u32::try_from(sent.clamp(0, 16)).unwrap_or(16);
+    backoff.saturating_mul(1 << doublings).min(Duration::from_secs(1800))
+}
+
+/// How often a settled Channel is looked at: its interval, stretched where the Channels of its key are too many for the key's rate.
+pub fn interval(declared: Duration, channels_of_key: usize, rate_per_second: f64) -> Duration {
+    if rate_per_second <= 0.0 {
+        return declared;
+    }
+    let least = 1.25 * channels_of_key as f64 / rate_per_second;
+    declared.max(Duration::try_from_secs_f64(least).unwrap_or(declared))
+}
+
+/// Closed after a pass until its wake or until an input changes, so that the pass that the operator's own status
+/// write causes makes no call.
+#[derive(Clone, Debug)]
+pub struct Gate<I> {
+    inputs: I,
+    until: Instant,
+}
+
+// === impl Gate ===
+
+impl<I> Gate<I> {
+    pub fn new(inputs: I, until: Instant) -> Self {
+        Self { inputs, until }
+    }
+
+    /// How long it stays closed for these inputs; `None` where it is open. `changed` compares what the gate was closed with to what is now.
+    pub fn closed(&self, now: Instant, changed: impl FnOnce(&I) -> bool) -> Option<Duration> {
+        let rest = self.until.checked_duration_since(now).filter(|rest| !rest.is_zero())?;
+        if changed(&self.inputs) { None } else { Some(rest) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn backs_off_to_five_minutes_and_never_overflows() {
+        let ceilings: Vec<_> = (1..=10).map(|n| backoff(n, 1.0).as_secs()).collect();
+        assert_eq!(ceilings, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]);
+        assert_eq!(backoff(u32::MAX, 1.0), s(300));
+        assert_eq!(backoff(0, 0.0), Duration::from_millis(200));
+    }
+
+    #[test]
+    fn polls_at_a_quarter_of_the_time_so_far() {
+        for (elapsed, wait) in [(0, 1), (4, 1), (40, 10), (4000, 60)] {
+            assert_eq!(poll(s(elapsed), s(60)), s(wait));
+        }
+        assert_eq!(poll(s(0), s(0)), s(1));
+    }
+
+    #[test]
+    fn retries_provisioning_at_doubled_distances_up_to_half_an_hour() {
+        let waits: Vec<_> = (0..7).map(|sent| provisioning(s(60), sent).as_secs()).collect();
+        assert_eq!(waits, [60, 120, 240, 480, 960, 1800, 1800]);
+        assert_eq!(provisioning(s(3600), 0), s(1800));
+    }
+
+    #[test]
+    fn stretches_the_interval_where_a_key_has_too_many_channels() {
+        assert_eq!(interval(s(600), 100, 10.0), s(600));
+        assert_eq!(interval(s(60), 10_000, 10.0), s(1250));
+        assert_eq!(interval(s(60), 10_000, 0.0), s(60));
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "any moment will do")]
+    fn opens_when_an_input_changes_or_its_time_has_come() {
+        let now = Instant::now();
+        let gate = Gate::new("a", now + s(10));
+        assert_eq!(gate.closed(now, |inputs| *inputs != "a"), Some(s(10)));
+        assert_eq!(gate.closed(now, |inputs| *inputs != "b"), None);
+        assert_eq!(gate.closed(now + s(10), |inputs| *inputs != "a"), None);
+    }
+}

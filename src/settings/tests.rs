@@ -1,0 +1,126 @@
+// I/O: a file for --ca-file
+use clap::{CommandFactory, Parser};
+
+use super::*;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+fn parse(args: &[&str]) -> Result<Settings, String> {
+    let cli = Cli::try_parse_from([&["run"], args].concat()).map_err(|error| error.to_string())?;
+    cli.settings.checked().map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_defaults_are_those_of_the_help() {
+    let settings = parse(&[]).unwrap();
+    assert_eq!(settings.api_url.as_str(), "https://api.ohallo.eu/");
+    assert_eq!(settings.create_path, "/api/workspaces/{workspaceId}/channels");
+    assert_eq!((settings.concurrency, settings.burst, settings.rate()), (16, 20, Some(10.0)));
+    assert_eq!((settings.request_timeout.as_secs(), settings.create_timeout.as_secs()), (20, 60));
+    assert_eq!(settings.http_addr.to_string(), "0.0.0.0:8080");
+    assert!(
+        settings.namespaces.is_empty()
+            && settings.serves_cluster_workspaces()
+            && !settings.allow_insecure_api
+    );
+    assert_eq!(settings.log_format(true), LogFormat::Human);
+    assert_eq!(settings.log_format(false), LogFormat::Json);
+}
+
+#[test]
+fn every_setting_has_a_variable_and_a_help_text() {
+    for arg in Cli::command().get_arguments() {
+        let flag = arg.get_long().unwrap();
+        let expected = format!("OHALLO_{}", flag.replace('-', "_").to_uppercase());
+        assert_eq!(arg.get_env().and_then(|name| name.to_str()), Some(expected.as_str()));
+        assert!(arg.get_help().is_some() && arg.get_value_names().is_some(), "{flag}");
+    }
+}
+
+#[test]
+fn namespaces_repeat_split_and_lose_their_doubles() {
+    let settings = parse(&["--namespace", "b,a", "--namespace=b"]).unwrap();
+    assert_eq!(settings.namespaces, ["a", "b"]);
+    assert!(!settings.serves_cluster_workspaces());
+    assert!(parse(&["--namespace", "a", "--cluster-workspaces"]).unwrap().serves_cluster_workspaces());
+    assert!(!parse(&["--cluster-workspaces=false"]).unwrap().serves_cluster_workspaces());
+}
+
+#[test]
+fn zero_requests_a_second_is_no_limit() {
+    assert_eq!(parse(&["--requests-per-second", "0"]).unwrap().rate(), None);
+    assert_eq!(parse(&["--requests-per-second", "0.5"]).unwrap().rate(), Some(0.5));
+}
+
+#[test]
+fn plain_http_is_for_this_machine_or_when_told() {
+    for fine in ["http://127.0.0.1:8000", "http://localhost", "http://[::1]:80", "https://sim.example/base"] {
+        parse(&["--api-url", fine]).unwrap();
+    }
+    for far in ["http://10.0.0.1", "http://localhost.example", "http://api.ohallo.eu"] {
+        assert!(parse(&["--api-url", far]).err().unwrap().contains("would show API keys to the network"));
+        parse(&["--api-url", far, "--allow-insecure-api"]).unwrap();
+    }
+}
+
+#[test]
+fn a_bad_value_is_refused_with_a_sentence() {
+    for (flag, value, sentence) in [
+        ("--api-url", "api.ohallo.eu", "write an address like https://api.ohallo.eu"),
+        ("--api-url", "ftp://x", "must begin with https://"),
+        ("--api-url", "https://a:b@x", "no user or password"),
+        ("--api-url", "https://x/?a", "no ? and no #"),
+        ("--create-path", "api/{workspaceId}", "must begin with /"),
+        ("--create-path", "/api/channels", "must contain {workspaceId} once"),
+        ("--create-path", "/api/{workspaceId}x", "must contain {workspaceId} once"),
+        ("--create-path", "/{workspaceId}/../x", "each part must be"),
+        ("--create-path", "/{workspaceId}/a?b", "each part must be"),
+        ("--create-path", "//{workspaceId}", "each part must be"),
+        ("--namespace", "", "a namespace is"),
+        ("--namespace", "a,,b", "a namespace is"),
+        ("--namespace", "Upper", "a namespace is"),
+        ("--operator-namespace", "-a", "a namespace is"),
+        ("--concurrency", "0", "1..=1000"),
+        ("--burst", "0", "1..=10000"),
+        ("--requests-per-second", "-1", "0 for no limit"),
+        ("--requests-per-second", "NaN", "0 for no limit"),
+        ("--requests-per-second", "0.001", "0 for no limit"),
+        ("--request-timeout", "20s", "whole seconds from 1 to 600"),
+        ("--request-timeout", "0", "whole seconds from 1 to 600"),
+        ("--create-timeout", "601", "whole seconds from 1 to 600"),
+        ("--create-timeout", "5", "must not be shorter than --request-timeout"),
+        ("--channel-selector", "a=b,", "is no label key"),
+        ("--workspace-selector", "a in (b", "brackets"),
+        ("--http-addr", ":8080", "an IP address and a port"),
+        ("--log-format", "xml", "json, human"),
+        ("--cluster-workspaces", "maybe", "true, false"),
+        ("--ca-file", "not-there.pem", "can't be read"),
+        ("--proxy", "socks5://x", "--proxy must be a URL"),
+    ] {
+        let refused = parse(&[&format!("{flag}={value}")])
+            .err()
+            .unwrap_or_else(|| panic!("{flag}={value} was accepted"));
+        assert!(refused.contains(sentence), "{flag}={value}: {refused}");
+        assert!(refused.contains(flag), "{flag}={value}: {refused}");
+    }
+}
+
+#[test]
+fn a_proxy_is_never_quoted() {
+    let refused = parse(&["--proxy", "hunter2"]).err().unwrap();
+    assert!(!refused.contains("hunter2"), "{refused}");
+    parse(&["--proxy", "http://user:hunter2@proxy.example:3128"]).unwrap();
+}
+
+#[test]
+fn a_ca_file_must_hold_a_certificate() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    assert!(parse(&["--ca-file", path]).err().unwrap().contains("has no PEM certificate"));
+    std::fs::write(path, "-----BEGIN CERTIFICATE-----\n").unwrap();
+    parse(&["--ca-file", path]).unwrap();
+}

@@ -1,0 +1,100 @@
+// I/O
+//! Reads the key and asks oHallo whether it is good for the workspace.
+
+use secrecy::ExposeSecret;
+
+use super::kind::Kind;
+use crate::api::conditions::Reason;
+use crate::context::{Context, Held};
+use crate::error::{Failure, Need};
+use crate::ohallo::{CallError, Id, Kind as Refusal, Lane, RemoteWorkspace};
+use crate::secret::{ApiKey, Redactor};
+use crate::secrets::Content;
+
+/// What a look at a workspace found.
+pub enum Finding {
+    Suspended,
+    /// The key reads the workspace; `None` where it may not read workspaces.
+    Good { workspace: Option<RemoteWorkspace>, environment: Option<&'static str> },
+    Failed(Failure),
+}
+
+/// Looks.
+pub async fn check<K: Kind>(object: &K, ctx: &Context, redactor: &mut Redactor) -> Finding {
+    look(object, ctx, redactor).await.unwrap_or_else(Finding::Failed)
+}
+
+async fn look<K: Kind>(object: &K, ctx: &Context, redactor: &mut Redactor) -> Result<Finding, Failure> {
+    let Some(id) = object.workspace_id().and_then(Id::parse) else {
+        let message = "spec.workspaceId is not an id: copy it from the address of the workspace's page in oHallo.";
+        return Err(Failure::user(Reason::WorkspaceNotFound, message));
+    };
+    let key = read_key(object, ctx).await?;
+    redactor.add_key(&key);
+    let uid = object.uid_or_default();
+    let held = ctx.held(&object.handle());
+    let changed = held.as_ref().is_none_or(|held| held.key.id() != key.id() || held.uid != uid || held.workspace_id != id);
+    let environment = key.environment();
+    if object.suspended() {
+        if held.is_none() {
+            hold(object, ctx, key, id);
+        }
+        return Ok(Finding::Suspended);
+    }
+    let mut session = ctx.ohallo.session(key.clone(), &uid, Lane::User);
+    let answer = session.get_workspace(&id).await;
+    let workspace = match answer {
+        Ok(found) if found.id == id => Some(found),
+        Ok(_) => return Err(not_found()),
+        Err(CallError::Failed(error)) if error.kind == Refusal::Forbidden => None,
+        Err(CallError::Failed(error)) if error.kind == Refusal::NotFound => return Err(not_found()),
+        Err(error) => {
+            let failure = Failure::from(error);
+            // It may well be good: its Channels find out for themselves.
+            if held.is_none_or(|held| held.uid != uid) && failure.need != Need::User {
+                hold(object, ctx, key, id);
+            }
+            return Err(failure);
+        }
+    };
+    if changed {
+        hold(object, ctx, key, id);
+    }
+    Ok(Finding::Good { workspace, environment })
+}
+
+fn hold<K: Kind>(object: &K, ctx: &Context, key: ApiKey, workspace_id: Id) {
+    let handle = object.handle();
+    let uid = object.uid_or_default();
+    ctx.hold(&handle, Held { uid, key, workspace_id, create_unsupported: None, list_unsupported: false });
+    let users = ctx.index().users_of_workspace(&handle);
+    users.iter().for_each(|name| ctx.wake_channel(name));
+}
+
+fn not_found() -> Failure {
+    let message = "oHallo has no such workspace under this API key: correct spec.workspaceId by making another Workspace, or put a key of that workspace into the Secret.";
+    Failure::user(Reason::WorkspaceNotFound, message)
+}
+
+async fn read_key<K: Kind>(object: &K, ctx: &Context) -> Result<ApiKey, Failure> {
+    let (Some(secret), Some(reference)) = (object.key_secret(&ctx.settings.operator_namespace), object.key_ref()) else {
+        return Err(Failure::input(Reason::SecretNotFound, "spec.apiKeySecretRef is missing: name the Secret with the API key."));
+    };
+    let key = reference.key.as_deref().unwrap_or("apiKey");
+    let content = ctx.secrets.get(&secret).await?;
+    let Content::Present { data, .. } = &*content else {
+        let message = format!("The Secret {:?} does not exist in namespace {:?}: create it with the API key.", secret.name, secret.namespace);
+        return Err(Failure::input(Reason::SecretNotFound, message));
+    };
+    let unfit = |what: &str| {
+        let message = format!("The Secret {:?} {what} {key:?}: put the API key there.", secret.name);
+        Failure::input(Reason::SecretKeyMissing, message)
+    };
+    let value = data.get(key).ok_or_else(|| unfit("has no key"))?;
+    // A line break at the end of a file is no part of a key.
+    let text = std::str::from_utf8(value.expose_secret()).map_err(|_| unfit("holds no text under"))?.trim();
+    if text.is_empty() || text.len() > 4096 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(unfit("holds no API key under"));
+    }
+    Ok(ApiKey::new(text.to_owned()))
+}

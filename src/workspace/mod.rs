@@ -1,0 +1,151 @@
+// I/O
+//! Workspaces and ClusterWorkspaces: the same verbs as for Channels, smaller. Here: reconcile.
+
+mod access;
+mod check;
+mod kind;
+mod status;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use kube::ResourceExt;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::runtime::controller::Action;
+use serde_json::json;
+
+pub use access::allows;
+use check::{Finding, check};
+pub use kind::Kind;
+use status::Summary;
+
+use crate::api::conditions::Reason;
+use crate::api::{annotation, finalizer};
+use crate::clock;
+use crate::context::{Context, MANAGER, Note};
+use crate::error::Failure;
+use crate::retry::Gate;
+use crate::secret::Redactor;
+
+/// The longest that one pass may take.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// A Channel whose key was refused makes its Workspace look, at most this often.
+const RECHECK: Duration = Duration::from_secs(5);
+
+/// What this process remembers of one Workspace between passes.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    gate: Option<Gate<u64>>,
+    failures: u32,
+    checked: Option<Instant>,
+}
+
+/// The API server did not take a write.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(String);
+
+/// Brings one Workspace closer to what it declares.
+///
+/// # Errors
+/// Only if the API server did not take a write; every other failure is in the status.
+pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Action, Refused> {
+    let Some(uid) = object.uid() else { return Ok(Action::await_change()) };
+    let handle = object.handle();
+    let mut memory = ctx.workspace_memory(&uid);
+    let inputs = inputs(&*object, &ctx);
+    let now = clock::instant();
+    let recheck = ctx.take_recheck(&handle) && memory.checked.is_none_or(|at| now.duration_since(at) > RECHECK);
+    if !recheck && let Some(rest) = memory.gate.as_ref().and_then(|gate| gate.closed(now, |was| *was != inputs)) {
+        return Ok(Action::requeue(rest));
+    }
+    let Some(object) = mark(&*object, &ctx).await? else {
+        ctx.release(&handle);
+        ctx.forget_workspace(&uid);
+        return Ok(Action::await_change());
+    };
+    memory.checked = Some(now);
+    let mut redactor = Redactor::none();
+    let look = AssertUnwindSafe(tokio::time::timeout(LONGEST, check(&object, &ctx, &mut redactor))).catch_unwind();
+    let finding = look.await.map_or_else(
+        |_| {
+            ctx.metrics.panicked();
+            Finding::Failed(Failure::transient(Reason::InternalError, "The operator failed on this object; its log has the place."))
+        },
+        |done| done.unwrap_or_else(|_| Finding::Failed(Failure::transient(Reason::ApiUnavailable, "A look took too long."))),
+    );
+    let summary = status::summarize(&object, &finding, memory.failures, rand::random(), clock::now(), &redactor);
+    let took = clock::instant().saturating_duration_since(now);
+    ctx.metrics.reconciled(K::NAME, summary.result, took);
+    write(&object, &summary, &ctx).await?;
+    memory.failures = summary.failures;
+    memory.gate = Some(Gate::new(self::inputs(&object, &ctx), clock::instant() + summary.wake));
+    ctx.remember_workspace(&uid, memory);
+    Ok(Action::requeue(summary.wake))
+}
+
+/// How the controller goes on when the API server did not take a write.
+pub fn error_policy<K: Kind>(object: Arc<K>, error: &Refused, _: Arc<Context>) -> Action {
+    tracing::warn!(kind = K::NAME, name = object.name_any(), namespace = object.namespace(), %error, "not written");
+    Action::requeue(Duration::from_secs(2).mul_f64(1.0 + rand::random::<f64>()))
+}
+
+/// What opens the gate when it changes.
+fn inputs<K: Kind>(object: &K, ctx: &Context) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    object.meta().generation.hash(&mut hasher);
+    object.meta().deletion_timestamp.is_some().hash(&mut hasher);
+    object.finalizers().iter().any(|name| name == finalizer::IN_USE).hash(&mut hasher);
+    object.annotations().get(annotation::RECONCILE_REQUESTED).hash(&mut hasher);
+    ctx.index().in_use(&object.handle()).hash(&mut hasher);
+    if let Some(secret) = object.key_secret(&ctx.settings.operator_namespace) {
+        ctx.secrets.version(&secret).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// Sets or removes the finalizer, as Channels depend on it or not. `None` where the object is gone by that, or was.
+async fn mark<K: Kind>(object: &K, ctx: &Context) -> Result<Option<K>, Refused> {
+    let used = ctx.index().in_use(&object.handle());
+    let marked = object.finalizers().iter().any(|name| name == finalizer::IN_USE);
+    let terminating = object.meta().deletion_timestamp.is_some();
+    if used == marked || (used && terminating) {
+        return Ok((used || !terminating).then(|| object.clone()));
+    }
+    let others = object.finalizers().iter().filter(|name| *name != finalizer::IN_USE).cloned();
+    let finalizers: Vec<_> = others.chain(used.then(|| finalizer::IN_USE.to_owned())).collect();
+    let metadata = json!({
+        "uid": object.meta().uid,
+        "resourceVersion": object.meta().resource_version,
+        "finalizers": finalizers,
+    });
+    let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+    let patch = Patch::Merge(json!({ "metadata": metadata }));
+    match object.api(&ctx.client).patch(&object.name_any(), &params, &patch).await {
+        Ok(object) => Ok((!terminating).then_some(object)),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(error) => Err(Refused(crate::channel::plain(&error))),
+    }
+}
+
+async fn write<K: Kind>(object: &K, summary: &Summary, ctx: &Context) -> Result<(), Refused> {
+    if object.status() == Some(&summary.status) {
+        return Ok(());
+    }
+    let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
+    let api: Api<K> = object.api(&ctx.client);
+    match api.replace_status(&object.name_any(), &params, &object.with_status(summary.status.clone())).await {
+        Ok(written) => {
+            tracing::info!(kind = K::NAME, name = object.name_any(), namespace = object.namespace(), outcome = summary.result, "reconciled");
+            let notes: Vec<_> = summary.warnings.iter().map(|(reason, message)| Note::warning(reason, message)).collect();
+            ctx.publish(&written, &notes).await;
+            Ok(())
+        }
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(Refused(crate::channel::plain(&error))),
+    }
+}

@@ -1,0 +1,118 @@
+// pure
+//! What a look at a workspace says: one match to conditions and wake.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::check::Finding;
+use super::kind::Kind;
+use crate::api::annotation;
+use crate::api::conditions::{Reason, kind};
+use crate::api::workspace::WorkspaceStatus;
+use crate::channel::plan::cut_request;
+use crate::conditions::{self, MESSAGE, Progress, Status, Writer};
+use crate::error::{Failure, Need};
+use crate::retry;
+use crate::secret::Redactor;
+
+/// How often a good key is looked at.
+const INTERVAL: Duration = Duration::from_secs(1800);
+
+/// Transient failures in a row over which Ready keeps its value.
+const PATIENCE: u32 = 3;
+
+pub struct Summary {
+    pub status: WorkspaceStatus,
+    pub wake: Duration,
+    pub failures: u32,
+    pub warnings: Vec<(String, String)>,
+    pub result: &'static str,
+}
+
+/// Says what a look found.
+pub fn summarize<K: Kind>(
+    object: &K,
+    finding: &Finding,
+    failures: u32,
+    random: f64,
+    now: Timestamp,
+    redactor: &Redactor,
+) -> Summary {
+    let old = object.status().cloned().unwrap_or_default();
+    let mut status = old.clone();
+    let generation = object.meta().generation.unwrap_or_default();
+    status.observed_generation = Some(generation);
+    status.last_handled_reconcile_at =
+        object.annotations().get(annotation::RECONCILE_REQUESTED).map(|value| cut_request(value));
+    if let Finding::Good { workspace, environment } = finding {
+        let name = workspace.as_ref().and_then(|workspace| workspace.name.as_deref());
+        status.name = name.map(|name| redactor.clean(name, 256));
+        status.environment = environment.map(Into::into);
+    }
+    let mut writer = Writer::new(&mut status.conditions, generation, now);
+    if !matches!(finding, Finding::Suspended) {
+        writer.remove(kind::SUSPENDED);
+    }
+    let (wake, failures, result) = match finding {
+        Finding::Suspended => {
+            suspended(&mut writer);
+            (retry::STALLED, 0, "suspended")
+        }
+        Finding::Good { workspace, .. } => {
+            let (reason, message) = match workspace {
+                Some(_) => (Reason::Verified, "The API key reads the workspace."),
+                None => (Reason::Unverified, "The API key may not read workspaces, so it can't be shown that it belongs to this one; Channels use it."),
+            };
+            writer.ready(Status::True, Progress::Done, reason, message);
+            (retry::spread(INTERVAL, random), 0, "in_sync")
+        }
+        Finding::Failed(failure) => failed(&mut writer, failure, failures, random, redactor),
+    };
+    let warnings = warnings(&old, &status);
+    Summary { status, wake, failures, warnings, result }
+}
+
+fn suspended(writer: &mut Writer) {
+    let message = "spec.suspend is true: no call is made with this key until it is false.";
+    writer.set(kind::SUSPENDED, Status::True, Reason::Suspended, message);
+    if !writer.has(kind::READY) {
+        writer.set(kind::READY, Status::Unknown, Reason::Progressing, "The API key was not checked yet.");
+    }
+    writer.progress(Progress::Done, Reason::Suspended, "");
+}
+
+fn failed(writer: &mut Writer, failure: &Failure, failures: u32, random: f64, redactor: &Redactor) -> (Duration, u32, &'static str) {
+    let message = redactor.clean(&failure.message, MESSAGE);
+    match failure.need {
+        Need::User => {
+            writer.ready(Status::False, Progress::Stalled, failure.reason, &message);
+            (retry::spread(retry::STALLED, random), 0, "stalled")
+        }
+        Need::Input => {
+            writer.ready(Status::False, Progress::Reconciling, failure.reason, &message);
+            (retry::spread(retry::INPUT, random), 0, "input_missing")
+        }
+        Need::Turn(wait) => (wait, failures, "deferred"),
+        Need::Time | Need::Until(_) => {
+            let failures = failures.saturating_add(1);
+            if failures > PATIENCE || !writer.ready_is_current() {
+                writer.ready(Status::Unknown, Progress::Reconciling, failure.reason, &message);
+            }
+            let wake = match failure.need {
+                Need::Until(after) => after,
+                _ => retry::backoff(failures, random),
+            };
+            (wake, failures, "transient")
+        }
+    }
+}
+
+/// A bad reason that was not there before.
+fn warnings(old: &WorkspaceStatus, new: &WorkspaceStatus) -> Vec<(String, String)> {
+    let before = conditions::find(&old.conditions, kind::READY).map(|ready| ready.reason.as_str());
+    let now = conditions::find(&new.conditions, kind::READY);
+    let bad = now.filter(|ready| ready.status != "True" && before != Some(&ready.reason) && ready.reason != "Progressing");
+    bad.map(|ready| (ready.reason.clone(), ready.message.clone())).into_iter().collect()
+}
