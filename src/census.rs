@@ -29,13 +29,16 @@ pub fn census(ctx: &Context) -> Census {
     let workspaces = ctx.workspaces.state().into_iter().map(|found| found.status.clone());
     let clusters = ctx.cluster_workspaces.state().into_iter().map(|found| found.status.clone());
     for status in workspaces.chain(clusters) {
-        let (ready, reason) = words(&status.map(|status: WorkspaceStatus| status.conditions).unwrap_or_default());
+        let (ready, reason) =
+            words(&status.map(|status: WorkspaceStatus| status.conditions).unwrap_or_default());
         *census.workspaces.entry(WorkspaceLabels { ready, reason }).or_default() += 1;
     }
     census
 }
 
 fn words(list: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition]) -> (String, String) {
-    conditions::find(list, kind::READY)
-        .map_or_else(|| ("Unknown".into(), String::new()), |ready| (ready.status.clone(), ready.reason.clone()))
+    conditions::find(list, kind::READY).map_or_else(
+        || ("Unknown".into(), String::new()),
+        |ready| (ready.status.clone(), ready.reason.clone()),
+    )
 }

@@ -157,7 +157,12 @@ impl Context {
     }
 
     pub fn workspace_memory(&self, uid: &str) -> crate::workspace::Memory {
-        self.workspace_memories.lock().unwrap_or_else(PoisonError::into_inner).get(uid).cloned().unwrap_or_default()
+        self.workspace_memories
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(uid)
+            .cloned()
+            .unwrap_or_default()
     }
 
     pub fn remember_workspace(&self, uid: &str, memory: crate::workspace::Memory) {
@@ -231,7 +236,10 @@ impl Context {
 
     /// The labels of a namespace, as the watch last saw them.
     pub fn namespace_labels(&self, namespace: &str) -> std::collections::BTreeMap<String, String> {
-        self.namespaces.get(&ObjectRef::new(namespace)).map(|found| found.labels().clone()).unwrap_or_default()
+        self.namespaces
+            .get(&ObjectRef::new(namespace))
+            .map(|found| found.labels().clone())
+            .unwrap_or_default()
     }
 
     pub fn wake(&self, wakes: Wakes) {

@@ -78,7 +78,8 @@ impl Handle {
     /// What `spec.workspaceRef` names.
     pub fn of(channel: &Channel) -> Self {
         let reference = channel.spec.workspace_ref.clone().unwrap_or_default();
-        let namespace = (reference.kind != "ClusterWorkspace").then(|| channel.namespace().unwrap_or_default());
+        let namespace =
+            (reference.kind != "ClusterWorkspace").then(|| channel.namespace().unwrap_or_default());
         Self { namespace, name: reference.name }
     }
 }
@@ -104,7 +105,9 @@ impl Entry {
             handle: Handle::of(channel),
             ids: ids.into_iter().flatten().filter(|_| holds && !gone).collect(),
             uses: !gone
-                && (status_id.is_some() || finalized || channel.annotations().contains_key(annotation::CREATE_INTENT)),
+                && (status_id.is_some()
+                    || finalized
+                    || channel.annotations().contains_key(annotation::CREATE_INTENT)),
             created: channel.creation_timestamp(),
             bound,
             uid,
@@ -165,7 +168,12 @@ impl Index {
 
     /// Forgets every Channel that is not there any more; its name and uid.
     pub fn retain(&mut self, there: impl Fn(&Name) -> bool) -> Vec<(Name, String, Wakes)> {
-        let gone: Vec<_> = self.channels.iter().filter(|(name, _)| !there(name)).map(|(n, e)| (n.clone(), e.uid.clone())).collect();
+        let gone: Vec<_> = self
+            .channels
+            .iter()
+            .filter(|(name, _)| !there(name))
+            .map(|(n, e)| (n.clone(), e.uid.clone()))
+            .collect();
         gone.into_iter()
             .map(|(name, uid)| {
                 let wakes = self.remove(&name);
@@ -189,7 +197,13 @@ impl Index {
         let claimed = self.claims.get(id);
         let rank = |name: &Name, entry: &Entry| {
             let claims = claimed == Some(&entry.uid);
-            (!(entry.bound && entry.ids.contains(id)), !claims, entry.created.clone(), entry.uid.clone(), name.clone())
+            (
+                !(entry.bound && entry.ids.contains(id)),
+                !claims,
+                entry.created.clone(),
+                entry.uid.clone(),
+                name.clone(),
+            )
         };
         let holders = self.by_id.get(id)?;
         let ranked = holders.iter().filter_map(|name| Some((rank(name, self.channels.get(name)?), name)));

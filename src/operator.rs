@@ -58,7 +58,10 @@ pub enum RunError {
 ///
 /// # Errors
 /// Only what keeps it from beginning; whatever happens later is told in statuses, the log and `/readyz`.
-pub async fn run(settings: Settings, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), RunError> {
+pub async fn run(
+    settings: Settings,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), RunError> {
     let listener = serve::bind(settings.http_addr).await?;
     let client = client(&settings).await?;
     run_with(settings, client, listener, shutdown).await
@@ -110,7 +113,9 @@ async fn client(settings: &Settings) -> Result<Client, RunError> {
             let file = Kubeconfig::read_from(path).map_err(|error| said(&error))?;
             Config::from_custom_kubeconfig(file, &options).await.map_err(|error| said(&error))?
         }
-        None if settings.context.is_some() => Config::from_kubeconfig(&options).await.map_err(|error| said(&error))?,
+        None if settings.context.is_some() => {
+            Config::from_kubeconfig(&options).await.map_err(|error| said(&error))?
+        }
         None => Config::infer().await.map_err(|error| said(&error))?,
     };
     // Hidden retries would repeat a POST and outlive a pass; the gate retries.
@@ -165,7 +170,16 @@ async fn operate(
     let clusters = async {
         if cluster {
             let events = watches.workspaces(cluster_writer, watches.cluster());
-            control(&ctx, events, ctx.cluster_workspaces.clone(), wake_clusters, &stop, workspace::reconcile, workspace::error_policy).await;
+            control(
+                &ctx,
+                events,
+                ctx.cluster_workspaces.clone(),
+                wake_clusters,
+                &stop,
+                workspace::reconcile,
+                workspace::error_policy,
+            )
+            .await;
         }
     };
     let helpers = async {
@@ -177,8 +191,24 @@ async fn operate(
     };
     let work = async {
         tokio::join!(
-            control(&ctx, channel_events, ctx.channels.clone(), wake_channels, &stop, channel::reconcile, channel::error_policy),
-            control(&ctx, workspace_events, ctx.workspaces.clone(), wake_workspaces, &stop, workspace::reconcile, workspace::error_policy),
+            control(
+                &ctx,
+                channel_events,
+                ctx.channels.clone(),
+                wake_channels,
+                &stop,
+                channel::reconcile,
+                channel::error_policy
+            ),
+            control(
+                &ctx,
+                workspace_events,
+                ctx.workspaces.clone(),
+                wake_workspaces,
+                &stop,
+                workspace::reconcile,
+                workspace::error_policy
+            ),
             clusters,
         );
     };
@@ -228,14 +258,19 @@ async fn missing_crds(client: &Client, settings: &Settings) -> String {
         match api.list_metadata(&ListParams::default().limit(1)).await {
             Ok(_) => None,
             Err(kube::Error::Api(status)) if status.code == 404 => Some(format!("{name} is not installed")),
-            Err(kube::Error::Api(status)) => Some(format!("{name} can't be listed ({} {})", status.code, status.message)),
+            Err(kube::Error::Api(status)) => {
+                Some(format!("{name} can't be listed ({} {})", status.code, status.message))
+            }
             Err(_) => Some(format!("{name} can't be listed (the API server does not answer)")),
         }
     }
     let namespace = settings.namespaces.first();
-    let channels = namespace.map_or_else(|| Api::<Channel>::all(client.clone()), |ns| Api::namespaced(client.clone(), ns));
-    let workspaces = namespace.map_or_else(|| Api::<Workspace>::all(client.clone()), |ns| Api::namespaced(client.clone(), ns));
-    let mut found = vec![look(channels, "channels.ohallo.eu").await, look(workspaces, "workspaces.ohallo.eu").await];
+    let channels = namespace
+        .map_or_else(|| Api::<Channel>::all(client.clone()), |ns| Api::namespaced(client.clone(), ns));
+    let workspaces = namespace
+        .map_or_else(|| Api::<Workspace>::all(client.clone()), |ns| Api::namespaced(client.clone(), ns));
+    let mut found =
+        vec![look(channels, "channels.ohallo.eu").await, look(workspaces, "workspaces.ohallo.eu").await];
     if settings.serves_cluster_workspaces() {
         found.push(look(Api::<ClusterWorkspace>::all(client.clone()), "clusterworkspaces.ohallo.eu").await);
     }
@@ -286,19 +321,30 @@ impl Watches<'_> {
         Watching { client, kind, metrics, readiness: self.readiness.clone() }
     }
 
-    fn channels(&self, writer: reflector::store::Writer<Channel>) -> BoxStream<'static, watcher::Result<Channel>> {
+    fn channels(
+        &self,
+        writer: reflector::store::Writer<Channel>,
+    ) -> BoxStream<'static, watcher::Result<Channel>> {
         let settings = &self.ctx.settings;
         let watching = self.of("channels");
-        let events = watching.events(watching.apis(&settings.namespaces), settings.channel_selector.as_deref(), false);
+        let events =
+            watching.events(watching.apis(&settings.namespaces), settings.channel_selector.as_deref(), false);
         let ctx = Arc::clone(self.ctx);
         let events = merged(events, settings.namespaces.clone(), ctx.channels.clone());
-        reflector::reflector(writer, events).inspect(move |event| take_in_channel(&ctx, event)).applied_objects().boxed()
+        reflector::reflector(writer, events)
+            .inspect(move |event| take_in_channel(&ctx, event))
+            .applied_objects()
+            .boxed()
     }
 
     fn namespaced(&self) -> BoxStream<'static, Event<Workspace>> {
         let settings = &self.ctx.settings;
         let watching = self.of("workspaces");
-        let events = watching.events(watching.apis(&settings.namespaces), settings.workspace_selector.as_deref(), false);
+        let events = watching.events(
+            watching.apis(&settings.namespaces),
+            settings.workspace_selector.as_deref(),
+            false,
+        );
         merged(events, settings.namespaces.clone(), self.ctx.workspaces.clone())
     }
 
@@ -315,13 +361,20 @@ impl Watches<'_> {
         events: BoxStream<'static, Event<K>>,
     ) -> BoxStream<'static, watcher::Result<K>> {
         let ctx = Arc::clone(self.ctx);
-        reflector::reflector(writer, events).inspect(move |event| take_in_workspace(&ctx, event)).applied_objects().boxed()
+        reflector::reflector(writer, events)
+            .inspect(move |event| take_in_workspace(&ctx, event))
+            .applied_objects()
+            .boxed()
     }
 
     /// Labels of namespaces decide who may use a ClusterWorkspace.
     async fn namespaces(&self, writer: reflector::store::Writer<PartialObjectMeta<Namespace>>) {
         let watching = self.of("namespaces");
-        let events = watching.events(vec![Api::<PartialObjectMeta<Namespace>>::all(self.ctx.client.clone())], None, true);
+        let events = watching.events(
+            vec![Api::<PartialObjectMeta<Namespace>>::all(self.ctx.client.clone())],
+            None,
+            true,
+        );
         let events = merged(events, Vec::new(), self.ctx.namespaces.clone());
         reflector::reflector(writer, events)
             .for_each(|event| async {
@@ -342,12 +395,19 @@ impl Watches<'_> {
             return;
         }
         let mut namespaces = ctx.settings.namespaces.clone();
-        if !namespaces.is_empty() && ctx.settings.serves_cluster_workspaces() && !namespaces.contains(&ctx.settings.operator_namespace) {
+        if !namespaces.is_empty()
+            && ctx.settings.serves_cluster_workspaces()
+            && !namespaces.contains(&ctx.settings.operator_namespace)
+        {
             namespaces.push(ctx.settings.operator_namespace.clone());
         }
         let events = watching.events(watching.apis::<PartialObjectMeta<Secret>>(&namespaces), None, false);
-        let scopes = namespaces.iter().map(|name| Some(name.as_str())).chain(namespaces.is_empty().then_some(None));
-        let scoped = events.into_iter().zip(scopes).map(|(watch, scope)| watch.map(move |event| (scope, event)).boxed());
+        let scopes =
+            namespaces.iter().map(|name| Some(name.as_str())).chain(namespaces.is_empty().then_some(None));
+        let scoped = events
+            .into_iter()
+            .zip(scopes)
+            .map(|(watch, scope)| watch.map(move |event| (scope, event)).boxed());
         futures::stream::select_all(scoped)
             .for_each(|(scope, event)| async move {
                 let Ok(event) = event else { return };

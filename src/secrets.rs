@@ -52,15 +52,20 @@ impl Content {
         let uid = secret.uid().unwrap_or_default();
         let resource_version = secret.resource_version().unwrap_or_default();
         let data = secret.data.unwrap_or_default();
-        Self::Present { uid, resource_version, data: data.into_iter().map(|(key, value)| (key, value.0.into())).collect() }
+        Self::Present {
+            uid,
+            resource_version,
+            data: data.into_iter().map(|(key, value)| (key, value.0.into())).collect(),
+        }
     }
 
     fn weight(&self) -> u32 {
         let bytes = match self {
             Self::Absent => 0,
-            Self::Present { data, .. } => {
-                data.iter().map(|(key, value)| key.len() + secrecy::ExposeSecret::expose_secret(value).len()).sum()
-            }
+            Self::Present { data, .. } => data
+                .iter()
+                .map(|(key, value)| key.len() + secrecy::ExposeSecret::expose_secret(value).len())
+                .sum(),
         };
         u32::try_from(bytes + 256).unwrap_or(u32::MAX)
     }
@@ -88,7 +93,8 @@ impl Secrets {
                 Err(error) => Err(error),
             }
         };
-        let content = self.cache.try_get_with(name.clone(), read).await.map_err(|error| unreadable(name, &error))?;
+        let content =
+            self.cache.try_get_with(name.clone(), read).await.map_err(|error| unreadable(name, &error))?;
         self.note(name.clone(), content.version());
         Ok(content)
     }
@@ -109,7 +115,9 @@ impl Secrets {
         let named = |secret: &PartialObjectMeta<Secret>| {
             Some(Name::new(secret.namespace().unwrap_or_default(), secret.name_any())).filter(&used)
         };
-        let present = |secret: &PartialObjectMeta<Secret>| Version::Present(secret.resource_version().unwrap_or_default());
+        let present = |secret: &PartialObjectMeta<Secret>| {
+            Version::Present(secret.resource_version().unwrap_or_default())
+        };
         let changed = match event {
             watcher::Event::Init => {
                 self.listing().insert(scope, HashSet::new());
@@ -122,8 +130,12 @@ impl Secrets {
                 }
                 None => Vec::new(),
             },
-            watcher::Event::Apply(secret) => named(secret).map(|name| self.note(name, present(secret))).unwrap_or_default(),
-            watcher::Event::Delete(secret) => named(secret).map(|name| self.note(name, Version::Absent)).unwrap_or_default(),
+            watcher::Event::Apply(secret) => {
+                named(secret).map(|name| self.note(name, present(secret))).unwrap_or_default()
+            }
+            watcher::Event::Delete(secret) => {
+                named(secret).map(|name| self.note(name, Version::Absent)).unwrap_or_default()
+            }
             watcher::Event::InitDone => self.vanished(scope),
         };
         for name in &changed {

@@ -45,11 +45,17 @@ impl Watching {
     }
 
     /// Watches each Api, with backoff, and strips what nobody reads before it is stored.
-    pub fn events<K>(&self, apis: Vec<Api<K>>, selector: Option<&str>, keep_labels: bool) -> Vec<BoxStream<'static, Event<K>>>
+    pub fn events<K>(
+        &self,
+        apis: Vec<Api<K>>,
+        selector: Option<&str>,
+        keep_labels: bool,
+    ) -> Vec<BoxStream<'static, Event<K>>>
     where
         K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     {
-        let config = selector.map_or_else(watcher::Config::default, |labels| watcher::Config::default().labels(labels));
+        let config = selector
+            .map_or_else(watcher::Config::default, |labels| watcher::Config::default().labels(labels));
         apis.into_iter()
             .map(|api| {
                 let this = self.clone();
@@ -69,7 +75,10 @@ impl Watching {
                 let why = reason(error);
                 tracing::warn!(kind = self.kind, error = why, "the watch broke; it is begun again");
                 if is_permission(error) {
-                    self.readiness.set(self.kind, Err(format!("the service account may not list and watch them: {why}")));
+                    self.readiness.set(
+                        self.kind,
+                        Err(format!("the service account may not list and watch them: {why}")),
+                    );
                 }
             }
         }
@@ -95,7 +104,9 @@ fn is_permission(error: &watcher::Error) -> bool {
 fn api_error(error: &watcher::Error) -> Option<&kube::core::Status> {
     use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
     match error {
-        InitialListFailed(kube::Error::Api(status)) | WatchStartFailed(kube::Error::Api(status)) | WatchFailed(kube::Error::Api(status)) => Some(status),
+        InitialListFailed(kube::Error::Api(status))
+        | WatchStartFailed(kube::Error::Api(status))
+        | WatchFailed(kube::Error::Api(status)) => Some(status),
         WatchError(status) => Some(status),
         _ => None,
     }
@@ -110,17 +121,28 @@ fn reason(error: &watcher::Error) -> String {
 }
 
 /// Several watches as one: a relist of one namespace says nothing about the objects of another.
-pub fn merged<K>(watches: Vec<BoxStream<'static, Event<K>>>, namespaces: Vec<String>, store: Store<K>) -> BoxStream<'static, Event<K>>
+pub fn merged<K>(
+    watches: Vec<BoxStream<'static, Event<K>>>,
+    namespaces: Vec<String>,
+    store: Store<K>,
+) -> BoxStream<'static, Event<K>>
 where
     K: Lookup<DynamicType = ()> + Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
 {
     if watches.len() == 1 {
         return stream::iter(watches).flatten().boxed();
     }
-    let mut merging = Merging { waiting: (0..watches.len()).collect(), listed: vec![BTreeSet::new(); watches.len()], namespaces, store };
-    let numbered = watches.into_iter().enumerate().map(|(i, watch)| watch.map(move |event| (i, event)).boxed());
+    let mut merging = Merging {
+        waiting: (0..watches.len()).collect(),
+        listed: vec![BTreeSet::new(); watches.len()],
+        namespaces,
+        store,
+    };
+    let numbered =
+        watches.into_iter().enumerate().map(|(i, watch)| watch.map(move |event| (i, event)).boxed());
     let init = stream::iter([Ok(watcher::Event::Init)]);
-    init.chain(stream::select_all(numbered).flat_map(move |(i, event)| stream::iter(merging.take(i, event)))).boxed()
+    init.chain(stream::select_all(numbered).flat_map(move |(i, event)| stream::iter(merging.take(i, event))))
+        .boxed()
 }
 
 struct Merging<K: Lookup<DynamicType = ()> + Clone + 'static> {
@@ -152,7 +174,11 @@ where
                 if let Some(listed) = self.listed.get_mut(watch) {
                     listed.insert(object.name_any());
                 }
-                vec![Ok(if first { watcher::Event::InitApply(object) } else { watcher::Event::Apply(object) })]
+                vec![Ok(if first {
+                    watcher::Event::InitApply(object)
+                } else {
+                    watcher::Event::Apply(object)
+                })]
             }
             Ok(watcher::Event::InitDone) if first => {
                 self.waiting.remove(&watch);
@@ -160,7 +186,9 @@ where
             }
             Ok(watcher::Event::InitDone) => self.vanished(watch),
             // Before the first list of all has ended the store takes no single events: they are part of the list.
-            Ok(watcher::Event::Apply(object)) if !self.waiting.is_empty() => vec![Ok(watcher::Event::InitApply(object))],
+            Ok(watcher::Event::Apply(object)) if !self.waiting.is_empty() => {
+                vec![Ok(watcher::Event::InitApply(object))]
+            }
             other => vec![other],
         }
     }
@@ -171,7 +199,8 @@ where
             return Vec::new();
         };
         let gone = self.store.state().into_iter().filter(|object| {
-            ResourceExt::namespace(&**object).as_ref() == Some(namespace) && !listed.contains(&object.name_any())
+            ResourceExt::namespace(&**object).as_ref() == Some(namespace)
+                && !listed.contains(&object.name_any())
         });
         gone.map(|object| Ok(watcher::Event::Delete((*object).clone()))).collect()
     }

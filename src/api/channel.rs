@@ -10,11 +10,9 @@ use serde_json::{Map, Value};
 const BOUND_ID: &str = "!has(oldSelf.status) || !has(oldSelf.status.channelId) || !has(self.spec.channelId) \
      || self.spec.channelId == oldSelf.status.channelId \
      || (has(oldSelf.spec.channelId) && self.spec.channelId == oldSelf.spec.channelId)";
-const BOUND_ID_SAYS: &str =
-    "channelId may only be set to the channel this object is bound to (status.channelId); to use another channel, \
+const BOUND_ID_SAYS: &str = "channelId may only be set to the channel this object is bound to (status.channelId); to use another channel, \
      make another Channel";
-const PINNED_ID: &str =
-    "!has(oldSelf.spec.channelId) || (has(self.spec.channelId) && self.spec.channelId == oldSelf.spec.channelId) \
+const PINNED_ID: &str = "!has(oldSelf.spec.channelId) || (has(self.spec.channelId) && self.spec.channelId == oldSelf.spec.channelId) \
      || !has(oldSelf.status) || !has(oldSelf.status.channelId)";
 const PINNED_ID_SAYS: &str = "channelId can't be changed or removed once the Channel is bound to it";
 
@@ -452,4 +450,3 @@ impl Default for WorkspaceRef {
         Self { kind: Self::default_kind(), name: "default".into() }
     }
 }
-

@@ -7,7 +7,7 @@ pub mod workspace;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The API group of every kind and the prefix of every annotation and finalizer.
 pub const GROUP: &str = "ohallo.eu";
@@ -45,12 +45,13 @@ pub mod finalizer {
 pub fn crds() -> Vec<CustomResourceDefinition> {
     [channel::Channel::crd(), workspace::Workspace::crd(), workspace::ClusterWorkspace::crd()]
         .into_iter()
-        .map(without_nullable)
+        .map(tidied)
         .collect()
 }
 
-/// `nullable` would let an explicit null past a default; without it the API server drops the null first.
-fn without_nullable(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+/// `nullable` would let an explicit null past a default; without it the API server drops the null first. Defaults that
+/// only say how Rust decodes a missing field would show up in users' objects.
+fn tidied(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         let schema = version.schema.take();
         version.schema = schema.and_then(|schema| {
@@ -67,6 +68,12 @@ fn strip(value: &mut Value) {
         Value::Object(map) => {
             if map.get("nullable").is_some_and(Value::is_boolean) {
                 map.remove("nullable");
+            }
+            if map
+                .get("default")
+                .is_some_and(|value| *value == json!([]) || *value == json!("") || *value == json!(0))
+            {
+                map.remove("default");
             }
             map.values_mut().for_each(strip);
         }

@@ -17,8 +17,16 @@ use serde::{Deserialize, Serialize};
     derive = "Default",
     derive = "PartialEq",
     doc = "A Workspace is a handle on one existing oHallo workspace: its id and the Secret with the API key. Channels of the same namespace use the Workspace named \"default\" unless they name another.",
-    printcolumn(json_path = r#".status.conditions[?(@.type=="Ready")].status"#, name = "Ready", type_ = "string"),
-    printcolumn(json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, name = "Reason", type_ = "string"),
+    printcolumn(
+        json_path = r#".status.conditions[?(@.type=="Ready")].status"#,
+        name = "Ready",
+        type_ = "string"
+    ),
+    printcolumn(
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
+        name = "Reason",
+        type_ = "string"
+    ),
     printcolumn(json_path = ".spec.workspaceId", name = "Workspace-ID", type_ = "string"),
     printcolumn(json_path = ".status.environment", name = "Environment", type_ = "string"),
     printcolumn(json_path = ".metadata.creationTimestamp", name = "Age", type_ = "date")
@@ -53,8 +61,16 @@ pub struct WorkspaceSpec {
     derive = "Default",
     derive = "PartialEq",
     doc = "A ClusterWorkspace is a Workspace that is shared with the namespaces it allows. Its Secret lives in the operator's namespace. Who may use it may adopt any unbound channel in it.",
-    printcolumn(json_path = r#".status.conditions[?(@.type=="Ready")].status"#, name = "Ready", type_ = "string"),
-    printcolumn(json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, name = "Reason", type_ = "string"),
+    printcolumn(
+        json_path = r#".status.conditions[?(@.type=="Ready")].status"#,
+        name = "Ready",
+        type_ = "string"
+    ),
+    printcolumn(
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
+        name = "Reason",
+        type_ = "string"
+    ),
     printcolumn(json_path = ".spec.workspaceId", name = "Workspace-ID", type_ = "string"),
     printcolumn(json_path = ".status.environment", name = "Environment", type_ = "string"),
     printcolumn(json_path = ".metadata.creationTimestamp", name = "Age", type_ = "date")
@@ -104,8 +120,6 @@ pub struct AllowedNamespaces {
 pub struct ApiKeyRef {
     /// The name of the Secret.
     #[schemars(length(min = 1, max = 253))]
-    #[serde(default)]
-    #[schemars(required)]
     pub name: String,
 
     /// The key inside the Secret whose value is the API key. Defaults to apiKey.

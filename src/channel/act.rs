@@ -69,7 +69,13 @@ async fn restore_marks(pass: &mut Pass) -> Result<Next, Failure> {
     Ok(Next::Plan)
 }
 
-async fn update(pass: &mut Pass, id: &Id, changes: &Changes, fields: &[String], cause: Cause) -> Result<Next, Failure> {
+async fn update(
+    pass: &mut Pass,
+    id: &Id,
+    changes: &Changes,
+    fields: &[String],
+    cause: Cause,
+) -> Result<Next, Failure> {
     let digest = pass.view().digest();
     let first = changes.enabled.is_some() && !pass.memory.bound_here && pass.memory.sent.is_none();
     let answer = pass.session()?.update(id, changes).await;
@@ -77,7 +83,8 @@ async fn update(pass: &mut Pass, id: &Id, changes: &Changes, fields: &[String], 
     match answer {
         Ok(remote) => {
             if changes.enabled.is_some() {
-                pass.memory.enabled_again = pass.memory.enabled_again.filter(|due| *due > clock::instant()).or(first.then_some(late));
+                pass.memory.enabled_again =
+                    pass.memory.enabled_again.filter(|due| *due > clock::instant()).or(first.then_some(late));
             }
             let past = pass.status.applied.take().unwrap_or_default();
             pass.status.applied = Some(AppliedStatus {
@@ -108,7 +115,13 @@ fn note_update(pass: &mut Pass, fields: &[String], cause: Cause) {
             let names = format!("Put back {names}, changed in oHallo.");
             pass.note(Note::normal("DriftCorrected", names));
             for field in fields {
-                let field = if field.starts_with("config.") { "config" } else if field == "enabled" { "enabled" } else { "displayName" };
+                let field = if field.starts_with("config.") {
+                    "config"
+                } else if field == "enabled" {
+                    "enabled"
+                } else {
+                    "displayName"
+                };
                 pass.ctx.metrics.drift_detected(field);
             }
         }
@@ -120,7 +133,8 @@ fn is_ambiguous(error: &CallError) -> bool {
 }
 
 async fn push(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
-    let (Some(credentials), Declared::Ready { digest, keys, sources }) = (pass.credentials.clone(), pass.observed.credentials.clone())
+    let (Some(credentials), Declared::Ready { digest, keys, sources }) =
+        (pass.credentials.clone(), pass.observed.credentials.clone())
     else {
         return Ok(Next::Look);
     };
@@ -136,7 +150,10 @@ async fn push(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
             pass.memory.pushed = Some(digest);
             if changed {
                 pass.memory.test_due = true;
-                pass.note(Note::normal("CredentialsPushed", format!("Sent the credentials {}.", keys.join(", "))));
+                pass.note(Note::normal(
+                    "CredentialsPushed",
+                    format!("Sent the credentials {}.", keys.join(", ")),
+                ));
             }
             let pushed_at = Some(seconds(clock::now()));
             let listed = keys.into_iter().take(64).collect();
@@ -159,8 +176,10 @@ async fn push(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
 async fn retry(pass: &mut Pass, id: &Id, attempts: i64, request: Option<String>) -> Result<Next, Failure> {
     pass.session()?.ready().await?;
     let now = clock::now();
-    let backoff = pass.channel.spec.provisioning_retry.as_ref().and_then(|retry| retry.backoff_seconds).unwrap_or(60);
-    let wait = retry::provisioning(std::time::Duration::from_secs(backoff.clamp(10, 3600).unsigned_abs()), attempts);
+    let backoff =
+        pass.channel.spec.provisioning_retry.as_ref().and_then(|retry| retry.backoff_seconds).unwrap_or(60);
+    let wait =
+        retry::provisioning(std::time::Duration::from_secs(backoff.clamp(10, 3600).unsigned_abs()), attempts);
     pass.status.provisioning = Some(ProvisioningStatus {
         attempts,
         last_attempt_at: Some(seconds(now)),
@@ -191,7 +210,11 @@ async fn test(pass: &mut Pass, id: &Id, request: String) -> Result<Next, Failure
     pass.session()?.ready().await?;
     let past = pass.status.test.clone();
     let asked = pass.view().annotation(annotation::TEST_REQUESTED).map(super::plan::cut_request);
-    let handled_request = if request.starts_with("change:") { past.as_ref().and_then(|test| test.handled_request.clone()) } else { asked };
+    let handled_request = if request.starts_with("change:") {
+        past.as_ref().and_then(|test| test.handled_request.clone())
+    } else {
+        asked
+    };
     let mut test = TestStatus { request: Some(request), handled_request, ..TestStatus::default() };
     pass.status.test = Some(test.clone());
     pass.memory.test_due = false;
@@ -218,7 +241,10 @@ async fn test(pass: &mut Pass, id: &Id, request: String) -> Result<Next, Failure
     match result {
         "Passed" => pass.note(Note::normal("TestPassed", "The connectivity test passed.")),
         "Failed" => pass.note(Note::warning("TestFailed", "The connectivity test failed.")),
-        _ => pass.note(Note::warning("TestOutcomeUnknown", "A connectivity test was sent and its answer was lost.")),
+        _ => pass.note(Note::warning(
+            "TestOutcomeUnknown",
+            "A connectivity test was sent and its answer was lost.",
+        )),
     }
     Ok(Next::Plan)
 }
@@ -228,7 +254,10 @@ async fn delete(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
     let Some(fresh) = pass.fresh().await? else { return Ok(Next::Gone) };
     let changed = fresh.metadata.resource_version != pass.channel.metadata.resource_version;
     pass.channel = fresh;
-    if changed && (!delete::deletes(&pass.channel, &pass.status) || pass.channel.status.as_ref().and_then(|s| s.channel_id.as_deref()) != Some(id.as_str())) {
+    if changed
+        && (!delete::deletes(&pass.channel, &pass.status)
+            || pass.channel.status.as_ref().and_then(|s| s.channel_id.as_deref()) != Some(id.as_str()))
+    {
         pass.status = pass.channel.status.clone().unwrap_or_default();
         return Ok(Next::Plan);
     }
@@ -267,13 +296,16 @@ async fn let_go(pass: &mut Pass, parting: &Parting) -> Result<Next, Failure> {
     let id = pass.status.channel_id.clone().unwrap_or_else(|| "of unknown id".into());
     match parting {
         Parting::NothingThere => {}
-        Parting::Deleted => pass.note(Note::normal("Deleted", format!("Channel {id} was deleted in oHallo."))),
+        Parting::Deleted => {
+            pass.note(Note::normal("Deleted", format!("Channel {id} was deleted in oHallo.")))
+        }
         Parting::Retained => pass.note(Note::normal("Retained", format!("Channel {id} stays in oHallo."))),
-        Parting::Released => pass.note(Note::normal("Released", format!("Channel {id} was released and stays in oHallo."))),
+        Parting::Released => {
+            pass.note(Note::normal("Released", format!("Channel {id} was released and stays in oHallo.")))
+        }
     }
     pass.publish_notes().await;
     let uid = pass.uid();
     pass.ctx.index().unclaim(&uid);
     Ok(Next::Gone)
 }
-

@@ -34,7 +34,8 @@ pub async fn create(mut pass: Pass, number: i64, body: NewChannel) -> (Pass, Res
     if let Err(failure) = pass.mark(Some(attempt.intent(sent_at))).await {
         return (pass, Err(failure));
     }
-    pass.status.create = Some(CreateStatus { attempt: number, outcome: "Unknown".into(), sent_at: Some(seconds(sent_at)) });
+    pass.status.create =
+        Some(CreateStatus { attempt: number, outcome: "Unknown".into(), sent_at: Some(seconds(sent_at)) });
     remember(&mut pass, number, AttemptOutcome::InFlight);
     spawn(pass, number, async move |mut pass: Pass| {
         let answer = permit.create(&workspace, &body, &attempt.to_string()).await;
@@ -74,7 +75,13 @@ where
             if matches!(&pass.memory.attempt, Some(own) if own.outcome == AttemptOutcome::InFlight) {
                 remember(&mut pass, number, AttemptOutcome::Unknown);
             }
-            (pass, Err(Failure::transient(Reason::InternalError, "The operator failed while it created the channel.")))
+            (
+                pass,
+                Err(Failure::transient(
+                    Reason::InternalError,
+                    "The operator failed while it created the channel.",
+                )),
+            )
         }
     }
 }
@@ -102,7 +109,10 @@ async fn prepare(pass: &mut Pass) -> Result<(CreatePermit, Id), Failure> {
 
 fn workspace_gone(pass: &Pass) -> Failure {
     pass.ctx.recheck(&Handle::of(&pass.channel));
-    Failure::input(Reason::WorkspaceNotReady, "The workspace is not ready: oHallo does not know it under this API key.")
+    Failure::input(
+        Reason::WorkspaceNotReady,
+        "The workspace is not ready: oHallo does not know it under this API key.",
+    )
 }
 
 fn remember(pass: &mut Pass, number: i64, outcome: AttemptOutcome) {
@@ -125,7 +135,8 @@ pub fn bind(pass: &mut Pass, remote: &RemoteChannel, origin: &str) {
 
 /// Writes the id into the status, before any further call, for as long as it takes.
 async fn write_down(mut pass: Pass, number: i64) -> (Pass, Result<Next, Failure>) {
-    let Some(memory::Attempt { outcome: AttemptOutcome::Answered(remote), .. }) = pass.memory.attempt.clone() else {
+    let Some(memory::Attempt { outcome: AttemptOutcome::Answered(remote), .. }) = pass.memory.attempt.clone()
+    else {
         return (pass, Ok(Next::Look));
     };
     let unrecorded = pass.ctx.metrics.ids_unrecorded().clone();
@@ -193,7 +204,8 @@ fn take_in(pass: &mut Pass, remote: &RemoteChannel) {
 
 /// The manifest was made to name another channel while the POST was under way.
 fn declared_another(pass: &Pass, id: &Id) -> Option<String> {
-    let bound = pass.status.channel_id.as_ref().filter(|_| pass.status.bound_uid == pass.channel.metadata.uid);
+    let bound =
+        pass.status.channel_id.as_ref().filter(|_| pass.status.bound_uid == pass.channel.metadata.uid);
     let named = bound.or(pass.channel.spec.channel_id.as_ref())?;
     (named != id.as_str()).then(|| named.clone())
 }
@@ -206,7 +218,8 @@ fn two_ids(pass: &mut Pass, answered: &Id, declared: &str) {
         declared,
         "a create was answered with another channel than the manifest now names; none is bound"
     );
-    let text = format!("A create made channel {answered} while spec.channelId names {declared}; neither is bound.");
+    let text =
+        format!("A create made channel {answered} while spec.channelId names {declared}; neither is bound.");
     pass.note(Note::warning("CreateOutcomeUnknown", text));
 }
 
@@ -247,7 +260,10 @@ async fn not_created(pass: &mut Pass, number: i64, error: ApiError) -> Result<Ne
     if unsupported {
         let at = clock::instant();
         pass.ctx.edit_held(&Handle::of(&pass.channel), |held| held.create_unsupported = Some(at));
-        return Err(Failure { class: Some(error.class), ..Failure::user(Reason::CreateUnsupported, CREATE_UNSUPPORTED) });
+        return Err(Failure {
+            class: Some(error.class),
+            ..Failure::user(Reason::CreateUnsupported, CREATE_UNSUPPORTED)
+        });
     }
     Err(refused(pass, CallError::Failed(error)))
 }

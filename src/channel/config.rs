@@ -25,7 +25,12 @@ pub fn differences(declared: &Map<String, Value>, actual: &Map<String, Value>) -
     found
 }
 
-fn compare(declared: &Map<String, Value>, actual: &Map<String, Value>, prefix: &str, found: &mut Vec<Differs>) {
+fn compare(
+    declared: &Map<String, Value>,
+    actual: &Map<String, Value>,
+    prefix: &str,
+    found: &mut Vec<Differs>,
+) {
     for (key, wanted) in declared {
         let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
         match (wanted, actual.get(key)) {
@@ -80,7 +85,8 @@ fn equal(a: &Value, b: &Value) -> bool {
         (Value::Number(a), Value::Number(b)) => same_number(a, b),
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
         (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(key, value)| b.get(key).is_some_and(|other| equal(value, other)))
+            a.len() == b.len()
+                && a.iter().all(|(key, value)| b.get(key).is_some_and(|other| equal(value, other)))
         }
         _ => a == b,
     }
@@ -155,8 +161,12 @@ mod tests {
         let one = map(json!({"a": 1, "n": null}));
         let same = map(json!({"a": 1}));
         assert_eq!(digest("x", Some(&one), None), digest("x", Some(&same), None));
-        let distinct =
-            [digest("x", None, None), digest("x", Some(&same), None), digest("x", Some(&same), Some(true)), digest("y", None, None)];
+        let distinct = [
+            digest("x", None, None),
+            digest("x", Some(&same), None),
+            digest("x", Some(&same), Some(true)),
+            digest("y", None, None),
+        ];
         for (i, a) in distinct.iter().enumerate() {
             assert!(distinct.iter().skip(i + 1).all(|b| a != b));
         }

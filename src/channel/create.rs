@@ -154,7 +154,9 @@ fn named_attempt(facts: &Facts) -> Option<Attempt> {
     let remembered = facts.remembered.map(|own| own.attempt);
     let from_intent = facts.intent.map(|text| Attempt::of_intent(text).unwrap_or_else(|| own(0)));
     match (from_intent, remembered) {
-        (Some(intent), Some(number)) if intent.uid == facts.uid && number > intent.number => Some(own(number)),
+        (Some(intent), Some(number)) if intent.uid == facts.uid && number > intent.number => {
+            Some(own(number))
+        }
         (Some(intent), _) => Some(intent),
         (None, Some(number)) => Some(own(number)),
         (None, None) => facts.recorded.map(|(number, _)| own(number)),
@@ -252,7 +254,8 @@ mod tests {
             standing(&Facts { create_again: Some("uid-0/3"), ..copied }),
             Standing::Create { attempt: 1 }
         );
-        for malformed in ["", "x", "uid-1/1", "uid-1/x/2026-01-10T08:00:00Z", "uid-1/-1/2026-01-10T08:00:00Z"] {
+        for malformed in ["", "x", "uid-1/1", "uid-1/x/2026-01-10T08:00:00Z", "uid-1/-1/2026-01-10T08:00:00Z"]
+        {
             let found = standing(&Facts { intent: Some(malformed), ..facts() });
             assert_eq!(found, unknown(UID, 0), "{malformed:?}");
         }

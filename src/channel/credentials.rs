@@ -33,7 +33,9 @@ pub fn assemble<'a>(
             if optional {
                 continue;
             }
-            let message = format!("The Secret {name:?} does not exist in this namespace: create it, or mark it optional.");
+            let message = format!(
+                "The Secret {name:?} does not exist in this namespace: create it, or mark it optional."
+            );
             return Err(Failure::input(Reason::SecretNotFound, message));
         };
         take(source, name, optional, data, &mut values)?;
@@ -45,9 +47,14 @@ pub fn assemble<'a>(
             });
         }
     }
-    let bytes: usize = values.iter().map(|(key, value): (&String, &SecretString)| key.len() + value.expose_secret().len()).sum();
+    let bytes: usize = values
+        .iter()
+        .map(|(key, value): (&String, &SecretString)| key.len() + value.expose_secret().len())
+        .sum();
     if bytes > MAX_BYTES {
-        let message = format!("The credentials have {bytes} bytes together; at most {MAX_BYTES} are sent: name only the keys that are needed.");
+        let message = format!(
+            "The credentials have {bytes} bytes together; at most {MAX_BYTES} are sent: name only the keys that are needed."
+        );
         return Err(Failure::user(Reason::SecretInvalid, message));
     }
     Ok((!values.is_empty()).then(|| Bundle { credentials: Credentials::from_map(values), sources }))
@@ -75,7 +82,8 @@ fn take(
             }
             None if optional => Ok(()),
             None => {
-                let message = format!("The Secret {secret:?} has no key {:?}: add it, or mark it optional.", one.key);
+                let message =
+                    format!("The Secret {secret:?} has no key {:?}: add it, or mark it optional.", one.key);
                 Err(Failure::input(Reason::SecretKeyMissing, message))
             }
         };
@@ -128,7 +136,9 @@ mod tests {
 
     fn keys(declared: &[CredentialSource], found: &Content) -> Result<Vec<String>, Reason> {
         let bundle = assemble(declared, |name| Some(if name == "s" { found } else { &Content::Absent }));
-        bundle.map(|bundle| bundle.map(|b| b.credentials.keys()).unwrap_or_default()).map_err(|failure| failure.reason)
+        bundle
+            .map(|bundle| bundle.map(|b| b.credentials.keys()).unwrap_or_default())
+            .map_err(|failure| failure.reason)
     }
 
     #[test]
@@ -136,7 +146,10 @@ mod tests {
         let found = secret(&[("a", b"1"), ("b", b"2")]);
         assert_eq!(keys(&[whole("s", false)], &found), Ok(vec!["a".into(), "b".into()]));
         assert_eq!(keys(&[one("x", "s", "a", false)], &found), Ok(vec!["x".into()]));
-        assert_eq!(keys(&[whole("s", false), one("a", "s", "b", false)], &found).map(|keys| keys.len()), Ok(2));
+        assert_eq!(
+            keys(&[whole("s", false), one("a", "s", "b", false)], &found).map(|keys| keys.len()),
+            Ok(2)
+        );
     }
 
     #[test]
@@ -171,7 +184,9 @@ mod tests {
     #[test]
     fn what_is_optional_may_be_missing() {
         let found = secret(&[]);
-        for declared in [whole("gone", true), one("x", "gone", "a", true), one("x", "s", "a", true), whole("s", true)] {
+        for declared in
+            [whole("gone", true), one("x", "gone", "a", true), one("x", "s", "a", true), whole("s", true)]
+        {
             assert_eq!(keys(&[declared], &found), Ok(vec![]));
         }
     }

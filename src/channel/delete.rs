@@ -106,13 +106,27 @@ fn cannot_call(view: &View, id: &Id) -> Option<Plan> {
         return Some(blocked(Reason::Suspended, message.into(), retry::STALLED));
     }
     let key_unavailable = |why: &str| {
-        let message = format!("{why} Restore it, or leave the channel in oHallo: annotate this object with {}={id}.", annotation::RELEASE);
+        let message = format!(
+            "{why} Restore it, or leave the channel in oHallo: annotate this object with {}={id}.",
+            annotation::RELEASE
+        );
         Some(blocked(Reason::KeyUnavailable, message, retry::INPUT))
     };
     match &view.observed.place {
-        Err(failure) => key_unavailable(&format!("The API key to delete the channel with is not there: {}", failure.message)),
-        Ok(place) if view.status.workspace_id.as_deref().is_some_and(|recorded| recorded != place.workspace_id.as_str()) => {
-            key_unavailable("The Workspace now names another oHallo workspace than the one the channel was made in.")
+        Err(failure) => key_unavailable(&format!(
+            "The API key to delete the channel with is not there: {}",
+            failure.message
+        )),
+        Ok(place)
+            if view
+                .status
+                .workspace_id
+                .as_deref()
+                .is_some_and(|recorded| recorded != place.workspace_id.as_str()) =>
+        {
+            key_unavailable(
+                "The Workspace now names another oHallo workspace than the one the channel was made in.",
+            )
         }
         Ok(_) => None,
     }

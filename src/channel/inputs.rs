@@ -43,7 +43,9 @@ impl Inputs {
         channel.metadata.generation.hash(&mut hasher);
         channel.metadata.deletion_timestamp.is_some().hash(&mut hasher);
         channel.finalizers().iter().any(|name| name == finalizer::CHANNEL).hash(&mut hasher);
-        for (name, value) in channel.annotations().iter().filter(|(name, _)| name.starts_with(annotation::PREFIX)) {
+        for (name, value) in
+            channel.annotations().iter().filter(|(name, _)| name.starts_with(annotation::PREFIX))
+        {
             (name, value).hash(&mut hasher);
         }
         hasher.finish()

@@ -67,12 +67,18 @@ pub async fn reconcile(channel: Arc<Channel>, ctx: Arc<Context>) -> Result<Actio
     let (pass, outcome) = match work.await {
         Ok(Ok(done)) => done,
         Ok(Err(_)) => {
-            let failure = Failure::transient(Reason::ApiUnavailable, "A pass took too long; it is tried again by itself.");
+            let failure = Failure::transient(
+                Reason::ApiUnavailable,
+                "A pass took too long; it is tried again by itself.",
+            );
             (Pass::new(&ctx, &channel), Some(Outcome::Failed(failure)))
         }
         Err(_) => {
             ctx.metrics.panicked();
-            let failure = Failure::transient(Reason::InternalError, "The operator failed on this object; its log has the place. It is tried again.");
+            let failure = Failure::transient(
+                Reason::InternalError,
+                "The operator failed on this object; its log has the place. It is tried again.",
+            );
             (Pass::new(&ctx, &channel), Some(Outcome::Failed(failure)))
         }
     };
@@ -101,7 +107,8 @@ pub fn error_policy(channel: Arc<Channel>, error: &Unwritten, ctx: Arc<Context>)
 
 fn log(channel: &Channel, outcome: &str, took: Duration) {
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    let (name, namespace, generation) = (channel.name_any(), channel.namespace(), channel.metadata.generation);
+    let (name, namespace, generation) =
+        (channel.name_any(), channel.namespace(), channel.metadata.generation);
     if matches!(outcome, "in_sync" | "deferred" | "in_flight" | "waiting") {
         tracing::debug!(channel = name, namespace, generation, outcome, took_ms, "reconciled");
     } else {
@@ -128,14 +135,17 @@ fn rests(channel: &Channel, uid: &str, ctx: &Context) -> Option<Duration> {
 /// After a restart a settled Channel is first read at a random point of its interval.
 fn first_look(channel: &Channel, now: &Inputs) -> Option<retry::Gate<Inputs>> {
     let status = channel.status.as_ref()?;
-    let requested = channel.annotations().get(annotation::RECONCILE_REQUESTED).map(|value| plan::cut_request(value));
+    let requested =
+        channel.annotations().get(annotation::RECONCILE_REQUESTED).map(|value| plan::cut_request(value));
     let settled = conditions::is_true(&status.conditions, kind::READY)
         && status.observed_generation == channel.metadata.generation
         && status.last_handled_reconcile_at == requested
         && channel.metadata.deletion_timestamp.is_none()
-        && (channel.finalizers().iter().any(|name| name == finalizer::CHANNEL) || status.planned_changes.is_empty());
+        && (channel.finalizers().iter().any(|name| name == finalizer::CHANNEL)
+            || status.planned_changes.is_empty());
     let sources = status.credentials.iter().flat_map(|credentials| &credentials.sources);
-    let pushed = sources.map(|source| (source.name.clone(), Version::Present(source.resource_version.clone())));
+    let pushed =
+        sources.map(|source| (source.name.clone(), Version::Present(source.resource_version.clone())));
     let inputs = Inputs { secrets: pushed.collect(), key: None, ..now.clone() };
     let seconds = channel.spec.interval_seconds.unwrap_or(600).clamp(60, 86_400).unsigned_abs();
     let first = Duration::from_secs(seconds).mul_f64(rand::random());

@@ -63,13 +63,18 @@ fn place(pass: &mut Pass) -> Result<Place, Failure> {
     let terminating = pass.channel.metadata.deletion_timestamp.is_some();
     let usable = match &pass.lookup {
         Some(lookup) => usable(pass, &handle, lookup),
-        None if handle.namespace.is_none() && !pass.ctx.settings.serves_cluster_workspaces() => Err(Failure::user(
-            Reason::WorkspaceNotAllowed,
-            "This operator does not serve ClusterWorkspaces: name a Workspace, or run it with --cluster-workspaces.",
-        )),
+        None if handle.namespace.is_none() && !pass.ctx.settings.serves_cluster_workspaces() => {
+            Err(Failure::user(
+                Reason::WorkspaceNotAllowed,
+                "This operator does not serve ClusterWorkspaces: name a Workspace, or run it with --cluster-workspaces.",
+            ))
+        }
         None => {
             let what = if handle.namespace.is_some() { "Workspace" } else { "ClusterWorkspace" };
-            let message = format!("There is no {what} named {:?}: create it, with the id of the oHallo workspace and the Secret with its API key.", handle.name);
+            let message = format!(
+                "There is no {what} named {:?}: create it, with the id of the oHallo workspace and the Secret with its API key.",
+                handle.name
+            );
             Err(Failure::input(Reason::WorkspaceNotFound, message))
         }
     };
@@ -99,14 +104,21 @@ fn usable(pass: &Pass, handle: &Handle, lookup: &Lookup) -> Result<(), Failure> 
     if let Some(allowed) = &lookup.allowed
         && !allows(allowed, &namespace, &pass.ctx.namespace_labels(&namespace))
     {
-        let message = format!("ClusterWorkspace {:?} does not allow this namespace: have it added to its spec.allowedNamespaces.", handle.name);
+        let message = format!(
+            "ClusterWorkspace {:?} does not allow this namespace: have it added to its spec.allowedNamespaces.",
+            handle.name
+        );
         return Err(Failure::user(Reason::WorkspaceNotAllowed, message));
     }
     let ready = conditions::find(&lookup.status.conditions, kind::READY);
     match ready {
         None => Err(not_ready("it was not verified yet")),
-        Some(ready) if ready.status == "False" => Err(not_ready(&format!("{}: {}", ready.reason, ready.message))),
-        Some(_) if lookup.terminating && pass.status.channel_id.is_none() => Err(not_ready("it is being deleted")),
+        Some(ready) if ready.status == "False" => {
+            Err(not_ready(&format!("{}: {}", ready.reason, ready.message)))
+        }
+        Some(_) if lookup.terminating && pass.status.channel_id.is_none() => {
+            Err(not_ready("it is being deleted"))
+        }
         Some(_) => Ok(()),
     }
 }
@@ -118,7 +130,10 @@ fn not_ready(why: &str) -> Failure {
 /// Whether the workspace is still the one the channel was bound in: under another nothing may be called.
 fn identity_holds(pass: &Pass) -> bool {
     let recorded = pass.status.workspace_id.as_deref();
-    pass.observed.place.as_ref().is_ok_and(|place| recorded.is_none_or(|id| id == place.workspace_id.as_str()))
+    pass.observed
+        .place
+        .as_ref()
+        .is_ok_and(|place| recorded.is_none_or(|id| id == place.workspace_id.as_str()))
 }
 
 /// Another Channel that holds this id; its name only inside the same namespace.
@@ -140,7 +155,8 @@ async fn declared(pass: &mut Pass) -> Result<Declared, Failure> {
         contents.insert(secret.to_owned(), content);
     }
     pass.secret_versions = contents.iter().map(|(name, content)| (name.clone(), content.version())).collect();
-    let found = credentials::assemble(&pass.channel.spec.credentials, |name| contents.get(name).map(Arc::as_ref));
+    let found =
+        credentials::assemble(&pass.channel.spec.credentials, |name| contents.get(name).map(Arc::as_ref));
     Ok(match found {
         Err(failure) => Declared::Problem(failure),
         Ok(None) => Declared::None,
@@ -225,7 +241,8 @@ async fn candidates(pass: &mut Pass) -> Vec<String> {
     let listed = match session.list_channels(&place.workspace_id).await {
         Ok(listed) => listed,
         Err(error) => {
-            if matches!(&error, CallError::Failed(e) if matches!(e.kind, Kind::NotFound | Kind::Unsupported | Kind::Forbidden)) {
+            if matches!(&error, CallError::Failed(e) if matches!(e.kind, Kind::NotFound | Kind::Unsupported | Kind::Forbidden))
+            {
                 pass.ctx.edit_held(&handle, |held| held.list_unsupported = true);
             }
             return Vec::new();

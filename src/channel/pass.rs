@@ -96,7 +96,9 @@ impl Pass {
     }
 
     pub fn session(&mut self) -> Result<&mut Session, Failure> {
-        self.session.as_mut().ok_or_else(|| Failure::transient(Reason::InternalError, "No session was opened."))
+        self.session
+            .as_mut()
+            .ok_or_else(|| Failure::transient(Reason::InternalError, "No session was opened."))
     }
 
     pub fn uid(&self) -> String {
@@ -110,9 +112,11 @@ impl Pass {
             && self.status.observed_generation == Some(view.generation())
             && !view.terminating()
             && !view.reconcile_requested()
-            && self.memory.gate.as_ref().is_none_or(|gate| {
-                gate.closed(clock::instant(), |_| false).is_none()
-            });
+            && self
+                .memory
+                .gate
+                .as_ref()
+                .is_none_or(|gate| gate.closed(clock::instant(), |_| false).is_none());
         if settled { Lane::Background } else { Lane::User }
     }
 
@@ -170,7 +174,12 @@ impl Pass {
     /// Takes our finalizer off, and only ours. An object that is gone is done.
     pub async fn let_go(&mut self) -> Result<(), Failure> {
         for _ in 0..TRIES {
-            let others: Vec<_> = self.channel.finalizers().iter().filter(|name| *name != crate::api::finalizer::CHANNEL).collect();
+            let others: Vec<_> = self
+                .channel
+                .finalizers()
+                .iter()
+                .filter(|name| *name != crate::api::finalizer::CHANNEL)
+                .collect();
             match self.patch(json!({ "finalizers": others })).await {
                 Ok(_) => return Ok(()),
                 Err(failure) if matches!(failure.need, Need::Turn(_)) => match self.fresh().await? {
@@ -219,7 +228,9 @@ impl Pass {
                 Err(kube::Error::Api(answer)) if answer.code == 404 => return Ok(Written::Gone),
                 Err(kube::Error::Api(answer)) if answer.code == 409 => {
                     match self.api().get(&self.channel.name_any()).await {
-                        Ok(fresh) if fresh.metadata.uid != self.channel.metadata.uid => return Ok(Written::Gone),
+                        Ok(fresh) if fresh.metadata.uid != self.channel.metadata.uid => {
+                            return Ok(Written::Gone);
+                        }
                         Ok(fresh) if fresh.status != base => return Ok(Written::Stale),
                         Ok(fresh) => self.channel = fresh,
                         Err(kube::Error::Api(answer)) if answer.code == 404 => return Ok(Written::Gone),
@@ -255,7 +266,11 @@ pub fn inputs(ctx: &Context, channel: &Channel) -> Inputs {
     let handle = Handle::of(channel);
     let uid = channel.uid().unwrap_or_default();
     let secrets = crate::index::secrets(channel);
-    let id = channel.status.as_ref().and_then(|status| status.channel_id.as_ref()).or(channel.spec.channel_id.as_ref());
+    let id = channel
+        .status
+        .as_ref()
+        .and_then(|status| status.channel_id.as_ref())
+        .or(channel.spec.channel_id.as_ref());
     Inputs {
         own: Inputs::own(channel),
         secrets: secrets
@@ -291,7 +306,10 @@ pub fn version(channel: &Channel) -> Option<u64> {
 }
 
 fn conflict() -> Failure {
-    Failure { message: "The object was changed meanwhile.".into(), ..Failure::turn(Duration::from_millis(300)) }
+    Failure {
+        message: "The object was changed meanwhile.".into(),
+        ..Failure::turn(Duration::from_millis(300))
+    }
 }
 
 /// What the API server's refusal means for a pass.
@@ -300,5 +318,8 @@ pub fn cluster(error: &kube::Error) -> Failure {
         kube::Error::Api(status) => format!("the API server answered {} {}", status.code, status.reason),
         _ => "the API server did not answer".to_owned(),
     };
-    Failure::transient(Reason::InternalError, format!("A write to the cluster failed: {why}; it is tried again by itself."))
+    Failure::transient(
+        Reason::InternalError,
+        format!("A write to the cluster failed: {why}; it is tried again by itself."),
+    )
 }

@@ -62,7 +62,11 @@ pub enum Declared {
     None,
     /// Secrets are missing or unfit.
     Problem(Failure),
-    Ready { digest: ContentDigest, keys: Vec<String>, sources: Vec<SecretVersion> },
+    Ready {
+        digest: ContentDigest,
+        keys: Vec<String>,
+        sources: Vec<SecretVersion>,
+    },
 }
 
 /// The channel in oHallo.
@@ -71,7 +75,9 @@ pub enum Remote {
     Unread,
     Found(Box<RemoteChannel>),
     /// 404; whether the key was shown to be the tenant's after it.
-    Absent { proven: bool },
+    Absent {
+        proven: bool,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -125,13 +131,17 @@ pub struct Verdict {
 pub enum Is {
     InSync,
     /// oHallo is busy; asked again at growing distances up to this one.
-    Busy { longest: Duration },
+    Busy {
+        longest: Duration,
+    },
     /// The next provisioning retry is due at this distance.
     RetryIn(Duration),
     Needs(Need),
     Suspended,
     /// Terminating, and the reason is why it can't go. Looked at again after this long.
-    Blocked { again: Duration },
+    Blocked {
+        again: Duration,
+    },
     /// A create of this process is under way: come back, write nothing.
     InFlight,
     /// Nothing of ours is left on it.
@@ -238,7 +248,10 @@ pub const CREATE_UNSUPPORTED: &str = "oHallo's API does not create channels in t
 pub fn unfit(spec: &ChannelSpec) -> Option<Verdict> {
     let size = serde_json::to_vec(spec.config.as_ref()?).map_or(0, |bytes| bytes.len());
     (size > config::MAX_BYTES).then(|| {
-        let message = format!("spec.config has {size} bytes of JSON; at most {} are sent: make it smaller.", config::MAX_BYTES);
+        let message = format!(
+            "spec.config has {size} bytes of JSON; at most {} are sent: make it smaller.",
+            config::MAX_BYTES
+        );
         Verdict::user(Reason::ValidationFailed, message)
     })
 }
@@ -318,7 +331,8 @@ impl View<'_> {
             actual: remote.display_name.as_deref().map(Into::into),
         });
         let of_config = spec.config.iter().flat_map(|declared| config::differences(declared, &remote.config));
-        let of_config = of_config.map(|differs| Differs { path: format!("config.{}", differs.path), ..differs });
+        let of_config =
+            of_config.map(|differs| Differs { path: format!("config.{}", differs.path), ..differs });
         name.into_iter().chain(of_config).collect()
     }
 

@@ -71,7 +71,8 @@ pub async fn report(mut pass: Pass, outcome: &Outcome) -> (Report, &'static str)
 /// Changes that the status shows and no step told of.
 fn noted(pass: &mut Pass, old: &ChannelStatus, new: &ChannelStatus) {
     if old.credentials.is_some() && new.credentials.is_none() {
-        let text = "No credentials are declared any more; those in oHallo stay, as its API can't remove them.";
+        let text =
+            "No credentials are declared any more; those in oHallo stay, as its API can't remove them.";
         pass.note(Note::normal("NoLongerManaged", text));
     }
     if !new.drift.is_empty() && old.drift.is_empty() {
@@ -87,7 +88,10 @@ fn noted(pass: &mut Pass, old: &ChannelStatus, new: &ChannelStatus) {
     if let Some(past) = pass.memory.paths.replace(paths.clone()) {
         let dropped: Vec<_> = past.into_iter().filter(|path| !paths.contains(path)).collect();
         if !dropped.is_empty() && pass.channel.metadata.deletion_timestamp.is_none() {
-            let text = format!("No longer managed, and left as it is in oHallo: config.{}.", dropped.join(", config."));
+            let text = format!(
+                "No longer managed, and left as it is in oHallo: config.{}.",
+                dropped.join(", config.")
+            );
             pass.note(Note::normal("NoLongerManaged", text));
         }
     }
@@ -97,7 +101,11 @@ fn noted(pass: &mut Pass, old: &ChannelStatus, new: &ChannelStatus) {
 fn ready_at_last(pass: &Pass, old: &ChannelStatus, new: &ChannelStatus) {
     let ready = |status: &ChannelStatus| conditions::is_true(&status.conditions, "Ready");
     let first = old.observed_generation.is_none_or(|generation| generation <= 1) && pass.memory.bound_here;
-    if first && ready(new) && !ready(old) && let Some(created) = pass.channel.creation_timestamp() {
+    if first
+        && ready(new)
+        && !ready(old)
+        && let Some(created) = pass.channel.creation_timestamp()
+    {
         let took = Duration::try_from(clock::now().duration_since(created.0)).unwrap_or_default();
         pass.ctx.metrics.time_to_ready(pass.channel.spec.channel_type.as_deref().unwrap_or_default(), took);
     }

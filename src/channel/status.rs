@@ -98,7 +98,8 @@ impl Writing<'_> {
     fn facts(&mut self) {
         let view = self.view;
         self.status.observed_generation = Some(view.generation());
-        self.status.last_handled_reconcile_at = view.annotation(annotation::RECONCILE_REQUESTED).map(cut_request);
+        self.status.last_handled_reconcile_at =
+            view.annotation(annotation::RECONCILE_REQUESTED).map(cut_request);
         let deletes = delete::deletes(view.channel, &self.status);
         self.status.deletion_policy = Some(if deletes { "Delete" } else { "Retain" }.into());
         if self.status.channel_id.is_some() {
@@ -115,8 +116,11 @@ impl Writing<'_> {
             && let Some(provisioning) = &mut self.status.provisioning
         {
             let handled_request = provisioning.handled_request.take();
-            self.status.provisioning = handled_request
-                .map(|handled| crate::api::channel::ProvisioningStatus { handled_request: Some(handled), ..Default::default() });
+            self.status.provisioning =
+                handled_request.map(|handled| crate::api::channel::ProvisioningStatus {
+                    handled_request: Some(handled),
+                    ..Default::default()
+                });
         }
         let asked = view.annotation(annotation::RETRY_REQUESTED).map(cut_request);
         if asked.is_some() && remote.status.as_deref() != Some("error") && !view.observing() {
@@ -263,7 +267,9 @@ impl Writing<'_> {
         }
         let ready = conditions::find(&self.view.status.conditions, kind::READY);
         let since = ready.filter(|ready| ready.status != "True").map(|ready| ready.last_transition_time.0);
-        since.and_then(|since| Duration::try_from(self.view.now.duration_since(since)).ok()).unwrap_or_default()
+        since
+            .and_then(|since| Duration::try_from(self.view.now.duration_since(since)).ok())
+            .unwrap_or_default()
     }
 
     fn drift(&mut self, drift: &[Difference]) {
@@ -271,13 +277,17 @@ impl Writing<'_> {
         let names: Vec<_> = drift.iter().take(4).map(|entry| entry.path.as_str()).collect();
         let message = format!("oHallo has other values than declared: {}.", names.join(", "));
         let message = self.clean(&message);
-        self.conditions().set_while(kind::DRIFTED, (!drift.is_empty()).then_some((Reason::DriftDetected, &message)));
+        self.conditions()
+            .set_while(kind::DRIFTED, (!drift.is_empty()).then_some((Reason::DriftDetected, &message)));
     }
 
     /// The conditions beside Ready.
     fn others(&mut self, outcome: &Outcome) {
-        let is = |wanted: fn(&Is) -> bool| matches!(outcome, Outcome::Settled(verdict) if wanted(&verdict.is));
-        if matches!(outcome, Outcome::Failed(failure) if matches!(failure.need, Need::Turn(_))) || is(|is| *is == Is::InFlight) {
+        let is =
+            |wanted: fn(&Is) -> bool| matches!(outcome, Outcome::Settled(verdict) if wanted(&verdict.is));
+        if matches!(outcome, Outcome::Failed(failure) if matches!(failure.need, Need::Turn(_)))
+            || is(|is| *is == Is::InFlight)
+        {
             return;
         }
         if !is(|is| *is == Is::Suspended) {
@@ -303,9 +313,15 @@ impl Writing<'_> {
             (Outcome::PushFailed(failure), _) if !matches!(failure.need, Need::Turn(_)) => {
                 Some((Status::False, Reason::PushFailed, self.clean(&failure.message)))
             }
-            (_, Declared::Problem(failure)) => Some((Status::False, failure.reason, self.clean(&failure.message))),
+            (_, Declared::Problem(failure)) => {
+                Some((Status::False, failure.reason, self.clean(&failure.message)))
+            }
             (_, Declared::Ready { .. }) if self.status.credentials.is_some() && !work::push_due(view) => {
-                Some((Status::True, Reason::Applied, "The declared credentials were sent to oHallo.".to_owned()))
+                Some((
+                    Status::True,
+                    Reason::Applied,
+                    "The declared credentials were sent to oHallo.".to_owned(),
+                ))
             }
             _ => None,
         };
@@ -318,8 +334,16 @@ impl Writing<'_> {
         let Some(result) = self.status.test.as_ref().and_then(|test| test.result.clone()) else { return };
         let (status, reason, message) = match result.as_str() {
             "Passed" => (Status::True, Reason::TestPassed, "The last connectivity test passed."),
-            "Failed" => (Status::False, Reason::TestFailed, "The last connectivity test failed: check the credentials and the settings at the provider, then ask for another test."),
-            _ => (Status::Unknown, Reason::TestOutcomeUnknown, "A connectivity test was sent and its answer was lost; it is not repeated by itself: ask for another test."),
+            "Failed" => (
+                Status::False,
+                Reason::TestFailed,
+                "The last connectivity test failed: check the credentials and the settings at the provider, then ask for another test.",
+            ),
+            _ => (
+                Status::Unknown,
+                Reason::TestOutcomeUnknown,
+                "A connectivity test was sent and its answer was lost; it is not repeated by itself: ask for another test.",
+            ),
         };
         let old = conditions::find(&self.status.conditions, kind::CONNECTED);
         if old.is_none_or(|old| old.status != status.as_str() || old.reason != reason.as_str()) {
@@ -354,8 +378,15 @@ fn cut(status: &mut ChannelStatus, redactor: &Redactor) {
 
 /// A bad reason that was not there before.
 fn warnings(old: &[Condition], new: &[Condition]) -> Vec<(String, String)> {
-    const QUIET: [&str; 7] =
-        ["Provisioning", "WaitingForDNS", "Progressing", "NotCreated", "RateLimited", "WorkspaceNotReady", "Suspended"];
+    const QUIET: [&str; 7] = [
+        "Provisioning",
+        "WaitingForDNS",
+        "Progressing",
+        "NotCreated",
+        "RateLimited",
+        "WorkspaceNotReady",
+        "Suspended",
+    ];
     let began = |kind: &str| {
         let now = conditions::find(new, kind)?;
         let bad = (kind == kind::READY) == (now.status != "True");

@@ -24,7 +24,8 @@ const MOST_DIFFERENCES: usize = 16;
 /// Decides for the channel `id`, which is bound or shall be adopted.
 pub fn plan(view: &View, id: &str) -> Plan {
     let Some(id) = Id::parse(id) else {
-        let message = "spec.channelId is not an id: copy it from the address of the channel's page in oHallo.";
+        let message =
+            "spec.channelId is not an id: copy it from the address of the channel's page in oHallo.";
         return Verdict::user(Reason::ValidationFailed, message).settled();
     };
     if let Some(verdict) = not_ours(view) {
@@ -87,12 +88,16 @@ fn unread(id: &Id, remote: &Remote) -> Verdict {
     match remote {
         Remote::Absent { proven: true } => Verdict::user(
             Reason::ChannelNotFound,
-            format!("oHallo has no channel {id} in this workspace: it was deleted there, or the id is wrong. It is not made again by itself: delete this object and apply it again."),
+            format!(
+                "oHallo has no channel {id} in this workspace: it was deleted there, or the id is wrong. It is not made again by itself: delete this object and apply it again."
+            ),
         ),
         Remote::Absent { proven: false } => Verdict::of(
             Is::Needs(Need::Time),
             Reason::UnexpectedResponse,
-            format!("oHallo answered 404 for channel {id}, which proves nothing while the API key can't read the workspace: check that the key belongs to it."),
+            format!(
+                "oHallo answered 404 for channel {id}, which proves nothing while the API key can't read the workspace: check that the key belongs to it."
+            ),
         ),
         _ => Verdict::of(Is::Needs(Need::Time), Reason::Progressing, "The channel was not read yet."),
     }
@@ -105,7 +110,9 @@ fn another(view: &View, remote: &RemoteChannel) -> Option<Verdict> {
     let fits = |found: Option<&str>, wanted: &str| found.map_or(!adopting, |found| found == wanted);
     if !fits(remote.channel_type.as_deref(), declared) {
         let found = remote.channel_type.as_deref().unwrap_or("of no type");
-        let message = format!("The channel in oHallo is {found}, not {declared}: set another spec.channelId or make another Channel.");
+        let message = format!(
+            "The channel in oHallo is {found}, not {declared}: set another spec.channelId or make another Channel."
+        );
         return Some(Verdict::user(Reason::IdentityMismatch, message));
     }
     (!fits(remote.workspace_id.as_deref(), place.workspace_id.as_str())).then(|| {
@@ -168,7 +175,12 @@ fn update(view: &View, id: &Id, remote: &RemoteChannel, differs: &[Differs]) -> 
     let sends = |path: &str| values && differs.iter().any(|differs| differs.path.starts_with(path));
     let changes = Changes {
         display_name: view.spec().display_name.clone().filter(|_| sends("displayName")),
-        config: view.spec().config.as_ref().filter(|_| sends("config.")).map(|c| config::overlay(c, &remote.config)),
+        config: view
+            .spec()
+            .config
+            .as_ref()
+            .filter(|_| sends("config."))
+            .map(|c| config::overlay(c, &remote.config)),
         enabled,
     };
     let paths = differs.iter().filter(|_| values).map(|differs| differs.path.clone());
@@ -190,7 +202,8 @@ fn not_converging(differs: &[Differs]) -> Verdict {
 }
 
 fn kept_another(differs: &[Differs]) -> Verdict {
-    let message = format!("oHallo took the update but kept other values ({}); it is looked at again.", names(differs));
+    let message =
+        format!("oHallo took the update but kept other values ({}); it is looked at again.", names(differs));
     let mut verdict = Verdict::of(Is::Busy { longest: LONGEST_POLL }, Reason::Progressing, message);
     verdict.drift = listed(differs);
     verdict
@@ -214,7 +227,9 @@ pub fn push_due(view: &View) -> bool {
 
 fn credentials(view: &View, id: &Id) -> Option<Plan> {
     match &view.observed.credentials {
-        Declared::Ready { .. } if push_due(view) => Some(Plan::Work(Step::PushCredentials { id: id.clone() })),
+        Declared::Ready { .. } if push_due(view) => {
+            Some(Plan::Work(Step::PushCredentials { id: id.clone() }))
+        }
         // What was sent before goes on working; the condition CredentialsApplied says what is missing.
         Declared::Problem(failure) if !(failure.need == Need::Input && view.status.credentials.is_some()) => {
             Some(Verdict::failed(failure).settled())
@@ -236,7 +251,9 @@ fn state(view: &View, id: &Id, remote: &RemoteChannel) -> Result<Plan, Verdict> 
         ),
         "error" => failed_provisioning(view, id),
         other => {
-            let message = format!("oHallo reports the state {other:?}, which this version of the operator does not know; it is looked at again.");
+            let message = format!(
+                "oHallo reports the state {other:?}, which this version of the operator does not know; it is looked at again."
+            );
             busy(LONGEST_POLL, Reason::UnknownState, &message)
         }
     }
@@ -295,7 +312,8 @@ fn failed_provisioning(view: &View, id: &Id) -> Result<Plan, Verdict> {
         let attempts = past.attempts.saturating_add(1);
         return Ok(Plan::Work(Step::Retry { id: id.clone(), attempts, request: past.handled_request }));
     }
-    let message = "Provisioning failed in oHallo; it is retried by itself (status.provisioning.nextAttemptAt).";
+    let message =
+        "Provisioning failed in oHallo; it is retried by itself (status.provisioning.nextAttemptAt).";
     Err(Verdict::of(Is::RetryIn(rest), Reason::ProvisioningFailed, message))
 }
 

@@ -15,7 +15,10 @@ use crate::secrets::Content;
 pub enum Finding {
     Suspended,
     /// The key reads the workspace; `None` where it may not read workspaces.
-    Good { workspace: Option<RemoteWorkspace>, environment: Option<&'static str> },
+    Good {
+        workspace: Option<RemoteWorkspace>,
+        environment: Option<&'static str>,
+    },
     Failed(Failure),
 }
 
@@ -26,14 +29,17 @@ pub async fn check<K: Kind>(object: &K, ctx: &Context, redactor: &mut Redactor) 
 
 async fn look<K: Kind>(object: &K, ctx: &Context, redactor: &mut Redactor) -> Result<Finding, Failure> {
     let Some(id) = object.workspace_id().and_then(Id::parse) else {
-        let message = "spec.workspaceId is not an id: copy it from the address of the workspace's page in oHallo.";
+        let message =
+            "spec.workspaceId is not an id: copy it from the address of the workspace's page in oHallo.";
         return Err(Failure::user(Reason::WorkspaceNotFound, message));
     };
     let key = read_key(object, ctx).await?;
     redactor.add_key(&key);
     let uid = object.uid_or_default();
     let held = ctx.held(&object.handle());
-    let changed = held.as_ref().is_none_or(|held| held.key.id() != key.id() || held.uid != uid || held.workspace_id != id);
+    let changed = held
+        .as_ref()
+        .is_none_or(|held| held.key.id() != key.id() || held.uid != uid || held.workspace_id != id);
     let environment = key.environment();
     if object.suspended() {
         if held.is_none() {
@@ -77,13 +83,21 @@ fn not_found() -> Failure {
 }
 
 async fn read_key<K: Kind>(object: &K, ctx: &Context) -> Result<ApiKey, Failure> {
-    let (Some(secret), Some(reference)) = (object.key_secret(&ctx.settings.operator_namespace), object.key_ref()) else {
-        return Err(Failure::input(Reason::SecretNotFound, "spec.apiKeySecretRef is missing: name the Secret with the API key."));
+    let (Some(secret), Some(reference)) =
+        (object.key_secret(&ctx.settings.operator_namespace), object.key_ref())
+    else {
+        return Err(Failure::input(
+            Reason::SecretNotFound,
+            "spec.apiKeySecretRef is missing: name the Secret with the API key.",
+        ));
     };
     let key = reference.key.as_deref().unwrap_or("apiKey");
     let content = ctx.secrets.get(&secret).await?;
     let Content::Present { data, .. } = &*content else {
-        let message = format!("The Secret {:?} does not exist in namespace {:?}: create it with the API key.", secret.name, secret.namespace);
+        let message = format!(
+            "The Secret {:?} does not exist in namespace {:?}: create it with the API key.",
+            secret.name, secret.namespace
+        );
         return Err(Failure::input(Reason::SecretNotFound, message));
     };
     let unfit = |what: &str| {

@@ -58,8 +58,11 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     let mut memory = ctx.workspace_memory(&uid);
     let inputs = inputs(&*object, &ctx);
     let now = clock::instant();
-    let recheck = ctx.take_recheck(&handle) && memory.checked.is_none_or(|at| now.duration_since(at) > RECHECK);
-    if !recheck && let Some(rest) = memory.gate.as_ref().and_then(|gate| gate.closed(now, |was| *was != inputs)) {
+    let recheck =
+        ctx.take_recheck(&handle) && memory.checked.is_none_or(|at| now.duration_since(at) > RECHECK);
+    if !recheck
+        && let Some(rest) = memory.gate.as_ref().and_then(|gate| gate.closed(now, |was| *was != inputs))
+    {
         return Ok(Action::requeue(rest));
     }
     let Some(object) = mark(&*object, &ctx).await? else {
@@ -69,15 +72,24 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     };
     memory.checked = Some(now);
     let mut redactor = Redactor::none();
-    let look = AssertUnwindSafe(tokio::time::timeout(LONGEST, check(&object, &ctx, &mut redactor))).catch_unwind();
+    let look =
+        AssertUnwindSafe(tokio::time::timeout(LONGEST, check(&object, &ctx, &mut redactor))).catch_unwind();
     let finding = look.await.map_or_else(
         |_| {
             ctx.metrics.panicked();
-            Finding::Failed(Failure::transient(Reason::InternalError, "The operator failed on this object; its log has the place."))
+            Finding::Failed(Failure::transient(
+                Reason::InternalError,
+                "The operator failed on this object; its log has the place.",
+            ))
         },
-        |done| done.unwrap_or_else(|_| Finding::Failed(Failure::transient(Reason::ApiUnavailable, "A look took too long."))),
+        |done| {
+            done.unwrap_or_else(|_| {
+                Finding::Failed(Failure::transient(Reason::ApiUnavailable, "A look took too long."))
+            })
+        },
     );
-    let summary = status::summarize(&object, &finding, memory.failures, rand::random(), clock::now(), &redactor);
+    let summary =
+        status::summarize(&object, &finding, memory.failures, rand::random(), clock::now(), &redactor);
     let took = clock::instant().saturating_duration_since(now);
     ctx.metrics.reconciled(K::NAME, summary.result, took);
     write(&object, &summary, &ctx).await?;
@@ -140,8 +152,15 @@ async fn write<K: Kind>(object: &K, summary: &Summary, ctx: &Context) -> Result<
     let api: Api<K> = object.api(&ctx.client);
     match api.replace_status(&object.name_any(), &params, &object.with_status(summary.status.clone())).await {
         Ok(written) => {
-            tracing::info!(kind = K::NAME, name = object.name_any(), namespace = object.namespace(), outcome = summary.result, "reconciled");
-            let notes: Vec<_> = summary.warnings.iter().map(|(reason, message)| Note::warning(reason, message)).collect();
+            tracing::info!(
+                kind = K::NAME,
+                name = object.name_any(),
+                namespace = object.namespace(),
+                outcome = summary.result,
+                "reconciled"
+            );
+            let notes: Vec<_> =
+                summary.warnings.iter().map(|(reason, message)| Note::warning(reason, message)).collect();
             ctx.publish(&written, &notes).await;
             Ok(())
         }

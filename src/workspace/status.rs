@@ -63,7 +63,10 @@ pub fn summarize<K: Kind>(
         Finding::Good { workspace, .. } => {
             let (reason, message) = match workspace {
                 Some(_) => (Reason::Verified, "The API key reads the workspace."),
-                None => (Reason::Unverified, "The API key may not read workspaces, so it can't be shown that it belongs to this one; Channels use it."),
+                None => (
+                    Reason::Unverified,
+                    "The API key may not read workspaces, so it can't be shown that it belongs to this one; Channels use it.",
+                ),
             };
             writer.ready(Status::True, Progress::Done, reason, message);
             (retry::spread(INTERVAL, random), 0, "in_sync")
@@ -83,7 +86,13 @@ fn suspended(writer: &mut Writer) {
     writer.progress(Progress::Done, Reason::Suspended, "");
 }
 
-fn failed(writer: &mut Writer, failure: &Failure, failures: u32, random: f64, redactor: &Redactor) -> (Duration, u32, &'static str) {
+fn failed(
+    writer: &mut Writer,
+    failure: &Failure,
+    failures: u32,
+    random: f64,
+    redactor: &Redactor,
+) -> (Duration, u32, &'static str) {
     let message = redactor.clean(&failure.message, MESSAGE);
     match failure.need {
         Need::User => {
@@ -113,6 +122,8 @@ fn failed(writer: &mut Writer, failure: &Failure, failures: u32, random: f64, re
 fn warnings(old: &WorkspaceStatus, new: &WorkspaceStatus) -> Vec<(String, String)> {
     let before = conditions::find(&old.conditions, kind::READY).map(|ready| ready.reason.as_str());
     let now = conditions::find(&new.conditions, kind::READY);
-    let bad = now.filter(|ready| ready.status != "True" && before != Some(&ready.reason) && ready.reason != "Progressing");
+    let bad = now.filter(|ready| {
+        ready.status != "True" && before != Some(&ready.reason) && ready.reason != "Progressing"
+    });
     bad.map(|ready| (ready.reason.clone(), ready.message.clone())).into_iter().collect()
 }

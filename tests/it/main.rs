@@ -1,1 +1,7 @@
-fn main(){}
+//! The operator against a real API server and the stand-in oHallo over real HTTP. One control plane for all tests;
+//! each test has its own namespace, its own stand-in and its own operator.
+
+mod canary;
+mod channel;
+mod kstatus;
+mod rig;

@@ -1,0 +1,560 @@
+//! What every test stands on: a namespace, a stand-in oHallo, an operator under the shipped RBAC, and kubectl.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use clap::Parser;
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, ResourceExt};
+use ohallo_operator::api::channel::Channel;
+use ohallo_operator::api::workspace::Workspace;
+use ohallo_operator::settings::Settings;
+use ohallo_sim::{Config, Key, Operation, Sim};
+use serde_json::{Value, json};
+use testbed::{AuditEvent, ControlPlane, Options, User};
+use tokio::sync::{OnceCell, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::{canary, kstatus};
+
+/// The oHallo workspace of every test.
+pub const WORKSPACE: &str = "a1b2c3d4-e5f6-7890-abcd-ef1234567890";
+pub const TENANT: &str = "tenant";
+
+/// How long anything is waited for. Only a failing test waits so long.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+static PLANE: OnceCell<ControlPlane> = OnceCell::const_new();
+static LOG: OnceLock<Log> = OnceLock::new();
+
+#[derive(Parser)]
+struct Flags {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Settings as the command line would give them.
+pub fn settings(flags: &[String]) -> Settings {
+    let flags = std::iter::once("ohallo-operator".to_owned()).chain(flags.iter().cloned());
+    Flags::try_parse_from(flags).unwrap().settings.checked().unwrap()
+}
+
+/// The control plane of the whole run, with the shipped CRDs and RBAC.
+pub async fn plane() -> &'static ControlPlane {
+    PLANE
+        .get_or_init(|| async {
+            log();
+            let plane = ControlPlane::start(Options::default()).await.unwrap();
+            install(&plane).await;
+            plane
+        })
+        .await
+}
+
+/// Applies what a cluster administrator applies.
+pub async fn install(plane: &ControlPlane) {
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kustomize/base");
+    let applied = kubectl_as(plane, User::Admin, &["apply", "-k", base.to_str().unwrap()], None);
+    assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+    let crds =
+        ["channels", "workspaces", "clusterworkspaces"].map(|plural| format!("crd/{plural}.ohallo.eu"));
+    let mut args = vec!["wait", "--for=condition=Established", "--timeout=60s"];
+    args.extend(crds.iter().map(String::as_str));
+    let ready = kubectl_as(plane, User::Admin, &args, None);
+    assert!(ready.status.success(), "{}", String::from_utf8_lossy(&ready.stderr));
+}
+
+/// Runs kubectl as a user of the control plane.
+pub fn kubectl_as(plane: &ControlPlane, user: User, args: &[&str], stdin: Option<&str>) -> Output {
+    let mut command = Command::new("kubectl");
+    command.arg("--kubeconfig").arg(plane.kubeconfig(user)).args(args);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("kubectl is needed");
+    child.stdin.take().unwrap().write_all(stdin.unwrap_or_default().as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+/// Everything the operators of this run log, at the most talkative level that a user can set.
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+#[derive(Clone)]
+struct Writer(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn log() -> &'static Log {
+    LOG.get_or_init(|| {
+        use tracing_subscriber::layer::{Layer, SubscriberExt};
+        let buffer = Arc::new(Mutex::new(Vec::new()));
+        let writer = Writer(Arc::clone(&buffer));
+        let layer = tracing_subscriber::fmt::layer().json().with_writer(move || writer.clone());
+        let filter = ohallo_operator::telemetry::filter("trace").unwrap();
+        let subscriber = tracing_subscriber::registry().with(layer.with_filter(filter));
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+        Log(buffer)
+    })
+}
+
+struct Running {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+    http: String,
+}
+
+pub struct Rig {
+    pub plane: &'static ControlPlane,
+    pub namespace: String,
+    pub sim: Sim,
+    pub admin: Client,
+    pub key: String,
+    /// What must be found nowhere.
+    pub canaries: Vec<String>,
+    running: Option<Running>,
+    flags: Vec<String>,
+    log_from: usize,
+    audit_from: Mutex<u64>,
+    audited: Mutex<Vec<AuditEvent>>,
+    broken: Arc<Mutex<Vec<String>>>,
+    finished: bool,
+}
+
+impl Rig {
+    /// A namespace with a verified Workspace `default`, and an operator.
+    pub async fn start() -> Self {
+        Self::with(Config::default(), &[]).await
+    }
+
+    /// The same with other behaviour of the stand-in and other flags of the operator.
+    pub async fn with(config: Config, flags: &[&str]) -> Self {
+        let mut rig = Self::bare(config, flags).await;
+        rig.key_secret("ohallo-api-key", &rig.key.clone()).await;
+        rig.workspace("default", "ohallo-api-key").await;
+        rig.start_operator().await;
+        rig.workspace_reason("default", "Verified").await;
+        rig
+    }
+
+    /// A namespace and a stand-in; no Workspace and no operator yet.
+    pub async fn bare(config: Config, flags: &[&str]) -> Self {
+        let plane = plane().await;
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let namespace = format!("t{number}");
+        let admin = plane.client(User::Admin).unwrap();
+        let object: Namespace = serde_json::from_value(json!({"metadata": {"name": namespace}})).unwrap();
+        Api::<Namespace>::all(admin.clone()).create(&PostParams::default(), &object).await.unwrap();
+        let sim = Sim::start(config).await.unwrap();
+        let key = format!("sf_test_v1_canary/{number}+key\"{}", "k".repeat(12)).replace('"', "Q");
+        sim.add_workspace(TENANT, WORKSPACE, "Nordic Parts");
+        sim.add_key(Key::new(&key, TENANT));
+        let broken = Arc::default();
+        watch_rules(admin.clone(), &namespace, Arc::clone(&broken));
+        Self {
+            plane,
+            sim,
+            admin,
+            canaries: vec![key.clone()],
+            key,
+            running: None,
+            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            log_from: log().0.lock().unwrap().len(),
+            audit_from: Mutex::default(),
+            audited: Mutex::default(),
+            broken,
+            finished: false,
+            namespace,
+        }
+    }
+
+    /// Starts the operator under its own service account.
+    pub async fn start_operator(&mut self) {
+        let mut flags = vec![
+            format!("--api-url={}", self.sim.url()),
+            format!("--namespace={}", self.namespace),
+            "--requests-per-second=0".to_owned(),
+        ];
+        flags.extend(self.flags.iter().filter(|flag| !flag.is_empty()).cloned());
+        if self.flags.iter().any(|flag| flag.starts_with("--requests-per-second")) {
+            flags.remove(2);
+        }
+        let settings = settings(&flags);
+        let mut config = self.plane.client_config(User::Operator);
+        config.default_retry = false;
+        let client = Client::try_from(config).unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let http = format!("http://{}", listener.local_addr().unwrap());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(async move {
+            let stopped = async {
+                let _ = stopped.await;
+            };
+            ohallo_operator::run_with(settings, client, listener, stopped).await.unwrap();
+        });
+        self.running = Some(Running { stop, task, http });
+    }
+
+    /// Stops it as SIGTERM would.
+    pub async fn stop_operator(&mut self) {
+        if let Some(running) = self.running.take() {
+            let _ = running.stop.send(());
+            tokio::time::timeout(PATIENCE, running.task).await.expect("the operator does not stop").unwrap();
+        }
+    }
+
+    /// Ends it in the middle of whatever it does.
+    pub fn kill_operator(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.task.abort();
+        }
+    }
+
+    /// The text of `/metrics`, `/readyz` or `/livez`.
+    pub async fn http(&self, path: &str) -> (u16, String) {
+        let url = format!("{}{path}", self.running.as_ref().expect("the operator runs").http);
+        let answer = reqwest::get(url).await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    /// kubectl in this namespace, as an administrator.
+    pub fn kubectl(&self, args: &[&str], stdin: Option<&str>) -> Output {
+        let all: Vec<_> = ["--namespace", &self.namespace].into_iter().chain(args.iter().copied()).collect();
+        kubectl_as(self.plane, User::Admin, &all, stdin)
+    }
+
+    /// `kubectl apply`, which must succeed.
+    pub fn apply(&self, manifest: &Value) {
+        let output = self.kubectl(&["apply", "-f", "-"], Some(&manifest.to_string()));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// `kubectl apply`, which must be refused; what it says.
+    pub fn refused(&self, manifest: &Value) -> String {
+        let output = self.kubectl(&["apply", "-f", "-"], Some(&manifest.to_string()));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "it was accepted: {manifest}");
+        said
+    }
+
+    pub fn channels(&self) -> Api<Channel> {
+        Api::namespaced(self.admin.clone(), &self.namespace)
+    }
+
+    pub fn secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.admin.clone(), &self.namespace)
+    }
+
+    /// Writes a Secret whose values are canaries.
+    pub async fn secret(&mut self, name: &str, values: &[(&str, &str)]) {
+        self.canaries
+            .extend(values.iter().map(|(_, value)| (*value).to_owned()).filter(|value| value.len() >= 8));
+        let data: BTreeMap<_, _> = values.iter().copied().collect();
+        self.put_secret(json!({"metadata": {"name": name}, "stringData": data})).await;
+    }
+
+    async fn key_secret(&self, name: &str, key: &str) {
+        self.put_secret(json!({"metadata": {"name": name}, "stringData": {"apiKey": key}})).await;
+    }
+
+    /// Writes a Secret as it is given, replacing the one that is there.
+    pub async fn put_secret(&self, object: Value) {
+        let mut object = object;
+        object["apiVersion"] = "v1".into();
+        object["kind"] = "Secret".into();
+        let secret: Secret = serde_json::from_value(object.clone()).unwrap();
+        let api = self.secrets();
+        match api.create(&PostParams::default(), &secret).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                let mut with_version = secret.clone();
+                with_version.metadata.resource_version =
+                    api.get(&secret.name_any()).await.unwrap().resource_version();
+                api.replace(&secret.name_any(), &PostParams::default(), &with_version).await.unwrap();
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Makes a Workspace that uses the key in this Secret.
+    pub async fn workspace(&self, name: &str, secret: &str) {
+        self.apply(&json!({
+            "apiVersion": "ohallo.eu/v1alpha1", "kind": "Workspace", "metadata": {"name": name},
+            "spec": {"workspaceId": WORKSPACE, "apiKeySecretRef": {"name": secret}},
+        }));
+    }
+
+    /// A Channel manifest: a chat, with these fields of the spec beside or instead.
+    pub fn manifest(&self, name: &str, spec: Value) -> Value {
+        let mut whole = json!({"channelType": "chat", "displayName": format!("Channel {name}")});
+        for (key, value) in spec.as_object().unwrap() {
+            whole[key] = value.clone();
+        }
+        json!({
+            "apiVersion": "ohallo.eu/v1alpha1", "kind": "Channel",
+            "metadata": {"name": name, "namespace": self.namespace}, "spec": whole,
+        })
+    }
+
+    /// Creates a Channel through the API.
+    pub async fn create(&self, name: &str, spec: Value) -> Channel {
+        let channel: Channel = serde_json::from_value(self.manifest(name, spec)).unwrap();
+        self.channels().create(&PostParams::default(), &channel).await.unwrap()
+    }
+
+    /// Creates a Channel and waits until it is Ready.
+    pub async fn ready(&self, name: &str, spec: Value) -> Channel {
+        self.create(name, spec).await;
+        self.reason(name, "Available").await
+    }
+
+    /// Merges into a Channel, as a user's edit.
+    pub async fn edit(&self, name: &str, patch: Value) -> Channel {
+        self.channels().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap()
+    }
+
+    pub async fn annotate(&self, name: &str, annotation: &str, value: &str) {
+        self.edit(name, json!({"metadata": {"annotations": {annotation: value}}})).await;
+    }
+
+    pub async fn get(&self, name: &str) -> Channel {
+        self.channels().get(name).await.unwrap()
+    }
+
+    /// Waits until the Channel is so.
+    pub async fn until(&self, name: &str, what: &str, holds: impl Fn(&Channel) -> bool) -> Channel {
+        let events =
+            watcher(self.channels(), watcher::Config::default().fields(&format!("metadata.name={name}")));
+        let mut last = None;
+        let found = tokio::time::timeout(PATIENCE, async {
+            let mut channels = events.default_backoff().applied_objects().boxed();
+            while let Some(event) = channels.next().await {
+                let Ok(channel) = event else { continue };
+                if holds(&channel) {
+                    return channel;
+                }
+                last = Some(channel);
+            }
+            unreachable!("the watch ended")
+        })
+        .await;
+        found.unwrap_or_else(|_| {
+            let status = last.map(|channel| json!({"metadata": {"annotations": channel.annotations(), "finalizers": channel.finalizers(), "generation": channel.metadata.generation}, "status": channel.status}));
+            panic!("{name} never became {what}; it is {}\nledger: {:#?}", serde_json::to_string_pretty(&status).unwrap(), self.sim.ledger().iter().rev().take(12).collect::<Vec<_>>())
+        })
+    }
+
+    /// Waits until Ready has this reason and speaks of the current generation.
+    pub async fn reason(&self, name: &str, reason: &str) -> Channel {
+        self.until(name, reason, |channel| {
+            condition(channel, "Ready")
+                .is_some_and(|ready| ready.2 == reason && ready.3 == channel.metadata.generation)
+        })
+        .await
+    }
+
+    /// Waits until a condition has this reason.
+    pub async fn has(&self, name: &str, kind: &str, reason: &str) -> Channel {
+        self.until(name, &format!("{kind}/{reason}"), |channel| {
+            condition(channel, kind).is_some_and(|found| found.2 == reason)
+        })
+        .await
+    }
+
+    /// Waits until the object is gone.
+    pub async fn gone(&self, name: &str) {
+        let gone = async {
+            while self.channels().get_opt(name).await.unwrap().is_some() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, gone).await.is_err() {
+            panic!("{name} is still there: {}", serde_json::to_string_pretty(&self.get(name).await).unwrap());
+        }
+    }
+
+    pub async fn delete(&self, name: &str) {
+        self.channels().delete(name, &Default::default()).await.unwrap();
+    }
+
+    /// Deletes a Channel and waits until it is gone.
+    pub async fn deleted(&self, name: &str) {
+        self.delete(name).await;
+        self.gone(name).await;
+    }
+
+    /// Waits until a Workspace's Ready has this reason.
+    pub async fn workspace_reason(&self, name: &str, reason: &str) -> Workspace {
+        let api: Api<Workspace> = Api::namespaced(self.admin.clone(), &self.namespace);
+        self.eventually(&format!("Workspace {name} {reason}"), || async {
+            let found = api.get(name).await.unwrap();
+            let ready =
+                found.status.iter().flat_map(|status| &status.conditions).find(|c| c.type_ == "Ready");
+            ready.is_some_and(|ready| ready.reason == reason).then_some(found.clone())
+        })
+        .await
+    }
+
+    /// Waits until `look` finds something.
+    pub async fn eventually<T, F: Future<Output = Option<T>>>(&self, what: &str, look: impl Fn() -> F) -> T {
+        let found = async {
+            loop {
+                if let Some(found) = look().await {
+                    return found;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("never: {what}"))
+    }
+
+    /// The reasons and notes of the events about an object, oldest first.
+    pub async fn events(&self, name: &str) -> Vec<(String, String)> {
+        let api: Api<Event> = Api::namespaced(self.admin.clone(), &self.namespace);
+        let listed = api.list(&ListParams::default()).await.unwrap();
+        let about = |event: &&Event| {
+            event.regarding.as_ref().is_some_and(|object| object.name.as_deref() == Some(name))
+        };
+        let mut found: Vec<_> = listed.items.iter().filter(about).collect();
+        found.sort_by_key(|event| event.event_time.clone());
+        let words = |event: &Event| {
+            (event.reason.clone().unwrap_or_default(), event.note.clone().unwrap_or_default())
+        };
+        found.into_iter().map(words).collect()
+    }
+
+    /// Waits until there is an event with this reason about the object; its note.
+    pub async fn event(&self, name: &str, reason: &str) -> String {
+        self.eventually(&format!("event {reason} about {name}"), || async {
+            self.events(name).await.into_iter().find(|event| event.0 == reason).map(|event| event.1)
+        })
+        .await
+    }
+
+    /// The operator's requests in this namespace that change something, events apart: verb and resource.
+    pub fn writes(&self) -> Vec<String> {
+        let mut audited = self.audited.lock().unwrap();
+        let mut offset = self.audit_from.lock().unwrap();
+        audited.extend(self.plane.audit_since(&mut offset).unwrap());
+        let ours = audited.iter().filter(|event| {
+            event.user == User::Operator.name()
+                && event.namespace.as_deref() == Some(&self.namespace)
+                && event.resource != "events"
+                && !matches!(event.verb.as_str(), "get" | "list" | "watch")
+        });
+        ours.map(|event| {
+            let subresource = event.subresource.as_deref().map(|name| format!("/{name}")).unwrap_or_default();
+            format!(
+                "{} {}{subresource} {} {}",
+                event.verb,
+                event.resource,
+                event.name.as_deref().unwrap_or_default(),
+                event.code
+            )
+        })
+        .collect()
+    }
+
+    /// The writes about one Channel.
+    pub fn writes_of(&self, name: &str) -> Vec<String> {
+        let word = format!(" {name} ");
+        self.writes().into_iter().filter(|write| write.contains(&word)).collect()
+    }
+
+    /// How often the stand-in was called for each operation, in the order of the ledger's operations.
+    pub fn calls(&self) -> BTreeMap<String, usize> {
+        let mut calls = BTreeMap::new();
+        for entry in self.sim.ledger() {
+            *calls.entry(format!("{:?}", entry.operation)).or_default() += 1;
+        }
+        calls
+    }
+
+    pub fn count(&self, operation: Operation) -> usize {
+        self.sim.count(operation)
+    }
+
+    /// Stops the operator and looks whether anything leaked or any rule was broken on the way.
+    pub async fn finish(mut self) {
+        let metrics = if self.running.is_some() { self.http("/metrics").await.1 } else { String::new() };
+        self.stop_operator().await;
+        self.finished = true;
+        assert!(canary::found(&metrics, &self.canaries).is_empty(), "a secret is in the metrics");
+        let channels: Vec<Channel> = self.channels().list(&ListParams::default()).await.unwrap().items;
+        let workspaces: Api<Workspace> = Api::namespaced(self.admin.clone(), &self.namespace);
+        let workspaces = workspaces.list(&ListParams::default()).await.unwrap().items;
+        let events: Api<Event> = Api::namespaced(self.admin.clone(), &self.namespace);
+        let events = events.list(&ListParams::default()).await.unwrap().items;
+        let status = serde_json::to_string(&(
+            channels.iter().map(|channel| &channel.status).collect::<Vec<_>>(),
+            channels.iter().map(|channel| channel.annotations()).collect::<Vec<_>>(),
+            workspaces.iter().map(|workspace| &workspace.status).collect::<Vec<_>>(),
+            events,
+        ))
+        .unwrap();
+        assert!(canary::found(&status, &self.canaries).is_empty(), "a secret is in a status or an event");
+        let logged = log().0.lock().unwrap().get(self.log_from..).unwrap_or_default().to_vec();
+        let leaked = canary::found(&String::from_utf8_lossy(&logged), &self.canaries);
+        assert!(leaked.is_empty(), "a secret is in the log");
+        let broken = self.broken.lock().unwrap().clone();
+        assert!(broken.is_empty(), "rules of kstatus were broken on the way: {broken:#?}");
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.task.abort();
+        }
+        assert!(self.finished || std::thread::panicking(), "end the test with rig.finish().await");
+    }
+}
+
+/// Looks at every version of every Channel of the namespace.
+fn watch_rules(client: Client, namespace: &str, broken: Arc<Mutex<Vec<String>>>) {
+    let api: Api<Channel> = Api::namespaced(client, namespace);
+    tokio::spawn(async move {
+        let mut seen = watcher(api, watcher::Config::default()).default_backoff().applied_objects().boxed();
+        while let Ok(Some(channel)) = seen.try_next().await {
+            let name = channel.name_any();
+            broken.lock().unwrap().extend(
+                kstatus::broken(&channel).into_iter().map(|rule| {
+                    format!("{name}: {rule}: {}", serde_json::to_string(&channel.status).unwrap())
+                }),
+            );
+        }
+    });
+}
+
+/// type, status, reason, observedGeneration.
+pub fn condition<'a>(channel: &'a Channel, kind: &str) -> Option<(&'a str, &'a str, &'a str, Option<i64>)> {
+    let conditions = channel.status.iter().flat_map(|status| &status.conditions);
+    let found = conditions.into_iter().find(|condition| condition.type_ == kind)?;
+    Some((&found.type_, &found.status, &found.reason, found.observed_generation))
+}
+
+/// A condition's message.
+pub fn message<'a>(channel: &'a Channel, kind: &str) -> &'a str {
+    let conditions = channel.status.iter().flat_map(|status| &status.conditions);
+    conditions.into_iter().find(|condition| condition.type_ == kind).map_or("", |found| &found.message)
+}
+
+/// The id a Channel is bound to.
+pub fn id_of(channel: &Channel) -> String {
+    channel.status.as_ref().and_then(|status| status.channel_id.clone()).expect("the channel is bound")
+}
