@@ -58,6 +58,8 @@ impl Status {
 
 impl<'a> Writer<'a> {
     pub fn new(list: &'a mut Vec<Condition>, generation: i64, now: Timestamp) -> Self {
+        // Kubernetes keeps whole seconds: a finer time would differ from itself once it is read back.
+        let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
         Self { list, generation, now }
     }
 

@@ -67,7 +67,7 @@ pub struct ChannelSpec {
     /// The channel's settings in oHallo, by channel type: free-form, at most 64 keys and 64 KiB. Only the keys written here are managed; objects are compared
     /// key by key, arrays as a whole. A key removed from here stops being managed and is not deleted in oHallo.
     #[schemars(schema_with = "config_schema")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<Map<String, Value>>,
 
     /// Whether the channel is active. Unset means not managed. oHallo can't be asked for it, so status.applied keeps the last value that was sent.

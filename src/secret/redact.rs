@@ -1,6 +1,6 @@
 // pure
-//! Cleans texts. A secret may come back raw or in a transport encoding, escaped in one of many ways: so the text
-//! is undone in every way, with the place of each byte kept, and searched for what the secret looks like then.
+//! Cleans texts. A secret may come back raw or in a transport encoding, escaped in one of many ways: so each place
+//! of the text is read with every usual way of escaping undone, and compared with what the secret looks like then.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ const SECRET_MIN: usize = 8;
 /// The shortest beginning of a secret that is taken for one at the end of a text, which may have been cut there.
 const CUT_MIN: usize = 4;
 /// The most of a text that is looked at, in bytes.
-const TEXT_MAX: usize = 64 * 1024;
+const TEXT_MAX: usize = 32 * 1024;
 
 /// Knows the secrets of one pass and removes them from its texts. Only of this pass: with every live secret it
 /// would tell one tenant what another's is.
@@ -24,12 +24,23 @@ pub struct Redactor {
     credentials: Vec<Credentials>,
 }
 
-/// A text with some encoding undone: `at` holds, for each byte, where it began in the text itself.
-struct View {
-    bytes: Zeroizing<Vec<u8>>,
-    at: Vec<usize>,
-    end: usize,
-}
+/// Reads the escape at the beginning: its length and what it stands for.
+type Escape = fn(&[u8]) -> Option<(usize, Vec<u8>)>;
+
+/// Plain, JSON, JSON within JSON, URLs, forms, and what mixes of them are usual: the outermost first, each with
+/// what a text holds that is written so.
+const CHAINS: [(&str, &[Escape]); 8] = [
+    ("", &[]),
+    ("\\", &[backslash]),
+    ("%", &[percent]),
+    ("+", &[form]),
+    ("\\", &[backslash, backslash]),
+    ("%", &[percent, percent]),
+    ("\\", &[backslash, percent]),
+    ("\\", &[backslash, form]),
+];
+/// The longest escape: a surrogate pair.
+const ESCAPE_MAX: usize = 12;
 
 // === impl Redactor ===
 
@@ -64,9 +75,9 @@ impl Redactor {
             return text.to_owned();
         }
         let mut spans = Vec::new();
-        for view in views(text) {
-            for needle in &needles {
-                view.find(needle, &mut spans);
+        for (_, chain) in CHAINS.iter().filter(|(sign, _)| text.contains(sign)) {
+            for from in 0..text.len() {
+                spans.extend(find(text.as_bytes(), from, chain, &needles).map(|end| from..end));
             }
         }
         replace(text, spans)
@@ -128,19 +139,43 @@ fn base64(bytes: &[u8], lead: usize, last_two: [u8; 2]) -> Zeroizing<Vec<u8>> {
     digits
 }
 
-/// The text as it is, with escapes undone once and twice (JSON within JSON), and with percent-encoding undone.
-fn views(text: &str) -> Vec<View> {
-    let plain = View { bytes: Zeroizing::new(text.into()), at: (0..text.len()).collect(), end: text.len() };
-    let unescaped = plain.decode(backslash);
-    let decoded = plain.decode(percent);
-    let more = vec![
-        unescaped.decode(backslash),
-        unescaped.decode(percent),
-        decoded.decode(percent),
-        plain.decode(form),
-        unescaped.decode(form),
-    ];
-    [plain, unescaped, decoded].into_iter().chain(more).collect()
+/// Where the longest needle ends that begins at `from`. Each place is decoded from there on: a decoding from the
+/// start of the text would take a `%` before a secret for a part of it.
+fn find(text: &[u8], from: usize, chain: &[Escape], needles: &[Zeroizing<Vec<u8>>]) -> Option<usize> {
+    let (first, next) = read(text, from, chain)?;
+    let begun = needles.iter().filter_map(|needle| Some((needle, needle.strip_prefix(first.as_slice())?)));
+    begun.filter_map(|(needle, rest)| end_of(text, next, chain, needle.len(), rest)).max()
+}
+
+/// Where the rest of a needle ends, or the text, cut within the needle.
+fn end_of(text: &[u8], mut at: usize, chain: &[Escape], length: usize, mut rest: &[u8]) -> Option<usize> {
+    while !rest.is_empty() {
+        let Some((bytes, next)) = read(text, at, chain) else { break };
+        let Some(after) = rest.strip_prefix(bytes.as_slice()) else {
+            // Perhaps an escape that was cut.
+            let cut = matches!(text.get(at), Some(b'%' | b'\\')) && text.len() - at < ESCAPE_MAX;
+            return (cut && length - rest.len() >= CUT_MIN).then_some(text.len());
+        };
+        (at, rest) = (next, after);
+    }
+    (rest.is_empty() || length - rest.len() >= CUT_MIN).then_some(at)
+}
+
+/// What stands at `at` with the escapes of the chain undone, and where the next begins.
+fn read(text: &[u8], at: usize, chain: &[Escape]) -> Option<(Vec<u8>, usize)> {
+    let Some((escape, outer)) = chain.split_last() else { return Some((vec![*text.get(at)?], at + 1)) };
+    let first = read(text, at, outer)?;
+    if !matches!(first.0.as_slice(), [b'%' | b'\\' | b'+']) {
+        return Some(first);
+    }
+    let (mut bytes, mut ends, mut next) = (first.0.clone(), vec![first.1], first.1);
+    while let Some((more, end)) = read(text, next, outer).filter(|_| bytes.len() < ESCAPE_MAX) {
+        ends.extend(more.iter().map(|_| end));
+        bytes.extend(more);
+        next = end;
+    }
+    let undone = escape(&bytes).and_then(|(length, bytes)| Some((bytes, *ends.get(length.checked_sub(1)?)?)));
+    Some(undone.unwrap_or(first))
 }
 
 /// The length of the percent escape at the beginning, and its byte.
@@ -187,41 +222,6 @@ fn hex(digits: &[u8]) -> Option<u32> {
         return None;
     }
     digits.iter().try_fold(0, |sum, digit| Some(sum << 4 | char::from(*digit).to_digit(16)?))
-}
-
-// === impl View ===
-
-impl View {
-    /// Undoes one more encoding; `escape` reads one escape and what it stands for.
-    fn decode(&self, escape: impl Fn(&[u8]) -> Option<(usize, Vec<u8>)>) -> Self {
-        let mut decoded = Self { bytes: Zeroizing::default(), at: Vec::new(), end: self.end };
-        let mut from = 0;
-        while let (Some(rest @ [first, ..]), Some(at)) = (self.bytes.get(from..), self.at.get(from)) {
-            let (length, bytes) = escape(rest).unwrap_or_else(|| (1, vec![*first]));
-            decoded.at.extend(bytes.iter().map(|_| *at));
-            decoded.bytes.extend(bytes);
-            from += length.max(1);
-        }
-        decoded
-    }
-
-    /// Adds every place of the needle, overlapping ones too, and of its beginning at the end of the text.
-    fn find(&self, needle: &[u8], spans: &mut Vec<Range<usize>>) {
-        if needle.is_empty() {
-            return;
-        }
-        let places = self.bytes.windows(needle.len()).enumerate().filter(|(_, window)| *window == needle);
-        spans.extend(places.map(|(place, _)| self.place(place)..self.place(place + needle.len())));
-        let longest = needle.len().saturating_sub(1).min(self.bytes.len());
-        let ends_with = |length: &usize| needle.get(..*length).is_some_and(|part| self.bytes.ends_with(part));
-        if let Some(length) = (CUT_MIN..=longest).rev().find(ends_with) {
-            spans.push(self.place(self.bytes.len() - length)..self.end);
-        }
-    }
-
-    fn place(&self, index: usize) -> usize {
-        self.at.get(index).copied().unwrap_or(self.end)
-    }
 }
 
 fn replace(text: &str, mut spans: Vec<Range<usize>>) -> String {

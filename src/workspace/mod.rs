@@ -55,8 +55,13 @@ pub struct Refused(String);
 pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Action, Refused> {
     let Some(uid) = object.uid() else { return Ok(Action::await_change()) };
     let handle = object.handle();
+    let Some(object) = mark(&*object, &ctx).await? else {
+        ctx.release(&handle);
+        ctx.forget_workspace(&uid);
+        return Ok(Action::await_change());
+    };
     let mut memory = ctx.workspace_memory(&uid);
-    let inputs = inputs(&*object, &ctx);
+    let inputs = inputs(&object, &ctx);
     let now = clock::instant();
     let recheck =
         ctx.take_recheck(&handle) && memory.checked.is_none_or(|at| now.duration_since(at) > RECHECK);
@@ -65,11 +70,6 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     {
         return Ok(Action::requeue(rest));
     }
-    let Some(object) = mark(&*object, &ctx).await? else {
-        ctx.release(&handle);
-        ctx.forget_workspace(&uid);
-        return Ok(Action::await_change());
-    };
     memory.checked = Some(now);
     let mut redactor = Redactor::none();
     let look =
@@ -111,9 +111,7 @@ fn inputs<K: Kind>(object: &K, ctx: &Context) -> u64 {
     let mut hasher = DefaultHasher::new();
     object.meta().generation.hash(&mut hasher);
     object.meta().deletion_timestamp.is_some().hash(&mut hasher);
-    object.finalizers().iter().any(|name| name == finalizer::IN_USE).hash(&mut hasher);
     object.annotations().get(annotation::RECONCILE_REQUESTED).hash(&mut hasher);
-    ctx.index().in_use(&object.handle()).hash(&mut hasher);
     if let Some(secret) = object.key_secret(&ctx.settings.operator_namespace) {
         ctx.secrets.version(&secret).hash(&mut hasher);
     }

@@ -98,6 +98,24 @@ fn a_secret_cut_at_the_end_of_a_text_is_replaced_too() {
 }
 
 #[test]
+fn a_secret_cut_within_an_escape_is_replaced_too() {
+    let redactor = redactor(&["pass/wörd 1"]);
+    for cut in ["pass%2", "pass%2Fw%C3", "pass%2Fw%C3%B", r"pass/w\u00f", r"pass/w\u", r"pass\"] {
+        assert_eq!(redactor.clean(&format!("no: {cut}"), 100), "no: [redacted]", "{cut}");
+    }
+}
+
+#[test]
+fn a_hostile_text_is_cleaned_in_bounded_time() {
+    let redactor = redactor(&["%%%%%%%%%%%%", "\\\\\\\\\\\\\\\\", "++++++++++++"]);
+    let started = crate::clock::instant();
+    for text in ["%", "\\", "%25", "\\u005c", "%\\+", "+"] {
+        redactor.clean(&text.repeat(1 << 20), 1000);
+    }
+    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+}
+
+#[test]
 fn an_api_key_is_replaced_and_short_values_are_not() {
     let mut redactor = redactor(&["seven77", "with newline\n"]);
     redactor.add_key(&ApiKey::new("sf_test_v1_abc".into()));
