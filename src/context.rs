@@ -140,6 +140,16 @@ impl Context {
         }
     }
 
+    /// Before they are listed it can't be said that one is not there.
+    pub async fn wait_for_workspaces(&self) {
+        // Errors only when the watch has ended, and then everything does.
+        let _ended = self.workspaces.wait_until_ready().await;
+        if self.settings.serves_cluster_workspaces() {
+            let _ended = self.cluster_workspaces.wait_until_ready().await;
+            let _ended = self.namespaces.wait_until_ready().await;
+        }
+    }
+
     pub fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }

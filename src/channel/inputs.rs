@@ -27,8 +27,8 @@ pub struct Inputs {
     pub secrets: BTreeMap<String, Version>,
     /// Identity, spec and readiness of the workspace.
     pub workspace: u64,
-    /// The key, for a Channel that is not settled: a settled one meets a new key at its next regular read.
-    pub key: Option<KeyId>,
+    /// The key that is held, if any, for a Channel that is not settled: a settled one meets a new key at its next regular read.
+    pub key: Option<Option<KeyId>>,
     /// Another Channel holds its id.
     pub conflict: bool,
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::ResourceExt;
 
@@ -84,7 +85,8 @@ fn place(pass: &mut Pass) -> Result<Place, Failure> {
         (_, Some(held)) if terminating => held,
         (Err(failure), _) => return Err(failure),
         (Ok(()), Some(held)) if pass.lookup.as_ref().is_some_and(|lookup| lookup.uid == held.uid) => held,
-        (Ok(()), _) => return Err(not_ready("its API key was not read yet")),
+        // Its first look since this process began is under way, and wakes its Channels.
+        (Ok(()), _) => return Err(Failure::turn(Duration::from_secs(1))),
     };
     pass.redactor.add_key(&held.key);
     let uid = pass.channel.uid().unwrap_or_default();

@@ -277,7 +277,7 @@ pub fn inputs(ctx: &Context, channel: &Channel) -> Inputs {
             .map(|secret| (secret.to_owned(), ctx.secrets.version(&Name::new(&name.namespace, secret))))
             .collect(),
         workspace: workspace_input(ctx, &handle, &name.namespace),
-        key: ctx.held(&handle).map(|held| held.key.id()),
+        key: Some(ctx.held(&handle).map(|held| held.key.id())),
         conflict: id.is_some_and(|id| ctx.index().owner(id, &name, &uid).is_some()),
     }
 }
@@ -295,8 +295,6 @@ fn workspace_input(ctx: &Context, handle: &Handle, namespace: &str) -> u64 {
             ctx.namespace_labels(namespace).hash(&mut hasher);
         }
     }
-    let held = ctx.held(handle).map(|held| held.uid);
-    held.hash(&mut hasher);
     hasher.finish()
 }
 

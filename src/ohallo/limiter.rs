@@ -8,6 +8,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
+mod lane;
+
+pub use lane::Lane;
+
 /// How long a reservation is kept after it came due.
 const LAPSE: Duration = Duration::from_secs(30);
 /// What the background lane gets of the rate while users want all of it.
@@ -16,15 +20,6 @@ const SHARE: f64 = 0.1;
 const HELD_UP: Duration = Duration::from_millis(500);
 /// Rounding of the bucket, in tokens.
 const DUST: f64 = 1e-6;
-
-/// Who a call is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Lane {
-    /// Somebody waits for it.
-    User,
-    /// Reads for drift: they get what users leave, and at least a tenth.
-    Background,
-}
 
 /// The limiter of one key.
 #[derive(Debug)]
@@ -55,18 +50,6 @@ struct Waiting {
 struct Held {
     calls: u32,
     since: Instant,
-}
-
-// === impl Lane ===
-
-impl Lane {
-    /// The value of the metric label `lane`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::Background => "background",
-        }
-    }
 }
 
 // === impl Limiter ===

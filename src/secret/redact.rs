@@ -14,7 +14,7 @@ const SECRET_MIN: usize = 8;
 /// The shortest beginning of a secret that is taken for one at the end of a text, which may have been cut there.
 const CUT_MIN: usize = 4;
 /// The most of a text that is looked at, in bytes.
-const TEXT_MAX: usize = 32 * 1024;
+const TEXT_MAX: usize = 8 * 1024;
 
 /// Knows the secrets of one pass and removes them from its texts. Only of this pass: with every live secret it
 /// would tell one tenant what another's is.
@@ -59,7 +59,8 @@ impl Redactor {
     }
 
     /// Makes a text fit to leave the process: secrets of 8 bytes or more replaced, control and invisible
-    /// formatting characters escaped, then cut to `max` characters, an ellipsis included.
+    /// formatting characters escaped, then cut to `max` characters, an ellipsis included. What stands behind the
+    /// first 8 KiB is dropped unseen.
     pub fn clean(&self, text: &str, max: usize) -> String {
         let text = text.get(..text.floor_char_boundary(TEXT_MAX)).unwrap_or_default();
         let text = escape(&self.redact(text));

@@ -142,13 +142,13 @@ async fn drift_is_put_back_or_reported() {
 async fn values_that_ohallo_never_keeps_are_not_fought_for_ever() {
     let rig = Rig::start().await;
     rig.sim.set(|behaviour| behaviour.normalise = true);
-    rig.create("a", json!({"config": {"fromName": "LOUD"}})).await;
+    rig.create("a", json!({"config": {"inboundAddress": "Support@Nordic-Parts.dk"}})).await;
     let channel = rig.reason("a", "NotConverging").await;
-    assert!(message(&channel, "Ready").contains("config.fromName"));
+    assert!(message(&channel, "Ready").contains("config.inboundAddress"));
     let updates = rig.count(Operation::UpdateChannel);
     assert!(updates <= 3, "{updates} updates");
     rig.annotate("a", "ohallo.eu/reconcile-requested-at", "1").await;
-    rig.edit("a", json!({"spec": {"config": {"fromName": "loud"}}})).await;
+    rig.edit("a", json!({"spec": {"config": {"inboundAddress": "support@nordic-parts.dk"}}})).await;
     rig.reason("a", "Available").await;
     rig.finish().await;
 }

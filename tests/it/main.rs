@@ -4,4 +4,5 @@
 mod canary;
 mod channel;
 mod kstatus;
+mod policy;
 mod rig;
