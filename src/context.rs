@@ -1,7 +1,7 @@
 // I/O
 //! What every pass shares: clients, stores, and what this process remembers.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::channel::mpsc::UnboundedSender;
@@ -38,6 +38,7 @@ pub struct Context {
     pub secrets: Secrets,
     pub index: Mutex<Index>,
     pub wakers: Wakers,
+    pub listed: Listed,
     /// Creates under way: the process waits for them before it ends.
     pub tasks: TaskTracker,
     /// Cancelled when the process has no time left.
@@ -47,6 +48,14 @@ pub struct Context {
     workspace_memories: Mutex<HashMap<String, crate::workspace::Memory>>,
     /// Workspaces whose key was refused to a Channel.
     rechecks: Mutex<HashSet<Handle>>,
+}
+
+/// Whether every kind was listed once: before that it can't be said that an object is not there. Not the stores' own
+/// `wait_until_ready`: it wakes only the last of several waiters, and each controller is one.
+#[derive(Default)]
+pub struct Listed {
+    missing: Mutex<BTreeSet<&'static str>>,
+    done: CancellationToken,
 }
 
 /// Where a wake is sent.
@@ -100,6 +109,28 @@ impl Note {
     }
 }
 
+// === impl Listed ===
+
+impl Listed {
+    /// A kind that is waited for.
+    pub fn expect(&self, kind: &'static str) {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).insert(kind);
+    }
+
+    /// A kind that was listed.
+    pub fn mark(&self, kind: &'static str) {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        missing.remove(kind);
+        if missing.is_empty() {
+            self.done.cancel();
+        }
+    }
+
+    pub async fn wait(&self) {
+        self.done.cancelled().await;
+    }
+}
+
 // === impl Context ===
 
 /// The stores that the watches fill.
@@ -130,6 +161,7 @@ impl Context {
             cluster_workspaces: stores.cluster_workspaces,
             namespaces: stores.namespaces,
             index: Mutex::default(),
+            listed: Listed::default(),
             wakers,
             tasks: TaskTracker::new(),
             ended: CancellationToken::new(),
@@ -137,16 +169,6 @@ impl Context {
             memories: Mutex::default(),
             workspace_memories: Mutex::default(),
             rechecks: Mutex::default(),
-        }
-    }
-
-    /// Before they are listed it can't be said that one is not there.
-    pub async fn wait_for_workspaces(&self) {
-        // Errors only when the watch has ended, and then everything does.
-        let _ended = self.workspaces.wait_until_ready().await;
-        if self.settings.serves_cluster_workspaces() {
-            let _ended = self.cluster_workspaces.wait_until_ready().await;
-            let _ended = self.namespaces.wait_until_ready().await;
         }
     }
 

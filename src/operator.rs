@@ -163,13 +163,15 @@ async fn operate(
     let counted = Arc::downgrade(&ctx);
     ctx.metrics.on_scrape(Box::new(move || counted.upgrade().map(|ctx| census(&ctx)).unwrap_or_default()));
 
+    let cluster = ctx.settings.serves_cluster_workspaces();
+    let shared = if cluster { ["clusterworkspaces", "namespaces"].as_slice() } else { &[] };
+    ["channels", "workspaces"].iter().chain(shared).for_each(|kind| ctx.listed.expect(kind));
     let watches = Watches { ctx: &ctx, readiness };
     let channel_events = watches.channels(channel_writer);
-    let workspace_events = watches.workspaces(workspace_writer, watches.namespaced());
-    let cluster = ctx.settings.serves_cluster_workspaces();
+    let workspace_events = watches.workspaces(workspace_writer, watches.namespaced(), "workspaces");
     let clusters = async {
         if cluster {
-            let events = watches.workspaces(cluster_writer, watches.cluster());
+            let events = watches.workspaces(cluster_writer, watches.cluster(), "clusterworkspaces");
             control(
                 &ctx,
                 events,
@@ -332,7 +334,10 @@ impl Watches<'_> {
         let ctx = Arc::clone(self.ctx);
         let events = merged(events, settings.namespaces.clone(), ctx.channels.clone());
         reflector::reflector(writer, events)
-            .inspect(move |event| take_in_channel(&ctx, event))
+            .inspect(move |event| {
+                take_in_channel(&ctx, event);
+                listed(&ctx, "channels", event);
+            })
             .applied_objects()
             .boxed()
     }
@@ -359,10 +364,14 @@ impl Watches<'_> {
         &self,
         writer: reflector::store::Writer<K>,
         events: BoxStream<'static, Event<K>>,
+        kind: &'static str,
     ) -> BoxStream<'static, watcher::Result<K>> {
         let ctx = Arc::clone(self.ctx);
         reflector::reflector(writer, events)
-            .inspect(move |event| take_in_workspace(&ctx, event))
+            .inspect(move |event| {
+                take_in_workspace(&ctx, event);
+                listed(&ctx, kind, event);
+            })
             .applied_objects()
             .boxed()
     }
@@ -378,6 +387,7 @@ impl Watches<'_> {
         let events = merged(events, Vec::new(), self.ctx.namespaces.clone());
         reflector::reflector(writer, events)
             .for_each(|event| async {
+                listed(self.ctx, "namespaces", &event);
                 if let Ok(watcher::Event::Apply(namespace) | watcher::Event::InitApply(namespace)) = event {
                     let users = self.ctx.index().cluster_users_in(&namespace.name_any());
                     users.iter().for_each(|name| self.ctx.wake_channel(name));
@@ -390,10 +400,7 @@ impl Watches<'_> {
     async fn secrets(&self) {
         let watching = self.of("secrets");
         let ctx = self.ctx;
-        let ready = futures::future::join(ctx.channels.wait_until_ready(), ctx.workspaces.wait_until_ready());
-        if let (Err(_), _) | (_, Err(_)) = ready.await {
-            return;
-        }
+        ctx.listed.wait().await;
         let mut namespaces = ctx.settings.namespaces.clone();
         if !namespaces.is_empty()
             && ctx.settings.serves_cluster_workspaces()
@@ -422,6 +429,12 @@ impl Watches<'_> {
                 }
             })
             .await;
+    }
+}
+
+fn listed<K>(ctx: &Context, kind: &'static str, event: &Event<K>) {
+    if let Ok(watcher::Event::InitDone) = event {
+        ctx.listed.mark(kind);
     }
 }
 

@@ -59,7 +59,7 @@ pub struct Unwritten(String);
 /// Only if the status could not be written; every other failure is in the status.
 pub async fn reconcile(channel: Arc<Channel>, ctx: Arc<Context>) -> Result<Action, Unwritten> {
     let Some(uid) = channel.uid() else { return Ok(Action::await_change()) };
-    ctx.wait_for_workspaces().await;
+    ctx.listed.wait().await;
     if let Some(rest) = rests(&channel, &uid, &ctx) {
         return Ok(Action::requeue(rest));
     }

@@ -54,6 +54,8 @@ pub struct Refused(String);
 /// Only if the API server did not take a write; every other failure is in the status.
 pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Action, Refused> {
     let Some(uid) = object.uid() else { return Ok(Action::await_change()) };
+    // Before that it can't be said that nobody uses it.
+    ctx.listed.wait().await;
     let handle = object.handle();
     let Some(object) = mark(&*object, &ctx).await? else {
         ctx.release(&handle);

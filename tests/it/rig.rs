@@ -420,7 +420,9 @@ impl Rig {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("never: {what}"))
+        tokio::time::timeout(PATIENCE, found)
+            .await
+            .unwrap_or_else(|_| panic!("never: {what}; calls: {:?}", self.calls()))
     }
 
     /// The reasons and notes of the events about an object, oldest first.
