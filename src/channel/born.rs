@@ -9,11 +9,12 @@ use kube::ResourceExt;
 use super::act::Next;
 use super::create::Attempt;
 use super::memory::{self, AttemptOutcome};
-use super::observe::{found, refused};
+use super::observe::{candidates, found, refused};
 use super::pass::{Pass, Written};
 use super::plan::{CREATE_UNSUPPORTED, Plan, plan};
 use super::report;
 use super::status::{Outcome, seconds};
+use crate::api::annotation;
 use crate::api::channel::{AppliedStatus, CreateStatus};
 use crate::api::conditions::Reason;
 use crate::clock;
@@ -235,7 +236,11 @@ fn orphaned(pass: &Pass, id: &Id) {
 }
 
 /// The attempt is over without an id, or its outcome is not known.
-async fn not_created(pass: &mut Pass, number: i64, error: ApiError) -> Result<Next, Failure> {
+async fn not_created(pass: &mut Pass, number: i64, mut error: ApiError) -> Result<Next, Failure> {
+    // An attempt that a person gave up may have landed since: then a conflict is with our own channel.
+    if error.status == Some(409) && pass.view().annotation(annotation::CREATE_AGAIN).is_some() {
+        error.class = Class::Ambiguous;
+    }
     let (outcome, word) = match error.class {
         Class::NotSent => (AttemptOutcome::NotSent, "NotSent"),
         Class::Rejected => (AttemptOutcome::Rejected, "Rejected"),
@@ -246,6 +251,7 @@ async fn not_created(pass: &mut Pass, number: i64, error: ApiError) -> Result<Ne
         create.outcome = word.into();
     }
     if error.class == Class::Ambiguous {
+        pass.observed.candidates = candidates(pass).await;
         return Ok(Next::Plan);
     }
     let unsupported = match error.kind {
