@@ -42,8 +42,10 @@ pub async fn create(mut pass: Pass, number: i64, body: NewChannel) -> (Pass, Res
         let answer = permit.create(&workspace, &body, &attempt.to_string()).await;
         match answer {
             Ok(remote) => {
+                let digest = Some(pass.view().digest());
+                pass.memory.sent.clone_from(&digest);
+                pass.memory.posted = Some(AppliedStatus { enabled: body.enabled, digest });
                 remember(&mut pass, number, AttemptOutcome::Answered(Box::new(remote)));
-                pass.memory.sent = Some(pass.view().digest());
                 write_down(pass, number).await
             }
             Err(error) => {
@@ -197,8 +199,7 @@ async fn written_down(pass: &mut Pass, number: i64, remote: &RemoteChannel) -> R
 
 fn take_in(pass: &mut Pass, remote: &RemoteChannel) {
     bind(pass, remote, "Created");
-    let (digest, enabled) = (pass.view().digest(), pass.channel.spec.enabled);
-    pass.status.applied = Some(AppliedStatus { enabled, digest: Some(digest) });
+    pass.status.applied.clone_from(&pass.memory.posted);
     found(pass, remote.clone());
     pass.memory.contested = 0;
 }
