@@ -9,11 +9,12 @@ use kube::ResourceExt;
 use super::act::Next;
 use super::create::Attempt;
 use super::memory::{self, AttemptOutcome};
-use super::observe::{found, refused};
+use super::observe::{candidates, found, refused};
 use super::pass::{Pass, Written};
 use super::plan::{CREATE_UNSUPPORTED, Plan, plan};
 use super::report;
 use super::status::{Outcome, seconds};
+use crate::api::annotation;
 use crate::api::channel::{AppliedStatus, CreateStatus};
 use crate::api::conditions::Reason;
 use crate::clock;
@@ -41,8 +42,10 @@ pub async fn create(mut pass: Pass, number: i64, body: NewChannel) -> (Pass, Res
         let answer = permit.create(&workspace, &body, &attempt.to_string()).await;
         match answer {
             Ok(remote) => {
+                let digest = Some(pass.view().digest());
+                pass.memory.sent.clone_from(&digest);
+                pass.memory.posted = Some(AppliedStatus { enabled: body.enabled, digest });
                 remember(&mut pass, number, AttemptOutcome::Answered(Box::new(remote)));
-                pass.memory.sent = Some(pass.view().digest());
                 write_down(pass, number).await
             }
             Err(error) => {
@@ -196,8 +199,7 @@ async fn written_down(pass: &mut Pass, number: i64, remote: &RemoteChannel) -> R
 
 fn take_in(pass: &mut Pass, remote: &RemoteChannel) {
     bind(pass, remote, "Created");
-    let (digest, enabled) = (pass.view().digest(), pass.channel.spec.enabled);
-    pass.status.applied = Some(AppliedStatus { enabled, digest: Some(digest) });
+    pass.status.applied.clone_from(&pass.memory.posted);
     found(pass, remote.clone());
     pass.memory.contested = 0;
 }
@@ -235,7 +237,11 @@ fn orphaned(pass: &Pass, id: &Id) {
 }
 
 /// The attempt is over without an id, or its outcome is not known.
-async fn not_created(pass: &mut Pass, number: i64, error: ApiError) -> Result<Next, Failure> {
+async fn not_created(pass: &mut Pass, number: i64, mut error: ApiError) -> Result<Next, Failure> {
+    // An attempt that a person gave up may have landed since: then a conflict is with our own channel.
+    if error.status == Some(409) && pass.view().annotation(annotation::CREATE_AGAIN).is_some() {
+        error.class = Class::Ambiguous;
+    }
     let (outcome, word) = match error.class {
         Class::NotSent => (AttemptOutcome::NotSent, "NotSent"),
         Class::Rejected => (AttemptOutcome::Rejected, "Rejected"),
@@ -246,6 +252,7 @@ async fn not_created(pass: &mut Pass, number: i64, error: ApiError) -> Result<Ne
         create.outcome = word.into();
     }
     if error.class == Class::Ambiguous {
+        pass.observed.candidates = candidates(pass).await;
         return Ok(Next::Plan);
     }
     let unsupported = match error.kind {

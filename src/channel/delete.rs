@@ -114,8 +114,8 @@ fn cannot_call(view: &View, id: &Id) -> Option<Plan> {
     };
     match &view.observed.place {
         Err(failure) => key_unavailable(&format!(
-            "The API key to delete the channel with is not there: {}",
-            failure.message
+            "The API key to delete the channel with is not there: {}.",
+            failure.message.trim_end_matches('.')
         )),
         Ok(place)
             if view

@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::inputs::Inputs;
+use crate::api::channel::AppliedStatus;
 use crate::ohallo::RemoteChannel;
 use crate::retry::Gate;
 use crate::secret::ContentDigest;
@@ -28,6 +29,8 @@ pub struct Memory {
     /// The newest version of the object that this process wrote.
     pub written: Option<u64>,
     pub attempt: Option<Attempt>,
+    /// What the create that was answered had sent: the manifest may be newer when its id is written down.
+    pub posted: Option<AppliedStatus>,
     /// This process bound the channel: no earlier one can have a request under way.
     pub bound_here: bool,
     pub pushed: Option<ContentDigest>,

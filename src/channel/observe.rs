@@ -233,7 +233,7 @@ pub fn refused(pass: &Pass, error: CallError) -> Failure {
 }
 
 /// Channels that an attempt of unknown outcome may have made. The list is undocumented: its absence is remembered.
-async fn candidates(pass: &mut Pass) -> Vec<String> {
+pub async fn candidates(pass: &mut Pass) -> Vec<String> {
     let handle = Handle::of(&pass.channel);
     let Ok(place) = pass.observed.place.clone() else { return Vec::new() };
     if pass.ctx.held(&handle).is_none_or(|held| held.list_unsupported) {

@@ -40,6 +40,9 @@ pub struct Pass {
     pub redactor: Redactor,
     pub notes: Vec<Note>,
     pub secret_versions: BTreeMap<String, Version>,
+    /// The object was changed by somebody else while this pass worked on an older version.
+    pub outdated: bool,
+    began: Inputs,
     cell: Arc<Mutex<Memory>>,
 }
 
@@ -59,6 +62,8 @@ impl Pass {
     pub fn new(ctx: &Arc<Context>, channel: &Channel) -> Self {
         let cell = ctx.memory(&channel.uid().unwrap_or_default());
         let memory = cell.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Before anything is looked up: what changes during the pass must open the gate again.
+        let began = inputs(ctx, channel);
         let not_observed = Failure::transient(Reason::Progressing, "Nothing was read yet.");
         Self {
             lookup: ctx.lookup(&Handle::of(channel)),
@@ -80,6 +85,8 @@ impl Pass {
             redactor: Redactor::none(),
             notes: Vec::new(),
             secret_versions: BTreeMap::new(),
+            outdated: false,
+            began,
             cell,
         }
     }
@@ -122,7 +129,7 @@ impl Pass {
 
     /// The inputs as this pass used them.
     pub fn inputs(&self) -> Inputs {
-        let mut inputs = inputs(&self.ctx, &self.channel);
+        let mut inputs = Inputs { own: Inputs::own(&self.channel), ..self.began.clone() };
         inputs.secrets.extend(self.secret_versions.clone());
         inputs
     }
@@ -232,7 +239,14 @@ impl Pass {
                             return Ok(Written::Gone);
                         }
                         Ok(fresh) if fresh.status != base => return Ok(Written::Stale),
-                        Ok(fresh) => self.channel = fresh,
+                        // An id is not bound to a manifest that has come to name one meanwhile.
+                        Ok(fresh) if fresh.spec.channel_id != self.channel.spec.channel_id => {
+                            return Ok(Written::Stale);
+                        }
+                        Ok(fresh) => {
+                            self.outdated |= Inputs::own(&fresh) != Inputs::own(&self.channel);
+                            self.channel = fresh;
+                        }
                         Err(kube::Error::Api(answer)) if answer.code == 404 => return Ok(Written::Gone),
                         Err(error) => return Err(error),
                     }

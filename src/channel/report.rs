@@ -121,7 +121,8 @@ fn remember(pass: &mut Pass, summary: &Summary, now: std::time::Instant) {
     memory.failures = summary.failures;
     memory.waiting_since = summary.busy.then(|| memory.waiting_since.unwrap_or(now));
     memory.seen = true;
-    memory.gate = summary.wake.map(|wake| Gate::new(inputs, clock::instant() + wake));
+    let closed = summary.wake.filter(|_| !pass.outdated);
+    memory.gate = closed.map(|wake| Gate::new(inputs, clock::instant() + wake));
     pass.remember();
 }
 

@@ -1,8 +1,10 @@
 //! The operator against a real API server and the stand-in oHallo over real HTTP. One control plane for all tests;
 //! each test has its own namespace, its own stand-in and its own operator.
 
+mod answers;
 mod canary;
 mod channel;
 mod kstatus;
 mod policy;
 mod rig;
+mod unknown;
