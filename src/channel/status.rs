@@ -1,7 +1,7 @@
 // pure
 //! What a pass says: one match from its outcome to conditions, wake and events.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
@@ -257,8 +257,11 @@ impl Writing<'_> {
     /// When what can't be read back is to be sent once more.
     fn again(&self) -> Option<Duration> {
         let memory = self.view.memory;
-        let due = memory.credentials_again.into_iter().chain(memory.enabled_again).min()?;
-        Some(due.saturating_duration_since(self.view.instant).max(SOON))
+        // What is overdue waits with what stopped it: woken for, it would spin.
+        let ahead =
+            |due: Instant| due.checked_duration_since(self.view.instant).filter(|rest| !rest.is_zero());
+        let rests = memory.credentials_again.into_iter().chain(memory.enabled_again).filter_map(ahead);
+        rests.min().map(|rest| rest.max(SOON))
     }
 
     fn elapsed(&self) -> Duration {
