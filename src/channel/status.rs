@@ -108,6 +108,10 @@ impl Writing<'_> {
         if !view.observing() {
             self.status.planned_changes.clear();
         }
+        // A pass sends a test and learns its result, or it died in between.
+        if let Some(test) = &mut self.status.test {
+            test.result.get_or_insert_with(|| "Unknown".into());
+        }
         let Remote::Found(remote) = &view.observed.remote else { return };
         self.status.state = remote.status.clone();
         self.status.created_at = remote.created_at.clone().or(self.status.created_at.take());
