@@ -140,8 +140,11 @@ impl Writing<'_> {
     fn verdict(&mut self, verdict: &Verdict) -> (Option<Duration>, &'static str) {
         let message = self.clean(&verdict.message);
         let reason = verdict.reason;
-        self.drift(&verdict.drift);
-        if self.view.observing() {
+        let looked = matches!(self.view.observed.remote, Remote::Found(_) | Remote::Absent { proven: true });
+        if looked {
+            self.drift(&verdict.drift);
+        }
+        if self.view.observing() && (looked || reason == Reason::NotCreated) {
             self.status.planned_changes.clone_from(&verdict.planned);
         }
         match verdict.is {
