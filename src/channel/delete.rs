@@ -151,3 +151,6 @@ fn second_look(view: &View) -> Option<Duration> {
 fn blocked(reason: Reason, message: String, again: Duration) -> Plan {
     Verdict::of(Is::Blocked { again }, reason, message).settled()
 }
+
+#[cfg(test)]
+mod tests;

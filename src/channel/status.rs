@@ -413,3 +413,8 @@ fn warnings(old: &[Condition], new: &[Condition]) -> Vec<(String, String)> {
     let all = found.into_iter().flatten().chain(blocked_credentials.cloned());
     all.map(|condition| (condition.reason, condition.message)).collect()
 }
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

@@ -339,3 +339,6 @@ pub fn listed(differs: &[Differs]) -> Vec<Difference> {
     };
     differs.iter().take(MOST_DIFFERENCES).map(entry).collect()
 }
+
+#[cfg(test)]
+mod tests;
