@@ -141,3 +141,6 @@ fn said(error: &ApiError) -> String {
         (None, false) => format!(" ({text})"),
     }
 }
+
+#[cfg(test)]
+mod tests;

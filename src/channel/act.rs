@@ -180,13 +180,18 @@ async fn retry(pass: &mut Pass, id: &Id, attempts: i64, request: Option<String>)
         pass.channel.spec.provisioning_retry.as_ref().and_then(|retry| retry.backoff_seconds).unwrap_or(60);
     let wait =
         retry::provisioning(std::time::Duration::from_secs(backoff.clamp(10, 3600).unsigned_abs()), attempts);
+    let past = pass.status.provisioning.take();
     pass.status.provisioning = Some(ProvisioningStatus {
         attempts,
         last_attempt_at: Some(seconds(now)),
         next_attempt_at: Some(seconds(now.saturating_add(wait).unwrap_or(now))),
         handled_request: request,
     });
-    pass.write_ahead().await?;
+    if let Err(failure) = pass.write_ahead().await {
+        // Nothing was sent.
+        pass.status.provisioning = past;
+        return Err(failure);
+    }
     pass.observed.remote = Remote::Unread;
     let answer = pass.session()?.retry_provisioning(id).await;
     let result = match &answer {
@@ -217,8 +222,12 @@ async fn test(pass: &mut Pass, id: &Id, request: String) -> Result<Next, Failure
     };
     let mut test = TestStatus { request: Some(request), handled_request, ..TestStatus::default() };
     pass.status.test = Some(test.clone());
+    if let Err(failure) = pass.write_ahead().await {
+        // Nothing was sent.
+        pass.status.test = past;
+        return Err(failure);
+    }
     pass.memory.test_due = false;
-    pass.write_ahead().await?;
     let result = match pass.session()?.test(id).await {
         Ok(true) => "Passed",
         Ok(false) => "Failed",

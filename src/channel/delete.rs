@@ -66,6 +66,10 @@ fn two_ids(view: &View, answered: &str, declared: &str) -> Plan {
     if released(view, answered) {
         return Plan::Work(Step::LetGo(Parting::Released));
     }
+    // Only a declared policy: by origin it would be that of the channel to adopt.
+    if view.observing() || view.spec().deletion_policy.as_deref() == Some("Retain") {
+        return Plan::Work(Step::LetGo(Parting::Retained));
+    }
     let message = format!(
         "A create made channel {answered} while spec.channelId names {declared}. Delete {answered} in oHallo if nobody needs it, then annotate this object with {}={answered}.",
         annotation::RELEASE
@@ -147,3 +151,6 @@ fn second_look(view: &View) -> Option<Duration> {
 fn blocked(reason: Reason, message: String, again: Duration) -> Plan {
     Verdict::of(Is::Blocked { again }, reason, message).settled()
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,8 @@ pub mod create;
 pub mod inputs;
 pub mod memory;
 pub mod plan;
+#[cfg(test)]
+pub mod sample;
 pub mod status;
 
 mod act;

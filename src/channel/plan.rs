@@ -366,3 +366,8 @@ impl Verdict {
 pub fn cut_request(value: &str) -> String {
     value.chars().take(256).collect()
 }
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 // pure
 //! What a pass says: one match from its outcome to conditions, wake and events.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
@@ -108,6 +108,10 @@ impl Writing<'_> {
         if !view.observing() {
             self.status.planned_changes.clear();
         }
+        // A pass sends a test and learns its result, or it died in between.
+        if let Some(test) = &mut self.status.test {
+            test.result.get_or_insert_with(|| "Unknown".into());
+        }
         let Remote::Found(remote) = &view.observed.remote else { return };
         self.status.state = remote.status.clone();
         self.status.created_at = remote.created_at.clone().or(self.status.created_at.take());
@@ -136,8 +140,11 @@ impl Writing<'_> {
     fn verdict(&mut self, verdict: &Verdict) -> (Option<Duration>, &'static str) {
         let message = self.clean(&verdict.message);
         let reason = verdict.reason;
-        self.drift(&verdict.drift);
-        if self.view.observing() {
+        let looked = matches!(self.view.observed.remote, Remote::Found(_) | Remote::Absent { proven: true });
+        if looked {
+            self.drift(&verdict.drift);
+        }
+        if self.view.observing() && (looked || reason == Reason::NotCreated) {
             self.status.planned_changes.clone_from(&verdict.planned);
         }
         match verdict.is {
@@ -257,8 +264,11 @@ impl Writing<'_> {
     /// When what can't be read back is to be sent once more.
     fn again(&self) -> Option<Duration> {
         let memory = self.view.memory;
-        let due = memory.credentials_again.into_iter().chain(memory.enabled_again).min()?;
-        Some(due.saturating_duration_since(self.view.instant).max(SOON))
+        // What is overdue waits with what stopped it: woken for, it would spin.
+        let ahead =
+            |due: Instant| due.checked_duration_since(self.view.instant).filter(|rest| !rest.is_zero());
+        let rests = memory.credentials_again.into_iter().chain(memory.enabled_again).filter_map(ahead);
+        rests.min().map(|rest| rest.max(SOON))
     }
 
     fn elapsed(&self) -> Duration {
@@ -403,3 +413,8 @@ fn warnings(old: &[Condition], new: &[Condition]) -> Vec<(String, String)> {
     let all = found.into_iter().flatten().chain(blocked_credentials.cloned());
     all.map(|condition| (condition.reason, condition.message)).collect()
 }
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,8 @@ use super::config::{self, Differs};
 use super::plan::{Cause, Declared, Is, Plan, Remote, Step, Verdict, View, cut_request, unfit};
 use crate::api::annotation;
 use crate::api::channel::Difference;
-use crate::api::conditions::Reason;
+use crate::api::conditions::{Reason, kind};
+use crate::conditions;
 use crate::error::Need;
 use crate::ohallo::{Changes, Id, RemoteChannel};
 use crate::retry;
@@ -220,9 +221,12 @@ pub fn push_due(view: &View) -> bool {
         return pushed != *digest;
     }
     // After a restart the content can't be compared: the same versions of the same Secrets are the same content,
-    // unless the manifest that says what to take from them is new.
+    // unless the manifest that says what to take from them is newer than the last that was said to be applied.
     let same_keys = sent.keys.iter().eq(keys.iter().take(sent.keys.len().max(64)));
-    sent.sources != *sources || !same_keys || view.status.observed_generation != Some(view.generation())
+    let said = conditions::find(&view.status.conditions, kind::CREDENTIALS_APPLIED)
+        .filter(|said| said.reason == Reason::Applied.as_str());
+    let current = said.is_some_and(|said| said.observed_generation == Some(view.generation()));
+    sent.sources != *sources || !same_keys || !current
 }
 
 fn credentials(view: &View, id: &Id) -> Option<Plan> {
@@ -335,3 +339,6 @@ pub fn listed(differs: &[Differs]) -> Vec<Difference> {
     };
     differs.iter().take(MOST_DIFFERENCES).map(entry).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,244 @@
+use super::*;
+use crate::api::channel::{ChannelSpec, CreateStatus};
+use crate::api::finalizer;
+use crate::channel::memory::AttemptOutcome;
+use crate::channel::plan::Remote;
+use crate::channel::sample::*;
+use crate::error::Failure;
+
+type Edit = fn(&mut Sample);
+
+/// What is done or said.
+#[derive(Debug, PartialEq)]
+enum Does {
+    Step(Step),
+    Blocked(Reason, Duration),
+    Nothing,
+}
+
+fn does(sample: &Sample) -> Does {
+    match sample.plan() {
+        Plan::Work(step) => Does::Step(step),
+        Plan::Settled(Verdict { is: Is::Blocked { again }, reason, .. }) => Does::Blocked(reason, again),
+        Plan::Settled(Verdict { is: Is::Gone, .. }) => Does::Nothing,
+        Plan::Settled(other) => panic!("{other:?}"),
+    }
+}
+
+fn lets_go(parting: Parting) -> Does {
+    Does::Step(Step::LetGo(parting))
+}
+
+fn deletes_it() -> Does {
+    Does::Step(Step::Delete { id: id() })
+}
+
+fn no_key() -> Failure {
+    Failure::input(Reason::WorkspaceNotFound, "There is no Workspace named \"default\".")
+}
+
+/// A create was sent, its answer was lost, and the object is being deleted.
+fn parked_and_terminating() -> Sample {
+    Sample::new().with(|it| {
+        it.channel.metadata.finalizers = Some(vec![finalizer::CHANNEL.into()]);
+        it.annotate(annotation::CREATE_INTENT, INTENT);
+        it.terminate();
+    })
+}
+
+#[test]
+fn the_policy_is_the_declared_one_else_by_origin_and_observe_always_retains() {
+    let with = |management: Option<&str>, policy: Option<&str>, origin: Option<&str>, id: Option<&str>| {
+        let spec = ChannelSpec {
+            management_policy: management.map(Into::into),
+            deletion_policy: policy.map(Into::into),
+            channel_id: id.map(Into::into),
+            ..ChannelSpec::default()
+        };
+        let status = ChannelStatus { origin: origin.map(Into::into), ..ChannelStatus::default() };
+        deletes(&Channel::new("a", spec), &status)
+    };
+    for (management, policy, origin, id, expected) in [
+        (None, None, Some("Created"), None, true),
+        (None, None, Some("Created"), Some("c1"), true),
+        (None, None, Some("Adopted"), Some("c1"), false),
+        (None, None, None, None, true),
+        (None, None, None, Some("c1"), false),
+        (None, Some("Delete"), Some("Adopted"), Some("c1"), true),
+        (None, Some("Retain"), Some("Created"), None, false),
+        (None, Some("nonsense"), Some("Created"), None, false),
+        (Some("Manage"), None, Some("Created"), None, true),
+        (Some("Observe"), None, Some("Created"), None, false),
+        (Some("Observe"), Some("Delete"), Some("Created"), None, false),
+    ] {
+        let found = with(management, policy, origin, id);
+        assert_eq!(found, expected, "{management:?} {policy:?} {origin:?} {id:?}");
+    }
+}
+
+#[test]
+fn each_row_of_a_bound_channel_that_is_deleted() {
+    let key_gone = Does::Blocked(Reason::KeyUnavailable, retry::INPUT);
+    let suspended = || Does::Blocked(Reason::Suspended, retry::STALLED);
+    let rows: [(&str, Edit, Does); 18] = [
+        ("as it is", |_| {}, deletes_it()),
+        ("no finalizer", |it| it.channel.metadata.finalizers = None, Does::Nothing),
+        (
+            "only another's finalizer",
+            |it| it.channel.metadata.finalizers = Some(vec!["x.io/y".into()]),
+            Does::Nothing,
+        ),
+        ("Retain", |it| it.channel.spec.deletion_policy = Some("Retain".into()), lets_go(Parting::Retained)),
+        ("adopted", |it| it.status.origin = Some("Adopted".into()), lets_go(Parting::Retained)),
+        (
+            "Observe",
+            |it| {
+                it.channel.spec.management_policy = Some("Observe".into());
+                it.channel.spec.deletion_policy = Some("Delete".into());
+            },
+            lets_go(Parting::Retained),
+        ),
+        ("another owner", |it| it.observed.owner = Some(None), lets_go(Parting::Retained)),
+        ("of another object", |it| it.status.bound_uid = Some("uid-0".into()), lets_go(Parting::Retained)),
+        ("released", |it| it.annotate(annotation::RELEASE, ID), lets_go(Parting::Released)),
+        ("another released", |it| it.annotate(annotation::RELEASE, "c2"), deletes_it()),
+        ("everything released", |it| it.annotate(annotation::RELEASE, "true"), deletes_it()),
+        ("suspended", |it| it.channel.spec.suspend = Some(true), suspended()),
+        ("workspace suspended", |it| it.observed.workspace_suspended = true, suspended()),
+        (
+            "suspended, Retain",
+            |it| {
+                it.channel.spec.suspend = Some(true);
+                it.channel.spec.deletion_policy = Some("Retain".into());
+            },
+            lets_go(Parting::Retained),
+        ),
+        ("no key", |it| it.observed.place = Err(no_key()), key_gone),
+        (
+            "no key, released",
+            |it| {
+                it.observed.place = Err(no_key());
+                it.annotate(annotation::RELEASE, ID);
+            },
+            lets_go(Parting::Released),
+        ),
+        (
+            "another workspace",
+            |it| it.status.workspace_id = Some("ws2".into()),
+            Does::Blocked(Reason::KeyUnavailable, retry::INPUT),
+        ),
+        (
+            "deleted, then suspended and without key",
+            |it| {
+                it.memory.deleted = true;
+                it.channel.spec.suspend = Some(true);
+                it.observed.place = Err(no_key());
+            },
+            lets_go(Parting::Deleted),
+        ),
+    ];
+    for (name, edit, expected) in rows {
+        assert_eq!(does(&Sample::terminating().with(edit)), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_missing_key_is_told_with_both_ways_out() {
+    let message = Sample::terminating().with(|it| it.observed.place = Err(no_key())).verdict().message;
+    assert!(message.contains("no Workspace named") && message.contains("release=c1"), "{message}");
+}
+
+#[test]
+fn absence_counts_when_it_was_proven_twice_thirty_seconds_apart() {
+    let seen = |ago: Option<u64>, remote: Remote| {
+        Sample::terminating().with(|it| {
+            it.memory.absent_since = ago.map(|ago| it.instant - s(ago));
+            it.observed.remote = remote;
+        })
+    };
+    let absent = |proven| Remote::Absent { proven };
+    for (ago, remote, expected) in [
+        (None, Remote::Unread, deletes_it()),
+        (None, absent(true), deletes_it()),
+        (Some(0), Remote::Unread, Does::Blocked(Reason::AbsenceNotProven, s(30))),
+        (Some(10), absent(true), Does::Blocked(Reason::AbsenceNotProven, s(20))),
+        (Some(29), absent(true), Does::Blocked(Reason::AbsenceNotProven, s(1))),
+        (Some(30), Remote::Unread, deletes_it()),
+        (Some(30), absent(false), deletes_it()),
+        (Some(30), absent(true), lets_go(Parting::Deleted)),
+        (Some(3000), absent(true), lets_go(Parting::Deleted)),
+    ] {
+        assert_eq!(does(&seen(ago, remote.clone())), expected, "{ago:?} {remote:?}");
+    }
+}
+
+#[test]
+fn without_an_id_it_goes_only_when_nothing_can_be_left() {
+    let unknown = || Does::Blocked(Reason::CreateOutcomeUnknown, retry::STALLED);
+    let rows: [(&str, Edit, Does); 12] = [
+        ("unknown", |_| {}, unknown()),
+        ("nothing sent", |it| it.channel.metadata.annotations = None, lets_go(Parting::NothingThere)),
+        (
+            "rejected",
+            |it| {
+                it.status.create =
+                    Some(CreateStatus { attempt: 1, outcome: "Rejected".into(), sent_at: None })
+            },
+            lets_go(Parting::NothingThere),
+        ),
+        (
+            "an earlier one rejected",
+            |it| {
+                it.status.create =
+                    Some(CreateStatus { attempt: 2, outcome: "Rejected".into(), sent_at: None })
+            },
+            unknown(),
+        ),
+        (
+            "not sent, as this process knows",
+            |it| it.memory.attempt = attempt(1, AttemptOutcome::NotSent),
+            lets_go(Parting::NothingThere),
+        ),
+        ("unknown here", |it| it.memory.attempt = attempt(1, AttemptOutcome::Unknown), unknown()),
+        (
+            "intent of another object",
+            |it| it.annotate(annotation::CREATE_INTENT, "uid-0/1/2026-01-10T07:00:00Z"),
+            Does::Blocked(Reason::CreateOutcomeUnknown, retry::STALLED),
+        ),
+        ("released", |it| it.annotate(annotation::RELEASE, "uid-1/1"), lets_go(Parting::Released)),
+        ("another attempt released", |it| it.annotate(annotation::RELEASE, "uid-1/2"), unknown()),
+        (
+            "made nothing",
+            |it| it.annotate(annotation::CREATE_AGAIN, "uid-1/1"),
+            lets_go(Parting::NothingThere),
+        ),
+        ("Retain", |it| it.channel.spec.deletion_policy = Some("Retain".into()), lets_go(Parting::Retained)),
+        ("suspended", |it| it.channel.spec.suspend = Some(true), unknown()),
+    ];
+    for (name, edit, expected) in rows {
+        assert_eq!(does(&parked_and_terminating().with(edit)), expected, "{name}");
+    }
+    let message = parked_and_terminating().verdict().message;
+    assert!(message.contains("release=uid-1/1"), "{message}");
+}
+
+#[test]
+fn two_ids_hold_the_object_until_the_created_one_is_released_by_name_or_kept_by_policy() {
+    let two = |edit: Edit| {
+        let sample = Sample::bound().with(|it| {
+            let remote = Box::new(it.remote().clone());
+            it.memory.attempt = attempt(1, AttemptOutcome::Answered(remote));
+            it.status = ChannelStatus::default();
+            it.channel.spec.channel_id = Some("c2".into());
+            it.terminate();
+        });
+        does(&sample.with(edit))
+    };
+    let held = || Does::Blocked(Reason::CreateOutcomeUnknown, retry::STALLED);
+    assert_eq!(two(|_| {}), held());
+    assert_eq!(two(|it| it.annotate(annotation::RELEASE, "c2")), held());
+    assert_eq!(two(|it| it.annotate(annotation::RELEASE, ID)), lets_go(Parting::Released));
+    let retain: Edit = |it| it.channel.spec.deletion_policy = Some("Retain".into());
+    assert_eq!(two(retain), lets_go(Parting::Retained));
+    assert_eq!(two(|it| it.channel.spec.deletion_policy = Some("Delete".into())), held());
+}

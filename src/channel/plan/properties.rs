@@ -1,0 +1,127 @@
+//! What holds for every view, however odd.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::channel::sample::odd::odd;
+use crate::channel::sample::*;
+use crate::channel::status::Outcome;
+
+/// What reaches oHallo and changes something there.
+fn writes(step: &Step) -> bool {
+    match step {
+        Step::Create { .. }
+        | Step::Update { .. }
+        | Step::PushCredentials { .. }
+        | Step::Retry { .. }
+        | Step::Test { .. }
+        | Step::Delete { .. } => true,
+        Step::Record { .. } | Step::Adopt { .. } | Step::RestoreMarks | Step::LetGo(_) => false,
+    }
+}
+
+fn usable(sample: &Sample) -> bool {
+    let recorded = sample.status.workspace_id.as_deref().filter(|_| sample.status.channel_id.is_some());
+    sample
+        .observed
+        .place
+        .as_ref()
+        .is_ok_and(|place| recorded.is_none_or(|id| id == place.workspace_id.as_str()))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4096, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_written_to_ohallo_where_nothing_may_be(sample in odd()) {
+        let Plan::Work(step) = sample.plan() else { return Ok(()) };
+        if !writes(&step) {
+            return Ok(());
+        }
+        let view = sample.view();
+        prop_assert!(!view.observing(), "{:?}", step);
+        prop_assert!(view.spec().suspend != Some(true) && !sample.observed.workspace_suspended, "{:?}", step);
+        prop_assert!(usable(&sample), "{:?}", step);
+        prop_assert!(sample.observed.owner.is_none() || matches!(step, Step::Create { .. }), "{:?}", step);
+    }
+
+    #[test]
+    fn only_a_channel_that_was_read_and_bound_and_marked_is_changed(sample in odd()) {
+        let Plan::Work(step) = sample.plan() else { return Ok(()) };
+        if matches!(step, Step::Update { .. } | Step::PushCredentials { .. } | Step::Retry { .. } | Step::Test { .. }) {
+            let view = sample.view();
+            prop_assert!(matches!(view.standing(), Standing::Bound(_)));
+            prop_assert!(matches!(sample.observed.remote, Remote::Found(_)));
+            prop_assert!(view.finalized() && !view.terminating());
+        }
+    }
+
+    #[test]
+    fn a_create_needs_the_standing_to_create(sample in odd()) {
+        if let Plan::Work(Step::Create { attempt, .. }) = sample.plan() {
+            prop_assert_eq!(sample.view().standing(), Standing::Create { attempt });
+            prop_assert!(sample.status.channel_id.is_none() && sample.channel.spec.channel_id.is_none());
+        }
+    }
+
+    #[test]
+    fn a_delete_needs_the_policy_the_finalizer_and_an_id_of_its_own(sample in odd()) {
+        if let Plan::Work(Step::Delete { id }) = sample.plan() {
+            let view = sample.view();
+            prop_assert!(view.terminating() && view.finalized());
+            prop_assert!(delete::deletes(&sample.channel, &sample.status));
+            prop_assert!(view.spec().deletion_policy.as_deref() != Some("Retain"));
+            prop_assert_eq!(sample.status.channel_id.as_deref(), Some(id.as_str()));
+            prop_assert!(matches!(view.standing(), Standing::Bound(_)));
+        }
+    }
+
+    #[test]
+    fn the_finalizer_goes_only_when_nothing_is_left_or_what_is_left_may_be(sample in odd()) {
+        let Plan::Work(Step::LetGo(parting)) = sample.plan() else { return Ok(()) };
+        let view = sample.view();
+        prop_assert!(view.terminating() && view.finalized());
+        let standing = view.standing();
+        match parting {
+            Parting::NothingThere => prop_assert_eq!(standing, Standing::NothingThere),
+            Parting::Deleted => {
+                let absent = matches!(sample.observed.remote, Remote::Absent { proven } if proven);
+                prop_assert!(sample.memory.deleted || absent);
+            }
+            Parting::Released => prop_assert!(view.annotation(annotation::RELEASE).is_some()),
+            Parting::Retained => prop_assert!(
+                !delete::deletes(&sample.channel, &sample.status)
+                    || sample.observed.owner.is_some()
+                    || matches!(standing, Standing::ForeignStatus(_))
+                    || Id::parse(sample.status.channel_id.as_deref().unwrap_or_default()).is_none()
+            ),
+        }
+    }
+
+    #[test]
+    fn every_verdict_has_one_plain_sentence(sample in odd()) {
+        let Plan::Settled(verdict) = sample.plan() else { return Ok(()) };
+        if !matches!(verdict.is, Is::InFlight | Is::Gone) {
+            prop_assert!(verdict.message.ends_with('.') && !verdict.message.ends_with(".."), "{}", verdict.message);
+        }
+        prop_assert!(verdict.drift.len() <= 16 && verdict.planned.len() <= 16);
+        prop_assert!(verdict.planned.is_empty() || sample.view().observing());
+    }
+
+    #[test]
+    fn ready_is_claimed_only_with_nothing_left_to_do(sample in odd()) {
+        let Plan::Settled(verdict) = sample.plan() else { return Ok(()) };
+        if verdict.is == Is::InSync && verdict.reason != Reason::Observed {
+            let Remote::Found(remote) = &sample.observed.remote else { panic!("not read") };
+            prop_assert_eq!(remote.status.as_deref(), Some("active"));
+            let report = sample.channel.spec.drift_policy.as_deref() == Some("Report");
+            prop_assert!(sample.view().differences(remote).is_empty() || report);
+            let enabled = sample.channel.spec.enabled;
+            let applied = sample.status.applied.as_ref().and_then(|applied| applied.enabled);
+            prop_assert!(enabled.is_none() || enabled == applied);
+            prop_assert!(!work::push_due(&sample.view()));
+        }
+        let summary = sample.summarize(&Outcome::Settled(verdict));
+        prop_assert!(summary.wake.is_none_or(|wake| wake > s(0)));
+    }
+}

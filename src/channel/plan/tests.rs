@@ -1,0 +1,182 @@
+use serde_json::json;
+
+use super::*;
+use crate::api::channel::CreateStatus;
+use crate::channel::sample::*;
+
+fn recorded(number: i64, outcome: &str) -> Option<CreateStatus> {
+    Some(CreateStatus { attempt: number, outcome: outcome.into(), sent_at: None })
+}
+
+fn not_ready() -> Failure {
+    Failure::input(Reason::WorkspaceNotReady, "The workspace is not ready.")
+}
+
+fn not_allowed() -> Failure {
+    Failure::user(Reason::WorkspaceNotAllowed, "The workspace does not allow this.")
+}
+
+const INPUT: Is = Is::Needs(Need::Input);
+const USER: Is = Is::Needs(Need::User);
+
+#[test]
+fn a_new_channel_is_created_as_declared_without_nulls() {
+    let sample = Sample::new().with(|it| {
+        it.channel.spec.config = Some(map(json!({"a": 1, "n": null, "o": {"n": null}})));
+        it.channel.spec.enabled = Some(false);
+    });
+    let body = NewChannel {
+        channel_type: "chat".into(),
+        display_name: "Support".into(),
+        config: Some(map(json!({"a": 1, "o": {}}))),
+        enabled: Some(false),
+    };
+    assert_eq!(sample.step(), Step::Create { attempt: 1, body });
+    let bare = Sample::new();
+    assert!(matches!(bare.step(), Step::Create { attempt: 1, body } if body.config.is_none()));
+}
+
+#[test]
+fn a_create_waits_for_all_that_it_needs() {
+    type Edit = fn(&mut Sample);
+    let rows: [(&str, Edit, Is, Reason); 9] = [
+        ("suspended", |it| it.channel.spec.suspend = Some(true), Is::Suspended, Reason::Suspended),
+        (
+            "workspace suspended",
+            |it| it.observed.workspace_suspended = true,
+            Is::Suspended,
+            Reason::WorkspaceSuspended,
+        ),
+        (
+            "observe",
+            |it| it.channel.spec.management_policy = Some("Observe".into()),
+            INPUT,
+            Reason::NotCreated,
+        ),
+        ("not ready", |it| it.observed.place = Err(not_ready()), INPUT, Reason::WorkspaceNotReady),
+        ("not allowed", |it| it.observed.place = Err(not_allowed()), USER, Reason::WorkspaceNotAllowed),
+        ("too large", |it| it.channel.spec.config = Some(too_large()), USER, Reason::ValidationFailed),
+        ("no Secret", |it| it.credentials(missing(), None), INPUT, Reason::SecretNotFound),
+        ("bad Secret", |it| it.credentials(invalid(), None), USER, Reason::SecretInvalid),
+        ("unsupported", |it| it.place().create_unsupported = true, USER, Reason::CreateUnsupported),
+    ];
+    for (name, edit, is, reason) in rows {
+        assert_eq!(Sample::new().with(edit).says(), (is, reason), "{name}");
+    }
+}
+
+#[test]
+fn a_refused_create_is_tried_again_at_once_only_for_a_new_request() {
+    let mut sample = Sample::new().with(|it| it.place().create_unsupported = true);
+    sample.annotate(annotation::RECONCILE_REQUESTED, "1");
+    assert!(matches!(sample.step(), Step::Create { .. }));
+    sample.status.last_handled_reconcile_at = Some("1".into());
+    assert_eq!(sample.says(), (USER, Reason::CreateUnsupported));
+}
+
+#[test]
+fn observe_says_that_manage_would_create() {
+    let sample = Sample::new().with(|it| it.channel.spec.management_policy = Some("Observe".into()));
+    assert_eq!(sample.verdict().planned, ["create channel"]);
+}
+
+#[test]
+fn only_an_attempt_that_made_nothing_is_followed_by_another() {
+    for (outcome, next) in [("Rejected", Some(2)), ("NotSent", Some(2)), ("Unknown", None), ("", None)] {
+        let sample = Sample::new().with(|it| {
+            it.annotate(annotation::CREATE_INTENT, INTENT);
+            it.status.create = recorded(1, outcome);
+        });
+        match next {
+            Some(next) => {
+                assert!(
+                    matches!(sample.step(), Step::Create { attempt, .. } if attempt == next),
+                    "{outcome}"
+                );
+            }
+            None => assert_eq!(sample.says(), (USER, Reason::CreateOutcomeUnknown), "{outcome}"),
+        }
+    }
+}
+
+#[test]
+fn an_unknown_create_is_parked_with_both_ways_out_and_the_candidates() {
+    let sample = Sample::new().with(|it| {
+        it.annotate(annotation::CREATE_INTENT, INTENT);
+        it.observed.candidates = vec!["c7".into(), "c8".into()];
+    });
+    let message = sample.verdict().message;
+    for part in
+        ["status.create.sentAt", "chat", "\"Support\"", "c7, c8", "spec.channelId", "create-again=uid-1/1"]
+    {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    let again = sample.clone().with(|it| it.annotate(annotation::CREATE_AGAIN, "uid-1/1"));
+    assert!(matches!(again.step(), Step::Create { attempt: 2, .. }));
+    let wrong = sample.with(|it| it.annotate(annotation::CREATE_AGAIN, "uid-1/2"));
+    assert_eq!(wrong.says(), (USER, Reason::CreateOutcomeUnknown));
+}
+
+#[test]
+fn an_attempt_of_this_process_is_waited_for_and_its_answer_recorded_first() {
+    let flying = |it: &mut Sample| it.memory.attempt = attempt(1, AttemptOutcome::InFlight);
+    assert_eq!(Sample::new().with(flying).says().0, Is::InFlight);
+    assert_eq!(Sample::terminating().with(flying).says().0, Is::InFlight);
+    let answered = Sample::bound().with(|it| {
+        let remote = Box::new(it.remote().clone());
+        it.memory.attempt = attempt(1, AttemptOutcome::Answered(remote));
+        it.status = ChannelStatus::default();
+    });
+    assert_eq!(answered.step(), Step::Record { attempt: 1 });
+    let suspended = answered.clone().with(|it| it.channel.spec.suspend = Some(true));
+    assert_eq!(suspended.step(), Step::Record { attempt: 1 });
+    let gone = answered.clone().with(Sample::terminate);
+    assert_eq!(gone.step(), Step::Record { attempt: 1 });
+    let other = answered.with(|it| it.channel.spec.channel_id = Some("c2".into()));
+    assert_eq!(other.says(), (USER, Reason::CreateOutcomeUnknown));
+    assert!(other.verdict().message.contains("c1") && other.verdict().message.contains("c2"));
+}
+
+#[test]
+fn a_status_of_another_object_is_only_looked_at_until_the_manifest_names_its_id() {
+    let foreign = Sample::bound().with(|it| it.status.bound_uid = Some("uid-0".into()));
+    assert_eq!(foreign.says(), (USER, Reason::CreateOutcomeUnknown));
+    assert!(foreign.verdict().message.contains("spec.channelId to c1"));
+    let named = foreign.with(|it| it.channel.spec.channel_id = Some(ID.into()));
+    assert_eq!(named.says(), (Is::InSync, Reason::Available));
+}
+
+#[test]
+fn a_suspended_channel_is_left_alone_whatever_else_is_wrong() {
+    for sample in [Sample::new(), Sample::bound(), Sample::adopting()] {
+        let sample = sample.with(|it| {
+            it.channel.spec.suspend = Some(true);
+            it.channel.spec.display_name = Some("Other".into());
+            it.observed.place = Err(not_allowed());
+        });
+        assert_eq!(sample.says(), (Is::Suspended, Reason::Suspended));
+    }
+}
+
+#[test]
+fn a_request_longer_than_the_status_holds_is_answered_once() {
+    let long = "9".repeat(300);
+    let mut sample = Sample::bound();
+    sample.annotate(annotation::RECONCILE_REQUESTED, &long);
+    assert!(sample.view().reconcile_requested());
+    sample.status.last_handled_reconcile_at = Some(cut_request(&long));
+    assert!(!sample.view().reconcile_requested());
+    assert_eq!(cut_request(&"ä".repeat(300)).chars().count(), 256);
+}
+
+#[test]
+fn config_is_judged_by_its_bytes_of_json() {
+    let with = |length: usize| {
+        let config = Some(map(json!({ "a": "x".repeat(length) })));
+        unfit(&ChannelSpec { config, ..ChannelSpec::default() }).is_some()
+    };
+    let rest = json!({"a": ""}).to_string().len();
+    assert!(!with(config::MAX_BYTES - rest));
+    assert!(with(config::MAX_BYTES - rest + 1));
+    assert!(unfit(&ChannelSpec::default()).is_none());
+}

@@ -1,0 +1,71 @@
+use super::*;
+
+fn refused(kind: Kind, status: Option<u16>, retry_after: Option<u64>) -> Failure {
+    let error = ApiError {
+        status,
+        retry_after: retry_after.map(Duration::from_secs),
+        ..ApiError::new(Class::Rejected, kind, "their text.")
+    };
+    error.into()
+}
+
+#[test]
+fn each_kind_has_its_reason_and_what_it_asks_for() {
+    let until = |seconds| Need::Until(Duration::from_secs(seconds));
+    for (kind, status, retry_after, reason, need) in [
+        (Kind::NotConnected, None, None, Reason::ApiUnavailable, Need::Time),
+        (Kind::Broken, None, None, Reason::ApiUnavailable, Need::Time),
+        (Kind::TimedOut, None, None, Reason::ApiUnavailable, Need::Time),
+        (Kind::Unavailable, Some(500), None, Reason::ApiUnavailable, Need::Time),
+        (Kind::Unavailable, Some(408), None, Reason::ApiUnavailable, Need::Time),
+        (Kind::Unavailable, Some(503), Some(30), Reason::ApiUnavailable, until(30)),
+        (Kind::RateLimited, Some(429), None, Reason::RateLimited, until(5)),
+        (Kind::RateLimited, Some(429), Some(900), Reason::RateLimited, until(900)),
+        (Kind::NotFound, Some(404), None, Reason::UnexpectedResponse, Need::Time),
+        (Kind::Unauthorized, Some(401), None, Reason::AuthenticationFailed, Need::User),
+        (Kind::Forbidden, Some(403), None, Reason::PermissionDenied, Need::User),
+        (Kind::Invalid, Some(400), None, Reason::ValidationFailed, Need::User),
+        (Kind::Invalid, Some(409), None, Reason::ValidationFailed, Need::User),
+        (Kind::Invalid, Some(413), None, Reason::ValidationFailed, Need::User),
+        (Kind::Invalid, Some(422), None, Reason::ValidationFailed, Need::User),
+        (Kind::Unsupported, Some(405), None, Reason::UnexpectedResponse, Need::User),
+        (Kind::Unsupported, Some(501), None, Reason::UnexpectedResponse, Need::User),
+        (Kind::Unexpected, Some(302), None, Reason::UnexpectedResponse, Need::Time),
+        (Kind::Unexpected, Some(200), None, Reason::UnexpectedResponse, Need::Time),
+    ] {
+        let failure = refused(kind, status, retry_after);
+        assert_eq!((failure.reason, failure.need), (reason, need), "{kind:?} {status:?}");
+        assert_eq!(failure.class, Some(Class::Rejected));
+        let message = &failure.message;
+        assert!(message.ends_with('.') && !message.contains("..") && !message.contains('\n'), "{message}");
+    }
+}
+
+#[test]
+fn a_refusal_quotes_its_status_and_text() {
+    for kind in [Kind::Invalid, Kind::Forbidden, Kind::Unauthorized, Kind::NotFound, Kind::Unexpected] {
+        let message = refused(kind, Some(418), None).message;
+        assert!(message.contains(" (418: their text)"), "{message}");
+    }
+    let said = |status, text: &str| {
+        said(&ApiError { status, ..ApiError::new(Class::Rejected, Kind::Invalid, text) })
+    };
+    assert_eq!(said(Some(400), " . "), " (400)");
+    assert_eq!(said(None, "no."), " (no)");
+    assert_eq!(said(None, ""), "");
+}
+
+#[test]
+fn waiting_for_a_turn_is_no_call_that_failed() {
+    let failure = Failure::from(CallError::Deferred(Duration::from_secs(7)));
+    assert_eq!(failure.need, Need::Turn(Duration::from_secs(7)));
+    assert_eq!((failure.class, failure.ambiguous()), (None, false));
+}
+
+#[test]
+fn only_an_ambiguous_call_may_have_changed_something() {
+    for (class, ambiguous) in [(Class::NotSent, false), (Class::Rejected, false), (Class::Ambiguous, true)] {
+        let failure = Failure::from(CallError::Failed(ApiError::new(class, Kind::Broken, "x")));
+        assert_eq!(failure.ambiguous(), ambiguous);
+    }
+}
