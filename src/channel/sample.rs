@@ -84,7 +84,7 @@ pub fn parked() -> Attempt {
 
 impl Sample {
     /// A Channel that was just applied; its workspace is usable.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut channel = Channel::new("support", Default::default());
         channel.metadata.namespace = Some("ns".into());
         channel.metadata.uid = Some(UID.into());

@@ -1,0 +1,112 @@
+//! The fields beside the conditions, and what may stand in them.
+
+use super::*;
+
+#[test]
+fn facts_follow_the_channel_and_the_manifest() {
+    let sample = Sample::bound().with(|it| {
+        it.annotate(annotation::RECONCILE_REQUESTED, "r1");
+        it.annotate(annotation::RETRY_REQUESTED, "r2");
+        it.status.provisioning = Some(ProvisioningStatus { attempts: 3, ..Default::default() });
+        it.status.planned_changes = vec!["update x".into()];
+        it.status.create = Some(Default::default());
+    });
+    let status = sample.settle().status;
+    assert_eq!(status.state.as_deref(), Some("active"));
+    assert_eq!(status.created_at.as_deref(), Some("2026-01-10T07:00:01.000Z"));
+    assert_eq!(status.read_with.as_deref(), Some("0123456789abcdef"));
+    assert_eq!(status.last_handled_reconcile_at.as_deref(), Some("r1"));
+    let provisioning = status.provisioning.unwrap();
+    assert_eq!((provisioning.attempts, provisioning.handled_request.as_deref()), (0, Some("r2")));
+    assert_eq!((status.create, status.planned_changes.len()), (None, 0));
+}
+
+#[test]
+fn what_the_manifest_says_counts_as_applied_only_when_it_was_seen() {
+    let changed: Edit = |it| it.channel.spec.display_name = Some("New".into());
+    let digest =
+        |sample: &Sample| sample.summarize(&Outcome::More).status.applied.and_then(|applied| applied.digest);
+    let seen = Sample::bound().with(changed).with(|it| it.remote().display_name = Some("New".into()));
+    assert_eq!(digest(&seen), Some(seen.view().digest()));
+    let unseen = Sample::bound().with(changed);
+    assert_ne!(digest(&unseen), Some(unseen.view().digest()));
+    let observed = seen.with(|it| it.channel.spec.management_policy = Some("Observe".into()));
+    assert_ne!(digest(&observed), Some(observed.view().digest()));
+}
+
+#[test]
+fn the_deletion_policy_in_force_is_shown() {
+    for (policy, origin, expected) in
+        [(None, "Created", "Delete"), (None, "Adopted", "Retain"), (Some("Retain"), "Created", "Retain")]
+    {
+        let sample = Sample::bound().with(|it| {
+            it.channel.spec.deletion_policy = policy.map(Into::into);
+            it.status.origin = Some(origin.into());
+        });
+        assert_eq!(sample.settle().status.deletion_policy.as_deref(), Some(expected));
+    }
+}
+
+#[test]
+fn values_from_outside_are_cleaned_and_cut_to_the_bounds_of_the_crd() {
+    let long = "ä\u{1}".repeat(300);
+    let sample = Sample::bound().with(|it| {
+        it.channel.spec.drift_policy = Some("Report".into());
+        it.config(
+            json!({ (long.clone()): long.clone(), "b": {"c": long.clone()} }),
+            json!({"b": long.clone()}),
+        );
+        it.applied();
+        let remote = it.remote();
+        remote.created_at = Some(long.clone());
+        remote.display_name = Some(long.clone());
+    });
+    let fits = |text: Option<&String>, max: usize| {
+        let text = text.unwrap();
+        assert!(text.chars().count() <= max && !text.chars().any(char::is_control), "{text}");
+    };
+    let status = sample.settle().status;
+    fits(status.created_at.as_ref(), 64);
+    assert_eq!(status.drift.len(), 3);
+    for entry in &status.drift {
+        fits(Some(&entry.path), 256);
+        fits(entry.declared.as_ref(), 128);
+        fits(entry.actual.as_ref().or(Some(&String::new())), 128);
+    }
+    let observed = sample.clone().with(|it| it.channel.spec.management_policy = Some("Observe".into()));
+    for line in &observed.settle().status.planned_changes {
+        fits(Some(line), 256);
+    }
+    let strange = sample.with(|it| it.remote().status = Some(long.clone()));
+    let status = strange.settle().status;
+    fits(status.state.as_ref(), 128);
+    fits(conditions::find(&status.conditions, kind::READY).map(|ready| &ready.message), 1024);
+}
+
+#[test]
+fn no_secret_of_the_pass_gets_into_a_status() {
+    let secret = "sf_live_v1_quoted";
+    let sample = Sample::bound().with(|it| it.remote().status = Some(format!("bad {secret}")));
+    let mut redactor = Redactor::none();
+    redactor.add_key(&ApiKey::new(secret.into()));
+    let setting = Setting { random: 0.0, redactor: &redactor, interval: INTERVAL };
+    let refused = Failure::user(Reason::ValidationFailed, format!("oHallo refused {secret}."));
+    for outcome in [Outcome::Settled(sample.verdict()), Outcome::Failed(refused)] {
+        let status = summarize(&sample.view(), &outcome, &setting).status;
+        assert!(!json!(status).to_string().contains(secret));
+    }
+}
+
+#[test]
+fn the_next_retry_is_written_once() {
+    let sample = Sample::bound().with(|it| it.remote().status = Some("error".into()));
+    let first = sample.settle().status;
+    assert_eq!(
+        first.provisioning.as_ref().and_then(|it| it.next_attempt_at.as_deref()),
+        Some("2026-01-10T08:01:00Z")
+    );
+    let later =
+        Sample { status: first.clone(), ..sample }.with(|it| it.now += jiff::SignedDuration::from_secs(20));
+    let second = later.settle();
+    assert_eq!((second.status, second.wake), (first, Some(s(40))));
+}
