@@ -117,7 +117,7 @@ impl From<ApiError> for Failure {
                 format!("oHallo refused the values{}: correct the manifest.", said()),
             ),
             Kind::Unsupported => (
-                Need::User,
+                Need::Time,
                 Reason::UnexpectedResponse,
                 format!("oHallo does not support this call{}.", said()),
             ),

@@ -31,15 +31,15 @@ const PINNED_ID_SAYS: &str = "channelId can't be changed or removed once the Cha
     doc = "A Channel is one oHallo channel: an email address, a chat, a WhatsApp or a voice number. The operator creates it in oHallo, keeps it as declared here, and deletes it.",
     validation = Rule::new(BOUND_ID).message(BOUND_ID_SAYS).field_path(".spec.channelId"),
     validation = Rule::new(PINNED_ID).message(PINNED_ID_SAYS).field_path(".spec.channelId"),
-    printcolumn(json_path = r#".status.conditions[?(@.type=="Ready")].status"#, name = "Ready", type_ = "string"),
-    printcolumn(json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, name = "Reason", type_ = "string"),
-    printcolumn(json_path = ".status.state", name = "State", type_ = "string"),
-    printcolumn(json_path = ".spec.channelType", name = "Type", type_ = "string"),
-    printcolumn(json_path = ".spec.displayName", name = "Display-Name", type_ = "string"),
-    printcolumn(json_path = ".metadata.creationTimestamp", name = "Age", type_ = "date"),
-    printcolumn(json_path = ".status.channelId", name = "Channel-ID", type_ = "string", priority = 1),
-    printcolumn(json_path = ".spec.workspaceRef.name", name = "Workspace", type_ = "string", priority = 1),
-    printcolumn(json_path = r#".status.conditions[?(@.type=="Ready")].message"#, name = "Message", type_ = "string", priority = 1)
+    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].reason"}"#,
+    printcolumn = r#"{"name":"State","type":"string","jsonPath":".status.state"}"#,
+    printcolumn = r#"{"name":"Type","type":"string","jsonPath":".spec.channelType"}"#,
+    printcolumn = r#"{"name":"Display-Name","type":"string","jsonPath":".spec.displayName"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name":"Channel-ID","type":"string","jsonPath":".status.channelId","priority":1}"#,
+    printcolumn = r#"{"name":"Workspace","type":"string","jsonPath":".spec.workspaceRef.name","priority":1}"#,
+    printcolumn = r#"{"name":"Message","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].message","priority":1}"#
 )]
 #[x_kube(validation = Rule::new("self.channelType != 'email' || !has(self.connectivityTest) || self.connectivityTest != 'OnChange'")
     .message("connectivityTest OnChange is refused for email: each test sends a real mail; use OnRequest")

@@ -17,19 +17,11 @@ use serde::{Deserialize, Serialize};
     derive = "Default",
     derive = "PartialEq",
     doc = "A Workspace is a handle on one existing oHallo workspace: its id and the Secret with the API key. Channels of the same namespace use the Workspace named \"default\" unless they name another.",
-    printcolumn(
-        json_path = r#".status.conditions[?(@.type=="Ready")].status"#,
-        name = "Ready",
-        type_ = "string"
-    ),
-    printcolumn(
-        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
-        name = "Reason",
-        type_ = "string"
-    ),
-    printcolumn(json_path = ".spec.workspaceId", name = "Workspace-ID", type_ = "string"),
-    printcolumn(json_path = ".status.environment", name = "Environment", type_ = "string"),
-    printcolumn(json_path = ".metadata.creationTimestamp", name = "Age", type_ = "date")
+    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].reason"}"#,
+    printcolumn = r#"{"name":"Workspace-ID","type":"string","jsonPath":".spec.workspaceId"}"#,
+    printcolumn = r#"{"name":"Environment","type":"string","jsonPath":".status.environment"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct WorkspaceSpec {
@@ -61,19 +53,11 @@ pub struct WorkspaceSpec {
     derive = "Default",
     derive = "PartialEq",
     doc = "A ClusterWorkspace is a Workspace that is shared with the namespaces it allows. Its Secret lives in the operator's namespace. Who may use it may adopt any unbound channel in it.",
-    printcolumn(
-        json_path = r#".status.conditions[?(@.type=="Ready")].status"#,
-        name = "Ready",
-        type_ = "string"
-    ),
-    printcolumn(
-        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
-        name = "Reason",
-        type_ = "string"
-    ),
-    printcolumn(json_path = ".spec.workspaceId", name = "Workspace-ID", type_ = "string"),
-    printcolumn(json_path = ".status.environment", name = "Environment", type_ = "string"),
-    printcolumn(json_path = ".metadata.creationTimestamp", name = "Age", type_ = "date")
+    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].reason"}"#,
+    printcolumn = r#"{"name":"Workspace-ID","type":"string","jsonPath":".spec.workspaceId"}"#,
+    printcolumn = r#"{"name":"Environment","type":"string","jsonPath":".status.environment"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterWorkspaceSpec {

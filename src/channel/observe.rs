@@ -102,6 +102,7 @@ fn place(pass: &mut Pass) -> Result<Place, Failure> {
 }
 
 fn usable(pass: &Pass, handle: &Handle, lookup: &Lookup) -> Result<(), Failure> {
+    let held = pass.ctx.held(handle).is_some_and(|held| held.uid == lookup.uid);
     let namespace = pass.channel.namespace().unwrap_or_default();
     if let Some(allowed) = &lookup.allowed
         && !allows(allowed, &namespace, &pass.ctx.namespace_labels(&namespace))
@@ -114,12 +115,14 @@ fn usable(pass: &Pass, handle: &Handle, lookup: &Lookup) -> Result<(), Failure> 
     }
     let ready = conditions::find(&lookup.status.conditions, kind::READY);
     match ready {
-        None => Err(not_ready("it was not verified yet")),
+        // Verified by this process, which its cache is yet to show; or its first look is under way and wakes its Channels.
+        None if held => Ok(()),
+        None => Err(Failure::turn(Duration::from_secs(1))),
         Some(ready) if ready.status == "False" => {
             Err(not_ready(&format!("{}: {}", ready.reason, ready.message)))
         }
         Some(_) if lookup.terminating && pass.status.channel_id.is_none() => {
-            Err(not_ready("it is being deleted"))
+            Err(not_ready("it is being deleted."))
         }
         Some(_) => Ok(()),
     }

@@ -99,7 +99,7 @@ async fn updates_with_one_write_and_overlays_only_what_is_declared_under_both_di
         rig.reason(name, "Disabled").await;
         let remote = rig.sim.channel(&id).unwrap();
         assert_eq!(remote.display_name, "New");
-        assert_eq!(remote.enabled, false);
+        assert!(!remote.enabled);
         assert_eq!(json!(remote.config), json!({"x": {"one": 2, "other": "kept"}, "theirs": true}));
         assert_eq!(writes(&rig, name, before + 1).await.len(), before + 1);
         assert_eq!(

@@ -1,6 +1,14 @@
 //! The operator against a real API server and the stand-in oHallo over real HTTP. One control plane for all tests;
 //! each test has its own namespace, its own stand-in and its own operator.
 
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers as well"
+)]
+
 mod acts;
 mod answers;
 mod canary;

@@ -560,8 +560,3 @@ pub fn message<'a>(channel: &'a Channel, kind: &str) -> &'a str {
 pub fn id_of(channel: &Channel) -> String {
     channel.status.as_ref().and_then(|status| status.channel_id.clone()).expect("the channel is bound")
 }
-
-/// What was logged so far, for a test that is being written.
-pub fn logged() -> String {
-    String::from_utf8_lossy(&log().0.lock().unwrap()).into_owned()
-}
