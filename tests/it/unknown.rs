@@ -141,7 +141,7 @@ async fn a_bound_object_that_is_replaced_gets_its_marks_back_and_no_second_chann
         None,
     );
     assert!(patched.status.success());
-    rig.until("a", "finalized again", |channel| finalized(channel)).await;
+    rig.until("a", "finalized again", finalized).await;
     assert_eq!((rig.count(CREATE), rig.sim.channels().len()), (1, 1));
     rig.deleted("a").await;
     assert!(rig.sim.channels().is_empty());
