@@ -2,8 +2,10 @@
 //! each test has its own namespace, its own stand-in and its own operator.
 
 mod answers;
+mod binary;
 mod canary;
 mod channel;
+mod install;
 mod kstatus;
 mod policy;
 mod rig;
