@@ -25,15 +25,8 @@ pub fn operator(profile: Profile) -> Result<PathBuf> {
     eprintln!("building the operator (a minute or more the first time)…");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
     let mut command = Command::new(cargo);
-    command.args([
-        "build",
-        "--quiet",
-        "--package",
-        NAME,
-        "--bin",
-        NAME,
-        "--message-format=json-render-diagnostics",
-    ]);
+    // Not by --package: its dependencies would be built once more, with fewer features.
+    command.args(["build", "--quiet", "--bin", NAME, "--message-format=json-render-diagnostics"]);
     if profile == Profile::Release {
         command.arg("--release");
     }
