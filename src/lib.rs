@@ -1,4 +1,29 @@
-//! A Kubernetes operator for oHallo channels.
+// I/O: the module list.
+//! A Kubernetes operator for oHallo channels. The way of one reconcile:
+//!
+//! ```text
+//!  a Channel, its Secrets or its Workspace changed, or its time has come
+//!         │
+//!         ▼
+//!    the gate      nothing changed and too early? wait on, without a single call
+//!         │
+//!         ▼
+//!    observe.rs    read the Secrets, the Workspace and the channel in oHallo                    I/O
+//!         │
+//!         ▼
+//!    plan.rs  ◄──────────────┐   either a verdict (nothing to do) or a step (something to do)   pure
+//!         │                  │
+//!         ├─ step ─► act.rs ─┘   do it; its answer is what is planned with next                 I/O
+//!         │
+//!         ▼  a verdict, or the first error
+//!    status.rs     conditions, events, and when to look again                                   pure
+//!         │
+//!         ▼
+//!    mod.rs        write the status, if it differs from the one that is there                   I/O
+//! ```
+//!
+//! `Ready` can only come from a pass that had nothing left to do, or whose last step's answer shows it. Workspaces go
+//! the same way, in fewer steps. README.md says how to try, test and change it.
 
 pub mod api;
 pub mod channel;

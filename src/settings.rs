@@ -106,7 +106,7 @@ pub struct Settings {
     #[arg(long, env = "OHALLO_PROXY", value_name = "URL", hide_env_values = true)]
     pub proxy: Option<String>,
 
-    /// Let --api-url be plain http:// to another machine: API keys then travel unencrypted
+    /// Let --api-url be plain http:// to another machine: API keys then travel unencrypted. Default: false
     #[arg(long, env = "OHALLO_ALLOW_INSECURE_API", value_name = "BOOL", action = Set, num_args = 0..=1,
           default_value_t = false, default_missing_value = "true", hide_default_value = true)]
     pub allow_insecure_api: bool,

@@ -11,9 +11,11 @@
 
 mod acts;
 mod answers;
+mod binary;
 mod canary;
 mod channel;
 mod deletion;
+mod install;
 mod kstatus;
 mod ownership;
 mod parting;

@@ -1,1 +1,83 @@
-fn main() {}
+// I/O
+//! `cargo bench-channels`: what N Channels cost the operator, beside the same least calls sent raw.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod floor;
+mod latency;
+mod process;
+mod report;
+mod round;
+mod world;
+
+/// Creates, idles, restarts and deletes Channels with the real operator, and beside it with a raw client.
+#[derive(Parser)]
+#[command(name = "cargo bench-channels", version)]
+struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    size: Size,
+}
+
+#[derive(clap::Args, Clone)]
+struct Size {
+    /// Channels in a round
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    channels: u32,
+    /// Rounds; each has a fresh namespace for the operator and one for the floor, in turns
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// How long the operator is watched doing nothing, in seconds
+    #[arg(long, default_value_t = 10)]
+    idle: u64,
+    /// Only measure the time from apply to Ready, of 200 Channels one by one
+    #[arg(long)]
+    latency: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The raw client; the benchmark starts it itself
+    #[command(hide = true)]
+    Floor(floor::Settings),
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> ExitCode {
+    let ended = match Args::parse() {
+        Args { command: Some(Command::Floor(settings)), .. } => floor::run(settings).await,
+        Args { size, .. } => bench(&size).await,
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench-channels: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn bench(size: &Size) -> Result<()> {
+    let mut world = world::World::start().await?;
+    if size.latency {
+        return latency::run(&mut world).await;
+    }
+    let mut rounds = Vec::new();
+    for number in 0..size.rounds {
+        // In turns, so that what grows with time (the audit log, etcd) favours neither.
+        let order = if number % 2 == 0 {
+            [round::Who::Floor, round::Who::Operator]
+        } else {
+            [round::Who::Operator, round::Who::Floor]
+        };
+        for who in order {
+            eprintln!("round {} of {}: {who:?}, {} Channels…", number + 1, size.rounds, size.channels);
+            rounds.push(round::run(&mut world, who, size).await?);
+        }
+    }
+    report::print(size.channels, &rounds)
+}

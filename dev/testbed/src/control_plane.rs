@@ -168,6 +168,15 @@ impl ControlPlane {
         &self.layout.logs
     }
 
+    /// Starts a program that ends with this control plane. Both its outputs go to `<name>.log` in
+    /// [`Self::logs_dir`].
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn spawn(&self, name: &'static str, program: &Path, args: &[String]) -> Result<Process> {
+        self.keeper.spawn(name, program, args, self.layout.log(name))
+    }
+
     /// Freezes the API server: connections stay open, or open, and no answer comes.
     ///
     /// # Errors

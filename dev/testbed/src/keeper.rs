@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -25,8 +26,9 @@ pub(crate) struct Keeper {
     dir: PathBuf,
 }
 
+/// A child that ends with the control plane it was started beside, however our own process ends.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub struct Process {
     name: &'static str,
     child: Child,
     log: PathBuf,
@@ -105,8 +107,42 @@ impl Drop for Keeper {
 // === impl Process ===
 
 impl Process {
-    /// An error if the process has ended, with the end of its log.
-    pub(crate) fn check(&mut self) -> Result<()> {
+    /// The process's id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to end and waits so long for it.
+    ///
+    /// # Errors
+    /// It did not end in time: then it is killed. Or it ended with a failure.
+    pub async fn terminate(mut self, within: Duration) -> Result<()> {
+        self.signal("TERM")?;
+        let ended = async {
+            loop {
+                if let Some(status) = self.child.try_wait()? {
+                    return Ok::<_, anyhow::Error>(status);
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let status = tokio::time::timeout(within, ended).await;
+        let status = status.with_context(|| format!("{} did not end in time", self.name))??;
+        ensure!(
+            status.success(),
+            "{} ended with {status}; its log ends with:\n{}",
+            self.name,
+            self.log_tail()
+        );
+        Ok(())
+    }
+
+    /// Whether it runs.
+    ///
+    /// # Errors
+    /// It has ended; with the end of its log.
+    pub fn check(&mut self) -> Result<()> {
         let Some(status) = self.child.try_wait()? else { return Ok(()) };
         let log = self.log_text().unwrap_or_default();
         if log.contains("address already in use") {

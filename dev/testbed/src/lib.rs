@@ -18,11 +18,16 @@ mod audit;
 mod binaries;
 mod control_plane;
 mod keeper;
+mod kubectl;
 mod layout;
+mod operator;
 mod ready;
 mod user;
 
 pub use audit::AuditEvent;
 pub use binaries::Binaries;
 pub use control_plane::{ControlPlane, Options};
+pub use keeper::Process;
+pub use kubectl::kubectl;
+pub use operator::{Profile, operator};
 pub use user::User;

@@ -1,0 +1,268 @@
+// I/O
+//! One candidate, one namespace: create, idle, restart, update, delete.
+
+use std::collections::{HashMap, HashSet};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use futures::{StreamExt, TryStreamExt};
+use kube::ResourceExt;
+use kube::api::{DeleteParams, ListParams};
+use kube::runtime::{WatchStreamExt, watcher};
+use testbed::{Process, User};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::world::{World, channels, is_ready};
+use crate::{Size, process, world};
+
+/// Requests that the driver has under way at a time.
+const DRIVERS: usize = 32;
+const PHASE_LIMIT: Duration = Duration::from_secs(1800);
+const STOP_LIMIT: Duration = Duration::from_secs(35);
+/// What is written just before a phase's end comes into the audit log a moment later.
+const SETTLE: Duration = Duration::from_millis(500);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    Operator,
+    Floor,
+}
+
+/// What one phase took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Phase {
+    pub seconds: f64,
+    pub cpu: f64,
+    pub writes: usize,
+    pub events: usize,
+    pub calls: usize,
+}
+
+pub struct Round {
+    pub who: Who,
+    pub create: Phase,
+    pub idle: Phase,
+    pub restart: Phase,
+    pub update: Phase,
+    pub delete: Phase,
+    pub idle_mib: f64,
+    pub peak_mib: f64,
+}
+
+/// A candidate at work in a namespace.
+pub struct Running {
+    pub process: Process,
+    pub namespace: String,
+    who: Who,
+}
+
+/// How many Channels are there, and how many of them are Ready.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    pub present: usize,
+    pub ready: usize,
+}
+
+/// Where a phase began.
+struct Mark {
+    at: Instant,
+    cpu: f64,
+    audit: u64,
+    ledger: u64,
+}
+
+pub async fn run(world: &mut World, who: Who, size: &Size) -> Result<Round> {
+    let namespace = world.namespace().await?;
+    let (seen, watching) = observe(world, &namespace);
+    let running = Running::start(world, who, &namespace).await?;
+    let count = usize::try_from(size.channels)?;
+
+    let mark = mark(world, Some(&running))?;
+    each(count, |name| world.create(&namespace, name)).await?;
+    until(&seen, |seen| seen.ready == count).await?;
+    let create = mark.phase(world, &running, 0.0).await?;
+
+    let mark = self::mark(world, Some(&running))?;
+    sleep(Duration::from_secs(size.idle)).await;
+    let idle = mark.phase(world, &running, 0.0).await?;
+    let idle_mib = process::resident_mib(running.process.id())?;
+    let peak_mib = process::peak_mib(running.process.id())?;
+
+    running.process.terminate(STOP_LIMIT).await?;
+    let mark = self::mark(world, None)?;
+    let running = Running::start(world, who, &namespace).await?;
+    let ready = mark.at.elapsed().as_secs_f64();
+    sleep(Duration::from_secs(2)).await;
+    let restart = Phase { seconds: ready, ..mark.phase(world, &running, 0.0).await? };
+
+    let update = if who == Who::Operator { update(world, &running, count).await? } else { Phase::default() };
+
+    let mark = self::mark(world, Some(&running))?;
+    let api = channels(&world.client, &namespace);
+    api.delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
+    until(&seen, |seen| seen.present == 0).await?;
+    let delete = mark.phase(world, &running, 0.0).await?;
+
+    let peak_mib = peak_mib.max(process::peak_mib(running.process.id())?);
+    running.process.terminate(STOP_LIMIT).await?;
+    watching.abort();
+    Ok(Round { who, create, idle, restart, update, delete, idle_mib, peak_mib })
+}
+
+async fn update(world: &World, running: &Running, count: usize) -> Result<Phase> {
+    let mark = mark(world, Some(running))?;
+    each(count, |name| world.rename(&running.namespace, name)).await?;
+    let renamed = |sim: &ohallo_sim::Sim| sim.count(ohallo_sim::Operation::UpdateChannel) >= count;
+    world.sim.wait_until(renamed, PHASE_LIMIT).await?;
+    mark.phase(world, running, SETTLE.as_secs_f64()).await
+}
+
+/// Does something with each of so many names, several at a time.
+async fn each<'a, F: Future<Output = Result<()>> + 'a>(
+    count: usize,
+    act: impl Fn(&'a str) -> F,
+) -> Result<()> {
+    // The names live as long as the process: a benchmark makes few of them.
+    let names = (0..count).map(|number| -> &'static str { format!("c{number}").leak() });
+    futures::stream::iter(names.map(|name| Ok(act(name))))
+        .try_buffer_unordered(DRIVERS)
+        .try_collect::<Vec<()>>()
+        .await
+        .map(drop)
+}
+
+pub async fn until(seen: &watch::Receiver<Seen>, holds: impl Fn(&Seen) -> bool) -> Result<()> {
+    let mut seen = seen.clone();
+    let waited = timeout(PHASE_LIMIT, seen.wait_for(|seen| holds(seen))).await;
+    waited.context("not done in half an hour")?.context("the watch ended")?;
+    Ok(())
+}
+
+/// Watches a namespace's Channels.
+pub fn observe(world: &World, namespace: &str) -> (watch::Receiver<Seen>, JoinHandle<()>) {
+    let (tell, seen) = watch::channel(Seen::default());
+    let api = channels(&world.client, namespace);
+    let task = tokio::spawn(async move {
+        let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
+        let mut ready = HashMap::new();
+        let mut listed = HashSet::new();
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(watcher::Event::Apply(channel)) => {
+                    ready.insert(channel.name_any(), is_ready(&channel));
+                }
+                Ok(watcher::Event::InitApply(channel)) => {
+                    listed.insert(channel.name_any());
+                    ready.insert(channel.name_any(), is_ready(&channel));
+                }
+                Ok(watcher::Event::InitDone) => {
+                    ready.retain(|name, _| listed.contains(name));
+                    listed.clear();
+                }
+                Ok(watcher::Event::Delete(channel)) => {
+                    ready.remove(&channel.name_any());
+                }
+                _ => {}
+            }
+            let count = ready.values().filter(|ready| **ready).count();
+            tell.send_replace(Seen { present: ready.len(), ready: count });
+        }
+    });
+    (seen, task)
+}
+
+fn mark(world: &World, running: Option<&Running>) -> Result<Mark> {
+    let cpu = running.map_or(Ok(0.0), |running| process::cpu_seconds(running.process.id()))?;
+    let audit = std::fs::metadata(world.plane.audit_path())?.len();
+    let ledger = world.sim.ledger_since(0).last().map_or(0, |entry| entry.seq + 1);
+    Ok(Mark { at: Instant::now(), cpu, audit, ledger })
+}
+
+// === impl Mark ===
+
+impl Mark {
+    async fn phase(self, world: &World, running: &Running, wait: f64) -> Result<Phase> {
+        let seconds = self.at.elapsed().as_secs_f64();
+        sleep(SETTLE + Duration::from_secs_f64(wait)).await;
+        let cpu = process::cpu_seconds(running.process.id())? - self.cpu;
+        let mut offset = self.audit;
+        let audit = world.plane.audit_since(&mut offset)?;
+        let ours = |event: &&testbed::AuditEvent| {
+            event.user == User::Operator.name()
+                && event.namespace.as_deref() == Some(&running.namespace)
+                && !matches!(event.verb.as_str(), "get" | "list" | "watch")
+        };
+        let events = audit.iter().filter(ours).filter(|event| event.resource == "events").count();
+        let writes = audit.iter().filter(ours).count() - events;
+        let calls = world.sim.ledger_since(self.ledger).len();
+        Ok(Phase { seconds, cpu, writes, events, calls })
+    }
+}
+
+// === impl Running ===
+
+impl Running {
+    /// Starts a candidate and waits until it has listed everything.
+    pub async fn start(world: &World, who: Who, namespace: &str) -> Result<Self> {
+        let namespace = namespace.to_owned();
+        let process = match who {
+            Who::Operator => start_operator(world, &namespace).await?,
+            Who::Floor => start_floor(world, &namespace).await?,
+        };
+        Ok(Self { process, namespace, who })
+    }
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} in {}", self.who, self.namespace)
+    }
+}
+
+async fn start_operator(world: &World, namespace: &str) -> Result<Process> {
+    let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+    let arguments = vec![
+        "run".to_owned(),
+        format!("--kubeconfig={}", world.plane.kubeconfig(User::Operator).display()),
+        format!("--api-url={}", world.sim.url()),
+        format!("--namespace={namespace}"),
+        format!("--http-addr=127.0.0.1:{port}"),
+        "--requests-per-second=0".to_owned(),
+        "--log-format=json".to_owned(),
+    ];
+    let mut process = world.plane.spawn("ohallo-operator", &world.operator, &arguments)?;
+    let http = reqwest::Client::builder().no_proxy().build()?;
+    let url = format!("http://127.0.0.1:{port}/readyz");
+    loop {
+        process.check()?;
+        if http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
+            return Ok(process);
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn start_floor(world: &World, namespace: &str) -> Result<Process> {
+    let ready: PathBuf = world.plane.logs_dir().join("floor-is-ready");
+    if ready.exists() {
+        std::fs::remove_file(&ready)?;
+    }
+    let arguments = vec![
+        "floor".to_owned(),
+        format!("--kubeconfig={}", world.plane.kubeconfig(User::Operator).display()),
+        format!("--api-url={}", world.sim.url()),
+        format!("--namespace={namespace}"),
+        format!("--key={}", world::KEY),
+        format!("--ready-file={}", ready.display()),
+    ];
+    let mut process = world.plane.spawn("floor", &std::env::current_exe()?, &arguments)?;
+    while !ready.exists() {
+        process.check()?;
+        sleep(Duration::from_millis(5)).await;
+    }
+    Ok(process)
+}

@@ -1,0 +1,49 @@
+// I/O
+//! Builds the operator's own program with cargo, for those who run it as its users do.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+const NAME: &str = "ohallo-operator";
+
+/// How to build it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    Dev,
+    Release,
+}
+
+/// Builds the operator, or finds that it is built; says so on stderr.
+///
+/// # Errors
+/// cargo can't build it; what cargo says is on stderr by then.
+pub fn operator(profile: Profile) -> Result<PathBuf> {
+    eprintln!("building the operator (a minute or more the first time)…");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
+    let mut command = Command::new(cargo);
+    // Not by --package: its dependencies would be built once more, with fewer features.
+    command.args(["build", "--quiet", "--bin", NAME, "--message-format=json-render-diagnostics"]);
+    if profile == Profile::Release {
+        command.arg("--release");
+    }
+    let output = command
+        .current_dir(WORKSPACE)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cargo can't be run")?;
+    ensure!(output.status.success(), "the operator could not be built");
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let program = messages.lines().filter_map(program).last();
+    program.context("cargo built no program")
+}
+
+fn program(message: &str) -> Option<PathBuf> {
+    let message: Value = serde_json::from_str(message).ok()?;
+    (message.get("target")?.get("name")? == NAME).then_some(())?;
+    Some(message.get("executable")?.as_str()?.into())
+}
