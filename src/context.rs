@@ -206,6 +206,16 @@ impl Context {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits until everything that a Channel may refer to was listed once.
+    pub async fn listed(&self) {
+        // An error means that the watch has ended, and with it the process.
+        let _ended = self.workspaces.wait_until_ready().await;
+        if self.settings.serves_cluster_workspaces() {
+            let _ended = self.cluster_workspaces.wait_until_ready().await;
+            let _ended = self.namespaces.wait_until_ready().await;
+        }
+    }
+
     /// The workspace that a handle names, as the watch last saw it.
     pub fn lookup(&self, handle: &Handle) -> Option<Lookup> {
         match &handle.namespace {
