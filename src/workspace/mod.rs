@@ -23,6 +23,7 @@ use status::Summary;
 
 use crate::api::conditions::Reason;
 use crate::api::{annotation, finalizer};
+use crate::channel::inputs::Version;
 use crate::clock;
 use crate::context::{Context, MANAGER, Note};
 use crate::error::Failure;
@@ -71,6 +72,8 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
         return Ok(Action::requeue(rest));
     }
     memory.checked = Some(now);
+    let secret = object.key_secret(&ctx.settings.operator_namespace);
+    let known = secret.is_none_or(|secret| ctx.secrets.version(&secret) != Version::Unknown);
     let mut redactor = Redactor::none();
     let look =
         AssertUnwindSafe(tokio::time::timeout(LONGEST, check(&object, &ctx, &mut redactor))).catch_unwind();
@@ -94,7 +97,9 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     ctx.metrics.reconciled(K::NAME, summary.result, took);
     write(&object, &summary, &ctx).await?;
     memory.failures = summary.failures;
-    memory.gate = Some(Gate::new(self::inputs(&object, &ctx), clock::instant() + summary.wake));
+    // What changed during the look opens the gate; the version of a Secret is first known by reading it.
+    let inputs = if known { inputs } else { self::inputs(&object, &ctx) };
+    memory.gate = Some(Gate::new(inputs, clock::instant() + summary.wake));
     ctx.remember_workspace(&uid, memory);
     Ok(Action::requeue(summary.wake))
 }
