@@ -10,4 +10,5 @@ mod kstatus;
 mod ownership;
 mod parting;
 mod rig;
+mod secrets;
 mod unknown;
