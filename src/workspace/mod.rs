@@ -42,6 +42,8 @@ pub struct Memory {
     gate: Option<Gate<u64>>,
     failures: u32,
     checked: Option<Instant>,
+    /// A Channel's call was refused the key since.
+    doubted: bool,
 }
 
 /// The API server did not take a write.
@@ -64,13 +66,17 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     let mut memory = ctx.workspace_memory(&uid);
     let inputs = inputs(&object, &ctx);
     let now = clock::instant();
-    let recheck =
-        ctx.take_recheck(&handle) && memory.checked.is_none_or(|at| now.duration_since(at) > RECHECK);
-    if !recheck
-        && let Some(rest) = memory.gate.as_ref().and_then(|gate| gate.closed(now, |was| *was != inputs))
-    {
-        return Ok(Action::requeue(rest));
+    memory.doubted |= ctx.take_recheck(&handle);
+    let early = memory.checked.and_then(|at| RECHECK.checked_sub(now.duration_since(at)));
+    if let Some(rest) = memory.gate.as_ref().and_then(|gate| gate.closed(now, |was| *was != inputs)) {
+        // A doubt that comes too early is looked into later, not forgotten.
+        let rest = if memory.doubted { early.map(|early| early.min(rest)) } else { Some(rest) };
+        if let Some(rest) = rest {
+            ctx.remember_workspace(&uid, memory);
+            return Ok(Action::requeue(rest));
+        }
     }
+    memory.doubted = false;
     memory.checked = Some(now);
     let secret = object.key_secret(&ctx.settings.operator_namespace);
     let known = secret.is_none_or(|secret| ctx.secrets.version(&secret) != Version::Unknown);
