@@ -3,6 +3,7 @@
 
 mod acts;
 mod answers;
+mod calls;
 mod canary;
 mod channel;
 mod deletion;
