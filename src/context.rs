@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::api::core::v1::{Namespace, ObjectReference};
@@ -128,6 +129,11 @@ impl Listed {
 
     pub async fn wait(&self) {
         self.done.cancelled().await;
+    }
+
+    /// Waits no longer than this, so that a pass ends when the process shall.
+    pub async fn within(&self, time: Duration) -> bool {
+        tokio::time::timeout(time, self.wait()).await.is_ok()
     }
 }
 

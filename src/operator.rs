@@ -465,17 +465,26 @@ fn gone(ctx: &Context, uid: Option<&str>, wakes: Wakes) {
     ctx.wake(wakes);
 }
 
+/// Whether a Channel is not Ready or is to be deleted.
+fn waits(ctx: &Context, name: &Name) -> bool {
+    ctx.channels.get(&name.object_ref()).is_some_and(|channel| {
+        let conditions = channel.status.as_ref().map(|status| status.conditions.as_slice());
+        channel.metadata.deletion_timestamp.is_some()
+            || !conditions::is_true(conditions.unwrap_or_default(), kind::READY)
+    })
+}
+
 fn take_in_workspace<K: Kind>(ctx: &Context, event: &Event<K>) {
     match event {
         Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
             let handle = object.handle();
             ctx.index().put_key(&handle, object.key_secret(&ctx.settings.operator_namespace));
-            // What has become unusable each Channel sees at its next look: only what they may wait for wakes them.
+            // What has become unusable a Channel that works sees at its next look; one that waits is to say what for.
             let ready = object.status().and_then(|status| conditions::find(&status.conditions, kind::READY));
-            if ready.is_some_and(|ready| ready.status != "False") || object.suspended() {
-                let users = ctx.index().users_of_workspace(&handle);
-                users.iter().for_each(|name| ctx.wake_channel(name));
-            }
+            let usable = ready.is_some_and(|ready| ready.status != "False") || object.suspended();
+            let users = ctx.index().users_of_workspace(&handle);
+            let woken = users.iter().filter(|name| usable || (ready.is_some() && waits(ctx, name)));
+            woken.for_each(|name| ctx.wake_channel(name));
         }
         Ok(watcher::Event::Delete(object)) => {
             let handle = object.handle();

@@ -130,18 +130,23 @@ impl Secrets {
                 }
                 None => Vec::new(),
             },
-            watcher::Event::Apply(secret) => {
-                named(secret).map(|name| self.note(name, present(secret))).unwrap_or_default()
-            }
-            watcher::Event::Delete(secret) => {
-                named(secret).map(|name| self.note(name, Version::Absent)).unwrap_or_default()
-            }
+            // A GET may have told one user of it before: the others are woken all the same.
+            watcher::Event::Apply(secret) => return self.changed(named(secret), present(secret)).await,
+            watcher::Event::Delete(secret) => return self.changed(named(secret), Version::Absent).await,
             watcher::Event::InitDone => self.vanished(scope),
         };
         for name in &changed {
             self.cache.invalidate(name).await;
         }
         changed
+    }
+
+    async fn changed(&self, name: Option<Name>, version: Version) -> Vec<Name> {
+        let Some(name) = name else { return Vec::new() };
+        if !self.note(name.clone(), version).is_empty() {
+            self.cache.invalidate(&name).await;
+        }
+        vec![name]
     }
 
     /// What a list did not bring again.

@@ -47,6 +47,9 @@ use status::Outcome;
 /// The longest that one pass may take.
 const LONGEST: Duration = Duration::from_secs(120);
 
+/// How long a pass waits for the first list of the workspaces before it gives way.
+const LISTED: Duration = Duration::from_secs(1);
+
 /// The most steps of one pass: more can only be a mistake of ours.
 const MOST_STEPS: usize = 12;
 
@@ -61,7 +64,10 @@ pub struct Unwritten(String);
 /// Only if the status could not be written; every other failure is in the status.
 pub async fn reconcile(channel: Arc<Channel>, ctx: Arc<Context>) -> Result<Action, Unwritten> {
     let Some(uid) = channel.uid() else { return Ok(Action::await_change()) };
-    ctx.listed.wait().await;
+    // Nothing is judged missing by a list that has not come yet.
+    if !ctx.listed.within(LISTED).await {
+        return Ok(Action::requeue(LISTED));
+    }
     if let Some(rest) = rests(&channel, &uid, &ctx) {
         return Ok(Action::requeue(rest));
     }

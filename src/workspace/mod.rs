@@ -23,6 +23,7 @@ use status::Summary;
 
 use crate::api::conditions::Reason;
 use crate::api::{annotation, finalizer};
+use crate::channel::inputs::Version;
 use crate::clock;
 use crate::context::{Context, MANAGER, Note};
 use crate::error::Failure;
@@ -31,6 +32,9 @@ use crate::secret::Redactor;
 
 /// The longest that one pass may take.
 const LONGEST: Duration = Duration::from_secs(60);
+
+/// How long a pass waits for the first lists before it comes back.
+const LISTED: Duration = Duration::from_secs(1);
 
 /// A Channel whose key was refused makes its Workspace look, at most this often.
 const RECHECK: Duration = Duration::from_secs(5);
@@ -41,6 +45,8 @@ pub struct Memory {
     gate: Option<Gate<u64>>,
     failures: u32,
     checked: Option<Instant>,
+    /// A Channel's call was refused the key since.
+    doubted: bool,
 }
 
 /// The API server did not take a write.
@@ -55,7 +61,9 @@ pub struct Refused(String);
 pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Action, Refused> {
     let Some(uid) = object.uid() else { return Ok(Action::await_change()) };
     // Before that it can't be said that nobody uses it.
-    ctx.listed.wait().await;
+    if !ctx.listed.within(LISTED).await {
+        return Ok(Action::requeue(LISTED));
+    }
     let handle = object.handle();
     let Some(object) = mark(&*object, &ctx).await? else {
         ctx.release(&handle);
@@ -65,14 +73,20 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     let mut memory = ctx.workspace_memory(&uid);
     let inputs = inputs(&object, &ctx);
     let now = clock::instant();
-    let recheck =
-        ctx.take_recheck(&handle) && memory.checked.is_none_or(|at| now.duration_since(at) > RECHECK);
-    if !recheck
-        && let Some(rest) = memory.gate.as_ref().and_then(|gate| gate.closed(now, |was| *was != inputs))
-    {
-        return Ok(Action::requeue(rest));
+    memory.doubted |= ctx.take_recheck(&handle);
+    let early = memory.checked.and_then(|at| RECHECK.checked_sub(now.duration_since(at)));
+    if let Some(rest) = memory.gate.as_ref().and_then(|gate| gate.closed(now, |was| *was != inputs)) {
+        // A doubt that comes too early is looked into later, not forgotten.
+        let rest = if memory.doubted { early.map(|early| early.min(rest)) } else { Some(rest) };
+        if let Some(rest) = rest {
+            ctx.remember_workspace(&uid, memory);
+            return Ok(Action::requeue(rest));
+        }
     }
+    memory.doubted = false;
     memory.checked = Some(now);
+    let secret = object.key_secret(&ctx.settings.operator_namespace);
+    let known = secret.is_none_or(|secret| ctx.secrets.version(&secret) != Version::Unknown);
     let mut redactor = Redactor::none();
     let look =
         AssertUnwindSafe(tokio::time::timeout(LONGEST, check(&object, &ctx, &mut redactor))).catch_unwind();
@@ -96,7 +110,9 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     ctx.metrics.reconciled(K::NAME, summary.result, took);
     write(&object, &summary, &ctx).await?;
     memory.failures = summary.failures;
-    memory.gate = Some(Gate::new(self::inputs(&object, &ctx), clock::instant() + summary.wake));
+    // What changed during the look opens the gate; the version of a Secret is first known by reading it.
+    let inputs = if known { inputs } else { self::inputs(&object, &ctx) };
+    memory.gate = Some(Gate::new(inputs, clock::instant() + summary.wake));
     ctx.remember_workspace(&uid, memory);
     Ok(Action::requeue(summary.wake))
 }

@@ -12,6 +12,7 @@
 mod acts;
 mod answers;
 mod binary;
+mod calls;
 mod canary;
 mod channel;
 mod deletion;
@@ -21,4 +22,5 @@ mod ownership;
 mod parting;
 mod policy;
 mod rig;
+mod secrets;
 mod unknown;
