@@ -23,6 +23,7 @@ use status::Summary;
 
 use crate::api::conditions::Reason;
 use crate::api::{annotation, finalizer};
+use crate::channel::inputs::Version;
 use crate::clock;
 use crate::context::{Context, MANAGER, Note};
 use crate::error::Failure;
@@ -63,19 +64,24 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
         return Ok(Action::await_change());
     };
     let mut memory = ctx.workspace_memory(&uid);
-    let inputs = inputs(&object, &ctx);
+    let secret = object.key_secret(&ctx.settings.operator_namespace);
+    // The version that the look uses; what comes while it goes on opens the gate again.
+    let mut used = secret.map_or(Version::Unknown, |secret| ctx.secrets.version(&secret));
     let now = clock::instant();
-    let recheck =
-        ctx.take_recheck(&handle) && memory.checked.is_none_or(|at| now.duration_since(at) > RECHECK);
-    if !recheck
-        && let Some(rest) = memory.gate.as_ref().and_then(|gate| gate.closed(now, |was| *was != inputs))
-    {
-        return Ok(Action::requeue(rest));
+    let now_inputs = inputs(&object, &used);
+    if let Some(rest) = memory.gate.as_ref().and_then(|gate| gate.closed(now, |was| *was != now_inputs)) {
+        let early = memory.checked.map(|at| RECHECK.saturating_sub(now.duration_since(at)));
+        match early.filter(|early| !early.is_zero()) {
+            _ if !ctx.recheck_asked(&handle) => return Ok(Action::requeue(rest)),
+            Some(early) => return Ok(Action::requeue(early.min(rest))),
+            None => {}
+        }
     }
+    ctx.take_recheck(&handle);
     memory.checked = Some(now);
     let mut redactor = Redactor::none();
-    let look =
-        AssertUnwindSafe(tokio::time::timeout(LONGEST, check(&object, &ctx, &mut redactor))).catch_unwind();
+    let look = tokio::time::timeout(LONGEST, check(&object, &ctx, &mut redactor, &mut used));
+    let look = AssertUnwindSafe(look).catch_unwind();
     let finding = look.await.map_or_else(
         |_| {
             ctx.metrics.panicked();
@@ -96,7 +102,7 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     ctx.metrics.reconciled(K::NAME, summary.result, took);
     write(&object, &summary, &ctx).await?;
     memory.failures = summary.failures;
-    memory.gate = Some(Gate::new(self::inputs(&object, &ctx), clock::instant() + summary.wake));
+    memory.gate = Some(Gate::new(inputs(&object, &used), clock::instant() + summary.wake));
     ctx.remember_workspace(&uid, memory);
     Ok(Action::requeue(summary.wake))
 }
@@ -108,15 +114,13 @@ pub fn error_policy<K: Kind>(object: Arc<K>, error: &Refused, _: Arc<Context>) -
 }
 
 /// What opens the gate when it changes.
-fn inputs<K: Kind>(object: &K, ctx: &Context) -> u64 {
+fn inputs<K: Kind>(object: &K, key: &Version) -> u64 {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
     object.meta().generation.hash(&mut hasher);
     object.meta().deletion_timestamp.is_some().hash(&mut hasher);
     object.annotations().get(annotation::RECONCILE_REQUESTED).hash(&mut hasher);
-    if let Some(secret) = object.key_secret(&ctx.settings.operator_namespace) {
-        ctx.secrets.version(&secret).hash(&mut hasher);
-    }
+    key.hash(&mut hasher);
     hasher.finish()
 }
 
