@@ -217,8 +217,13 @@ impl Context {
         self.wake_workspace(handle);
     }
 
-    pub fn take_recheck(&self, handle: &Handle) -> bool {
-        self.rechecks.lock().unwrap_or_else(PoisonError::into_inner).remove(handle)
+    /// Whether a Workspace was asked to look and has not begun to.
+    pub fn recheck_asked(&self, handle: &Handle) -> bool {
+        self.rechecks.lock().unwrap_or_else(PoisonError::into_inner).contains(handle)
+    }
+
+    pub fn take_recheck(&self, handle: &Handle) {
+        self.rechecks.lock().unwrap_or_else(PoisonError::into_inner).remove(handle);
     }
 
     pub fn held(&self, handle: &Handle) -> Option<Held> {

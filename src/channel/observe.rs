@@ -224,12 +224,14 @@ pub async fn absence_proven(pass: &mut Pass) -> Result<bool, Failure> {
 
 /// A refused key is the workspace's matter: it is asked to look.
 pub fn refused(pass: &Pass, error: CallError) -> Failure {
+    let handle = Handle::of(&pass.channel);
+    // The workspace's verdict comes first: only where it finds the key good is this a matter of the Channel.
+    let open = pass.memory.failures < 2 || pass.ctx.recheck_asked(&handle);
     if let CallError::Failed(ApiError { kind: Kind::Unauthorized, .. }) = &error {
-        pass.ctx.recheck(&Handle::of(&pass.channel));
+        pass.ctx.recheck(&handle);
     }
     let mut failure = Failure::from(error);
-    if failure.reason == Reason::AuthenticationFailed && pass.memory.failures < 2 {
-        // The workspace's verdict comes first: only where it finds the key good is this a matter of the Channel.
+    if failure.reason == Reason::AuthenticationFailed && open {
         failure.need = Need::Time;
     }
     failure

@@ -5,6 +5,7 @@ use secrecy::ExposeSecret;
 
 use super::kind::Kind;
 use crate::api::conditions::Reason;
+use crate::channel::inputs::Version;
 use crate::context::{Context, Held};
 use crate::error::{Failure, Need};
 use crate::ohallo::{CallError, Id, Kind as Refusal, Lane, RemoteWorkspace};
@@ -22,18 +23,28 @@ pub enum Finding {
     Failed(Failure),
 }
 
-/// Looks.
-pub async fn check<K: Kind>(object: &K, ctx: &Context, redactor: &mut Redactor) -> Finding {
-    look(object, ctx, redactor).await.unwrap_or_else(Finding::Failed)
+/// Looks. `used` becomes the version of the Secret that it saw.
+pub async fn check<K: Kind>(
+    object: &K,
+    ctx: &Context,
+    redactor: &mut Redactor,
+    used: &mut Version,
+) -> Finding {
+    look(object, ctx, redactor, used).await.unwrap_or_else(Finding::Failed)
 }
 
-async fn look<K: Kind>(object: &K, ctx: &Context, redactor: &mut Redactor) -> Result<Finding, Failure> {
+async fn look<K: Kind>(
+    object: &K,
+    ctx: &Context,
+    redactor: &mut Redactor,
+    used: &mut Version,
+) -> Result<Finding, Failure> {
     let Some(id) = object.workspace_id().and_then(Id::parse) else {
         let message =
             "spec.workspaceId is not an id: copy it from the address of the workspace's page in oHallo.";
         return Err(Failure::user(Reason::WorkspaceNotFound, message));
     };
-    let key = read_key(object, ctx).await?;
+    let key = read_key(object, ctx, used).await?;
     redactor.add_key(&key);
     let uid = object.uid_or_default();
     let held = ctx.held(&object.handle());
@@ -82,7 +93,7 @@ fn not_found() -> Failure {
     Failure::user(Reason::WorkspaceNotFound, message)
 }
 
-async fn read_key<K: Kind>(object: &K, ctx: &Context) -> Result<ApiKey, Failure> {
+async fn read_key<K: Kind>(object: &K, ctx: &Context, used: &mut Version) -> Result<ApiKey, Failure> {
     let (Some(secret), Some(reference)) =
         (object.key_secret(&ctx.settings.operator_namespace), object.key_ref())
     else {
@@ -93,6 +104,7 @@ async fn read_key<K: Kind>(object: &K, ctx: &Context) -> Result<ApiKey, Failure>
     };
     let key = reference.key.as_deref().unwrap_or("apiKey");
     let content = ctx.secrets.get(&secret).await?;
+    *used = content.version();
     let Content::Present { data, .. } = &*content else {
         let message = format!(
             "The Secret {:?} does not exist in namespace {:?}: create it with the API key.",

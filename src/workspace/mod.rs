@@ -45,8 +45,6 @@ pub struct Memory {
     gate: Option<Gate<u64>>,
     failures: u32,
     checked: Option<Instant>,
-    /// A Channel's call was refused the key since.
-    doubted: bool,
 }
 
 /// The API server did not take a write.
@@ -71,25 +69,24 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
         return Ok(Action::await_change());
     };
     let mut memory = ctx.workspace_memory(&uid);
-    let inputs = inputs(&object, &ctx);
+    let secret = object.key_secret(&ctx.settings.operator_namespace);
+    // The version that the look uses; what comes while it goes on opens the gate again.
+    let mut used = secret.map_or(Version::Unknown, |secret| ctx.secrets.version(&secret));
     let now = clock::instant();
-    memory.doubted |= ctx.take_recheck(&handle);
-    let early = memory.checked.and_then(|at| RECHECK.checked_sub(now.duration_since(at)));
-    if let Some(rest) = memory.gate.as_ref().and_then(|gate| gate.closed(now, |was| *was != inputs)) {
-        // A doubt that comes too early is looked into later, not forgotten.
-        let rest = if memory.doubted { early.map(|early| early.min(rest)) } else { Some(rest) };
-        if let Some(rest) = rest {
-            ctx.remember_workspace(&uid, memory);
-            return Ok(Action::requeue(rest));
+    let now_inputs = inputs(&object, &used);
+    if let Some(rest) = memory.gate.as_ref().and_then(|gate| gate.closed(now, |was| *was != now_inputs)) {
+        let early = memory.checked.map(|at| RECHECK.saturating_sub(now.duration_since(at)));
+        match early.filter(|early| !early.is_zero()) {
+            _ if !ctx.recheck_asked(&handle) => return Ok(Action::requeue(rest)),
+            Some(early) => return Ok(Action::requeue(early.min(rest))),
+            None => {}
         }
     }
-    memory.doubted = false;
+    ctx.take_recheck(&handle);
     memory.checked = Some(now);
-    let secret = object.key_secret(&ctx.settings.operator_namespace);
-    let known = secret.is_none_or(|secret| ctx.secrets.version(&secret) != Version::Unknown);
     let mut redactor = Redactor::none();
-    let look =
-        AssertUnwindSafe(tokio::time::timeout(LONGEST, check(&object, &ctx, &mut redactor))).catch_unwind();
+    let look = tokio::time::timeout(LONGEST, check(&object, &ctx, &mut redactor, &mut used));
+    let look = AssertUnwindSafe(look).catch_unwind();
     let finding = look.await.map_or_else(
         |_| {
             ctx.metrics.panicked();
@@ -110,9 +107,7 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     ctx.metrics.reconciled(K::NAME, summary.result, took);
     write(&object, &summary, &ctx).await?;
     memory.failures = summary.failures;
-    // What changed during the look opens the gate; the version of a Secret is first known by reading it.
-    let inputs = if known { inputs } else { self::inputs(&object, &ctx) };
-    memory.gate = Some(Gate::new(inputs, clock::instant() + summary.wake));
+    memory.gate = Some(Gate::new(inputs(&object, &used), clock::instant() + summary.wake));
     ctx.remember_workspace(&uid, memory);
     Ok(Action::requeue(summary.wake))
 }
@@ -124,15 +119,13 @@ pub fn error_policy<K: Kind>(object: Arc<K>, error: &Refused, _: Arc<Context>) -
 }
 
 /// What opens the gate when it changes.
-fn inputs<K: Kind>(object: &K, ctx: &Context) -> u64 {
+fn inputs<K: Kind>(object: &K, key: &Version) -> u64 {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
     object.meta().generation.hash(&mut hasher);
     object.meta().deletion_timestamp.is_some().hash(&mut hasher);
     object.annotations().get(annotation::RECONCILE_REQUESTED).hash(&mut hasher);
-    if let Some(secret) = object.key_secret(&ctx.settings.operator_namespace) {
-        ctx.secrets.version(&secret).hash(&mut hasher);
-    }
+    key.hash(&mut hasher);
     hasher.finish()
 }
 

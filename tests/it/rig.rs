@@ -183,6 +183,11 @@ impl Rig {
         }
     }
 
+    /// One more flag for the operator, where it needs the namespace's name.
+    pub fn flag(&mut self, flag: String) {
+        self.flags.push(flag);
+    }
+
     /// Starts the operator under its own service account.
     pub async fn start_operator(&mut self) {
         let mut flags = vec![

@@ -1,0 +1,112 @@
+//! The shipped ClusterRole grants what the operator does, and nothing that it does not.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::rbac::v1::ClusterRole;
+use serde::Deserialize;
+use serde_json::json;
+use testbed::{AuditEvent, User};
+
+use crate::cluster_workspaces::{gone, has_reason, in_use, rig, share, until, using};
+use crate::rig::{PATIENCE, Rig};
+
+/// Verb, API group and resource.
+type Grant = (String, String, String);
+
+fn granted() -> BTreeSet<Grant> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kustomize/base/rbac.yaml");
+    let text = std::fs::read_to_string(file).unwrap();
+    let documents = serde_yaml_ng::Deserializer::from_str(&text);
+    let objects: Vec<_> =
+        documents.map(|document| serde_json::Value::deserialize(document).unwrap()).collect();
+    let roles: Vec<_> = objects.iter().filter(|object| object["kind"] == "ClusterRole").collect();
+    assert_eq!(roles.len(), 1);
+    let role: ClusterRole = serde_json::from_value(roles[0].clone()).unwrap();
+    let mut granted = BTreeSet::new();
+    for rule in role.rules.unwrap_or_default() {
+        assert!(rule.non_resource_urls.is_none() && rule.resource_names.is_none(), "{rule:?}");
+        for group in rule.api_groups.iter().flatten() {
+            for resource in rule.resources.iter().flatten() {
+                for verb in &rule.verbs {
+                    granted.insert((verb.clone(), group.clone(), resource.clone()));
+                }
+            }
+        }
+    }
+    granted
+}
+
+fn grant(event: &AuditEvent) -> Grant {
+    let subresource = event.subresource.as_deref().map(|name| format!("/{name}")).unwrap_or_default();
+    (event.verb.clone(), event.api_group.clone(), format!("{}{subresource}", event.resource))
+}
+
+/// What the operators of this run asked of the API server.
+fn requests(rig: &Rig) -> Vec<AuditEvent> {
+    let events = rig.plane.audit_since(&mut 0).unwrap();
+    events.into_iter().filter(|event| event.user == User::Operator.name()).collect()
+}
+
+#[test]
+fn the_role_names_no_wildcard() {
+    for (verb, group, resource) in granted() {
+        assert!(![&verb, &group, &resource].iter().any(|word| word.contains('*')), "{verb} {resource}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_operator_uses_every_verb_that_it_is_granted_and_no_other() {
+    let mut rig = rig().await;
+    // A Workspace and a ClusterWorkspace, each with a Channel, from nothing to nothing.
+    rig.apply(&json!({
+        "apiVersion": "ohallo.eu/v1alpha1", "kind": "Workspace",
+        "metadata": {"name": "default", "labels": {"test": rig.namespace}},
+        "spec": {"workspaceId": crate::rig::WORKSPACE, "apiKeySecretRef": {"name": "ohallo-api-key"}},
+    }));
+    rig.workspace_reason("default", "Verified").await;
+    let name = share(&rig, Some(json!({"names": [rig.namespace]})));
+    until(&rig, &name, "verified", |workspace| has_reason(workspace, "Verified")).await;
+    rig.secret("credentials", &[("token", "canary-token-of-rbac")]).await;
+    let credentials = json!([{"secretRef": {"name": "credentials"}}]);
+    rig.ready("a", json!({"credentials": credentials})).await;
+    rig.ready("b", using(&name)).await;
+    until(&rig, &name, "in use", in_use).await;
+    rig.edit("a", json!({"spec": {"displayName": "Changed"}})).await;
+    rig.reason("a", "Available").await;
+    rig.event("a", "Updated").await;
+    rig.deleted("a").await;
+    rig.deleted("b").await;
+    until(&rig, &name, "free", |workspace| !in_use(workspace)).await;
+    gone(&rig, &name).await;
+    let workspaces = crate::workspaces::api(&rig);
+    workspaces.delete("default", &Default::default()).await.unwrap();
+    rig.eventually("the Workspace gone", || async {
+        workspaces.get_opt("default").await.unwrap().is_none().then_some(())
+    })
+    .await;
+    // The audit log may lag a little behind.
+    let granted = granted();
+    let here = |event: &AuditEvent| {
+        event.namespace.as_ref().is_none_or(|namespace| *namespace == rig.namespace)
+            && event.name.as_ref().is_none_or(|name| !name.starts_with("shared-"))
+            || event.name.as_ref() == Some(&name)
+    };
+    let unused = || {
+        let used: BTreeSet<_> = requests(&rig).iter().filter(|event| here(event)).map(grant).collect();
+        granted.difference(&used).cloned().collect::<Vec<_>>()
+    };
+    let started = Instant::now();
+    while !unused().is_empty() && started.elapsed() < PATIENCE {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(unused(), [], "granted and never used");
+    for event in requests(&rig) {
+        // What is no resource, such as the list of what the server offers, is anybody's.
+        assert!(granted.contains(&grant(&event)) || event.resource.is_empty(), "not granted: {event:?}");
+        // An event in a namespace that is being deleted is refused whatever the role says.
+        assert!(event.code != 403 || event.resource == "events", "refused: {event:?}");
+    }
+    rig.finish().await;
+}
