@@ -427,7 +427,7 @@ impl Rig {
         };
         tokio::time::timeout(PATIENCE, found)
             .await
-            .unwrap_or_else(|_| panic!("never: {what}; calls: {:?}", self.calls()))
+            .unwrap_or_else(|_| panic!("never: {what}; calls: {:?}; writes: {:?}", self.calls(), self.writes()))
     }
 
     /// The reasons and notes of the events about an object, oldest first.
