@@ -84,6 +84,8 @@ fn place(pass: &mut Pass) -> Result<Place, Failure> {
         // The last good key serves for the deletion of what it made, whatever became of its Workspace since.
         (_, Some(held)) if terminating => held,
         (Err(failure), _) => return Err(failure),
+        // The key was refused a moment ago: no call with it until the workspace has looked.
+        (Ok(()), _) if pass.ctx.recheck_asked(&handle) => return Err(Failure::turn(Duration::from_secs(1))),
         (Ok(()), Some(held)) if pass.lookup.as_ref().is_some_and(|lookup| lookup.uid == held.uid) => held,
         // Its first look since this process began is under way, and wakes its Channels.
         (Ok(()), _) => return Err(Failure::turn(Duration::from_secs(1))),
@@ -224,14 +226,12 @@ pub async fn absence_proven(pass: &mut Pass) -> Result<bool, Failure> {
 
 /// A refused key is the workspace's matter: it is asked to look.
 pub fn refused(pass: &Pass, error: CallError) -> Failure {
-    let handle = Handle::of(&pass.channel);
-    // The workspace's verdict comes first: only where it finds the key good is this a matter of the Channel.
-    let open = pass.memory.failures < 2 || pass.ctx.recheck_asked(&handle);
     if let CallError::Failed(ApiError { kind: Kind::Unauthorized, .. }) = &error {
-        pass.ctx.recheck(&handle);
+        pass.ctx.recheck(&Handle::of(&pass.channel));
     }
     let mut failure = Failure::from(error);
-    if failure.reason == Reason::AuthenticationFailed && open {
+    if failure.reason == Reason::AuthenticationFailed && pass.memory.failures < 2 {
+        // The workspace's verdict comes first: only where it finds the key good is this a matter of the Channel.
         failure.need = Need::Time;
     }
     failure
