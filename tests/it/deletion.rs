@@ -176,7 +176,9 @@ async fn after_a_restart_without_the_key_the_deletion_waits_for_it() {
     rig.start_operator().await;
     rig.has("a", "DeletionBlocked", "KeyUnavailable").await;
     let channel = rig
-        .until("a", "naming the Secret", |channel| message(channel, "DeletionBlocked").contains("ohallo-api-key"))
+        .until("a", "naming the Secret", |channel| {
+            message(channel, "DeletionBlocked").contains("ohallo-api-key")
+        })
         .await;
     let text = message(&channel, "DeletionBlocked");
     assert!(text.contains(&format!("{RELEASE}={id}")), "{text}");
@@ -198,7 +200,8 @@ async fn a_namespace_that_is_deleted_takes_its_channels_along() {
         rig.gone(name).await;
     }
     assert_eq!((rig.count(DELETE), rig.sim.channels().len()), (3, 0));
-    let gone = rig.kubectl(&["wait", "--for=delete", &format!("namespace/{namespace}"), "--timeout=60s"], None);
+    let gone =
+        rig.kubectl(&["wait", "--for=delete", &format!("namespace/{namespace}"), "--timeout=60s"], None);
     assert!(gone.status.success(), "{}", String::from_utf8_lossy(&gone.stderr));
     rig.finish().await;
 }

@@ -80,7 +80,8 @@ async fn of_several_that_adopt_at_the_same_instant_one_wins() {
     let id = by_hand(&rig, "chat", "shared");
     let spec = |number: usize| json!({"channelId": id, "displayName": format!("name {number}")});
     let names = ["c0", "c1", "c2", "c3"];
-    futures::future::join_all(names.iter().enumerate().map(|(number, name)| rig.create(name, spec(number)))).await;
+    futures::future::join_all(names.iter().enumerate().map(|(number, name)| rig.create(name, spec(number))))
+        .await;
     let decided = names.map(|name| {
         rig.until(name, "decided", |channel| {
             is(channel, "Ready").is_some_and(|ready| ["Available", "OwnershipConflict"].contains(&&*ready.1))

@@ -26,7 +26,11 @@ async fn what_is_suspended_is_not_deleted_but_let_go_where_it_is_kept() {
     assert_eq!(rig.count(DELETE), 1);
     let suspend = |on: bool| {
         let patch = json!({"spec": {"suspend": on}}).to_string();
-        assert!(rig.kubectl(&["patch", "workspace", "default", "--type=merge", "-p", &patch], None).status.success());
+        assert!(
+            rig.kubectl(&["patch", "workspace", "default", "--type=merge", "-p", &patch], None)
+                .status
+                .success()
+        );
     };
     suspend(true);
     rig.has("b", "Suspended", "WorkspaceSuspended").await;
