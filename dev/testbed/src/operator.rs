@@ -30,6 +30,9 @@ pub fn operator(profile: Profile) -> Result<PathBuf> {
     if profile == Profile::Release {
         command.arg("--release");
     }
+    for (name, _) in std::env::vars_os().filter(|(name, _)| of_the_caller(&name.to_string_lossy())) {
+        command.env_remove(name);
+    }
     let output = command
         .current_dir(WORKSPACE)
         .stdin(Stdio::null())
@@ -40,6 +43,13 @@ pub fn operator(profile: Profile) -> Result<PathBuf> {
     let messages = String::from_utf8_lossy(&output.stdout);
     let program = messages.lines().filter_map(program).last();
     program.context("cargo built no program")
+}
+
+/// Whether `cargo run` has set it for the program that it ran. Some build scripts watch these: each of our builds
+/// would then undo the one before.
+fn of_the_caller(name: &str) -> bool {
+    let prefixes = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+    prefixes.iter().any(|prefix| name.starts_with(prefix))
 }
 
 fn program(message: &str) -> Option<PathBuf> {
