@@ -425,9 +425,9 @@ impl Rig {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, found)
-            .await
-            .unwrap_or_else(|_| panic!("never: {what}; calls: {:?}; writes: {:?}", self.calls(), self.writes()))
+        tokio::time::timeout(PATIENCE, found).await.unwrap_or_else(|_| {
+            panic!("never: {what}; calls: {:?}; writes: {:?}", self.calls(), self.writes())
+        })
     }
 
     /// The reasons and notes of the events about an object, oldest first.
