@@ -45,5 +45,6 @@ pub mod workspace;
 
 mod census;
 mod watch;
+mod watches;
 
 pub use operator::{RunError, run, run_with};

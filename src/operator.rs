@@ -7,30 +7,24 @@ use std::time::Duration;
 
 use futures::channel::mpsc;
 use futures::stream::{BoxStream, StreamExt};
-use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{Api, ListParams};
-use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{self, Controller};
 use kube::runtime::reflector::{self, ObjectRef, Store};
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Client, Config, Resource, ResourceExt};
+use kube::runtime::watcher;
+use kube::{Client, Config, Resource};
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::channel::Channel;
-use crate::api::conditions::kind;
 use crate::api::workspace::{ClusterWorkspace, Workspace};
 use crate::census::census;
-use crate::conditions;
 use crate::context::{Context, Stores, Wakers};
-use crate::index::{Name, Wakes};
 use crate::metrics::Metrics;
 use crate::ohallo;
 use crate::serve::{self, Readiness};
 use crate::settings::{SHUTDOWN_GRACE, Settings};
-use crate::watch::{Event, Watching, merged};
-use crate::workspace::Kind;
+use crate::watches::Watches;
 use crate::{channel, workspace};
 
 /// Calls of one key under way at the same time: a key that hangs can't hold every worker.
@@ -307,195 +301,4 @@ async fn control<K, Fut, E>(
             }
         })
         .await;
-}
-
-struct Watches<'a> {
-    ctx: &'a Arc<Context>,
-    readiness: Readiness,
-}
-
-// === impl Watches ===
-
-impl Watches<'_> {
-    fn of(&self, kind: &'static str) -> Watching {
-        self.readiness.set(kind, Err("not listed yet".into()));
-        let (client, metrics) = (self.ctx.client.clone(), Arc::clone(&self.ctx.metrics));
-        Watching { client, kind, metrics, readiness: self.readiness.clone() }
-    }
-
-    fn channels(
-        &self,
-        writer: reflector::store::Writer<Channel>,
-    ) -> BoxStream<'static, watcher::Result<Channel>> {
-        let settings = &self.ctx.settings;
-        let watching = self.of("channels");
-        let events =
-            watching.events(watching.apis(&settings.namespaces), settings.channel_selector.as_deref(), false);
-        let ctx = Arc::clone(self.ctx);
-        let events = merged(events, settings.namespaces.clone(), ctx.channels.clone());
-        reflector::reflector(writer, events)
-            .inspect(move |event| {
-                take_in_channel(&ctx, event);
-                listed(&ctx, "channels", event);
-            })
-            .applied_objects()
-            .boxed()
-    }
-
-    fn namespaced(&self) -> BoxStream<'static, Event<Workspace>> {
-        let settings = &self.ctx.settings;
-        let watching = self.of("workspaces");
-        let events = watching.events(
-            watching.apis(&settings.namespaces),
-            settings.workspace_selector.as_deref(),
-            false,
-        );
-        merged(events, settings.namespaces.clone(), self.ctx.workspaces.clone())
-    }
-
-    fn cluster(&self) -> BoxStream<'static, Event<ClusterWorkspace>> {
-        let watching = self.of("clusterworkspaces");
-        let api = Api::all(self.ctx.client.clone());
-        let events = watching.events(vec![api], self.ctx.settings.workspace_selector.as_deref(), false);
-        merged(events, Vec::new(), self.ctx.cluster_workspaces.clone())
-    }
-
-    fn workspaces<K: Kind>(
-        &self,
-        writer: reflector::store::Writer<K>,
-        events: BoxStream<'static, Event<K>>,
-        kind: &'static str,
-    ) -> BoxStream<'static, watcher::Result<K>> {
-        let ctx = Arc::clone(self.ctx);
-        reflector::reflector(writer, events)
-            .inspect(move |event| {
-                take_in_workspace(&ctx, event);
-                listed(&ctx, kind, event);
-            })
-            .applied_objects()
-            .boxed()
-    }
-
-    /// Labels of namespaces decide who may use a ClusterWorkspace.
-    async fn namespaces(&self, writer: reflector::store::Writer<PartialObjectMeta<Namespace>>) {
-        let watching = self.of("namespaces");
-        let events = watching.events(
-            vec![Api::<PartialObjectMeta<Namespace>>::all(self.ctx.client.clone())],
-            None,
-            true,
-        );
-        let events = merged(events, Vec::new(), self.ctx.namespaces.clone());
-        reflector::reflector(writer, events)
-            .for_each(|event| async {
-                listed(self.ctx, "namespaces", &event);
-                if let Ok(watcher::Event::Apply(namespace) | watcher::Event::InitApply(namespace)) = event {
-                    let users = self.ctx.index().cluster_users_in(&namespace.name_any());
-                    users.iter().for_each(|name| self.ctx.wake_channel(name));
-                }
-            })
-            .await;
-    }
-
-    /// Metadata only. Begun when it is known who uses what: what it tells of a Secret that nobody uses is not kept.
-    async fn secrets(&self) {
-        let watching = self.of("secrets");
-        let ctx = self.ctx;
-        ctx.listed.wait().await;
-        let mut namespaces = ctx.settings.namespaces.clone();
-        if !namespaces.is_empty()
-            && ctx.settings.serves_cluster_workspaces()
-            && !namespaces.contains(&ctx.settings.operator_namespace)
-        {
-            namespaces.push(ctx.settings.operator_namespace.clone());
-        }
-        let events = watching.events(watching.apis::<PartialObjectMeta<Secret>>(&namespaces), None, false);
-        let scopes =
-            namespaces.iter().map(|name| Some(name.as_str())).chain(namespaces.is_empty().then_some(None));
-        let scoped = events
-            .into_iter()
-            .zip(scopes)
-            .map(|(watch, scope)| watch.map(move |event| (scope, event)).boxed());
-        futures::stream::select_all(scoped)
-            .for_each(|(scope, event)| async move {
-                let Ok(event) = event else { return };
-                let changed = ctx.secrets.see(&event, scope, |name| ctx.index().uses_secret(name)).await;
-                for name in changed {
-                    let (channels, workspaces) = {
-                        let index = ctx.index();
-                        (index.users_of_secret(&name), index.workspaces_of_key(&name))
-                    };
-                    channels.iter().for_each(|name| ctx.wake_channel(name));
-                    workspaces.iter().for_each(|handle| ctx.wake_workspace(handle));
-                }
-            })
-            .await;
-    }
-}
-
-fn listed<K>(ctx: &Context, kind: &'static str, event: &Event<K>) {
-    if let Ok(watcher::Event::InitDone) = event {
-        ctx.listed.mark(kind);
-    }
-}
-
-fn take_in_channel(ctx: &Context, event: &Event<Channel>) {
-    match event {
-        Ok(watcher::Event::Apply(channel) | watcher::Event::InitApply(channel)) => {
-            let wakes = ctx.index().put(channel);
-            ctx.wake(wakes);
-        }
-        Ok(watcher::Event::Delete(channel)) => {
-            let wakes = ctx.index().remove(&Name::of(channel));
-            gone(ctx, channel.uid().as_deref(), wakes);
-        }
-        Ok(watcher::Event::InitDone) => {
-            let vanished = ctx.index().retain(|name| ctx.channels.get(&name.object_ref()).is_some());
-            for (_, uid, wakes) in vanished {
-                gone(ctx, Some(&uid), wakes);
-            }
-        }
-        _ => {}
-    }
-}
-
-fn gone(ctx: &Context, uid: Option<&str>, wakes: Wakes) {
-    if let Some(uid) = uid {
-        ctx.forget(uid);
-    }
-    ctx.wake(wakes);
-}
-
-/// Whether a Channel is not Ready or is to be deleted.
-fn waits(ctx: &Context, name: &Name) -> bool {
-    ctx.channels.get(&name.object_ref()).is_some_and(|channel| {
-        let conditions = channel.status.as_ref().map(|status| status.conditions.as_slice());
-        channel.metadata.deletion_timestamp.is_some()
-            || !conditions::is_true(conditions.unwrap_or_default(), kind::READY)
-    })
-}
-
-fn take_in_workspace<K: Kind>(ctx: &Context, event: &Event<K>) {
-    match event {
-        Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
-            let handle = object.handle();
-            ctx.index().put_key(&handle, object.key_secret(&ctx.settings.operator_namespace));
-            // What has become unusable a Channel that works sees at its next look; one that waits is to say what for.
-            let ready = object.status().and_then(|status| conditions::find(&status.conditions, kind::READY));
-            let usable = ready.is_some_and(|ready| ready.status != "False") || object.suspended();
-            let users = ctx.index().users_of_workspace(&handle);
-            let woken = users.iter().filter(|name| usable || (ready.is_some() && waits(ctx, name)));
-            woken.for_each(|name| ctx.wake_channel(name));
-        }
-        Ok(watcher::Event::Delete(object)) => {
-            let handle = object.handle();
-            ctx.index().put_key(&handle, None);
-            if let Some(uid) = object.uid() {
-                ctx.forget_workspace(&uid);
-            }
-            if !ctx.index().in_use(&handle) {
-                ctx.release(&handle);
-            }
-        }
-        _ => {}
-    }
 }

@@ -24,6 +24,7 @@ mod ownership;
 mod parting;
 mod policy;
 mod rbac;
+mod reasons;
 mod rig;
 mod rules;
 mod rules_update;

@@ -125,6 +125,8 @@ pub struct Rig {
     pub sim: Sim,
     pub admin: Client,
     pub key: String,
+    /// As whom the operator runs.
+    pub user: User,
     /// What must be found nowhere.
     pub canaries: Vec<String>,
     running: Option<Running>,
@@ -172,6 +174,7 @@ impl Rig {
             admin,
             canaries: vec![key.clone()],
             key,
+            user: User::Operator,
             running: None,
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             log_from: log().0.lock().unwrap().len(),
@@ -200,7 +203,7 @@ impl Rig {
             flags.remove(2);
         }
         let settings = settings(&flags);
-        let mut config = self.plane.client_config(User::Operator);
+        let mut config = self.plane.client_config(self.user);
         config.default_retry = false;
         let client = Client::try_from(config).unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
