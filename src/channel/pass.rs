@@ -302,8 +302,11 @@ fn workspace_input(ctx: &Context, handle: &Handle, namespace: &str) -> u64 {
     let lookup = ctx.lookup(handle);
     if let Some(lookup) = &lookup {
         (&lookup.uid, lookup.generation, lookup.terminating).hash(&mut hasher);
-        if let Some(ready) = conditions::find(&lookup.status.conditions, kind::READY) {
-            (&ready.status, &ready.reason).hash(&mut hasher);
+        // Usable is usable: by which word, and whether the cache shows it yet, is no reason to call again.
+        let held = ctx.held(handle).is_some_and(|held| held.uid == lookup.uid);
+        match conditions::find(&lookup.status.conditions, kind::READY) {
+            Some(ready) if ready.status == "False" => ready.reason.hash(&mut hasher),
+            ready => (ready.is_some() || held).hash(&mut hasher),
         }
         if lookup.allowed.is_some() {
             ctx.namespace_labels(namespace).hash(&mut hasher);
