@@ -2,7 +2,7 @@
 //! The program as its users run it: flags, environment, probes, signals.
 
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ohallo_sim::{Action, Config, Fault, Operation};
 use serde_json::{Value, json};
@@ -48,7 +48,7 @@ impl Program {
 
     /// Waits until `path` answers so.
     pub async fn until(&self, path: &str, status: u16, part: &str) {
-        let begun = Instant::now();
+        let begun = ohallo_operator::clock::instant();
         loop {
             let answer = self.get(path).await;
             if answer.as_ref().is_some_and(|(code, text)| *code == status && text.contains(part)) {
@@ -66,7 +66,7 @@ impl Program {
 
     /// Waits for its end; the exit code, and how long it took.
     pub async fn ended(&mut self) -> (Option<i32>, Duration) {
-        let begun = Instant::now();
+        let begun = ohallo_operator::clock::instant();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return (status.code(), begun.elapsed());

@@ -41,7 +41,7 @@ pub fn operator(profile: Profile) -> Result<PathBuf> {
         .context("cargo can't be run")?;
     ensure!(output.status.success(), "the operator could not be built");
     let messages = String::from_utf8_lossy(&output.stdout);
-    let program = messages.lines().filter_map(program).last();
+    let program = messages.lines().rev().find_map(program);
     program.context("cargo built no program")
 }
 
