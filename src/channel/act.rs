@@ -301,7 +301,7 @@ async fn absent(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
 }
 
 async fn let_go(pass: &mut Pass, parting: &Parting) -> Result<Next, Failure> {
-    pass.let_go().await?;
+    pass.let_go(*parting != Parting::Deleted).await?;
     let id = pass.status.channel_id.clone().unwrap_or_else(|| "of unknown id".into());
     match parting {
         Parting::NothingThere => {}

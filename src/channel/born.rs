@@ -32,6 +32,8 @@ pub async fn create(mut pass: Pass, number: i64, body: NewChannel) -> (Pass, Res
     };
     let attempt = Attempt { uid: pass.uid(), number };
     let sent_at = clock::now();
+    // Should the intent stand though its write is said to have failed: nothing was sent.
+    remember(&mut pass, number, AttemptOutcome::NotSent);
     if let Err(failure) = pass.mark(Some(attempt.intent(sent_at))).await {
         return (pass, Err(failure));
     }
@@ -119,6 +121,7 @@ fn workspace_gone(pass: &Pass) -> Failure {
 }
 
 fn remember(pass: &mut Pass, number: i64, outcome: AttemptOutcome) {
+    pass.owns_attempt = true;
     pass.memory.attempt = Some(memory::Attempt { number, outcome });
     pass.remember();
 }

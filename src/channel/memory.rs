@@ -26,8 +26,8 @@ pub struct Memory {
     pub failures: u32,
     /// Since when oHallo has been busy with it.
     pub waiting_since: Option<Instant>,
-    /// The newest version of the object that this process wrote.
-    pub written: Option<u64>,
+    /// The newest version of the object that this process wrote, and when.
+    pub written: Option<(u64, Instant)>,
     pub attempt: Option<Attempt>,
     /// What the create that was answered had sent: the manifest may be newer when its id is written down.
     pub posted: Option<AppliedStatus>,
@@ -71,9 +71,40 @@ pub enum AttemptOutcome {
 // === impl Memory ===
 
 impl Memory {
+    /// Whether this version is older than what this process has just written: the watch is yet to catch up. After a
+    /// while it is believed: an API server that was restored from a backup counts from an older version.
+    pub fn outran(&self, version: Option<u64>, now: Instant) -> bool {
+        self.written
+            .is_some_and(|(written, at)| Some(written) > version && now.saturating_duration_since(at) < LATE)
+    }
+
     /// Notes a look: whether oHallo had other values than those that were sent for the same manifest.
     pub fn look(&mut self, differs: bool, digest: &str) {
         let contested = differs && self.sent.as_deref() == Some(digest);
         self.contested = if contested { self.contested.saturating_add(1) } else { 0 };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    #[test]
+    fn an_older_version_than_was_written_is_passed_over_for_a_minute_and_no_longer() {
+        let now = clock::instant();
+        let memory = Memory { written: Some((7, now)), ..Memory::default() };
+        for (version, later, outran) in [
+            (Some(6), 0, true),
+            (None, 0, true),
+            (Some(7), 0, false),
+            (Some(8), 0, false),
+            (Some(6), 59, true),
+            (Some(6), 60, false),
+        ] {
+            let later = now + Duration::from_secs(later);
+            assert_eq!(memory.outran(version, later), outran, "{version:?}");
+        }
+        assert!(!Memory::default().outran(Some(1), now));
     }
 }

@@ -131,7 +131,7 @@ fn rests(channel: &Channel, uid: &str, ctx: &Context) -> Option<Duration> {
     let now = clock::instant();
     let now_inputs = pass::inputs(ctx, channel);
     let mut memory = cell.lock().unwrap_or_else(PoisonError::into_inner);
-    if memory.written > pass::version(channel) {
+    if memory.outran(pass::version(channel), now) {
         return Some(Duration::from_secs(5));
     }
     if !memory.seen && memory.gate.is_none() {

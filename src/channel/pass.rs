@@ -40,6 +40,8 @@ pub struct Pass {
     pub redactor: Redactor,
     pub notes: Vec<Note>,
     pub secret_versions: BTreeMap<String, Version>,
+    /// It made the last attempt to create, and may say what became of it.
+    pub owns_attempt: bool,
     /// The object was changed by somebody else while this pass worked on an older version.
     pub outdated: bool,
     began: Inputs,
@@ -85,6 +87,7 @@ impl Pass {
             redactor: Redactor::none(),
             notes: Vec::new(),
             secret_versions: BTreeMap::new(),
+            owns_attempt: false,
             outdated: false,
             began,
             cell,
@@ -134,9 +137,11 @@ impl Pass {
         inputs
     }
 
-    /// Makes what this pass knows known to the next.
+    /// Makes what this pass knows known to the next. A create that an earlier pass left under way tells of itself.
     pub fn remember(&self) {
-        *self.cell.lock().unwrap_or_else(PoisonError::into_inner) = self.memory.clone();
+        let mut cell = self.cell.lock().unwrap_or_else(PoisonError::into_inner);
+        let attempt = if self.owns_attempt { self.memory.attempt.clone() } else { cell.attempt.take() };
+        *cell = Memory { attempt, ..self.memory.clone() };
     }
 
     pub fn note(&mut self, note: Note) {
@@ -178,8 +183,9 @@ impl Pass {
         }
     }
 
-    /// Takes our finalizer off, and only ours. An object that is gone is done.
-    pub async fn let_go(&mut self) -> Result<(), Failure> {
+    /// Takes our finalizer off, and only ours. An object that is gone is done. Where a changed manifest would change
+    /// the decision (`revocable`) it is decided again.
+    pub async fn let_go(&mut self, revocable: bool) -> Result<(), Failure> {
         for _ in 0..TRIES {
             let others: Vec<_> = self
                 .channel
@@ -190,6 +196,9 @@ impl Pass {
             match self.patch(json!({ "finalizers": others })).await {
                 Ok(_) => return Ok(()),
                 Err(failure) if matches!(failure.need, Need::Turn(_)) => match self.fresh().await? {
+                    Some(fresh) if revocable && Inputs::own(&fresh) != Inputs::own(&self.channel) => {
+                        return Err(failure);
+                    }
                     Some(fresh) => self.channel = fresh,
                     None => return Ok(()),
                 },
@@ -268,7 +277,7 @@ impl Pass {
     }
 
     fn adopt_version(&mut self, channel: Channel) {
-        self.memory.written = version(&channel);
+        self.memory.written = version(&channel).map(|version| (version, clock::instant()));
         self.channel = channel;
         self.remember();
     }
