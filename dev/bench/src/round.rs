@@ -94,6 +94,7 @@ pub async fn run(world: &mut World, who: Who, size: &Size) -> Result<Round> {
 
     running.process.terminate(STOP_LIMIT).await?;
     let mark = self::mark(world, None)?;
+    // Its Workspace is verified by now, so this waits for the list alone.
     let running = Running::start(world, who, &namespace).await?;
     let ready = mark.at.elapsed().as_secs_f64();
     sleep(Duration::from_secs(2)).await;
@@ -210,7 +211,11 @@ impl Running {
     pub async fn start(world: &World, who: Who, namespace: &str) -> Result<Self> {
         let namespace = namespace.to_owned();
         let process = match who {
-            Who::Operator => start_operator(world, &namespace).await?,
+            Who::Operator => {
+                let process = start_operator(world, &namespace).await?;
+                world.verified(&namespace).await?;
+                process
+            }
             Who::Floor => start_floor(world, &namespace).await?,
         };
         Ok(Self { process, namespace, who })

@@ -2,8 +2,9 @@
 //! What both candidates stand on: one control plane with our kinds, one stand-in oHallo, namespaces with a Workspace.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
@@ -12,10 +13,12 @@ use ohallo_sim::{Config, Key, Sim};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use testbed::{ControlPlane, Options, Profile, User, kubectl};
+use tokio::time::{sleep, timeout};
 
 pub const WORKSPACE: &str = "a1b2c3d4-e5f6-7890-abcd-ef1234567890";
 pub const KEY: &str = "sf_test_v1_bench000000000000000000000000";
 const TENANT: &str = "bench";
+const VERIFIED_WITHIN: Duration = Duration::from_secs(60);
 
 pub struct World {
     pub client: Client,
@@ -87,6 +90,14 @@ pub fn manifest(name: &str, display_name: &str) -> Value {
     })
 }
 
+fn is_verified(workspace: &DynamicObject) -> bool {
+    let conditions = workspace.data.pointer("/status/conditions").and_then(Value::as_array);
+    let ready = |condition: &Value| {
+        condition.get("type") == Some(&json!("Ready")) && condition.get("status") == Some(&json!("True"))
+    };
+    conditions.into_iter().flatten().any(ready)
+}
+
 // === impl World ===
 
 impl World {
@@ -131,6 +142,19 @@ impl World {
             Api::namespaced_with(self.client.clone(), &name, &resource("Workspace"));
         workspaces.create(&post, &workspace).await?;
         Ok(name)
+    }
+
+    /// Waits until the operator has verified the namespace's Workspace, which is no part of any Channel's cost.
+    pub async fn verified(&self, namespace: &str) -> Result<()> {
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), namespace, &resource("Workspace"));
+        let looked = timeout(VERIFIED_WITHIN, async {
+            while !is_verified(&api.get("default").await?) {
+                sleep(Duration::from_millis(20)).await;
+            }
+            Ok(())
+        });
+        looked.await.context("the Workspace was not verified in time")?
     }
 
     /// Creates a Channel.
