@@ -140,11 +140,9 @@ impl Index {
         self.by_workspace.entry(entry.handle.clone()).or_default().insert(name.clone());
         for id in &entry.ids {
             self.by_id.entry(id.clone()).or_default().insert(name.clone());
-            // Its claim has reached the API server.
-            if entry.bound {
-                self.claims.retain(|claimed, uid| claimed != id || *uid != entry.uid);
-            }
         }
+        // A claim ends when the binding has reached the API server, and when the manifest names another id.
+        self.claims.retain(|id, uid| *uid != entry.uid || (!entry.bound && entry.ids.contains(id)));
         wakes.handle = wakes.handle.or_else(|| entry.uses.then(|| entry.handle.clone()));
         wakes.channels.remove(&name);
         self.channels.insert(name, entry);
@@ -310,6 +308,17 @@ mod tests {
         index.unclaim("uid-young");
         index.put(&bound(young.clone(), "c1"));
         assert_eq!(owner(&index, &old), Some("young".into()), "who holds it goes before the older");
+    }
+
+    #[test]
+    fn a_claim_ends_with_the_manifest_that_named_the_id() {
+        let mut index = Index::default();
+        index.put(&wanting("a", 2, "c1"));
+        assert!(index.claim("c1", "uid-a"));
+        index.put(&wanting("b", 1, "c1"));
+        assert!(!index.claim("c1", "uid-b"), "a is binding it");
+        index.put(&wanting("a", 2, "c2"));
+        assert!(index.claim("c1", "uid-b"), "a wants another one now");
     }
 
     #[test]
