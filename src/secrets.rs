@@ -158,11 +158,6 @@ impl Secrets {
         gone.into_iter().flat_map(|name| self.note(name, Version::Absent)).collect()
     }
 
-    /// Forgets a content that turned out not to do.
-    pub async fn forget(&self, name: &Name) {
-        self.cache.invalidate(name).await;
-    }
-
     fn note(&self, name: Name, version: Version) -> Vec<Name> {
         let mut versions = self.versions();
         match versions.get(&name) {
