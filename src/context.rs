@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::channel::mpsc::UnboundedSender;
-use k8s_openapi::api::core::v1::{Namespace, ObjectReference};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::core::PartialObjectMeta;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, Resource, ResourceExt};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::api::channel::Channel;
 use crate::api::workspace::{AllowedNamespaces, ClusterWorkspace, Workspace, WorkspaceStatus};
 use crate::channel::memory::Memory;
+use crate::events::{Events, Note};
 use crate::index::{Handle, Index, Name, Wakes};
 use crate::metrics::Metrics;
 use crate::ohallo::{self, Id};
@@ -32,6 +32,7 @@ pub struct Context {
     pub settings: Settings,
     pub ohallo: ohallo::Client,
     pub metrics: Arc<Metrics>,
+    pub events: Events,
     pub channels: Store<Channel>,
     pub workspaces: Store<Workspace>,
     pub cluster_workspaces: Store<ClusterWorkspace>,
@@ -90,26 +91,6 @@ pub struct Lookup {
     pub allowed: Option<AllowedNamespaces>,
 }
 
-/// An event that is to be published once the status stands.
-#[derive(Clone, Debug)]
-pub struct Note {
-    pub warning: bool,
-    pub reason: String,
-    pub text: String,
-}
-
-// === impl Note ===
-
-impl Note {
-    pub fn normal(reason: &str, text: impl Into<String>) -> Self {
-        Self { warning: false, reason: reason.into(), text: text.into() }
-    }
-
-    pub fn warning(reason: &str, text: impl Into<String>) -> Self {
-        Self { warning: true, reason: reason.into(), text: text.into() }
-    }
-}
-
 // === impl Listed ===
 
 impl Listed {
@@ -153,6 +134,7 @@ impl Context {
         settings: Settings,
         ohallo: ohallo::Client,
         metrics: Arc<Metrics>,
+        events: Events,
         stores: Stores,
         wakers: Wakers,
     ) -> Self {
@@ -162,6 +144,7 @@ impl Context {
             settings,
             ohallo,
             metrics,
+            events,
             channels: stores.channels,
             workspaces: stores.workspaces,
             cluster_workspaces: stores.cluster_workspaces,
@@ -307,25 +290,9 @@ impl Context {
         };
     }
 
-    /// Publishes events. What can't be published (a terminating namespace takes none) is dropped: the status says the same.
-    pub async fn publish<K>(&self, object: &K, notes: &[Note])
-    where
-        K: Resource<DynamicType = ()>,
-    {
-        let reference: ObjectReference = object.object_ref(&());
-        for note in notes {
-            // One recorder each: its cache of series would keep every event in memory, and events come on changes only.
-            let recorder = Recorder::new(self.client.clone(), Reporter::from(MANAGER));
-            let event = Event {
-                type_: if note.warning { EventType::Warning } else { EventType::Normal },
-                reason: note.reason.clone(),
-                note: Some(note.text.clone()),
-                action: "Reconcile".into(),
-                secondary: None,
-            };
-            if let Err(error) = recorder.publish(&event, &reference).await {
-                tracing::debug!(reason = note.reason, error = %error, "event not published");
-            }
-        }
+    /// Leaves events to be published.
+    pub fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, notes: Vec<Note>) {
+        let dropped = self.events.leave(object, notes);
+        self.metrics.events_dropped(dropped);
     }
 }

@@ -31,6 +31,7 @@ pub mod clock;
 pub mod conditions;
 pub mod context;
 pub mod error;
+pub mod events;
 pub mod index;
 pub mod metrics;
 pub mod ohallo;

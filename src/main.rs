@@ -13,8 +13,6 @@ use ohallo_operator::settings::Settings;
 use ohallo_operator::telemetry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The operator is one process with small work: two threads keep its memory low.
-const WORKER_THREADS: usize = 2;
 const BAD_USAGE: u8 = 2;
 
 /// A Kubernetes operator for oHallo channels.
@@ -62,8 +60,8 @@ fn run(settings: Settings) -> ExitCode {
 }
 
 fn operate(settings: Settings) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKER_THREADS)
+    // One thread: the work is waiting, and a second one costs more in switches and memory than it saves.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("the runtime could not be started")?;

@@ -39,6 +39,7 @@ pub struct Metrics {
     panics: Counter,
     leader: Gauge,
     watch_restarts: Family<Labels<1>, Counter>,
+    events_dropped: Counter,
 }
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
@@ -75,6 +76,7 @@ impl Metrics {
             panics: Counter::default(),
             leader: Gauge::default(),
             watch_restarts: Family::default(),
+            events_dropped: Counter::default(),
         };
         metrics.registry = metrics.registered();
         metrics
@@ -177,6 +179,11 @@ impl Metrics {
         self.watch_restarts.get_or_create(&[("kind", kind)]).inc();
     }
 
+    /// Events there was no room for while the API server took none.
+    pub fn events_dropped(&self, count: u64) {
+        self.events_dropped.inc_by(count);
+    }
+
     /// Clones share their values, so the registry's and ours are the same metrics.
     fn registered(&self) -> Registry {
         let mut all = Registry::default();
@@ -217,6 +224,7 @@ impl Metrics {
     }
 
     fn register_state(&self, to: &mut Registry) {
+        add(to, "events_dropped", "Kubernetes events there was no room for", &self.events_dropped);
         add(to, "panics", "Passes that panicked and were caught", &self.panics);
         add(to, "leader", "1 while this process may act", &self.leader);
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);

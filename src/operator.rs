@@ -20,6 +20,7 @@ use crate::api::channel::Channel;
 use crate::api::workspace::{ClusterWorkspace, Workspace};
 use crate::census::census;
 use crate::context::{Context, Stores, Wakers};
+use crate::events::events;
 use crate::metrics::Metrics;
 use crate::ohallo;
 use crate::serve::{self, Readiness};
@@ -153,7 +154,10 @@ async fn operate(
     let (to_clusters, wake_clusters) = mpsc::unbounded();
     let wakers = Wakers { channels: to_channels, workspaces: to_workspaces, cluster_workspaces: to_clusters };
     let stores = Stores { channels, workspaces, cluster_workspaces, namespaces };
-    let ctx = Arc::new(Context::new(client, settings, ohallo, metrics, stores, wakers));
+    let (events, publisher) = events();
+    let published = CancellationToken::new();
+    let publishing = tokio::spawn(publisher.run(client.clone(), published.clone()));
+    let ctx = Arc::new(Context::new(client, settings, ohallo, metrics, events, stores, wakers));
     let counted = Arc::downgrade(&ctx);
     ctx.metrics.on_scrape(Box::new(move || counted.upgrade().map(|ctx| census(&ctx)).unwrap_or_default()));
 
@@ -216,6 +220,10 @@ async fn operate(
     if tokio::time::timeout(SHUTDOWN_GRACE, ctx.tasks.wait()).await.is_err() {
         tracing::error!("the time to stop is over with a create under way; its id may not be written");
         ctx.ended.cancel();
+    }
+    published.cancel();
+    if let Err(error) = publishing.await {
+        tracing::warn!(%error, "events were not published to the end");
     }
 }
 

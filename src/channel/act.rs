@@ -11,8 +11,8 @@ use crate::api::annotation;
 use crate::api::channel::{AppliedStatus, CredentialsStatus, ProvisioningStatus, TestStatus};
 use crate::api::conditions::Reason;
 use crate::clock;
-use crate::context::Note;
 use crate::error::Failure;
+use crate::events::Note;
 use crate::ohallo::{CallError, Changes, Class, Id, Kind};
 use crate::retry;
 
@@ -313,7 +313,7 @@ async fn let_go(pass: &mut Pass, parting: &Parting) -> Result<Next, Failure> {
             pass.note(Note::normal("Released", format!("Channel {id} was released and stays in oHallo.")))
         }
     }
-    pass.publish_notes().await;
+    pass.publish_notes();
     let uid = pass.uid();
     pass.ctx.index().unclaim(&uid);
     Ok(Next::Gone)

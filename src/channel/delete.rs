@@ -10,6 +10,7 @@ use super::plan::{Is, Parting, Plan, Step, Verdict, View};
 use crate::api::annotation;
 use crate::api::channel::{Channel, ChannelStatus};
 use crate::api::conditions::Reason;
+use crate::error::Need;
 use crate::ohallo::Id;
 use crate::retry;
 
@@ -117,6 +118,8 @@ fn cannot_call(view: &View, id: &Id) -> Option<Plan> {
         Some(blocked(Reason::KeyUnavailable, message, retry::INPUT))
     };
     match &view.observed.place {
+        // The key is about to be read: a restart is no reason to say that it is missing.
+        Err(failure) if matches!(failure.need, Need::Turn(_)) => Some(Verdict::failed(failure).settled()),
         Err(failure) => key_unavailable(&format!(
             "The API key to delete the channel with is not there: {}.",
             failure.message.trim_end_matches('.')

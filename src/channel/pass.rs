@@ -17,8 +17,9 @@ use crate::api::channel::{Channel, ChannelStatus};
 use crate::api::conditions::{Reason, kind};
 use crate::clock;
 use crate::conditions;
-use crate::context::{Context, Lookup, MANAGER, Note};
+use crate::context::{Context, Lookup, MANAGER};
 use crate::error::{Failure, Need};
+use crate::events::Note;
 use crate::index::{Handle, Name};
 use crate::ohallo::{Lane, Session};
 use crate::secret::{Credentials, Redactor};
@@ -149,9 +150,9 @@ impl Pass {
         self.notes.push(Note { text, ..note });
     }
 
-    pub async fn publish_notes(&mut self) {
+    pub fn publish_notes(&mut self) {
         let notes = std::mem::take(&mut self.notes);
-        self.ctx.publish(&self.channel, &notes).await;
+        self.ctx.publish(&self.channel, notes);
     }
 
     fn api(&self) -> Api<Channel> {

@@ -12,8 +12,7 @@ use super::work;
 use crate::api::channel::ChannelStatus;
 use crate::clock;
 use crate::conditions;
-use crate::context::Note;
-use crate::error::Need;
+use crate::events::Note;
 use crate::index::Handle;
 use crate::retry::{self, Gate};
 
@@ -39,9 +38,7 @@ pub fn summary(pass: &Pass, outcome: &Outcome) -> Summary {
 pub async fn report(mut pass: Pass, outcome: &Outcome) -> (Report, &'static str) {
     let now = clock::instant();
     let summary = summary(&pass, outcome);
-    let silent = matches!(outcome, Outcome::Failed(failure) | Outcome::PushFailed(failure) if matches!(failure.need, Need::Turn(_)))
-        || summary.result == "in_flight"
-        || summary.result == "gone";
+    let silent = outcome.silent();
     // What was done before the turn ran out is not lost.
     let status = if silent { pass.status.clone() } else { summary.status.clone() };
     let old = pass.channel.status.clone().unwrap_or_default();
@@ -60,7 +57,7 @@ pub async fn report(mut pass: Pass, outcome: &Outcome) -> (Report, &'static str)
         noted(&mut pass, &old, &status);
         ready_at_last(&pass, &old, &status);
     }
-    pass.publish_notes().await;
+    pass.publish_notes();
     remember(&mut pass, &summary, now);
     match summary.wake {
         Some(wake) => (Report::Wake(wake), summary.result),

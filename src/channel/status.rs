@@ -27,6 +27,21 @@ pub enum Outcome {
     More,
 }
 
+// === impl Outcome ===
+
+impl Outcome {
+    /// Nothing was found out and nothing is to be said: its turn has not come, or a create of this process is under way.
+    pub fn silent(&self) -> bool {
+        match self {
+            Self::Failed(failure) | Self::PushFailed(failure) => matches!(failure.need, Need::Turn(_)),
+            Self::Settled(verdict) => {
+                matches!(verdict.is, Is::InFlight | Is::Gone | Is::Needs(Need::Turn(_)))
+            }
+            Self::More => false,
+        }
+    }
+}
+
 /// What to do with it.
 #[derive(Clone, Debug)]
 pub struct Summary {
@@ -295,9 +310,7 @@ impl Writing<'_> {
     fn others(&mut self, outcome: &Outcome) {
         let is =
             |wanted: fn(&Is) -> bool| matches!(outcome, Outcome::Settled(verdict) if wanted(&verdict.is));
-        if matches!(outcome, Outcome::Failed(failure) if matches!(failure.need, Need::Turn(_)))
-            || is(|is| *is == Is::InFlight)
-        {
+        if outcome.silent() {
             return;
         }
         if !is(|is| *is == Is::Suspended) {

@@ -170,7 +170,7 @@ async fn write<K: Kind>(object: &K, summary: &Summary, ctx: &Context) -> Result<
             );
             let notes: Vec<_> =
                 summary.warnings.iter().map(|(reason, message)| Note::warning(reason, message)).collect();
-            ctx.publish(&written, &notes).await;
+            ctx.publish(&written, notes);
             Ok(())
         }
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),

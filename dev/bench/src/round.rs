@@ -116,8 +116,10 @@ pub async fn run(world: &mut World, who: Who, size: &Size) -> Result<Round> {
 
 async fn update(world: &World, running: &Running, count: usize) -> Result<Phase> {
     let mark = mark(world, Some(running))?;
+    // The stand-in counts the rounds before as well.
+    let all = world.sim.count(ohallo_sim::Operation::UpdateChannel) + count;
     each(count, |name| world.rename(&running.namespace, name)).await?;
-    let renamed = |sim: &ohallo_sim::Sim| sim.count(ohallo_sim::Operation::UpdateChannel) >= count;
+    let renamed = |sim: &ohallo_sim::Sim| sim.count(ohallo_sim::Operation::UpdateChannel) >= all;
     world.sim.wait_until(renamed, PHASE_LIMIT).await?;
     mark.phase(world, running, SETTLE.as_secs_f64()).await
 }

@@ -6,6 +6,8 @@ use crate::channel::plan::Remote;
 use crate::channel::sample::*;
 use crate::error::Failure;
 
+const SOON: Duration = Duration::from_secs(1);
+
 type Edit = fn(&mut Sample);
 
 /// What is done or said.
@@ -13,6 +15,7 @@ type Edit = fn(&mut Sample);
 enum Does {
     Step(Step),
     Blocked(Reason, Duration),
+    Waits(Duration),
     Nothing,
 }
 
@@ -20,6 +23,7 @@ fn does(sample: &Sample) -> Does {
     match sample.plan() {
         Plan::Work(step) => Does::Step(step),
         Plan::Settled(Verdict { is: Is::Blocked { again }, reason, .. }) => Does::Blocked(reason, again),
+        Plan::Settled(Verdict { is: Is::Needs(Need::Turn(wait)), .. }) => Does::Waits(wait),
         Plan::Settled(Verdict { is: Is::Gone, .. }) => Does::Nothing,
         Plan::Settled(other) => panic!("{other:?}"),
     }
@@ -80,7 +84,7 @@ fn the_policy_is_the_declared_one_else_by_origin_and_observe_always_retains() {
 fn each_row_of_a_bound_channel_that_is_deleted() {
     let key_gone = Does::Blocked(Reason::KeyUnavailable, retry::INPUT);
     let suspended = || Does::Blocked(Reason::Suspended, retry::STALLED);
-    let rows: [(&str, Edit, Does); 18] = [
+    let rows: [(&str, Edit, Does); 19] = [
         ("as it is", |_| {}, deletes_it()),
         ("no finalizer", |it| it.channel.metadata.finalizers = None, Does::Nothing),
         (
@@ -114,6 +118,7 @@ fn each_row_of_a_bound_channel_that_is_deleted() {
             lets_go(Parting::Retained),
         ),
         ("no key", |it| it.observed.place = Err(no_key()), key_gone),
+        ("the key not read yet", |it| it.observed.place = Err(Failure::turn(SOON)), Does::Waits(SOON)),
         (
             "no key, released",
             |it| {
