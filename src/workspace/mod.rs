@@ -25,8 +25,9 @@ use crate::api::conditions::Reason;
 use crate::api::{annotation, finalizer};
 use crate::channel::inputs::Version;
 use crate::clock;
-use crate::context::{Context, MANAGER, Note};
+use crate::context::{Context, MANAGER};
 use crate::error::Failure;
+use crate::events::Note;
 use crate::retry::Gate;
 use crate::secret::Redactor;
 
