@@ -135,7 +135,8 @@ impl Candidate {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    async fn send(&self, ask: &Ask, limit: Duration, tell: &impl Fn(News<'_>)) -> Answer {
+    /// Sends one request, and says what its answer means.
+    pub async fn send(&self, ask: &Ask, limit: Duration, tell: &impl Fn(News<'_>)) -> Answer {
         let api = self.api();
         let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
         let request = async {

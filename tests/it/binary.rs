@@ -22,13 +22,19 @@ pub struct Program {
 
 impl Program {
     pub fn start(plane: &ControlPlane, flags: &[String]) -> Self {
+        Self::named(plane, User::Operator, "", flags)
+    }
+
+    /// As this user, in a pod of this name.
+    pub fn named(plane: &ControlPlane, user: User, pod: &str, flags: &[String]) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = tempfile::NamedTempFile::new().unwrap();
         let child = bare()
             .arg("run")
-            .arg(format!("--kubeconfig={}", plane.kubeconfig(User::Operator).display()))
+            .arg(format!("--kubeconfig={}", plane.kubeconfig(user).display()))
             .arg(format!("--http-addr=127.0.0.1:{port}"))
             .args(flags)
+            .env("POD_NAME", pod)
             .stdin(Stdio::null())
             .stderr(log.reopen().unwrap())
             .spawn()
@@ -60,8 +66,12 @@ impl Program {
     }
 
     pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    pub fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
     }
 
     /// Waits for its end; the exit code, and how long it took.
