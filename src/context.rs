@@ -65,6 +65,7 @@ pub struct Listed {
 }
 
 /// Where a wake is sent.
+#[derive(Clone)]
 pub struct Wakers {
     pub channels: UnboundedSender<ObjectRef<Channel>>,
     pub workspaces: UnboundedSender<ObjectRef<Workspace>>,
@@ -119,6 +120,25 @@ impl Listed {
     /// Waits no longer than this, so that a pass ends when the process shall.
     pub async fn within(&self, time: Duration) -> bool {
         tokio::time::timeout(time, self.wait()).await.is_ok()
+    }
+}
+
+// === impl Wakers ===
+
+impl Wakers {
+    fn channel(&self, name: &Name) {
+        // Closed only when the controller has ended.
+        let _closed = self.channels.unbounded_send(name.object_ref());
+    }
+
+    fn workspace(&self, handle: &Handle) {
+        let _closed = match &handle.namespace {
+            Some(namespace) => {
+                let to = ObjectRef::new(&handle.name).within(namespace);
+                self.workspaces.unbounded_send(to).is_err()
+            }
+            None => self.cluster_workspaces.unbounded_send(ObjectRef::new(&handle.name)).is_err(),
+        };
     }
 }
 
@@ -281,8 +301,7 @@ impl Context {
     }
 
     pub fn wake_channel(&self, name: &Name) {
-        // Closed only when the controller has ended.
-        let _closed = self.wakers.channels.unbounded_send(name.object_ref());
+        self.wakers.channel(name);
     }
 
     /// Makes every object be looked at: this process has begun to lead.
@@ -293,13 +312,19 @@ impl Context {
     }
 
     pub fn wake_workspace(&self, handle: &Handle) {
-        let _closed = match &handle.namespace {
-            Some(namespace) => {
-                let to = ObjectRef::new(&handle.name).within(namespace);
-                self.wakers.workspaces.unbounded_send(to).is_err()
-            }
-            None => self.wakers.cluster_workspaces.unbounded_send(ObjectRef::new(&handle.name)).is_err(),
-        };
+        self.wakers.workspace(handle);
+    }
+
+    /// Wakes a Channel when it is called.
+    pub fn waker_of_channel(&self, name: Name) -> ohallo::Wake {
+        let wakers = self.wakers.clone();
+        Arc::new(move || wakers.channel(&name))
+    }
+
+    /// Wakes a Workspace or ClusterWorkspace when it is called.
+    pub fn waker_of_workspace(&self, handle: Handle) -> ohallo::Wake {
+        let wakers = self.wakers.clone();
+        Arc::new(move || wakers.workspace(&handle))
     }
 
     /// Leaves events to be published.

@@ -28,7 +28,7 @@ pub enum Next {
 }
 
 /// Does the step. Takes the pass, because a create goes on in a task of its own.
-pub async fn perform(mut pass: Pass, step: Step) -> (Pass, Result<Next, Failure>) {
+pub async fn perform(mut pass: Box<Pass>, step: Step) -> (Box<Pass>, Result<Next, Failure>) {
     let result = match step {
         Step::Create { attempt, body } => return born::create(pass, attempt, body).await,
         Step::Record { attempt } => return born::record(pass, attempt).await,
@@ -264,6 +264,7 @@ async fn test(pass: &mut Pass, id: &Id, request: String) -> Result<Next, Failure
 }
 
 async fn delete(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
+    pass.permitted().await?;
     // Irreversible: decided again on the object as it now is.
     let Some(fresh) = pass.fresh().await? else { return Ok(Next::Gone) };
     let changed = fresh.metadata.resource_version != pass.channel.metadata.resource_version;
@@ -275,7 +276,7 @@ async fn delete(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
         pass.status = pass.channel.status.clone().unwrap_or_default();
         return Ok(Next::Plan);
     }
-    pass.permitted().await?;
+    pass.fence()?;
     match pass.session()?.delete(id).await {
         Ok(()) => {
             pass.memory.deleted = true;

@@ -57,11 +57,15 @@ impl Inputs {
             let is = now.secrets.get(name).unwrap_or(&Version::Unknown);
             *is != Version::Unknown && *was != Version::Unknown && is != was
         };
+        self.changed_but_secrets(now) || self.secrets.iter().any(secret_changed)
+    }
+
+    /// The same, whatever the Secrets say.
+    pub fn changed_but_secrets(&self, now: &Self) -> bool {
         self.own != now.own
             || self.workspace != now.workspace
             || self.conflict != now.conflict
             || (self.key.is_some() && self.key != now.key)
-            || self.secrets.iter().any(secret_changed)
     }
 }
 

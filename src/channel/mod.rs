@@ -75,7 +75,7 @@ pub async fn reconcile(channel: Arc<Channel>, ctx: Arc<Context>) -> Result<Actio
         return Ok(Action::requeue(rest));
     }
     let started = clock::instant();
-    let work = tokio::time::timeout(LONGEST, run(Pass::new(&ctx, &channel, epoch)));
+    let work = tokio::time::timeout(LONGEST, run(Box::new(Pass::new(&ctx, &channel, epoch))));
     let work = AssertUnwindSafe(work).catch_unwind();
     let (pass, outcome) = match work.await {
         Ok(Ok(done)) => done,
@@ -84,7 +84,7 @@ pub async fn reconcile(channel: Arc<Channel>, ctx: Arc<Context>) -> Result<Actio
                 Reason::ApiUnavailable,
                 "A pass took too long; it is tried again by itself.",
             );
-            (Pass::new(&ctx, &channel, epoch), Some(Outcome::Failed(failure)))
+            (Box::new(Pass::new(&ctx, &channel, epoch)), Some(Outcome::Failed(failure)))
         }
         Err(_) => {
             ctx.metrics.panicked();
@@ -92,7 +92,7 @@ pub async fn reconcile(channel: Arc<Channel>, ctx: Arc<Context>) -> Result<Actio
                 Reason::InternalError,
                 "The operator failed on this object; its log has the place. It is tried again.",
             );
-            (Pass::new(&ctx, &channel, epoch), Some(Outcome::Failed(failure)))
+            (Box::new(Pass::new(&ctx, &channel, epoch)), Some(Outcome::Failed(failure)))
         }
     };
     let (report, result) = match outcome {
@@ -167,7 +167,7 @@ fn first_look(channel: &Channel, now: &Inputs) -> Option<retry::Gate<Inputs>> {
 }
 
 /// Observes, plans and acts until there is nothing to do, a look is needed, or a step fails. `None`: the object is gone.
-async fn run(mut pass: Pass) -> (Pass, Option<Outcome>) {
+async fn run(mut pass: Box<Pass>) -> (Box<Pass>, Option<Outcome>) {
     if let Err(failure) = observe::observe(&mut pass).await {
         return (pass, Some(Outcome::Failed(failure)));
     }

@@ -11,6 +11,7 @@ use super::create::Standing;
 use super::credentials;
 use super::pass::Pass;
 use super::plan::{Declared, Observed, Place, Remote};
+use super::work;
 use crate::api::conditions::{Reason, kind};
 use crate::clock;
 use crate::conditions;
@@ -49,7 +50,13 @@ pub async fn observe(pass: &mut Pass) -> Result<(), Failure> {
         return Ok(());
     }
     match standing {
-        Standing::Bound(id) | Standing::Adopt(id) if identity_holds(pass) => read(pass, &id).await,
+        Standing::Bound(id) | Standing::Adopt(id) if identity_holds(pass) => match as_known(pass) {
+            Some(next_look) => {
+                pass.observed.remote = Remote::AsKnown { next_look };
+                Ok(())
+            }
+            None => read(pass, &id).await,
+        },
         Standing::OutcomeUnknown(_) => {
             pass.observed.candidates = candidates(pass).await;
             Ok(())
@@ -93,7 +100,8 @@ fn place(pass: &mut Pass) -> Result<Place, Failure> {
     pass.redactor.add_key(&held.key);
     let uid = pass.channel.uid().unwrap_or_default();
     let lane = pass.lane();
-    pass.session = Some(pass.ctx.ohallo.session(held.key.clone(), &uid, lane));
+    let wake = pass.ctx.waker_of_channel(Name::of(&pass.channel));
+    pass.session = Some(pass.ctx.ohallo.session(held.key.clone(), &uid, wake, lane));
     let hour_ago = clock::instant().checked_sub(retry::STALLED);
     Ok(Place {
         workspace_id: held.workspace_id.clone(),
@@ -132,6 +140,12 @@ fn usable(pass: &Pass, handle: &Handle, lookup: &Lookup) -> Result<(), Failure> 
 
 fn not_ready(why: &str) -> Failure {
     Failure::input(Reason::WorkspaceNotReady, format!("The workspace is not ready: {why}"))
+}
+
+/// A rotated Secret is no reason to read what was found active a moment ago: one call for each of its users, not two.
+fn as_known(pass: &Pass) -> Option<Duration> {
+    let gate = pass.memory.gate.as_ref().filter(|_| work::known_active(&pass.view()))?;
+    gate.closed(clock::instant(), |was| was.changed_but_secrets(pass.began()))
 }
 
 /// Whether the workspace is still the one the channel was bound in: under another nothing may be called.

@@ -152,6 +152,11 @@ impl Pass {
         if settled { Lane::Background } else { Lane::User }
     }
 
+    /// The inputs as this pass found them.
+    pub fn began(&self) -> &Inputs {
+        &self.began
+    }
+
     /// The inputs as this pass used them.
     pub fn inputs(&self) -> Inputs {
         let mut inputs = Inputs { own: Inputs::own(&self.channel), ..self.began.clone() };

@@ -73,6 +73,10 @@ pub enum Declared {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Remote {
     Unread,
+    /// Not read: it was found active, and only a Secret has changed since. The next regular look is at this distance.
+    AsKnown {
+        next_look: Duration,
+    },
     Found(Box<RemoteChannel>),
     /// 404; whether the key was shown to be the tenant's after it.
     Absent {

@@ -35,7 +35,7 @@ pub fn summary(pass: &Pass, outcome: &Outcome) -> Summary {
 }
 
 /// Reports the end of a pass.
-pub async fn report(mut pass: Pass, outcome: &Outcome) -> (Report, &'static str) {
+pub async fn report(mut pass: Box<Pass>, outcome: &Outcome) -> (Report, &'static str) {
     let now = clock::instant();
     let summary = summary(&pass, outcome);
     let silent = outcome.silent();
@@ -108,7 +108,8 @@ fn ready_at_last(pass: &Pass, old: &ChannelStatus, new: &ChannelStatus) {
     }
 }
 
-/// Closes the gate until the wake.
+/// Closes the gate until the wake. A pass whose turn had not come leaves it as it was: whatever wakes the next one,
+/// its turn may have come.
 fn remember(pass: &mut Pass, summary: &Summary, now: std::time::Instant) {
     let mut inputs = pass.inputs();
     if summary.result == "in_sync" {
@@ -118,8 +119,10 @@ fn remember(pass: &mut Pass, summary: &Summary, now: std::time::Instant) {
     memory.failures = summary.failures;
     memory.waiting_since = summary.busy.then(|| memory.waiting_since.unwrap_or(now));
     memory.seen = true;
-    let closed = summary.wake.filter(|_| !pass.outdated);
-    memory.gate = closed.map(|wake| Gate::new(inputs, clock::instant() + wake));
+    if summary.result != "deferred" {
+        let closed = summary.wake.filter(|_| !pass.outdated);
+        memory.gate = closed.map(|wake| Gate::new(inputs, clock::instant() + wake));
+    }
     pass.remember();
 }
 

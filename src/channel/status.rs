@@ -165,7 +165,11 @@ impl Writing<'_> {
         match verdict.is {
             Is::InSync => {
                 self.conditions().ready(Status::True, Progress::Done, reason, &message);
-                (Some(retry::spread(self.setting.interval, self.setting.random)), "in_sync")
+                let wake = match self.view.observed.remote {
+                    Remote::AsKnown { next_look } => next_look,
+                    _ => retry::spread(self.setting.interval, self.setting.random),
+                };
+                (Some(wake), "in_sync")
             }
             Is::Busy { longest } => {
                 let status = if reason == Reason::Progressing { Status::Unknown } else { Status::False };

@@ -34,6 +34,10 @@ pub fn plan(view: &View, id: &str) -> Plan {
     }
     let remote = match &view.observed.remote {
         Remote::Found(remote) => remote,
+        Remote::AsKnown { .. } if known_active(view) => {
+            let active = || active(view, &id).unwrap_or_else(Verdict::settled);
+            return credentials(view, &id).unwrap_or_else(active);
+        }
         other => return unread(&id, other).settled(),
     };
     if let Some(verdict) = another(view, remote).or_else(|| unfit(view.spec())) {
@@ -83,6 +87,16 @@ fn not_ours(view: &View) -> Option<Verdict> {
         Reason::OwnershipConflict,
         format!("{who} holds this oHallo channel: delete one of the two, or set another spec.channelId."),
     ))
+}
+
+/// Whether the status itself says of this manifest that there was nothing left to do.
+pub fn known_active(view: &View) -> bool {
+    let ready = conditions::find(&view.status.conditions, kind::READY);
+    ready.is_some_and(|ready| ready.status == "True" && ready.observed_generation == Some(view.generation()))
+        && view.status.state.as_deref() == Some("active")
+        && view.status.channel_id.is_some()
+        && !view.observing()
+        && !marks_missing(view)
 }
 
 fn unread(id: &Id, remote: &Remote) -> Verdict {

@@ -20,8 +20,10 @@ use key::{KeyState, Keys};
 mod http;
 mod key;
 mod session;
+mod slots;
 
 pub use session::{CallError, CreatePermit, Session};
+pub use slots::Wake;
 
 /// The pause of a key after a 429 that names none.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(5);
@@ -89,13 +91,14 @@ impl Client {
         Ok(Self(Arc::new(Inner { http, options, metrics, keys: Keys::default() })))
     }
 
-    /// Begins the calls of one pass; `who` is the object's uid.
-    pub fn session(&self, key: ApiKey, who: &str, lane: Lane) -> Session {
+    /// Begins the calls of one pass; `who` is the object's uid. `wake` is called when a slot is free that the pass
+    /// did not find.
+    pub fn session(&self, key: ApiKey, who: &str, wake: Wake, lane: Lane) -> Session {
         let options = &self.0.options;
         let state = self.0.keys.get(key.id(), clock::instant(), || {
             (Limiter::new(options.requests_per_second, options.burst), options.key_concurrency)
         });
-        Session::new(Arc::clone(&self.0), state, key, who, lane)
+        Session::new(Arc::clone(&self.0), state, key, who, wake, lane)
     }
 }
 

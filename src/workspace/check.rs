@@ -58,7 +58,8 @@ async fn look<K: Kind>(
         }
         return Ok(Finding::Suspended);
     }
-    let mut session = ctx.ohallo.session(key.clone(), &uid, Lane::User);
+    let mut session =
+        ctx.ohallo.session(key.clone(), &uid, ctx.waker_of_workspace(object.handle()), Lane::User);
     let answer = session.get_workspace(&id).await;
     let workspace = match answer {
         Ok(found) if found.id == id => Some(found),

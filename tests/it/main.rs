@@ -12,6 +12,7 @@
 mod acts;
 mod answers;
 mod binary;
+mod budget;
 mod calls;
 mod canary;
 mod channel;

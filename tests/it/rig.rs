@@ -346,10 +346,21 @@ impl Rig {
 
     /// Waits until the Channel is so.
     pub async fn until(&self, name: &str, what: &str, holds: impl Fn(&Channel) -> bool) -> Channel {
+        self.until_within(PATIENCE, name, what, holds).await
+    }
+
+    /// The same for what takes longer.
+    pub async fn until_within(
+        &self,
+        patience: Duration,
+        name: &str,
+        what: &str,
+        holds: impl Fn(&Channel) -> bool,
+    ) -> Channel {
         let events =
             watcher(self.channels(), watcher::Config::default().fields(&format!("metadata.name={name}")));
         let mut last = None;
-        let found = tokio::time::timeout(PATIENCE, async {
+        let found = tokio::time::timeout(patience, async {
             let mut channels = events.default_backoff().applied_objects().boxed();
             while let Some(event) = channels.next().await {
                 let Ok(channel) = event else { continue };

@@ -10,7 +10,7 @@ use crate::rig::{Rig, id_of, message};
 const PUSH: Operation = Operation::StoreCredentials;
 
 /// How often the operator has read this Secret.
-fn reads(rig: &Rig, name: &str) -> usize {
+pub fn reads(rig: &Rig, name: &str) -> usize {
     let audited = rig.plane.audit_since(&mut 0).unwrap();
     let ours = audited.iter().filter(|event| {
         event.user == User::Operator.name()

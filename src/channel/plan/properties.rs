@@ -51,7 +51,9 @@ proptest! {
         if matches!(step, Step::Update { .. } | Step::PushCredentials { .. } | Step::Retry { .. } | Step::Test { .. }) {
             let view = sample.view();
             prop_assert!(matches!(view.standing(), Standing::Bound(_)));
-            prop_assert!(matches!(sample.observed.remote, Remote::Found(_)));
+            let known = matches!(sample.observed.remote, Remote::AsKnown { .. })
+                && matches!(step, Step::PushCredentials { .. } | Step::Test { .. });
+            prop_assert!(known || matches!(sample.observed.remote, Remote::Found(_)));
             prop_assert!(view.finalized() && !view.terminating());
         }
     }
@@ -112,14 +114,17 @@ proptest! {
     fn ready_is_claimed_only_with_nothing_left_to_do(sample in odd()) {
         let Plan::Settled(verdict) = sample.plan() else { return Ok(()) };
         if verdict.is == Is::InSync && verdict.reason != Reason::Observed {
-            let Remote::Found(remote) = &sample.observed.remote else { panic!("not read") };
+            prop_assert!(!work::push_due(&sample.view()));
+            let Remote::Found(remote) = &sample.observed.remote else {
+                prop_assert!(work::known_active(&sample.view()), "not read");
+                return Ok(());
+            };
             prop_assert_eq!(remote.status.as_deref(), Some("active"));
             let report = sample.channel.spec.drift_policy.as_deref() == Some("Report");
             prop_assert!(sample.view().differences(remote).is_empty() || report);
             let enabled = sample.channel.spec.enabled;
             let applied = sample.status.applied.as_ref().and_then(|applied| applied.enabled);
             prop_assert!(enabled.is_none() || enabled == applied);
-            prop_assert!(!work::push_due(&sample.view()));
         }
         let summary = sample.summarize(&Outcome::Settled(verdict));
         prop_assert!(summary.wake.is_none_or(|wake| wake > s(0)));

@@ -150,9 +150,10 @@ fn observed(it: &mut Sample, dice: &mut Dice) {
         [usize::from(dice.of(3))]
     .clone();
     let observed = &mut it.observed;
-    match dice.of(8) {
+    match dice.of(9) {
         0..5 => {}
         5 => observed.remote = Remote::Unread,
+        8 => observed.remote = Remote::AsKnown { next_look: Duration::from_secs(300) },
         6 => observed.remote = Remote::Absent { proven: true },
         _ => observed.remote = Remote::Absent { proven: false },
     }

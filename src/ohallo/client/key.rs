@@ -5,8 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
+use super::slots::{Slot, Slots, Wake};
 use crate::clock;
 use crate::ohallo::limiter::{Lane, Limiter};
 use crate::secret::KeyId;
@@ -15,15 +14,17 @@ use crate::secret::KeyId;
 const FRESH: Duration = Duration::from_secs(30);
 /// How long a key that nobody uses is remembered.
 const IDLE: Duration = Duration::from_secs(3600);
-/// The wait of a call for which no slot is free, or which another create must end before.
-pub(super) const BUSY: Duration = Duration::from_secs(1);
+/// The wait of a create that another one must end before.
+const AFTER_ANOTHER: Duration = Duration::from_secs(1);
+/// The wait of a call for which no slot is free, should nobody wake it before.
+pub(super) const BUSY: Duration = Duration::from_secs(10);
 
 /// The keys in use.
 #[derive(Default)]
 pub(super) struct Keys(Mutex<HashMap<KeyId, Arc<KeyState>>>);
 
 pub(super) struct KeyState {
-    slots: Arc<Semaphore>,
+    slots: Arc<Slots>,
     standing: Mutex<Standing>,
 }
 
@@ -42,7 +43,7 @@ struct Standing {
 pub(super) struct Creating {
     state: Arc<KeyState>,
     unsettled: bool,
-    _slot: OwnedSemaphorePermit,
+    _slot: Slot,
 }
 
 // === impl Keys ===
@@ -70,7 +71,7 @@ impl Keys {
 impl KeyState {
     fn new(limiter: Limiter, slots: usize, now: Instant) -> Self {
         Self {
-            slots: Arc::new(Semaphore::new(slots.clamp(1, Semaphore::MAX_PERMITS))),
+            slots: Arc::new(Slots::new(slots)),
             standing: Mutex::new(Standing {
                 limiter,
                 last_used: now,
@@ -85,9 +86,9 @@ impl KeyState {
         now.saturating_duration_since(lock(&self.standing).last_used) > IDLE
     }
 
-    /// A slot for one call, if one is free.
-    pub(super) fn slot(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.slots).try_acquire_owned().ok()
+    /// A slot for one call, if one is free; else `who` is woken when one is.
+    pub(super) fn slot(&self, who: &str, wake: &Wake) -> Option<Slot> {
+        self.slots.take(who, wake)
     }
 
     /// The token of one call, or the wait for it.
@@ -135,14 +136,15 @@ impl KeyState {
     pub(super) fn permit_create(
         self: &Arc<Self>,
         who: &str,
+        wake: &Wake,
         made: u32,
         lane: Lane,
         now: Instant,
     ) -> Result<Creating, Duration> {
-        let slot = self.slot().ok_or(BUSY)?;
+        let slot = self.slot(who, wake).ok_or(BUSY)?;
         let mut standing = lock(&self.standing);
         if standing.ambiguous.is_some() && standing.creating > 0 {
-            return Err(BUSY);
+            return Err(AFTER_ANOTHER);
         }
         if standing.limiter.take(who, 1, lane, now).is_err() {
             return Err(standing.limiter.reserve(who, made.saturating_add(1), lane, now));

@@ -9,11 +9,11 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder};
 use serde::Serialize;
 use serde_json::Value;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::Inner;
 use super::http::authorize;
 use super::key::{BUSY, Creating, KeyState};
+use super::slots::{Slot, Wake};
 use crate::clock;
 use crate::ohallo::answer::{self, ApiError, Class, Kind, Operation};
 use crate::ohallo::limiter::Lane;
@@ -30,12 +30,13 @@ pub struct Session {
     state: Arc<KeyState>,
     key: ApiKey,
     who: String,
+    wake: Wake,
     lane: Lane,
     made: u32,
     deferred: bool,
     preflighted: Option<Instant>,
     /// Slot and token of the next call, taken before it.
-    taken: Option<OwnedSemaphorePermit>,
+    taken: Option<Slot>,
 }
 
 /// The right to make one create now. It holds a slot and a token, and gives them back when dropped.
@@ -59,9 +60,16 @@ pub enum CallError {
 
 /// Errors of every call: [`CallError::Deferred`] before anything was sent, else what [`answer::judge`] says.
 impl Session {
-    pub(super) fn new(inner: Arc<Inner>, state: Arc<KeyState>, key: ApiKey, who: &str, lane: Lane) -> Self {
+    pub(super) fn new(
+        inner: Arc<Inner>,
+        state: Arc<KeyState>,
+        key: ApiKey,
+        who: &str,
+        wake: Wake,
+        lane: Lane,
+    ) -> Self {
         let who = who.to_owned();
-        Self { inner, state, key, who, lane, made: 0, deferred: false, preflighted: None, taken: None }
+        Self { inner, state, key, who, wake, lane, made: 0, deferred: false, preflighted: None, taken: None }
     }
 
     pub async fn get_channel(&mut self, id: &Id) -> Result<RemoteChannel, CallError> {
@@ -121,7 +129,7 @@ impl Session {
     /// # Errors
     /// [`CallError::Deferred`] only.
     pub async fn ready(&mut self) -> Result<(), CallError> {
-        let Some(slot) = self.state.slot() else { return Err(self.defer(BUSY)) };
+        let Some(slot) = self.state.slot(&self.who, &self.wake) else { return Err(self.defer(BUSY)) };
         self.take_token().await?;
         self.taken = Some(slot);
         Ok(())
@@ -133,7 +141,7 @@ impl Session {
     /// # Errors
     /// [`CallError::Deferred`] only.
     pub fn permit_create(&mut self) -> Result<CreatePermit, CallError> {
-        let permit = self.state.permit_create(&self.who, self.made, self.lane, clock::instant());
+        let permit = self.state.permit_create(&self.who, &self.wake, self.made, self.lane, clock::instant());
         self.inner.metrics.limiter_wait(self.lane.name(), permit.as_ref().err().copied().unwrap_or_default());
         match permit {
             Ok(creating) => {

@@ -84,3 +84,24 @@ fn credentials_are_sent_once_more_when_a_late_request_can_no_longer_land() {
     sample.memory.credentials_again = Some(sample.instant);
     assert!(pushes(&sample));
 }
+
+#[test]
+fn what_is_as_it_was_known_is_sent_new_credentials_and_nothing_else() {
+    let known = |content: &str| {
+        Sample::bound().with(|it| {
+            it.credentials(ready(content, "2"), Some(("x", "1")));
+            it.observed.remote = Remote::AsKnown { next_look: s(300) };
+            it.status.state = Some("active".into());
+            let generation = it.view().generation();
+            let mut writer = Writer::new(&mut it.status.conditions, generation, it.now);
+            writer.set(kind::READY, Status::True, Reason::Available, "Active.");
+            it.channel.spec.display_name = Some("Another".into());
+        })
+    };
+    assert_eq!(known("y").step(), Step::PushCredentials { id: id() });
+    assert_eq!(known("x").says(), (Is::InSync, Reason::Available), "an edit of a label");
+    let wake = known("x").settle().wake.unwrap();
+    assert_eq!(wake, s(300), "the next regular look is where it was");
+    let unmarked = known("y").with(|it| it.channel.metadata.finalizers = None);
+    assert_eq!(unmarked.says(), (TIME, Reason::Progressing));
+}

@@ -42,9 +42,14 @@ async fn server(answer: Vec<u8>, open: Duration) -> (String, tokio::sync::mpsc::
     (url, asks)
 }
 
+/// Wakes nobody.
+fn nobody() -> Wake {
+    Arc::new(|| {})
+}
+
 fn session(options: Options) -> Session {
     let client = Client::new(options, Arc::new(Metrics::new())).unwrap_or_else(|error| panic!("{error}"));
-    client.session(ApiKey::new("sf_test_v1_secret".into()), "uid-1", Lane::User)
+    client.session(ApiKey::new("sf_test_v1_secret".into()), "uid-1", nobody(), Lane::User)
 }
 
 fn id() -> Id {
@@ -174,7 +179,7 @@ async fn a_429_pauses_the_key_and_not_others() {
     let (url, mut asks) = server(answer.into(), Duration::ZERO).await;
     let client =
         Client::new(options(&url), Arc::new(Metrics::new())).unwrap_or_else(|error| panic!("{error}"));
-    let session = |key: &str| client.session(ApiKey::new(key.into()), "uid-2", Lane::Background);
+    let session = |key: &str| client.session(ApiKey::new(key.into()), "uid-2", nobody(), Lane::Background);
     let Err(CallError::Failed(error)) = session("one").get_channel(&id()).await else { panic!() };
     assert_eq!((error.kind, error.retry_after), (Kind::RateLimited, Some(Duration::from_secs(600))));
     let Err(CallError::Deferred(wait)) = session("one").get_channel(&id()).await else { panic!() };
@@ -189,7 +194,7 @@ async fn no_more_calls_than_the_keys_slots_are_under_way() {
     let client =
         Client::new(options(&url), Arc::new(Metrics::new())).unwrap_or_else(|error| panic!("{error}"));
     let call = |who: &'static str| {
-        let mut session = client.session(ApiKey::new("one".into()), who, Lane::User);
+        let mut session = client.session(ApiKey::new("one".into()), who, nobody(), Lane::User);
         async move { session.get_channel(&id()).await }
     };
     let (one, two, three) = tokio::join!(call("a"), call("b"), call("c"));
@@ -203,7 +208,7 @@ async fn a_pass_deferred_at_its_third_call_comes_past_it_the_next_time() {
     let (url, _asks) = server(OK.into(), Duration::ZERO).await;
     let options = Options { requests_per_second: 4.0, burst: 2, ..options(&url) };
     let client = Client::new(options, Arc::new(Metrics::new())).unwrap_or_else(|error| panic!("{error}"));
-    let session = |who: &str| client.session(ApiKey::new("one".into()), who, Lane::User);
+    let session = |who: &str| client.session(ApiKey::new("one".into()), who, nobody(), Lane::User);
     let mut first = session("a");
     for _ in 0..2 {
         first.get_channel(&id()).await.unwrap();
@@ -227,7 +232,7 @@ async fn creates_go_alone_after_one_with_an_unknown_outcome() {
         server(b"HTTP/1.1 502 X\r\ncontent-length: 2\r\n\r\n{}".into(), Duration::ZERO).await;
     let client =
         Client::new(options(&url), Arc::new(Metrics::new())).unwrap_or_else(|error| panic!("{error}"));
-    let mut session = client.session(ApiKey::new("one".into()), "a", Lane::User);
+    let mut session = client.session(ApiKey::new("one".into()), "a", nobody(), Lane::User);
     let workspace = Id::parse("w1").unwrap();
     let (one, two) = (session.permit_create().unwrap(), session.permit_create().unwrap());
     assert!(matches!(session.permit_create(), Err(CallError::Deferred(_))), "no slot");

@@ -1,0 +1,104 @@
+// I/O: a slot that is given back calls whoever waits for it.
+//! How many calls of one key may be under way at a time. A pass that finds no slot free ends, and is woken in its
+//! turn when one is given back: a key that is slow holds its own passes, and no worker.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Makes an object's next pass begin.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
+
+pub(super) struct Slots(Mutex<State>);
+
+struct State {
+    free: usize,
+    waiting: VecDeque<(String, Wake)>,
+}
+
+/// One call's place; free again when dropped.
+pub(super) struct Slot(Arc<Slots>);
+
+// === impl Slots ===
+
+impl Slots {
+    pub(super) fn new(count: usize) -> Self {
+        Self(Mutex::new(State { free: count.max(1), waiting: VecDeque::new() }))
+    }
+
+    /// A slot, if one is free; else `who` is woken when its turn has come.
+    pub(super) fn take(self: &Arc<Self>, who: &str, wake: &Wake) -> Option<Slot> {
+        let mut state = self.state();
+        let place = state.waiting.iter().position(|(waiting, _)| waiting == who);
+        if state.free == 0 {
+            if place.is_none() {
+                state.waiting.push_back((who.to_owned(), Arc::clone(wake)));
+            }
+            return None;
+        }
+        if let Some(place) = place {
+            state.waiting.remove(place);
+        }
+        state.free -= 1;
+        Some(Slot(Arc::clone(self)))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Slot ===
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let next = {
+            let mut state = self.0.state();
+            state.free += 1;
+            state.waiting.pop_front()
+        };
+        if let Some((_, wake)) = next {
+            wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    fn counting() -> (Arc<AtomicU32>, Wake) {
+        let count = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&count);
+        (count, Arc::new(move || _ = counted.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    #[test]
+    fn a_slot_that_is_given_back_wakes_who_has_waited_longest_and_nobody_else() {
+        let slots = Arc::new(Slots::new(1));
+        let ((first, wake_first), (second, wake_second)) = (counting(), counting());
+        let slot = slots.take("holder", &wake_first).unwrap();
+        assert!(slots.take("first", &wake_first).is_none());
+        assert!(slots.take("second", &wake_second).is_none());
+        assert!(slots.take("first", &wake_first).is_none(), "asking again keeps the place");
+        drop(slot);
+        assert_eq!((first.load(Ordering::Relaxed), second.load(Ordering::Relaxed)), (1, 0));
+        drop(slots.take("first", &wake_first).unwrap());
+        assert_eq!((first.load(Ordering::Relaxed), second.load(Ordering::Relaxed)), (1, 1));
+        drop(slots.take("second", &wake_second).unwrap());
+        assert_eq!((first.load(Ordering::Relaxed), second.load(Ordering::Relaxed)), (1, 1));
+    }
+
+    #[test]
+    fn who_took_a_slot_waits_for_none() {
+        let slots = Arc::new(Slots::new(1));
+        let (count, wake) = counting();
+        let slot = slots.take("a", &wake).unwrap();
+        assert!(slots.take("b", &wake).is_none());
+        drop(slot);
+        let slot = slots.take("b", &wake).unwrap();
+        drop(slot);
+        assert_eq!(count.load(Ordering::Relaxed), 1);
+    }
+}
