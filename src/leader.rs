@@ -154,7 +154,7 @@ impl Candidate {
         let (why, refused) = match answer {
             Ok(Ok(lease)) => {
                 tell(News::Reachable);
-                return Answer::Found(lease);
+                return Answer::Found(Box::new(lease));
             }
             Ok(Err(kube::Error::Api(status))) if status.code == 409 => return Answer::Conflict,
             Ok(Err(kube::Error::Api(status))) if status.code == 404 && !matches!(ask, Ask::Create(_)) => {

@@ -36,7 +36,7 @@ pub enum Ask {
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// As it was read, or as it now stands written.
-    Found(Lease),
+    Found(Box<Lease>),
     Missing,
     /// Somebody else wrote.
     Conflict,
@@ -110,10 +110,10 @@ impl Election {
         let lapsed = self.lapse(now);
         let lapsed_now = lapsed.is_some();
         let change = match (ask, answer) {
-            (Ask::Read, Answer::Found(lease)) => self.looked(Some(lease), now),
+            (Ask::Read, Answer::Found(lease)) => self.looked(Some(*lease), now),
             (Ask::Read, Answer::Missing) => self.looked(None, now),
             (_, Answer::Found(lease)) => {
-                self.sight.see(Some(lease), now);
+                self.sight.see(Some(*lease), now);
                 // A renewal that came too late renews nothing.
                 if lapsed_now { None } else { self.wrote(began, now) }
             }

@@ -28,12 +28,12 @@ impl Server {
         let version = |lease: &Lease| lease.metadata.resource_version.clone();
         match (ask, &self.lease) {
             (Ask::Read, None) | (Ask::Replace(_), None) => Answer::Missing,
-            (Ask::Read, Some(lease)) => Answer::Found(lease.clone()),
+            (Ask::Read, Some(lease)) => Answer::Found(Box::new(lease.clone())),
             (Ask::Create(_), Some(_)) => Answer::Conflict,
             (Ask::Replace(new), Some(old)) if version(new) != version(old) => Answer::Conflict,
             (Ask::Create(new) | Ask::Replace(new), _) => {
                 self.put(new.clone());
-                Answer::Found(self.lease.clone().unwrap())
+                Answer::Found(Box::new(self.lease.clone().unwrap()))
             }
         }
     }
