@@ -122,6 +122,12 @@ impl ControlPlane {
         self.layout.file(&user.file_name())
     }
 
+    pub(crate) fn write_proxy_kubeconfig(&self, user: User, port: u16) -> Result<PathBuf> {
+        let path = self.layout.file(&format!("proxy-{port}.kubeconfig"));
+        fs::write(&path, self.tokens.kubeconfig(user, &format!("http://127.0.0.1:{port}"), &self.layout.ca))?;
+        Ok(path)
+    }
+
     /// kube's defaults for this user, hidden retries (`default_retry`) included: the caller changes what it must.
     #[must_use]
     pub fn client_config(&self, user: User) -> Config {

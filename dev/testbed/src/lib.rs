@@ -21,6 +21,7 @@ mod keeper;
 mod kubectl;
 mod layout;
 mod operator;
+mod proxy;
 mod ready;
 mod user;
 
@@ -30,4 +31,5 @@ pub use control_plane::{ControlPlane, Options};
 pub use keeper::Process;
 pub use kubectl::kubectl;
 pub use operator::{Profile, operator};
+pub use proxy::{Act, Held, Proxy, Rule, When};
 pub use user::User;
