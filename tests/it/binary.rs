@@ -1,6 +1,7 @@
 // I/O
 //! The program as its users run it: flags, environment, probes, signals.
 
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
@@ -22,11 +23,15 @@ pub struct Program {
 
 impl Program {
     pub fn start(plane: &ControlPlane, flags: &[String]) -> Self {
+        Self::with_kubeconfig(&plane.kubeconfig(User::Operator), flags)
+    }
+
+    pub fn with_kubeconfig(kubeconfig: &Path, flags: &[String]) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = tempfile::NamedTempFile::new().unwrap();
         let child = bare()
             .arg("run")
-            .arg(format!("--kubeconfig={}", plane.kubeconfig(User::Operator).display()))
+            .arg(format!("--kubeconfig={}", kubeconfig.display()))
             .arg(format!("--http-addr=127.0.0.1:{port}"))
             .args(flags)
             .stdin(Stdio::null())
@@ -57,6 +62,12 @@ impl Program {
             assert!(begun.elapsed() < crate::rig::PATIENCE, "{path} is {answer:?}\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Ends it as the kernel would: at once.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     pub fn terminate(&self) {

@@ -19,7 +19,11 @@ mod channel;
 mod cluster_workspaces;
 mod crds;
 mod deletion;
+mod history;
 mod install;
+mod invariants;
+
+mod kill;
 mod kstatus;
 mod ownership;
 mod parting;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use clap::Parser;
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
@@ -24,7 +24,9 @@ use testbed::{AuditEvent, ControlPlane, Options, User};
 use tokio::sync::{OnceCell, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::{canary, kstatus};
+use crate::canary;
+use crate::history::History;
+use crate::invariants::World;
 
 /// The oHallo workspace of every test.
 pub const WORKSPACE: &str = "a1b2c3d4-e5f6-7890-abcd-ef1234567890";
@@ -134,7 +136,9 @@ pub struct Rig {
     log_from: usize,
     audit_from: Mutex<u64>,
     audited: Mutex<Vec<AuditEvent>>,
-    broken: Arc<Mutex<Vec<String>>>,
+    pub history: History,
+    /// Channels by name that a test handles in a way that no invariant covers, such as a finalizer taken off by hand.
+    pub excused: Vec<String>,
     finished: bool,
 }
 
@@ -166,8 +170,7 @@ impl Rig {
         let key = format!("sf_test_v1_canary/{number}+key\"{}", "k".repeat(12)).replace('"', "Q");
         sim.add_workspace(TENANT, WORKSPACE, "Nordic Parts");
         sim.add_key(Key::new(&key, TENANT));
-        let broken = Arc::default();
-        watch_rules(admin.clone(), &namespace, Arc::clone(&broken));
+        let history = History::watch(admin.clone(), &namespace);
         Self {
             plane,
             sim,
@@ -178,9 +181,11 @@ impl Rig {
             running: None,
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             log_from: log().0.lock().unwrap().len(),
-            audit_from: Mutex::default(),
+            // What came before is about other namespaces.
+            audit_from: Mutex::new(std::fs::metadata(plane.audit_path()).map_or(0, |log| log.len())),
             audited: Mutex::default(),
-            broken,
+            history,
+            excused: Vec::new(),
             finished: false,
             namespace,
         }
@@ -467,8 +472,8 @@ impl Rig {
         .await
     }
 
-    /// The operator's requests in this namespace that change something, events apart: verb and resource.
-    pub fn writes(&self) -> Vec<String> {
+    /// The operator's requests in this namespace that change something, events apart.
+    pub fn audited_writes(&self) -> Vec<AuditEvent> {
         let mut audited = self.audited.lock().unwrap();
         let mut offset = self.audit_from.lock().unwrap();
         audited.extend(self.plane.audit_since(&mut offset).unwrap());
@@ -478,17 +483,25 @@ impl Rig {
                 && event.resource != "events"
                 && !matches!(event.verb.as_str(), "get" | "list" | "watch")
         });
-        ours.map(|event| {
-            let subresource = event.subresource.as_deref().map(|name| format!("/{name}")).unwrap_or_default();
-            format!(
-                "{} {}{subresource} {} {}",
-                event.verb,
-                event.resource,
-                event.name.as_deref().unwrap_or_default(),
-                event.code
-            )
-        })
-        .collect()
+        ours.cloned().collect()
+    }
+
+    /// The same in words: verb and resource.
+    pub fn writes(&self) -> Vec<String> {
+        let ours = self.audited_writes();
+        ours.iter()
+            .map(|event| {
+                let subresource =
+                    event.subresource.as_deref().map(|name| format!("/{name}")).unwrap_or_default();
+                format!(
+                    "{} {}{subresource} {} {}",
+                    event.verb,
+                    event.resource,
+                    event.name.as_deref().unwrap_or_default(),
+                    event.code
+                )
+            })
+            .collect()
     }
 
     /// The writes about one Channel.
@@ -532,8 +545,11 @@ impl Rig {
         let logged = log().0.lock().unwrap().get(self.log_from..).unwrap_or_default().to_vec();
         let leaked = canary::found(&String::from_utf8_lossy(&logged), &self.canaries);
         assert!(leaked.is_empty(), "a secret is in the log");
-        let broken = self.broken.lock().unwrap().clone();
+        self.history.until_complete(&channels).await;
+        let broken = self.history.against_kstatus();
         assert!(broken.is_empty(), "rules of kstatus were broken on the way: {broken:#?}");
+        let broken = World::of(&self, channels).broken();
+        assert!(broken.is_empty(), "invariants were broken: {broken:#?}\nledger: {:#?}", self.sim.ledger());
     }
 }
 
@@ -544,22 +560,6 @@ impl Drop for Rig {
         }
         assert!(self.finished || std::thread::panicking(), "end the test with rig.finish().await");
     }
-}
-
-/// Looks at every version of every Channel of the namespace.
-fn watch_rules(client: Client, namespace: &str, broken: Arc<Mutex<Vec<String>>>) {
-    let api: Api<Channel> = Api::namespaced(client, namespace);
-    tokio::spawn(async move {
-        let mut seen = watcher(api, watcher::Config::default()).default_backoff().applied_objects().boxed();
-        while let Ok(Some(channel)) = seen.try_next().await {
-            let name = channel.name_any();
-            broken.lock().unwrap().extend(
-                kstatus::broken(&channel).into_iter().map(|rule| {
-                    format!("{name}: {rule}: {}", serde_json::to_string(&channel.status).unwrap())
-                }),
-            );
-        }
-    });
 }
 
 /// type, status, reason, observedGeneration.
