@@ -64,6 +64,13 @@ impl Program {
         }
     }
 
+    /// The most memory it has had resident.
+    pub fn peak_memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Ends it as the kernel would: at once.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -275,11 +282,16 @@ async fn answers_probes_and_counts_its_work() {
     rig.finish().await;
 }
 
-/// The program at work in the rig's namespace, with a verified Workspace.
 async fn program(rig: &Rig) -> Program {
+    at_work(rig, &[]).await
+}
+
+/// The program at work in the rig's namespace, with a verified Workspace.
+pub async fn at_work(rig: &Rig, more: &[String]) -> Program {
     rig.put_secret(json!({"metadata": {"name": "ohallo-api-key"}, "stringData": {"apiKey": rig.key}})).await;
     rig.workspace("default", "ohallo-api-key").await;
-    let flags = [format!("--api-url={}", rig.sim.url()), format!("--namespace={}", rig.namespace)];
+    let mut flags = vec![format!("--api-url={}", rig.sim.url()), format!("--namespace={}", rig.namespace)];
+    flags.extend_from_slice(more);
     let program = Program::start(rig.plane, &flags);
     rig.workspace_reason("default", "Verified").await;
     program

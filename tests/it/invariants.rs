@@ -289,7 +289,8 @@ fn retries(channel: &Channel) -> usize {
 /// Whether its deletion takes the channel along.
 fn deletes(channel: &Channel) -> bool {
     let status = channel.status.clone().unwrap_or_default();
-    if channel.spec.management_policy.as_deref() == Some("Observe") {
+    let loses = condition(channel, "Ready").is_some_and(|ready| ready.2 == "OwnershipConflict");
+    if loses || channel.spec.management_policy.as_deref() == Some("Observe") {
         return false;
     }
     match channel.spec.deletion_policy.as_deref() {

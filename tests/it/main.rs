@@ -19,6 +19,7 @@ mod channel;
 mod cluster_workspaces;
 mod crds;
 mod deletion;
+mod faults;
 mod history;
 mod install;
 mod invariants;

@@ -13,6 +13,7 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
 use ohallo_operator::api::channel::Channel;
@@ -20,7 +21,7 @@ use ohallo_operator::api::workspace::Workspace;
 use ohallo_operator::settings::Settings;
 use ohallo_sim::{Config, Key, Operation, Sim};
 use serde_json::{Value, json};
-use testbed::{AuditEvent, ControlPlane, Options, User};
+use testbed::{AuditEvent, ControlPlane, Options, Proxy, User};
 use tokio::sync::{OnceCell, oneshot};
 use tokio::task::JoinHandle;
 
@@ -137,6 +138,10 @@ pub struct Rig {
     audit_from: Mutex<u64>,
     audited: Mutex<Vec<AuditEvent>>,
     pub history: History,
+    /// Through which its operator talks to the API server.
+    pub proxy: Option<Proxy>,
+    /// The client of its operator, instead.
+    pub client: Option<Client>,
     /// Channels by name that a test handles in a way that no invariant covers, such as a finalizer taken off by hand.
     pub excused: Vec<String>,
     finished: bool,
@@ -151,11 +156,16 @@ impl Rig {
     /// The same with other behaviour of the stand-in and other flags of the operator.
     pub async fn with(config: Config, flags: &[&str]) -> Self {
         let mut rig = Self::bare(config, flags).await;
-        rig.key_secret("ohallo-api-key", &rig.key.clone()).await;
-        rig.workspace("default", "ohallo-api-key").await;
-        rig.start_operator().await;
-        rig.workspace_reason("default", "Verified").await;
+        rig.begin().await;
         rig
+    }
+
+    /// The Workspace `default` and an operator.
+    pub async fn begin(&mut self) {
+        self.key_secret("ohallo-api-key", &self.key.clone()).await;
+        self.workspace("default", "ohallo-api-key").await;
+        self.start_operator().await;
+        self.workspace_reason("default", "Verified").await;
     }
 
     /// A namespace and a stand-in; no Workspace and no operator yet.
@@ -185,6 +195,8 @@ impl Rig {
             audit_from: Mutex::new(std::fs::metadata(plane.audit_path()).map_or(0, |log| log.len())),
             audited: Mutex::default(),
             history,
+            proxy: None,
+            client: None,
             excused: Vec::new(),
             finished: false,
             namespace,
@@ -203,14 +215,14 @@ impl Rig {
             format!("--namespace={}", self.namespace),
             "--requests-per-second=0".to_owned(),
         ];
-        flags.extend(self.flags.iter().filter(|flag| !flag.is_empty()).cloned());
-        if self.flags.iter().any(|flag| flag.starts_with("--requests-per-second")) {
-            flags.remove(2);
+        for flag in self.flags.iter().filter(|flag| !flag.is_empty()) {
+            // A later one stands for an earlier one, except where all count.
+            let name = flag.split('=').next().unwrap_or_default();
+            flags.retain(|other| name == "--namespace" || other.split('=').next() != Some(name));
+            flags.push(flag.clone());
         }
         let settings = settings(&flags);
-        let mut config = self.plane.client_config(self.user);
-        config.default_retry = false;
-        let client = Client::try_from(config).unwrap();
+        let client = self.operator_client().await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let http = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
@@ -221,6 +233,30 @@ impl Rig {
             ohallo_operator::run_with(settings, client, listener, stopped).await.unwrap();
         });
         self.running = Some(Running { stop, task, http });
+    }
+
+    async fn operator_client(&self) -> Client {
+        let mut config = match &self.proxy {
+            Some(proxy) => {
+                let file = Kubeconfig::read_from(proxy.kubeconfig()).unwrap();
+                kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.unwrap()
+            }
+            None => self.plane.client_config(self.user),
+        };
+        config.default_retry = false;
+        self.client.clone().unwrap_or_else(|| Client::try_from(config).unwrap())
+    }
+
+    /// As [`Self::with`], with a proxy before the API server.
+    pub async fn proxied(config: Config, flags: &[&str]) -> Self {
+        let mut rig = Self::bare(config, flags).await;
+        rig.proxy = Some(Proxy::start(rig.plane, rig.user).await.unwrap());
+        rig.begin().await;
+        rig
+    }
+
+    pub fn proxy(&self) -> &Proxy {
+        self.proxy.as_ref().expect("the rig has a proxy")
     }
 
     /// Stops it as SIGTERM would.
@@ -343,6 +379,15 @@ impl Rig {
 
     pub async fn annotate(&self, name: &str, annotation: &str, value: &str) {
         self.edit(name, json!({"metadata": {"annotations": {annotation: value}}})).await;
+    }
+
+    /// The same on an object that may be gone.
+    pub async fn annotate_if_there(&self, name: &str, annotation: &str, value: &str) {
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {annotation: value}}}));
+        match self.channels().patch(name, &PatchParams::default(), &patch).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            other => drop(other.unwrap()),
+        }
     }
 
     pub async fn get(&self, name: &str) -> Channel {

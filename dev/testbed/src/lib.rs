@@ -15,6 +15,7 @@
 //! The processes and their folder end with this process, however it ends.
 
 mod audit;
+mod backup;
 mod binaries;
 mod control_plane;
 mod keeper;
@@ -26,6 +27,7 @@ mod ready;
 mod user;
 
 pub use audit::AuditEvent;
+pub use backup::Backup;
 pub use binaries::Binaries;
 pub use control_plane::{ControlPlane, Options};
 pub use keeper::Process;
