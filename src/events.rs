@@ -10,10 +10,14 @@ use kube::{Client, Resource};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
 use crate::context::MANAGER;
 
 /// What waits to be published; more is dropped and counted, as the status says the same.
 const WAITING: usize = 1000;
+
+/// How many times as long as an event took the next one waits while there is room.
+const YIELD: f64 = 4.0;
 
 /// The longest that the API server may take for one event.
 const LONGEST: Duration = Duration::from_secs(10);
@@ -76,7 +80,10 @@ impl Publisher {
     /// Publishes until the stop, and then what is left.
     pub async fn run(mut self, client: Client, stop: CancellationToken) {
         while let Some(Some((object, note))) = stop.run_until_cancelled(self.queue.recv()).await {
+            let begun = clock::instant();
             publish(&client, &object, note).await;
+            let rest = self.rest(clock::instant().saturating_duration_since(begun));
+            let _stopped = stop.run_until_cancelled(tokio::time::sleep(rest)).await;
         }
         self.queue.close();
         let rest = async {
@@ -87,6 +94,16 @@ impl Publisher {
         if tokio::time::timeout(PARTING, rest).await.is_err() {
             tracing::warn!("the time to stop was over with events unpublished");
         }
+    }
+
+    /// Events give way to the work that they tell of, the less the fuller their queue is.
+    fn rest(&self, took: Duration) -> Duration {
+        let waiting = self.queue.len();
+        if waiting == 0 {
+            return Duration::ZERO;
+        }
+        let room = WAITING.saturating_sub(waiting) as f64 / WAITING as f64;
+        took.mul_f64(YIELD * room).min(LONGEST)
     }
 }
 

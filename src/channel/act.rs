@@ -28,7 +28,7 @@ pub enum Next {
 }
 
 /// Does the step. Takes the pass, because a create goes on in a task of its own.
-pub async fn perform(mut pass: Pass, step: Step) -> (Pass, Result<Next, Failure>) {
+pub async fn perform(mut pass: Box<Pass>, step: Step) -> (Box<Pass>, Result<Next, Failure>) {
     let result = match step {
         Step::Create { attempt, body } => return born::create(pass, attempt, body).await,
         Step::Record { attempt } => return born::record(pass, attempt).await,
@@ -259,6 +259,7 @@ async fn test(pass: &mut Pass, id: &Id, request: String) -> Result<Next, Failure
 }
 
 async fn delete(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
+    pass.session()?.ready().await?;
     // Irreversible: decided again on the object as it now is.
     let Some(fresh) = pass.fresh().await? else { return Ok(Next::Gone) };
     let changed = fresh.metadata.resource_version != pass.channel.metadata.resource_version;

@@ -25,7 +25,11 @@ use crate::ohallo::{ApiError, CallError, Class, CreatePermit, Id, Kind, NewChann
 use crate::retry;
 
 /// Creates: permission, preflight, intent, POST, record.
-pub async fn create(mut pass: Pass, number: i64, body: NewChannel) -> (Pass, Result<Next, Failure>) {
+pub async fn create(
+    mut pass: Box<Pass>,
+    number: i64,
+    body: NewChannel,
+) -> (Box<Pass>, Result<Next, Failure>) {
     let (permit, workspace) = match prepare(&mut pass).await {
         Ok(prepared) => prepared,
         Err(failure) => return (pass, Err(failure)),
@@ -40,7 +44,7 @@ pub async fn create(mut pass: Pass, number: i64, body: NewChannel) -> (Pass, Res
     pass.status.create =
         Some(CreateStatus { attempt: number, outcome: "Unknown".into(), sent_at: Some(seconds(sent_at)) });
     remember(&mut pass, number, AttemptOutcome::InFlight);
-    spawn(pass, number, async move |mut pass: Pass| {
+    spawn(pass, number, async move |mut pass: Box<Pass>| {
         let answer = permit.create(&workspace, &body, &attempt.to_string()).await;
         match answer {
             Ok(remote) => {
@@ -60,15 +64,15 @@ pub async fn create(mut pass: Pass, number: i64, body: NewChannel) -> (Pass, Res
 }
 
 /// Writes down an id that an earlier pass was answered.
-pub async fn record(pass: Pass, number: i64) -> (Pass, Result<Next, Failure>) {
-    spawn(pass, number, async move |pass: Pass| write_down(pass, number).await).await
+pub async fn record(pass: Box<Pass>, number: i64) -> (Box<Pass>, Result<Next, Failure>) {
+    spawn(pass, number, async move |pass: Box<Pass>| write_down(pass, number).await).await
 }
 
 /// Runs to its end whatever becomes of the pass that waits for it.
-async fn spawn<F, T>(pass: Pass, number: i64, task: T) -> (Pass, Result<Next, Failure>)
+async fn spawn<F, T>(pass: Box<Pass>, number: i64, task: T) -> (Box<Pass>, Result<Next, Failure>)
 where
-    T: FnOnce(Pass) -> F + Send + 'static,
-    F: Future<Output = (Pass, Result<Next, Failure>)> + Send + 'static,
+    T: FnOnce(Box<Pass>) -> F + Send + 'static,
+    F: Future<Output = (Box<Pass>, Result<Next, Failure>)> + Send + 'static,
 {
     let (ctx, channel) = (pass.ctx.clone(), pass.channel.clone());
     match ctx.tasks.spawn(task(pass)).await {
@@ -76,7 +80,7 @@ where
         Err(_) => {
             // The task died: what it sent is not known.
             ctx.metrics.panicked();
-            let mut pass = Pass::new(&ctx, &channel);
+            let mut pass = Box::new(Pass::new(&ctx, &channel));
             if matches!(&pass.memory.attempt, Some(own) if own.outcome == AttemptOutcome::InFlight) {
                 remember(&mut pass, number, AttemptOutcome::Unknown);
             }
@@ -140,7 +144,7 @@ pub fn bind(pass: &mut Pass, remote: &RemoteChannel, origin: &str) {
 }
 
 /// Writes the id into the status, before any further call, for as long as it takes.
-async fn write_down(mut pass: Pass, number: i64) -> (Pass, Result<Next, Failure>) {
+async fn write_down(mut pass: Box<Pass>, number: i64) -> (Box<Pass>, Result<Next, Failure>) {
     let Some(memory::Attempt { outcome: AttemptOutcome::Answered(remote), .. }) = pass.memory.attempt.clone()
     else {
         return (pass, Ok(Next::Look));

@@ -72,7 +72,8 @@ pub async fn reconcile(channel: Arc<Channel>, ctx: Arc<Context>) -> Result<Actio
         return Ok(Action::requeue(rest));
     }
     let started = clock::instant();
-    let work = AssertUnwindSafe(tokio::time::timeout(LONGEST, run(Pass::new(&ctx, &channel)))).catch_unwind();
+    let work = AssertUnwindSafe(tokio::time::timeout(LONGEST, run(Box::new(Pass::new(&ctx, &channel)))))
+        .catch_unwind();
     let (pass, outcome) = match work.await {
         Ok(Ok(done)) => done,
         Ok(Err(_)) => {
@@ -80,7 +81,7 @@ pub async fn reconcile(channel: Arc<Channel>, ctx: Arc<Context>) -> Result<Actio
                 Reason::ApiUnavailable,
                 "A pass took too long; it is tried again by itself.",
             );
-            (Pass::new(&ctx, &channel), Some(Outcome::Failed(failure)))
+            (Box::new(Pass::new(&ctx, &channel)), Some(Outcome::Failed(failure)))
         }
         Err(_) => {
             ctx.metrics.panicked();
@@ -88,7 +89,7 @@ pub async fn reconcile(channel: Arc<Channel>, ctx: Arc<Context>) -> Result<Actio
                 Reason::InternalError,
                 "The operator failed on this object; its log has the place. It is tried again.",
             );
-            (Pass::new(&ctx, &channel), Some(Outcome::Failed(failure)))
+            (Box::new(Pass::new(&ctx, &channel)), Some(Outcome::Failed(failure)))
         }
     };
     let (report, result) = match outcome {
@@ -170,7 +171,7 @@ fn test_is_over(channel: &Channel, status: &ChannelStatus) -> bool {
 }
 
 /// Observes, plans and acts until there is nothing to do, a look is needed, or a step fails. `None`: the object is gone.
-async fn run(mut pass: Pass) -> (Pass, Option<Outcome>) {
+async fn run(mut pass: Box<Pass>) -> (Box<Pass>, Option<Outcome>) {
     if let Err(failure) = observe::observe(&mut pass).await {
         return (pass, Some(Outcome::Failed(failure)));
     }

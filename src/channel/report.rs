@@ -35,7 +35,7 @@ pub fn summary(pass: &Pass, outcome: &Outcome) -> Summary {
 }
 
 /// Reports the end of a pass.
-pub async fn report(mut pass: Pass, outcome: &Outcome) -> (Report, &'static str) {
+pub async fn report(mut pass: Box<Pass>, outcome: &Outcome) -> (Report, &'static str) {
     let now = clock::instant();
     let summary = summary(&pass, outcome);
     let silent = outcome.silent();

@@ -53,6 +53,19 @@ fn spent(rig: &Rig) -> Spent {
 
 /// Waits until so much was spent, and sees that no more follows.
 async fn spends(rig: &Rig, what: &str, wanted: Spent) {
+    assert_eq!(settled(rig, what, wanted).await, wanted, "{what}");
+}
+
+/// The same after a restart, when a few of many Channels meet their first look at a random point of the day.
+async fn spends_after_a_restart(rig: &Rig, what: &str, wanted: Spent) {
+    let found = settled(rig, what, wanted).await;
+    let looks = found.gets.saturating_sub(wanted.gets);
+    assert!(looks <= 5, "{what}: {found:?}");
+    let reads = wanted.secret_reads + looks.min(1);
+    assert_eq!(found, Spent { gets: found.gets, secret_reads: reads, ..wanted }, "{what}");
+}
+
+async fn settled(rig: &Rig, what: &str, wanted: Spent) -> Spent {
     let reached = tokio::time::timeout(PATIENCE, async {
         while spent(rig).writes < wanted.writes {
             tokio::time::sleep(Duration::from_millis(250)).await;
@@ -60,7 +73,7 @@ async fn spends(rig: &Rig, what: &str, wanted: Spent) {
     });
     assert!(reached.await.is_ok(), "{what}: {:?} instead of {wanted:?}", spent(rig));
     tokio::time::sleep(QUIET).await;
-    assert_eq!(spent(rig), wanted, "{what}");
+    spent(rig)
 }
 
 async fn each<F: Future<Output = kube::Result<()>>>(act: impl Fn(String) -> F) {
@@ -86,7 +99,7 @@ async fn a_thousand_channels_cost_what_the_budget_says_and_no_more() {
         .await;
 
     rig.secret("provider", &[("apiKey", "second-value-0123456789")]).await;
-    wanted = Spent { writes: wanted.writes + MANY, secret_reads: 2, pushes: 2 * MANY, gets: MANY, ..wanted };
+    wanted = Spent { writes: wanted.writes + MANY, secret_reads: 2, pushes: 2 * MANY, ..wanted };
     spends(&rig, "a rotated Secret: one write and one push each, one read of the Secret", wanted).await;
 
     let rename = Patch::Merge(json!({"spec": {"displayName": "Renamed"}}));
@@ -95,18 +108,18 @@ async fn a_thousand_channels_cost_what_the_budget_says_and_no_more() {
         async move { api.patch(&name, &PatchParams::default(), rename).await.map(drop) }
     })
     .await;
-    wanted = Spent { writes: wanted.writes + MANY, updates: MANY, gets: 2 * MANY, ..wanted };
+    wanted = Spent { writes: wanted.writes + MANY, updates: MANY, gets: MANY, ..wanted };
     spends(&rig, "a changed spec: one write, one GET and one PATCH each", wanted).await;
 
     rig.stop_operator().await;
     rig.start_operator().await;
     rig.workspace_reason("default", "Verified").await;
     rig.eventually("ready", || async { (rig.http("/readyz").await.0 == 200).then_some(()) }).await;
-    spends(&rig, "a restart: nothing", wanted).await;
+    spends_after_a_restart(&rig, "a restart: nothing", wanted).await;
 
     api.delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
     wanted = Spent { writes: wanted.writes + MANY, deletes: MANY, ..wanted };
-    spends(&rig, "delete: one write and one call each", wanted).await;
+    spends_after_a_restart(&rig, "delete: one write and one call each", wanted).await;
     assert!(rig.sim.channels().is_empty());
     rig.finish().await;
 }

@@ -91,6 +91,11 @@ impl KeyState {
         self.slots.take(who, wake)
     }
 
+    /// The same, waited for no longer than this.
+    pub(super) async fn slot_within(&self, who: &str, longest: Duration) -> Option<Slot> {
+        self.slots.take_within(who, longest).await
+    }
+
     /// The token of one call, or the wait for it.
     pub(super) fn take(&self, who: &str, lane: Lane, now: Instant) -> Result<(), Duration> {
         lock(&self.standing).limiter.take(who, 1, lane, now)

@@ -20,7 +20,7 @@ use crate::ohallo::limiter::Lane;
 use crate::ohallo::types::{Changes, Id, NewChannel, RemoteChannel, RemoteWorkspace};
 use crate::secret::{ApiKey, Credentials};
 
-/// A token due so soon is waited for within the pass.
+/// A token or slot due so soon is waited for within the pass.
 const SHORT_WAIT: Duration = Duration::from_millis(200);
 
 /// The calls of one pass under one key. Dropped, it gives back what was reserved for the pass, unless the pass
@@ -129,7 +129,14 @@ impl Session {
     /// # Errors
     /// [`CallError::Deferred`] only.
     pub async fn ready(&mut self) -> Result<(), CallError> {
-        let Some(slot) = self.state.slot(&self.who, &self.wake) else { return Err(self.defer(BUSY)) };
+        let mut slot = None;
+        if self.made > 0 {
+            // A pass under way would have to make its calls again.
+            slot = self.state.slot_within(&self.who, SHORT_WAIT).await;
+        }
+        let Some(slot) = slot.or_else(|| self.state.slot(&self.who, &self.wake)) else {
+            return Err(self.defer(BUSY));
+        };
         self.take_token().await?;
         self.taken = Some(slot);
         Ok(())

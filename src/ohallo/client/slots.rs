@@ -4,6 +4,9 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
 
 /// Makes an object's next pass begin.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -30,8 +33,9 @@ impl Slots {
         let mut state = self.state();
         let place = state.waiting.iter().position(|(waiting, _)| waiting == who);
         if state.free == 0 {
-            if place.is_none() {
-                state.waiting.push_back((who.to_owned(), Arc::clone(wake)));
+            match place.and_then(|place| state.waiting.get_mut(place)) {
+                Some((_, waiting)) => *waiting = Arc::clone(wake),
+                None => state.waiting.push_back((who.to_owned(), Arc::clone(wake))),
             }
             return None;
         }
@@ -40,6 +44,19 @@ impl Slots {
         }
         state.free -= 1;
         Some(Slot(Arc::clone(self)))
+    }
+
+    /// The same, waited for no longer than this.
+    pub(super) async fn take_within(self: &Arc<Self>, who: &str, longest: Duration) -> Option<Slot> {
+        let freed = Arc::new(Notify::new());
+        let notify = Arc::clone(&freed);
+        let wake: Wake = Arc::new(move || notify.notify_one());
+        if let Some(slot) = self.take(who, &wake) {
+            return Some(slot);
+        }
+        // Whether in time or not: it is free, or it is not.
+        let _in_time = tokio::time::timeout(longest, freed.notified()).await;
+        self.take(who, &wake)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -88,6 +105,17 @@ mod tests {
         assert_eq!((first.load(Ordering::Relaxed), second.load(Ordering::Relaxed)), (1, 1));
         drop(slots.take("second", &wake_second).unwrap());
         assert_eq!((first.load(Ordering::Relaxed), second.load(Ordering::Relaxed)), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn a_slot_is_waited_for_in_the_pass_where_that_is_wanted() {
+        let slots = Arc::new(Slots::new(1));
+        let (_, wake) = counting();
+        let slot = slots.take("a", &wake).unwrap();
+        assert!(slots.take_within("b", Duration::ZERO).await.is_none());
+        let waiting = slots.take_within("b", Duration::from_secs(60));
+        let freeing = async { drop(slot) };
+        assert!(tokio::join!(waiting, freeing).0.is_some());
     }
 
     #[test]
