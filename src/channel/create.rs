@@ -137,8 +137,12 @@ fn last_attempt(facts: &Facts) -> Last {
     if facts.create_again == Some(text.as_str()) {
         return Last::Over(if ours { attempt.number } else { 0 });
     }
-    // Without the intent a record is not enough: a later attempt's intent may be what was removed.
+    let remembered_open =
+        facts.remembered.is_some_and(|own| own.attempt == attempt.number && own.outcome == Outcome::Unknown);
+    // Without the intent a record is not enough: a later attempt's intent may be what was removed. Nor is one that
+    // says otherwise than this process remembers.
     let recorded_over = facts.intent.is_some()
+        && !remembered_open
         && facts.recorded.is_some_and(|(number, outcome)| {
             number == attempt.number && matches!(outcome, "Rejected" | "NotSent")
         });
@@ -219,6 +223,16 @@ mod tests {
             let remembered = outcome.map(|outcome| Remembered { attempt: 1, outcome });
             let found = standing(&Facts { intent: Some(INTENT), recorded, remembered, ..facts() });
             assert_eq!(found, unknown(UID, 1), "{recorded:?} {remembered:?}");
+        }
+    }
+
+    #[test]
+    fn a_record_is_not_believed_against_what_this_process_remembers() {
+        let remembered = Some(Remembered { attempt: 1, outcome: Outcome::Unknown });
+        for intent in [INTENT, "", "uid-1/x/y"] {
+            let forged =
+                Facts { intent: Some(intent), recorded: Some((1, "Rejected")), remembered, ..facts() };
+            assert!(matches!(standing(&forged), Standing::OutcomeUnknown(_)), "{intent:?}");
         }
     }
 

@@ -27,7 +27,7 @@ use futures::FutureExt;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
-use crate::api::channel::Channel;
+use crate::api::channel::{Channel, ChannelStatus};
 use crate::api::conditions::{Reason, kind};
 use crate::api::{annotation, finalizer};
 use crate::clock;
@@ -154,6 +154,7 @@ fn first_look(channel: &Channel, now: &Inputs) -> Option<retry::Gate<Inputs>> {
     let settled = conditions::is_true(&status.conditions, kind::READY)
         && status.observed_generation == channel.metadata.generation
         && status.last_handled_reconcile_at == requested
+        && test_is_over(channel, status)
         && channel.metadata.deletion_timestamp.is_none()
         && (channel.finalizers().iter().any(|name| name == finalizer::CHANNEL)
             || status.planned_changes.is_empty());
@@ -164,6 +165,13 @@ fn first_look(channel: &Channel, now: &Inputs) -> Option<retry::Gate<Inputs>> {
     let seconds = channel.spec.interval_seconds.unwrap_or(600).clamp(60, 86_400).unsigned_abs();
     let first = Duration::from_secs(seconds).mul_f64(rand::random());
     settled.then(|| retry::Gate::new(inputs, clock::instant() + first))
+}
+
+/// No connectivity test is asked for, and none was recorded whose result was not.
+fn test_is_over(channel: &Channel, status: &ChannelStatus) -> bool {
+    let asked = channel.annotations().get(annotation::TEST_REQUESTED).map(|value| plan::cut_request(value));
+    let test = status.test.clone().unwrap_or_default();
+    (asked.is_none() || asked == test.handled_request) && (test.request.is_none() || test.result.is_some())
 }
 
 /// Observes, plans and acts until there is nothing to do, a look is needed, or a step fails. `None`: the object is gone.

@@ -1,6 +1,7 @@
 // I/O
 //! The program as its users run it: flags, environment, probes, signals.
 
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
@@ -27,11 +28,19 @@ impl Program {
 
     /// As this user, in a pod of this name.
     pub fn named(plane: &ControlPlane, user: User, pod: &str, flags: &[String]) -> Self {
+        Self::launch(&plane.kubeconfig(user), pod, flags)
+    }
+
+    pub fn with_kubeconfig(kubeconfig: &Path, flags: &[String]) -> Self {
+        Self::launch(kubeconfig, "", flags)
+    }
+
+    fn launch(kubeconfig: &Path, pod: &str, flags: &[String]) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = tempfile::NamedTempFile::new().unwrap();
         let child = bare()
             .arg("run")
-            .arg(format!("--kubeconfig={}", plane.kubeconfig(user).display()))
+            .arg(format!("--kubeconfig={}", kubeconfig.display()))
             .arg(format!("--http-addr=127.0.0.1:{port}"))
             .args(flags)
             .env("POD_NAME", pod)
@@ -63,6 +72,19 @@ impl Program {
             assert!(begun.elapsed() < crate::rig::PATIENCE, "{path} is {answer:?}\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// The most memory it has had resident.
+    pub fn peak_memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// Ends it as the kernel would: at once.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     pub fn terminate(&self) {
@@ -283,11 +305,16 @@ async fn answers_probes_and_counts_its_work() {
     rig.finish().await;
 }
 
-/// The program at work in the rig's namespace, with a verified Workspace.
 async fn program(rig: &Rig) -> Program {
+    at_work(rig, &[]).await
+}
+
+/// The program at work in the rig's namespace, with a verified Workspace.
+pub async fn at_work(rig: &Rig, more: &[String]) -> Program {
     rig.put_secret(json!({"metadata": {"name": "ohallo-api-key"}, "stringData": {"apiKey": rig.key}})).await;
     rig.workspace("default", "ohallo-api-key").await;
-    let flags = [format!("--api-url={}", rig.sim.url()), format!("--namespace={}", rig.namespace)];
+    let mut flags = vec![format!("--api-url={}", rig.sim.url()), format!("--namespace={}", rig.namespace)];
+    flags.extend_from_slice(more);
     let program = Program::start(rig.plane, &flags);
     rig.workspace_reason("default", "Verified").await;
     program

@@ -19,7 +19,12 @@ mod channel;
 mod cluster_workspaces;
 mod crds;
 mod deletion;
+mod faults;
+mod history;
 mod install;
+mod invariants;
+
+mod kill;
 mod kstatus;
 mod lease;
 mod ownership;

@@ -187,3 +187,23 @@ async fn a_key_that_is_no_longer_managed_is_told_of_once_and_left() {
     assert_eq!(rig.count(Operation::UpdateChannel), 0);
     rig.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_test_that_was_asked_for_while_nobody_ran_is_made_at_once_and_one_cut_short_is_unknown() {
+    let mut rig = Rig::start().await;
+    rig.ready("a", json!({"channelType": "voice"})).await;
+    rig.stop_operator().await;
+    rig.annotate("a", "ohallo.eu/test-requested-at", "1").await;
+    rig.start_operator().await;
+    rig.has("a", "Connected", "TestPassed").await;
+    rig.stop_operator().await;
+    // As a process leaves it that ends between the record and the answer.
+    let cut = json!({"status": {"test": {"request": "2", "handledRequest": "2", "result": null, "finishedAt": null}}});
+    let args = ["patch", "channel", "a", "--subresource=status", "--type=merge", "-p", &cut.to_string()];
+    assert!(rig.kubectl(&args, None).status.success());
+    rig.annotate("a", "ohallo.eu/test-requested-at", "2").await;
+    rig.start_operator().await;
+    rig.has("a", "Connected", "TestOutcomeUnknown").await;
+    assert_eq!(rig.count(Operation::TestChannel), 1);
+    rig.finish().await;
+}

@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use clap::Parser;
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
 use ohallo_operator::api::channel::Channel;
@@ -20,11 +21,13 @@ use ohallo_operator::api::workspace::Workspace;
 use ohallo_operator::settings::Settings;
 use ohallo_sim::{Config, Key, Operation, Sim};
 use serde_json::{Value, json};
-use testbed::{AuditEvent, ControlPlane, Options, User};
+use testbed::{AuditEvent, ControlPlane, Options, Proxy, User};
 use tokio::sync::{OnceCell, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::{canary, kstatus};
+use crate::canary;
+use crate::history::History;
+use crate::invariants::World;
 
 /// The oHallo workspace of every test.
 pub const WORKSPACE: &str = "a1b2c3d4-e5f6-7890-abcd-ef1234567890";
@@ -134,7 +137,13 @@ pub struct Rig {
     log_from: usize,
     audit_from: Mutex<u64>,
     audited: Mutex<Vec<AuditEvent>>,
-    broken: Arc<Mutex<Vec<String>>>,
+    pub history: History,
+    /// Through which its operator talks to the API server.
+    pub proxy: Option<Proxy>,
+    /// The client of its operator, instead.
+    pub client: Option<Client>,
+    /// Channels by name that a test handles in a way that no invariant covers, such as a finalizer taken off by hand.
+    pub excused: Vec<String>,
     finished: bool,
 }
 
@@ -147,11 +156,16 @@ impl Rig {
     /// The same with other behaviour of the stand-in and other flags of the operator.
     pub async fn with(config: Config, flags: &[&str]) -> Self {
         let mut rig = Self::bare(config, flags).await;
-        rig.key_secret("ohallo-api-key", &rig.key.clone()).await;
-        rig.workspace("default", "ohallo-api-key").await;
-        rig.start_operator().await;
-        rig.workspace_reason("default", "Verified").await;
+        rig.begin().await;
         rig
+    }
+
+    /// The Workspace `default` and an operator.
+    pub async fn begin(&mut self) {
+        self.key_secret("ohallo-api-key", &self.key.clone()).await;
+        self.workspace("default", "ohallo-api-key").await;
+        self.start_operator().await;
+        self.workspace_reason("default", "Verified").await;
     }
 
     /// A namespace and a stand-in; no Workspace and no operator yet.
@@ -166,8 +180,7 @@ impl Rig {
         let key = format!("sf_test_v1_canary/{number}+key\"{}", "k".repeat(12)).replace('"', "Q");
         sim.add_workspace(TENANT, WORKSPACE, "Nordic Parts");
         sim.add_key(Key::new(&key, TENANT));
-        let broken = Arc::default();
-        watch_rules(admin.clone(), &namespace, Arc::clone(&broken));
+        let history = History::watch(admin.clone(), &namespace);
         Self {
             plane,
             sim,
@@ -178,9 +191,13 @@ impl Rig {
             running: None,
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             log_from: log().0.lock().unwrap().len(),
-            audit_from: Mutex::default(),
+            // What came before is about other namespaces.
+            audit_from: Mutex::new(std::fs::metadata(plane.audit_path()).map_or(0, |log| log.len())),
             audited: Mutex::default(),
-            broken,
+            history,
+            proxy: None,
+            client: None,
+            excused: Vec::new(),
             finished: false,
             namespace,
         }
@@ -198,14 +215,14 @@ impl Rig {
             format!("--namespace={}", self.namespace),
             "--requests-per-second=0".to_owned(),
         ];
-        flags.extend(self.flags.iter().filter(|flag| !flag.is_empty()).cloned());
-        if self.flags.iter().any(|flag| flag.starts_with("--requests-per-second")) {
-            flags.remove(2);
+        for flag in self.flags.iter().filter(|flag| !flag.is_empty()) {
+            // A later one stands for an earlier one, except where all count.
+            let name = flag.split('=').next().unwrap_or_default();
+            flags.retain(|other| name == "--namespace" || other.split('=').next() != Some(name));
+            flags.push(flag.clone());
         }
         let settings = settings(&flags);
-        let mut config = self.plane.client_config(self.user);
-        config.default_retry = false;
-        let client = Client::try_from(config).unwrap();
+        let client = self.operator_client().await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let http = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
@@ -216,6 +233,30 @@ impl Rig {
             ohallo_operator::run_with(settings, client, listener, stopped).await.unwrap();
         });
         self.running = Some(Running { stop, task, http });
+    }
+
+    async fn operator_client(&self) -> Client {
+        let mut config = match &self.proxy {
+            Some(proxy) => {
+                let file = Kubeconfig::read_from(proxy.kubeconfig()).unwrap();
+                kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.unwrap()
+            }
+            None => self.plane.client_config(self.user),
+        };
+        config.default_retry = false;
+        self.client.clone().unwrap_or_else(|| Client::try_from(config).unwrap())
+    }
+
+    /// As [`Self::with`], with a proxy before the API server.
+    pub async fn proxied(config: Config, flags: &[&str]) -> Self {
+        let mut rig = Self::bare(config, flags).await;
+        rig.proxy = Some(Proxy::start(rig.plane, rig.user).await.unwrap());
+        rig.begin().await;
+        rig
+    }
+
+    pub fn proxy(&self) -> &Proxy {
+        self.proxy.as_ref().expect("the rig has a proxy")
     }
 
     /// Stops it as SIGTERM would.
@@ -338,6 +379,15 @@ impl Rig {
 
     pub async fn annotate(&self, name: &str, annotation: &str, value: &str) {
         self.edit(name, json!({"metadata": {"annotations": {annotation: value}}})).await;
+    }
+
+    /// The same on an object that may be gone.
+    pub async fn annotate_if_there(&self, name: &str, annotation: &str, value: &str) {
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {annotation: value}}}));
+        match self.channels().patch(name, &PatchParams::default(), &patch).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            other => drop(other.unwrap()),
+        }
     }
 
     pub async fn get(&self, name: &str) -> Channel {
@@ -467,8 +517,8 @@ impl Rig {
         .await
     }
 
-    /// The operator's requests in this namespace that change something, events apart: verb and resource.
-    pub fn writes(&self) -> Vec<String> {
+    /// The operator's requests in this namespace that change something, events apart.
+    pub fn audited_writes(&self) -> Vec<AuditEvent> {
         let mut audited = self.audited.lock().unwrap();
         let mut offset = self.audit_from.lock().unwrap();
         audited.extend(self.plane.audit_since(&mut offset).unwrap());
@@ -478,17 +528,25 @@ impl Rig {
                 && event.resource != "events"
                 && !matches!(event.verb.as_str(), "get" | "list" | "watch")
         });
-        ours.map(|event| {
-            let subresource = event.subresource.as_deref().map(|name| format!("/{name}")).unwrap_or_default();
-            format!(
-                "{} {}{subresource} {} {}",
-                event.verb,
-                event.resource,
-                event.name.as_deref().unwrap_or_default(),
-                event.code
-            )
-        })
-        .collect()
+        ours.cloned().collect()
+    }
+
+    /// The same in words: verb and resource.
+    pub fn writes(&self) -> Vec<String> {
+        let ours = self.audited_writes();
+        ours.iter()
+            .map(|event| {
+                let subresource =
+                    event.subresource.as_deref().map(|name| format!("/{name}")).unwrap_or_default();
+                format!(
+                    "{} {}{subresource} {} {}",
+                    event.verb,
+                    event.resource,
+                    event.name.as_deref().unwrap_or_default(),
+                    event.code
+                )
+            })
+            .collect()
     }
 
     /// The writes about one Channel.
@@ -532,8 +590,11 @@ impl Rig {
         let logged = log().0.lock().unwrap().get(self.log_from..).unwrap_or_default().to_vec();
         let leaked = canary::found(&String::from_utf8_lossy(&logged), &self.canaries);
         assert!(leaked.is_empty(), "a secret is in the log");
-        let broken = self.broken.lock().unwrap().clone();
+        self.history.until_complete(&channels).await;
+        let broken = self.history.against_kstatus();
         assert!(broken.is_empty(), "rules of kstatus were broken on the way: {broken:#?}");
+        let broken = World::of(&self, channels).broken();
+        assert!(broken.is_empty(), "invariants were broken: {broken:#?}\nledger: {:#?}", self.sim.ledger());
     }
 }
 
@@ -544,22 +605,6 @@ impl Drop for Rig {
         }
         assert!(self.finished || std::thread::panicking(), "end the test with rig.finish().await");
     }
-}
-
-/// Looks at every version of every Channel of the namespace.
-fn watch_rules(client: Client, namespace: &str, broken: Arc<Mutex<Vec<String>>>) {
-    let api: Api<Channel> = Api::namespaced(client, namespace);
-    tokio::spawn(async move {
-        let mut seen = watcher(api, watcher::Config::default()).default_backoff().applied_objects().boxed();
-        while let Ok(Some(channel)) = seen.try_next().await {
-            let name = channel.name_any();
-            broken.lock().unwrap().extend(
-                kstatus::broken(&channel).into_iter().map(|rule| {
-                    format!("{name}: {rule}: {}", serde_json::to_string(&channel.status).unwrap())
-                }),
-            );
-        }
-    });
 }
 
 /// type, status, reason, observedGeneration.

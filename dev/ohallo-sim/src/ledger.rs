@@ -51,6 +51,8 @@ pub struct Entry {
     pub tenant: Option<String>,
     /// The name of the key, not its secret.
     pub key: Option<String>,
+    /// The `Idempotency-Key` header; not honoured.
+    pub idempotency_key: Option<String>,
 }
 
 #[derive(Debug)]

@@ -103,6 +103,7 @@ async fn serve(
         fault: None,
         tenant: key.as_ref().map(|key| key.tenant.clone()),
         key: key.as_ref().map(|key| key.name.clone()),
+        idempotency_key: text(&head.headers, "idempotency-key"),
     });
     let call = Call {
         operation,

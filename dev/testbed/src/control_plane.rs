@@ -31,16 +31,16 @@ pub struct Options {
 /// A running control plane; dropping it, or ending the process in any way, ends it and removes its folder.
 #[derive(Debug)]
 pub struct ControlPlane {
-    binaries: Binaries,
+    pub(crate) binaries: Binaries,
     options: Options,
-    layout: Layout,
+    pub(crate) layout: Layout,
     tokens: Tokens,
     config: Config,
     controller_manager: Process,
     apiserver: Process,
-    _etcd: Process,
+    pub(crate) etcd: Process,
     // Last: its end waits for the folder's removal.
-    keeper: Keeper,
+    pub(crate) keeper: Keeper,
 }
 
 // === impl Options ===
@@ -86,22 +86,18 @@ impl ControlPlane {
             layout.log("kube-controller-manager"),
         )?;
         let (binaries, options) = (binaries.clone(), options.clone());
-        Ok(Self {
-            binaries,
-            options,
-            layout,
-            tokens,
-            config,
-            controller_manager,
-            apiserver,
-            _etcd: etcd,
-            keeper,
-        })
+        Ok(Self { binaries, options, layout, tokens, config, controller_manager, apiserver, etcd, keeper })
     }
 
     /// Ends the control plane and waits until its processes and its folder are gone.
     pub fn stop(self) {
         drop(self);
+    }
+
+    /// etcd's address for clients, plain HTTP; its JSON gateway is under `/v3/`.
+    #[must_use]
+    pub fn etcd_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.layout.etcd_port())
     }
 
     /// `https://127.0.0.1:<port>`; stays the same over a restart.
@@ -120,6 +116,12 @@ impl ControlPlane {
     #[must_use]
     pub fn kubeconfig(&self, user: User) -> PathBuf {
         self.layout.file(&user.file_name())
+    }
+
+    pub(crate) fn write_proxy_kubeconfig(&self, user: User, port: u16) -> Result<PathBuf> {
+        let path = self.layout.file(&format!("proxy-{port}.kubeconfig"));
+        fs::write(&path, self.tokens.kubeconfig(user, &format!("http://127.0.0.1:{port}"), &self.layout.ca))?;
+        Ok(path)
     }
 
     /// kube's defaults for this user, hidden retries (`default_retry`) included: the caller changes what it must.

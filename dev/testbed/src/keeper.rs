@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -118,6 +118,22 @@ impl Process {
     /// # Errors
     /// It did not end in time: then it is killed. Or it ended with a failure.
     pub async fn terminate(mut self, within: Duration) -> Result<()> {
+        let status = self.ended(within).await?;
+        ensure!(
+            status.success(),
+            "{} ended with {status}; its log ends with:\n{}",
+            self.name,
+            self.log_tail()
+        );
+        Ok(())
+    }
+
+    /// As [`Self::terminate`], whatever it ends with.
+    pub(crate) async fn end(&mut self, within: Duration) -> Result<()> {
+        self.ended(within).await.map(drop)
+    }
+
+    async fn ended(&mut self, within: Duration) -> Result<ExitStatus> {
         self.signal("TERM")?;
         let ended = async {
             loop {
@@ -128,14 +144,7 @@ impl Process {
             }
         };
         let status = tokio::time::timeout(within, ended).await;
-        let status = status.with_context(|| format!("{} did not end in time", self.name))??;
-        ensure!(
-            status.success(),
-            "{} ended with {status}; its log ends with:\n{}",
-            self.name,
-            self.log_tail()
-        );
-        Ok(())
+        status.with_context(|| format!("{} did not end in time", self.name))?
     }
 
     /// Whether it runs.

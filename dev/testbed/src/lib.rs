@@ -15,19 +15,23 @@
 //! The processes and their folder end with this process, however it ends.
 
 mod audit;
+mod backup;
 mod binaries;
 mod control_plane;
 mod keeper;
 mod kubectl;
 mod layout;
 mod operator;
+mod proxy;
 mod ready;
 mod user;
 
 pub use audit::AuditEvent;
+pub use backup::Backup;
 pub use binaries::Binaries;
 pub use control_plane::{ControlPlane, Options};
 pub use keeper::Process;
 pub use kubectl::kubectl;
 pub use operator::{Profile, operator};
+pub use proxy::{Act, Held, Proxy, Rule, When};
 pub use user::User;

@@ -1,0 +1,195 @@
+// pure
+//! The rows of the fault matrix, and the tests from before it that cover one. A test that is named after its rows
+//! (`f03_f05_…`) need not be listed.
+
+use std::process::Command;
+
+struct Row {
+    id: &'static str,
+    fault: &'static str,
+    /// Tests under other names.
+    also: &'static [&'static str],
+}
+
+const fn row(id: &'static str, fault: &'static str, also: &'static [&'static str]) -> Row {
+    Row { id, fault, also }
+}
+
+const ROWS: [Row; 39] = [
+    row("F1", "killed before and after the n-th Kubernetes write", &[]),
+    row("F2", "killed before and after the n-th write to oHallo", &[]),
+    row(
+        "F3",
+        "an answer is lost, before or after the call took effect",
+        &[
+            "answers::a_create_whose_answer_says_nothing_is_never_sent_again",
+            "unknown::the_channel_that_a_lost_answer_made_is_adopted_when_it_is_named",
+        ],
+    ),
+    row(
+        "F4",
+        "a call takes effect late, also after the object's deletion",
+        &[
+            "unknown::an_operator_that_ends_during_the_call_leaves_a_parked_object_and_its_late_answer_is_bound",
+        ],
+    ),
+    row(
+        "F5",
+        "5xx, before or after the call took effect",
+        &["parting::a_delete_whose_answer_was_lost_is_sent_again_and_its_absence_proven"],
+    ),
+    row(
+        "F6",
+        "2xx with garbage, no id, a wrong type, 1 GiB, a gzip bomb",
+        &["answers::a_create_whose_answer_says_nothing_is_never_sent_again"],
+    ),
+    row("F7", "no accept, no headers, one byte a second", &[]),
+    row(
+        "F8",
+        "429 with Retry-After 0, 10^18, -1, a past date, text",
+        &["calls::rate_limits_pause_and_keep_what_is_ready"],
+    ),
+    row(
+        "F9",
+        "301 to 308 to another origin",
+        &["answers::a_redirected_create_is_not_followed_and_succeeds_once_the_redirect_is_gone"],
+    ),
+    row(
+        "F10",
+        "401 then 200, 403, a revoked key",
+        &[
+            "calls::a_revoked_key_stops_the_channels_calls_until_it_is_good_again",
+            "workspace_keys::of_a_revoked_key_the_workspace_tells_and_its_channels_make_no_calls",
+        ],
+    ),
+    row(
+        "F11",
+        "the key is swapped for one of another tenant",
+        &[
+            "deletion::not_found_under_a_key_of_another_tenant_is_no_proof",
+            "deletion::where_workspaces_cannot_be_read_only_the_key_that_last_read_the_channel_proves_anything",
+            "ownership::not_found_under_a_key_of_another_tenant_is_no_absence",
+        ],
+    ),
+    row("F12", "one 404, then 200", &["ownership::one_not_found_and_then_the_channel_again_loses_nothing"]),
+    row(
+        "F13",
+        "an unknown state, no config, extra fields",
+        &["answers::a_state_nobody_knows_no_config_and_more_fields_than_documented_are_taken_as_they_are"],
+    ),
+    row(
+        "F14",
+        "config is merged, or replaced",
+        &["channel::updates_with_one_write_and_overlays_only_what_is_declared_under_both_dialects"],
+    ),
+    row("F15", "values are normalised", &["channel::values_that_ohallo_never_keeps_are_not_fought_for_ever"]),
+    row("F16", "edits in the dashboard, once and for ever", &["channel::drift_is_put_back_or_reported"]),
+    row("F17", "watch events are withheld", &[]),
+    row("F18", "the object is recreated meanwhile", &[]),
+    row("F19", "watches are dropped, then answered 410", &[]),
+    row("F20", "watch events come twice", &[]),
+    row("F21", "a storm of 409 on the status", &[]),
+    row("F22", "503 or 504 after a write took effect", &[]),
+    row("F23", "the API server stops, or freezes, during a create", &[]),
+    row("F24", "etcd is restored from an older snapshot", &[]),
+    row("F25", "one request to the API server hangs", &[]),
+    row(
+        "F30",
+        "the namespace is deleted with the key inside",
+        &["deletion::a_namespace_that_is_deleted_takes_its_channels_along"],
+    ),
+    row(
+        "F31",
+        "the key is deleted first",
+        &[
+            "deletion::a_key_that_was_deleted_first_still_serves_the_deletion",
+            "deletion::after_a_restart_without_the_key_the_deletion_waits_for_it",
+        ],
+    ),
+    row(
+        "F32",
+        "the finalizer is removed by hand",
+        &[
+            "unknown::a_bound_object_that_is_replaced_gets_its_marks_back_and_no_second_channel",
+            "parting::only_the_own_finalizer_goes_and_only_after_the_channel",
+        ],
+    ),
+    row(
+        "F33",
+        "the policy is flipped during the deletion",
+        &["parting::the_last_policy_before_the_end_counts"],
+    ),
+    row(
+        "F34",
+        "two Channels, one id, the same instant",
+        &["ownership::of_several_that_adopt_at_the_same_instant_one_wins"],
+    ),
+    row(
+        "F36",
+        "a Secret rotated 20 times, labelled, renamed, empty, 1 MiB, not UTF-8",
+        &["secrets::a_secret_that_is_unfit_stalls_until_it_is_corrected"],
+    ),
+    row("F37", "an old push lands late", &[]),
+    row("F39", "a panic in one object", &[]),
+    row(
+        "F40",
+        "many Channels at a cold start under one key",
+        &["budget::a_thousand_channels_cost_what_the_budget_says_and_no_more"],
+    ),
+    row("F41", "certificates that are expired, of another host, of an unknown authority", &[]),
+    row("F42", "DNS fails, or moves", &[]),
+    row(
+        "F43",
+        "a forged status or annotation",
+        &[
+            "unknown::an_object_copied_with_its_annotations_and_status_calls_nothing",
+            "rules_update::a_status_that_comes_with_a_copied_manifest_is_not_taken_over",
+        ],
+    ),
+    row("F44", "a Secret answered in a wrong shape", &[]),
+    row("F45", "a seeded random mix", &[]),
+];
+
+/// The names of all tests of this program.
+fn tests() -> Vec<String> {
+    let listed = Command::new(std::env::current_exe().unwrap()).args(["--list", "--format=terse"]).output();
+    let listed = String::from_utf8(listed.unwrap().stdout).unwrap();
+    listed.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect()
+}
+
+/// `F3` is named by `f03_…` and by `f02_f03_…`.
+fn named_after(test: &str, id: &str) -> bool {
+    let wanted = format!("f{:0>2}", id.trim_start_matches('F'));
+    let words = test.rsplit("::").next().unwrap_or_default().split('_');
+    words
+        .take_while(|word| word.len() == 3 && word.starts_with('f') && word[1..].parse::<u8>().is_ok())
+        .any(|word| word == wanted)
+}
+
+#[test]
+fn every_row_of_the_fault_matrix_has_a_test_and_the_documented_table_says_which() {
+    let tests = tests();
+    let mut table = String::from(
+        "# What may fail, and the tests that make it fail\n\nMade from the tests: `OHALLO_TEST_WRITE=1 cargo test --test it every_row_of_the_fault_matrix`.\n\n| row | fault | tests |\n|---|---|---|\n",
+    );
+    let mut untested = Vec::new();
+    for Row { id, fault, also } in &ROWS {
+        let own = tests.iter().filter(|test| named_after(test, id)).map(String::as_str);
+        let covering: Vec<_> = own.chain(also.iter().copied()).collect();
+        let unknown: Vec<_> =
+            covering.iter().filter(|name| !tests.iter().any(|test| test == *name)).collect();
+        assert!(unknown.is_empty(), "{id} names tests that are not there: {unknown:?}");
+        if covering.is_empty() {
+            untested.push(id);
+        }
+        let covering: Vec<_> = covering.iter().map(|name| format!("`{name}`")).collect();
+        table.push_str(&format!("| {id} | {fault} | {} |\n", covering.join("<br>")));
+    }
+    assert!(untested.is_empty(), "rows without a test: {untested:?}");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/faults.md");
+    if std::env::var_os("OHALLO_TEST_WRITE").is_some() {
+        std::fs::write(path, &table).unwrap();
+    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(written, table, "docs/faults.md is not what the tests say");
+}

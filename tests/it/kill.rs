@@ -1,0 +1,187 @@
+// I/O
+//! SIGKILL at every write: the program runs through one Channel's whole life, is killed before or after its n-th
+//! write, started again, and must come to the same end, for every n. F1 and F2 of the fault matrix.
+//!
+//! `OHALLO_TEST_KILL=<every>/<offset>` runs every so-manieth plan only, from the offset on; by default all of them.
+
+mod story;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ohallo_sim::{Action, Behaviour, Config, Fault, FaultId, Operation, Provisioning};
+use serde_json::json;
+use testbed::{Act, Held, Proxy, Rule, User, When};
+use tokio::sync::Semaphore;
+
+use crate::binary::Program;
+use crate::canary;
+use crate::rig::{Rig, plane};
+
+use story::{End, tell};
+
+/// How many plans run at the same time: each waits most of its time.
+const AT_ONCE: usize = 8;
+
+/// Where the program is killed.
+#[derive(Clone, Copy, Debug)]
+enum Point {
+    /// The n-th Kubernetes write, from 0.
+    Kubernetes { n: usize, when: When },
+    /// The n-th call of this kind, from 0.
+    Ohallo { operation: Operation, n: u32, took_effect: bool },
+}
+
+/// A point that was put in.
+enum Armed {
+    Kubernetes(Held),
+    Ohallo(FaultId),
+}
+
+struct Run {
+    end: End,
+    /// Kubernetes writes, and writes to oHallo by kind.
+    writes: usize,
+    calls: BTreeMap<Operation, u32>,
+    killed: bool,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f01_f02_killed_before_and_after_every_write_it_comes_to_the_same_end() {
+    let reference = run(None).await;
+    let plans = chosen(plans(&reference));
+    assert!(!plans.is_empty());
+    let slots = Arc::new(Semaphore::new(AT_ONCE));
+    let running: Vec<_> = plans
+        .into_iter()
+        .map(|point| {
+            let slots = Arc::clone(&slots);
+            let plan = tokio::spawn(async move {
+                let _slot = slots.acquire().await.unwrap();
+                run(Some(point)).await
+            });
+            (point, plan)
+        })
+        .collect();
+    let all = running.len();
+    let (mut failed, mut missed) = (Vec::new(), Vec::new());
+    for (point, plan) in running {
+        match plan.await {
+            Ok(run) if !run.killed => missed.push(point),
+            Ok(run) if run.end != reference.end => {
+                failed.push(format!("{point:?}: {:?} instead of {:?}", run.end, reference.end));
+            }
+            Ok(_) => {}
+            Err(error) => failed.push(format!("{point:?}: {error}")),
+        }
+    }
+    eprintln!("kill plans: {all} run, {} failed, {} not reached {missed:?}", failed.len(), missed.len());
+    assert!(failed.is_empty(), "{failed:#?}");
+    // The number of writes differs a little from run to run, where two things happen at the same time.
+    assert!(missed.len() <= 2, "{missed:?}");
+}
+
+fn plans(reference: &Run) -> Vec<Point> {
+    let sides = [When::Before, When::After];
+    let mut plans = Vec::new();
+    for n in 0..reference.writes {
+        plans.extend(sides.map(|when| Point::Kubernetes { n, when }));
+    }
+    for (operation, count) in &reference.calls {
+        for n in 0..*count {
+            plans.extend([false, true].map(|took_effect| Point::Ohallo {
+                operation: *operation,
+                n,
+                took_effect,
+            }));
+        }
+    }
+    plans
+}
+
+fn chosen(plans: Vec<Point>) -> Vec<Point> {
+    let Ok(wish) = std::env::var("OHALLO_TEST_KILL") else { return plans };
+    let (every, offset) = wish.split_once('/').expect("OHALLO_TEST_KILL is <every>/<offset>");
+    let (every, offset) = (every.parse().unwrap(), offset.parse().unwrap());
+    plans.into_iter().skip(offset).step_by(every).collect()
+}
+
+async fn run(point: Option<Point>) -> Run {
+    let behaviour = Behaviour { provisioning: Provisioning::millis(300).failing(1), ..Behaviour::default() };
+    let mut rig = Rig::bare(Config { behaviour, ..Config::default() }, &[]).await;
+    let proxy = Proxy::start(plane().await, User::Operator).await.unwrap();
+    rig.put_secret(json!({"metadata": {"name": "ohallo-api-key"}, "stringData": {"apiKey": rig.key}})).await;
+    rig.secret("provider", &[("apiKey", story::FIRST)]).await;
+    rig.canaries.push(story::SECOND.into());
+    rig.workspace("default", "ohallo-api-key").await;
+    let armed = point.map(|point| arm(&rig, &proxy, point));
+    let killed = AtomicBool::new(false);
+    let mut programs = vec![start(&rig, &proxy)];
+    let end = {
+        let operator = async {
+            if let Some(armed) = &armed {
+                reached(&rig, armed).await;
+                programs[0].kill();
+                killed.store(true, Ordering::SeqCst);
+                programs.push(start(&rig, &proxy));
+            }
+            std::future::pending::<()>().await
+        };
+        tokio::select! {
+            end = tell(&rig, &killed) => end,
+            () = operator => unreachable!("it never ends"),
+        }
+    };
+    let calls = writes(&rig);
+    for program in &programs {
+        let leaked = canary::found(&program.log(), &rig.canaries);
+        assert!(leaked.is_empty(), "a secret is in the log");
+    }
+    drop(programs);
+    rig.finish().await;
+    Run { end, writes: proxy.writes(), calls, killed: killed.into_inner() }
+}
+
+fn start(rig: &Rig, proxy: &Proxy) -> Program {
+    let flags = [
+        format!("--api-url={}", rig.sim.url()),
+        format!("--namespace={}", rig.namespace),
+        "--requests-per-second=0".to_owned(),
+    ];
+    Program::with_kubeconfig(proxy.kubeconfig(), &flags)
+}
+
+fn arm(rig: &Rig, proxy: &Proxy, point: Point) -> Armed {
+    match point {
+        Point::Kubernetes { n, when } => Armed::Kubernetes(proxy.add(Rule::write(when, Act::Hold).skip(n))),
+        Point::Ohallo { operation, n, took_effect } => {
+            // Never released: what did not take effect by then never does.
+            let hold = Action::Hold { commit_first: took_effect };
+            Armed::Ohallo(rig.sim.add_fault(Fault::on(operation, hold).skip(n).times(1)))
+        }
+    }
+}
+
+async fn reached(rig: &Rig, armed: &Armed) {
+    let reached = match armed {
+        Armed::Kubernetes(held) => held.reached().await,
+        Armed::Ohallo(id) => loop {
+            // It gives up after a while; a plan may take longer.
+            if rig.sim.held(*id).await.is_ok() {
+                break Ok(());
+            }
+        },
+    };
+    if reached.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn writes(rig: &Rig) -> BTreeMap<Operation, u32> {
+    let mut calls = BTreeMap::new();
+    for entry in rig.sim.ledger().iter().filter(|entry| entry.operation.is_write()) {
+        *calls.entry(entry.operation).or_default() += 1;
+    }
+    calls
+}
