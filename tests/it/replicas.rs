@@ -95,10 +95,9 @@ impl Pair {
 
     /// Every write in the namespace by either.
     fn audit(&self) -> Vec<AuditEvent> {
-        let mut events = self.rig.plane.audit_since(&mut 0).unwrap();
+        let mut events = self.rig.audited();
         events.retain(|event| {
-            event.namespace.as_deref() == Some(&self.rig.namespace)
-                && !matches!(event.verb.as_str(), "get" | "list" | "watch")
+            !matches!(event.verb.as_str(), "get" | "list" | "watch")
                 && USERS.iter().any(|user| user.name() == event.user)
         });
         events
