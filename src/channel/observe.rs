@@ -9,6 +9,7 @@ use kube::ResourceExt;
 
 use super::create::Standing;
 use super::credentials;
+use super::delete::{self, Vouched};
 use super::pass::Pass;
 use super::plan::{Declared, Observed, Place, Remote};
 use super::work;
@@ -227,15 +228,17 @@ pub async fn absence_proven(pass: &mut Pass) -> Result<bool, Failure> {
     let Ok(place) = pass.observed.place.clone() else { return Ok(false) };
     let recorded = pass.status.workspace_id.as_deref().and_then(Id::parse);
     let workspace = recorded.unwrap_or_else(|| place.workspace_id.clone());
-    match pass.session()?.get_workspace(&workspace).await {
-        Ok(found) => Ok(found.id == workspace),
+    let vouched = match pass.session()?.get_workspace(&workspace).await {
+        Ok(found) if found.id == workspace => Vouched::Found,
+        Ok(_) => Vouched::NotFound,
         Err(CallError::Failed(error)) => match error.kind {
-            Kind::Forbidden => Ok(pass.status.read_with.as_deref() == Some(&place.read_with)),
-            Kind::NotFound => Ok(false),
-            _ => Err(error.into()),
+            Kind::Forbidden => Vouched::Forbidden,
+            Kind::NotFound => Vouched::NotFound,
+            _ => return Err(error.into()),
         },
-        Err(deferred) => Err(deferred.into()),
-    }
+        Err(deferred) => return Err(deferred.into()),
+    };
+    Ok(delete::proven(&pass.status, &place, vouched))
 }
 
 /// A refused key is the workspace's matter: it is asked to look.
