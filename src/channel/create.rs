@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::api::channel::{Channel, ChannelStatus};
 use crate::ohallo::{ApiError, Class};
@@ -182,6 +182,19 @@ fn named_attempt(facts: &Facts) -> Option<Attempt> {
         (None, Some(number)) => Some(own(number)),
         (None, None) => facts.recorded.map(|(number, _)| own(number)),
     }
+}
+
+/// How far oHallo's clock may be behind the one that wrote the intent.
+const CLOCKS: SignedDuration = SignedDuration::from_mins(5);
+/// How long after its intent a create may still have taken effect, clocks included.
+const LANDED: SignedDuration = SignedDuration::from_mins(10);
+
+/// Whether a channel that was created at one time may be of a create that was sent at the other; yes where a time is
+/// not known.
+pub fn may_be_of(sent_at: Option<&str>, created_at: Option<&str>) -> bool {
+    let time = |text: Option<&str>| text?.parse::<Timestamp>().ok();
+    let Some((sent, created)) = time(sent_at).zip(time(created_at)) else { return true };
+    (-CLOCKS..=LANDED).contains(&created.duration_since(sent))
 }
 
 // === impl Attempt ===

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 
-use super::create::Standing;
+use super::create::{self, Standing};
 use super::credentials;
 use super::delete::{self, Vouched};
 use super::pass::Pass;
 use super::plan::{Declared, Observed, Place, Remote};
 use super::work;
+use crate::api::annotation;
 use crate::api::conditions::{Reason, kind};
 use crate::clock;
 use crate::conditions;
@@ -272,6 +273,9 @@ pub async fn candidates(pass: &mut Pass) -> Vec<String> {
             return Vec::new();
         }
     };
+    let recorded = pass.status.create.as_ref().and_then(|create| create.sent_at.as_deref());
+    let intent = pass.channel.annotations().get(annotation::CREATE_INTENT);
+    let sent_at = recorded.or(intent.and_then(|intent| intent.splitn(3, '/').nth(2)));
     let spec = &pass.channel.spec;
     let me = Name::of(&pass.channel);
     let uid = pass.channel.uid().unwrap_or_default();
@@ -279,6 +283,7 @@ pub async fn candidates(pass: &mut Pass) -> Vec<String> {
     let fits = |remote: &&RemoteChannel| {
         remote.channel_type == spec.channel_type
             && remote.display_name == spec.display_name
+            && create::may_be_of(sent_at, remote.created_at.as_deref())
             && index.owner(remote.id.as_str(), &me, &uid).is_none()
     };
     listed.iter().filter(fits).take(CANDIDATES).map(|remote| remote.id.to_string()).collect()

@@ -138,3 +138,20 @@ fn an_intent_survives_its_round_trip() {
     assert_eq!(attempt.intent(at), "uid-1/7/2026-01-10T08:00:00Z");
     assert_eq!(Attempt::of_intent(&attempt.intent(at)), Some(attempt));
 }
+
+#[test]
+fn a_candidate_was_created_about_when_the_create_was_sent() {
+    let sent = Some("2026-01-10T08:00:00Z");
+    for (created, may_be) in [
+        (Some("2026-01-10T08:00:01.000Z"), true),
+        (Some("2026-01-10T07:55:00Z"), true),
+        (Some("2026-01-10T07:54:59Z"), false),
+        (Some("2026-01-10T08:10:00Z"), true),
+        (Some("2026-01-10T08:10:01Z"), false),
+        (Some("yesterday"), true),
+        (None, true),
+    ] {
+        assert_eq!(may_be_of(sent, created), may_be, "{created:?}");
+        assert!(may_be_of(None, created));
+    }
+}
