@@ -383,8 +383,11 @@ impl Rig {
 
     /// The same on an object that may be gone.
     pub async fn annotate_if_there(&self, name: &str, annotation: &str, value: &str) {
-        let patch = Patch::Merge(json!({"metadata": {"annotations": {annotation: value}}}));
-        match self.channels().patch(name, &PatchParams::default(), &patch).await {
+        self.edit_if_there(name, json!({"metadata": {"annotations": {annotation: value}}})).await;
+    }
+
+    pub async fn edit_if_there(&self, name: &str, patch: Value) {
+        match self.channels().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await {
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             other => drop(other.unwrap()),
         }
@@ -459,6 +462,13 @@ impl Rig {
 
     pub async fn delete(&self, name: &str) {
         self.channels().delete(name, &Default::default()).await.unwrap();
+    }
+
+    pub async fn delete_if_there(&self, name: &str) {
+        match self.channels().delete(name, &Default::default()).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            other => drop(other.unwrap()),
+        }
     }
 
     /// Deletes a Channel and waits until it is gone.

@@ -92,15 +92,15 @@ async fn edit(rig: &mut Rig, random: &mut StdRng) {
             let spec = json!({"channelType": "voice", "enabled": true, "deletionPolicy": "Delete", "credentials": secret});
             rig.create(name, spec).await;
         }
-        (Some(_), 0) => rig.delete(name).await,
-        (Some(_), 1) => rig.annotate(name, "ohallo.eu/test-requested-at", &number.to_string()).await,
+        (Some(_), 0) => rig.delete_if_there(name).await,
+        (Some(_), 1) => rig.annotate_if_there(name, "ohallo.eu/test-requested-at", &number.to_string()).await,
         (Some(_), 2) => rig.secret("provider", &[("apiKey", &format!("{SECRET}-{number}"))]).await,
-        (Some(_), 3) => rig.annotate(name, LOOK, &number.to_string()).await,
+        (Some(_), 3) => rig.annotate_if_there(name, LOOK, &number.to_string()).await,
         (Some(_), 4) => {
-            rig.edit(name, json!({"spec": {"enabled": random.random::<bool>()}})).await;
+            rig.edit_if_there(name, json!({"spec": {"enabled": random.random::<bool>()}})).await;
         }
         (Some(_), _) => {
-            rig.edit(name, json!({"spec": {"displayName": format!("Name {number}")}})).await;
+            rig.edit_if_there(name, json!({"spec": {"displayName": format!("Name {number}")}})).await;
         }
     }
 }
@@ -156,7 +156,7 @@ async fn decide(rig: &Rig, channel: &ohallo_operator::api::channel::Channel) {
             text.split_once(&format!("{RELEASE}=")).map(|(_, attempt)| attempt.trim_end_matches('.'));
         rig.annotate_if_there(&name, RELEASE, attempt.unwrap_or_default()).await;
     } else if let Some(made) = made.first() {
-        rig.edit(&name, json!({"spec": {"channelId": made.id}})).await;
+        rig.edit_if_there(&name, json!({"spec": {"channelId": made.id}})).await;
     } else if let Some((_, attempt)) = text.split_once(&format!("{AGAIN}=")) {
         rig.annotate_if_there(&name, AGAIN, attempt.trim_end_matches('.')).await;
     }
