@@ -18,11 +18,13 @@ use crate::api::workspace::{AllowedNamespaces, ClusterWorkspace, Workspace, Work
 use crate::channel::memory::Memory;
 use crate::events::{Events, Note};
 use crate::index::{Handle, Index, Name, Wakes};
+use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::ohallo::{self, Id};
 use crate::secret::ApiKey;
 use crate::secrets::Secrets;
 use crate::settings::Settings;
+use crate::workspace::Kind;
 
 /// The name under which this operator writes.
 pub const MANAGER: &str = "ohallo-operator";
@@ -33,6 +35,8 @@ pub struct Context {
     pub ohallo: ohallo::Client,
     pub metrics: Arc<Metrics>,
     pub events: Events,
+    /// Whether effects may begin; the only process there is unless it was set.
+    pub leadership: Leadership,
     pub channels: Store<Channel>,
     pub workspaces: Store<Workspace>,
     pub cluster_workspaces: Store<ClusterWorkspace>,
@@ -165,6 +169,7 @@ impl Context {
             ohallo,
             metrics,
             events,
+            leadership: Leadership::sole(),
             channels: stores.channels,
             workspaces: stores.workspaces,
             cluster_workspaces: stores.cluster_workspaces,
@@ -297,6 +302,13 @@ impl Context {
 
     pub fn wake_channel(&self, name: &Name) {
         self.wakers.channel(name);
+    }
+
+    /// Makes every object be looked at: this process has begun to lead.
+    pub fn wake_all(&self) {
+        self.workspaces.state().iter().for_each(|object| self.wake_workspace(&object.handle()));
+        self.cluster_workspaces.state().iter().for_each(|object| self.wake_workspace(&object.handle()));
+        self.channels.state().iter().for_each(|channel| self.wake_channel(&Name::of(channel)));
     }
 
     pub fn wake_workspace(&self, handle: &Handle) {

@@ -33,6 +33,7 @@ pub mod context;
 pub mod error;
 pub mod events;
 pub mod index;
+pub mod leader;
 pub mod metrics;
 pub mod ohallo;
 pub mod operator;

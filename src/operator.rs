@@ -21,6 +21,7 @@ use crate::api::workspace::{ClusterWorkspace, Workspace};
 use crate::census::census;
 use crate::context::{Context, Stores, Wakers};
 use crate::events::events;
+use crate::leader::replica;
 use crate::metrics::Metrics;
 use crate::ohallo;
 use crate::serve::{self, Readiness};
@@ -157,13 +158,18 @@ async fn operate(
     let (events, publisher) = events();
     let published = CancellationToken::new();
     let publishing = tokio::spawn(publisher.run(client.clone(), published.clone()));
-    let ctx = Arc::new(Context::new(client, settings, ohallo, metrics, events, stores, wakers));
+    let (candidate, leadership) = replica::candidate(&client, &settings);
+    let mut ctx = Context::new(client, settings, ohallo, metrics, events, stores, wakers);
+    ctx.leadership = leadership;
+    let ctx = Arc::new(ctx);
     let counted = Arc::downgrade(&ctx);
     ctx.metrics.on_scrape(Box::new(move || counted.upgrade().map(|ctx| census(&ctx)).unwrap_or_default()));
 
     let cluster = ctx.settings.serves_cluster_workspaces();
     let shared = if cluster { ["clusterworkspaces", "namespaces"].as_slice() } else { &[] };
     ["channels", "workspaces"].iter().chain(shared).for_each(|kind| ctx.listed.expect(kind));
+    let over = CancellationToken::new();
+    let electing = replica::elect(candidate, &ctx, &readiness, over.clone());
     let watches = Watches { ctx: &ctx, readiness };
     let channel_events = watches.channels(channel_writer);
     let workspace_events = watches.workspaces(workspace_writer, watches.namespaced(), "workspaces");
@@ -220,6 +226,11 @@ async fn operate(
     if tokio::time::timeout(SHUTDOWN_GRACE, ctx.tasks.wait()).await.is_err() {
         tracing::error!("the time to stop is over with a create under way; its id may not be written");
         ctx.ended.cancel();
+    }
+    // Last: from then on another replica acts.
+    over.cancel();
+    if let Err(error) = electing.await {
+        tracing::error!(%error, "the lease was not released");
     }
     published.cancel();
     if let Err(error) = publishing.await {

@@ -23,6 +23,7 @@ const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// What the operator waits for before it can work; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
+    role: Arc<Mutex<Option<&'static str>>>,
     parts: Arc<Mutex<BTreeMap<&'static str, Result<(), String>>>>,
 }
 
@@ -88,6 +89,11 @@ impl Readiness {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner).insert(what, state);
     }
 
+    /// What this replica does, told with what is there.
+    pub fn role(&self, role: &'static str) {
+        *self.role.lock().unwrap_or_else(PoisonError::into_inner) = Some(role);
+    }
+
     /// `Ok` with what is there, or `Err` with what is missing, one a line. Before anything was
     /// [`set`](Self::set) the operator is starting, which is not ready.
     pub fn report(&self) -> Result<String, String> {
@@ -100,7 +106,9 @@ impl Readiness {
             .filter_map(|(what, state)| state.as_ref().err().map(|why| format!("{what}: {why}\n")))
             .collect();
         if missing.is_empty() {
-            Ok(parts.keys().map(|what| format!("{what}: ok\n")).collect())
+            let role = *self.role.lock().unwrap_or_else(PoisonError::into_inner);
+            let role = role.map(|role| format!("this replica: {role}\n"));
+            Ok(parts.keys().map(|what| format!("{what}: ok\n")).chain(role).collect())
         } else {
             Err(missing)
         }
@@ -144,6 +152,8 @@ mod tests {
         assert_eq!(readiness.report(), Err("channels: the CRD is not installed\n".into()));
         readiness.set("channels", Ok(()));
         assert_eq!(readiness.report(), Ok("channels: ok\nworkspaces: ok\n".into()));
+        readiness.role("standby");
+        assert_eq!(readiness.report(), Ok("channels: ok\nworkspaces: ok\nthis replica: standby\n".into()));
     }
 
     #[tokio::test]

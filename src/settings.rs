@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::ArgAction::Set;
 
+use crate::leader::Terms;
 use crate::telemetry::LogFormat;
 
 mod check;
@@ -46,7 +47,7 @@ pub struct Settings {
           value_parser = check::namespace)]
     pub namespaces: Vec<String>,
 
-    /// Namespace of the Secrets of ClusterWorkspaces. Default: $POD_NAMESPACE, then ohallo-system
+    /// Namespace of the Secrets of ClusterWorkspaces, and of the Lease. Default: $POD_NAMESPACE, then ohallo-system
     #[arg(long, env = "OHALLO_OPERATOR_NAMESPACE", value_name = "NAMESPACE",
           default_value_t = pod_namespace(), hide_default_value = true, value_parser = check::namespace)]
     pub operator_namespace: String,
@@ -55,6 +56,31 @@ pub struct Settings {
     #[arg(long, env = "OHALLO_CLUSTER_WORKSPACES", value_name = "BOOL", num_args = 0..=1,
           default_missing_value = "true")]
     pub cluster_workspaces: Option<bool>,
+
+    /// Whether replicas elect one that works, by a Lease in the operator's namespace. Default: false
+    #[arg(long, env = "OHALLO_LEADER_ELECT", value_name = "BOOL", action = Set, num_args = 0..=1,
+          default_value_t = false, default_missing_value = "true", hide_default_value = true)]
+    pub leader_elect: bool,
+
+    /// How long the others leave a Lease alone that is not renewed, in seconds (2-3600)
+    #[arg(long, env = "OHALLO_LEASE_DURATION_SECONDS", value_name = "SECONDS", default_value = "60",
+          value_parser = check::lease_seconds)]
+    pub lease_duration_seconds: Duration,
+
+    /// How long the leader works on without having renewed its Lease, in seconds (1-3599)
+    #[arg(long, env = "OHALLO_LEASE_RENEW_DEADLINE_SECONDS", value_name = "SECONDS", default_value = "40",
+          value_parser = check::lease_seconds)]
+    pub lease_renew_deadline_seconds: Duration,
+
+    /// How often the leader renews its Lease, in seconds (1-3598)
+    #[arg(long, env = "OHALLO_LEASE_RETRY_SECONDS", value_name = "SECONDS", default_value = "5",
+          value_parser = check::lease_seconds)]
+    pub lease_retry_seconds: Duration,
+
+    /// Name of the Lease: one for each group of replicas that share the work
+    #[arg(long, env = "OHALLO_LEASE_NAME", value_name = "NAME", default_value = "ohallo-operator",
+          value_parser = check::lease_name)]
+    pub lease_name: String,
 
     /// Objects worked on at the same time (1-1000)
     #[arg(long, env = "OHALLO_CONCURRENCY", value_name = "COUNT", default_value_t = 16,
@@ -124,9 +150,19 @@ impl Settings {
         if self.create_timeout < self.request_timeout {
             return Err(SettingsError::CreateTimeout);
         }
+        check::lease(&self.lease_terms())?;
         let namespaces: BTreeSet<String> = self.namespaces.into_iter().collect();
         self.namespaces = namespaces.into_iter().collect();
         Ok(self)
+    }
+
+    /// How long what of the Lease lasts.
+    pub fn lease_terms(&self) -> Terms {
+        Terms {
+            duration: self.lease_duration_seconds,
+            deadline: self.lease_renew_deadline_seconds,
+            retry: self.lease_retry_seconds,
+        }
     }
 
     /// Whether ClusterWorkspaces are served: as told, else exactly when all namespaces are watched.

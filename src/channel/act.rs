@@ -78,6 +78,7 @@ async fn update(
 ) -> Result<Next, Failure> {
     let digest = pass.view().digest();
     let first = changes.enabled.is_some() && !pass.memory.bound_here && pass.memory.sent.is_none();
+    pass.permitted().await?;
     let answer = pass.session()?.update(id, changes).await;
     let late = clock::instant() + LATE;
     match answer {
@@ -144,6 +145,7 @@ async fn push(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
     };
     let changed = pass.memory.pushed != Some(digest);
     let first = !pass.memory.bound_here && pass.memory.pushed.is_none();
+    pass.permitted().await?;
     let answer = pass.session()?.store_credentials(id, &credentials).await;
     let now = clock::instant();
     match answer {
@@ -178,7 +180,7 @@ async fn push(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
 }
 
 async fn retry(pass: &mut Pass, id: &Id, attempts: i64, request: Option<String>) -> Result<Next, Failure> {
-    pass.session()?.ready().await?;
+    pass.permitted().await?;
     let now = clock::now();
     let backoff =
         pass.channel.spec.provisioning_retry.as_ref().and_then(|retry| retry.backoff_seconds).unwrap_or(60);
@@ -196,6 +198,8 @@ async fn retry(pass: &mut Pass, id: &Id, attempts: i64, request: Option<String>)
         pass.status.provisioning = past;
         return Err(failure);
     }
+    // What is counted and not sent is one retry less, which is better than one too many.
+    pass.fence()?;
     pass.observed.remote = Remote::Unread;
     let answer = pass.session()?.retry_provisioning(id).await;
     let result = match &answer {
@@ -216,7 +220,7 @@ async fn retry(pass: &mut Pass, id: &Id, attempts: i64, request: Option<String>)
 }
 
 async fn test(pass: &mut Pass, id: &Id, request: String) -> Result<Next, Failure> {
-    pass.session()?.ready().await?;
+    pass.permitted().await?;
     let past = pass.status.test.clone();
     let asked = pass.view().annotation(annotation::TEST_REQUESTED).map(super::plan::cut_request);
     let handled_request = if request.starts_with("change:") {
@@ -231,6 +235,7 @@ async fn test(pass: &mut Pass, id: &Id, request: String) -> Result<Next, Failure
         pass.status.test = past;
         return Err(failure);
     }
+    pass.fence()?;
     pass.memory.test_due = false;
     let result = match pass.session()?.test(id).await {
         Ok(true) => "Passed",
@@ -263,7 +268,7 @@ async fn test(pass: &mut Pass, id: &Id, request: String) -> Result<Next, Failure
 }
 
 async fn delete(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
-    pass.session()?.ready().await?;
+    pass.permitted().await?;
     // Irreversible: decided again on the object as it now is.
     let Some(fresh) = pass.fresh().await? else { return Ok(Next::Gone) };
     let changed = fresh.metadata.resource_version != pass.channel.metadata.resource_version;
@@ -275,6 +280,7 @@ async fn delete(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
         pass.status = pass.channel.status.clone().unwrap_or_default();
         return Ok(Next::Plan);
     }
+    pass.fence()?;
     match pass.session()?.delete(id).await {
         Ok(()) => {
             pass.memory.deleted = true;

@@ -34,6 +34,9 @@ pub async fn create(
         Ok(prepared) => prepared,
         Err(failure) => return (pass, Err(failure)),
     };
+    if let Err(failure) = pass.fence() {
+        return (pass, Err(failure));
+    }
     let attempt = Attempt { uid: pass.uid(), number };
     let sent_at = clock::now();
     // Should the intent stand though its write is said to have failed: nothing was sent.
@@ -45,6 +48,14 @@ pub async fn create(
         Some(CreateStatus { attempt: number, outcome: "Unknown".into(), sent_at: Some(seconds(sent_at)) });
     remember(&mut pass, number, AttemptOutcome::InFlight);
     spawn(pass, number, async move |mut pass: Box<Pass>| {
+        // Between the intent and here the lease may have been lost.
+        if let Err(failure) = pass.fence() {
+            remember(&mut pass, number, AttemptOutcome::NotSent);
+            if let Some(create) = &mut pass.status.create {
+                create.outcome = "NotSent".into();
+            }
+            return (pass, Err(failure));
+        }
         let answer = permit.create(&workspace, &body, &attempt.to_string()).await;
         match answer {
             Ok(remote) => {
@@ -74,13 +85,13 @@ where
     T: FnOnce(Box<Pass>) -> F + Send + 'static,
     F: Future<Output = (Box<Pass>, Result<Next, Failure>)> + Send + 'static,
 {
-    let (ctx, channel) = (pass.ctx.clone(), pass.channel.clone());
+    let (ctx, channel, epoch) = (pass.ctx.clone(), pass.channel.clone(), pass.epoch);
     match ctx.tasks.spawn(task(pass)).await {
         Ok(done) => done,
         Err(_) => {
             // The task died: what it sent is not known.
             ctx.metrics.panicked();
-            let mut pass = Box::new(Pass::new(&ctx, &channel));
+            let mut pass = Box::new(Pass::new(&ctx, &channel, epoch));
             if matches!(&pass.memory.attempt, Some(own) if own.outcome == AttemptOutcome::InFlight) {
                 remember(&mut pass, number, AttemptOutcome::Unknown);
             }
@@ -169,7 +180,7 @@ async fn written_down(pass: &mut Pass, number: i64, remote: &RemoteChannel) -> R
             Plan::Work(_) => Outcome::More,
         };
         let summary = report::summary(pass, &outcome);
-        match pass.write_status(&summary.status).await {
+        match pass.write_id(&summary.status).await {
             Ok(Written::Stands) => {
                 pass.status = summary.status;
                 remember(pass, number, AttemptOutcome::Unknown);

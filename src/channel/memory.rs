@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::inputs::Inputs;
 use crate::api::channel::AppliedStatus;
+use crate::leader::Epoch;
 use crate::ohallo::RemoteChannel;
 use crate::retry::Gate;
 use crate::secret::ContentDigest;
@@ -21,6 +22,8 @@ pub const CONTESTED: u8 = 3;
 
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
+    /// In which it was learnt.
+    pub epoch: Option<Epoch>,
     pub gate: Option<Gate<Inputs>>,
     /// Transient failures in a row.
     pub failures: u32,
@@ -71,6 +74,20 @@ pub enum AttemptOutcome {
 // === impl Memory ===
 
 impl Memory {
+    /// Forgets what another leader may have made untrue since. What a create of this process came to stays true.
+    pub fn enter(&mut self, epoch: Epoch) {
+        if self.epoch == Some(epoch) {
+            return;
+        }
+        *self = Self {
+            epoch: Some(epoch),
+            written: self.written,
+            attempt: self.attempt.take(),
+            posted: self.posted.take(),
+            ..Self::default()
+        };
+    }
+
     /// Whether this version is older than what this process has just written: the watch is yet to catch up. After a
     /// while it is believed: an API server that was restored from a backup counts from an older version.
     pub fn outran(&self, version: Option<u64>, now: Instant) -> bool {
@@ -89,6 +106,18 @@ impl Memory {
 mod tests {
     use super::*;
     use crate::clock;
+
+    #[test]
+    fn a_new_epoch_keeps_what_a_create_came_to_and_nothing_that_another_leader_may_have_changed() {
+        let epoch = |term| Epoch { term, transitions: 7 };
+        let attempt = Some(Attempt { number: 2, outcome: AttemptOutcome::NotSent });
+        let mut memory = Memory { attempt: attempt.clone(), deleted: true, failures: 3, ..Memory::default() };
+        memory.epoch = Some(epoch(1));
+        memory.enter(epoch(1));
+        assert!(memory.deleted && memory.failures == 3);
+        memory.enter(epoch(2));
+        assert_eq!((memory.deleted, memory.failures, memory.attempt), (false, 0, attempt));
+    }
 
     #[test]
     fn an_older_version_than_was_written_is_passed_over_for_a_minute_and_no_longer() {

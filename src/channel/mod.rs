@@ -34,6 +34,7 @@ use crate::clock;
 use crate::conditions;
 use crate::context::Context;
 use crate::error::Failure;
+use crate::leader::Epoch;
 use crate::retry;
 pub use report::plain;
 
@@ -68,12 +69,14 @@ pub async fn reconcile(channel: Arc<Channel>, ctx: Arc<Context>) -> Result<Actio
     if !ctx.listed.within(LISTED).await {
         return Ok(Action::requeue(LISTED));
     }
-    if let Some(rest) = rests(&channel, &uid, &ctx) {
+    // A standby does nothing: whoever begins to lead looks at everything.
+    let Some(epoch) = ctx.leadership.epoch() else { return Ok(Action::await_change()) };
+    if let Some(rest) = rests(&channel, &uid, &ctx, epoch) {
         return Ok(Action::requeue(rest));
     }
     let started = clock::instant();
-    let work = AssertUnwindSafe(tokio::time::timeout(LONGEST, run(Box::new(Pass::new(&ctx, &channel)))))
-        .catch_unwind();
+    let work = tokio::time::timeout(LONGEST, run(Box::new(Pass::new(&ctx, &channel, epoch))));
+    let work = AssertUnwindSafe(work).catch_unwind();
     let (pass, outcome) = match work.await {
         Ok(Ok(done)) => done,
         Ok(Err(_)) => {
@@ -81,7 +84,7 @@ pub async fn reconcile(channel: Arc<Channel>, ctx: Arc<Context>) -> Result<Actio
                 Reason::ApiUnavailable,
                 "A pass took too long; it is tried again by itself.",
             );
-            (Box::new(Pass::new(&ctx, &channel)), Some(Outcome::Failed(failure)))
+            (Box::new(Pass::new(&ctx, &channel, epoch)), Some(Outcome::Failed(failure)))
         }
         Err(_) => {
             ctx.metrics.panicked();
@@ -89,7 +92,7 @@ pub async fn reconcile(channel: Arc<Channel>, ctx: Arc<Context>) -> Result<Actio
                 Reason::InternalError,
                 "The operator failed on this object; its log has the place. It is tried again.",
             );
-            (Box::new(Pass::new(&ctx, &channel)), Some(Outcome::Failed(failure)))
+            (Box::new(Pass::new(&ctx, &channel, epoch)), Some(Outcome::Failed(failure)))
         }
     };
     let (report, result) = match outcome {
@@ -127,11 +130,12 @@ fn log(channel: &Channel, outcome: &str, took: Duration) {
 }
 
 /// How long this object need not be looked at: it is older than what this process wrote, or nothing has changed since its last pass.
-fn rests(channel: &Channel, uid: &str, ctx: &Context) -> Option<Duration> {
+fn rests(channel: &Channel, uid: &str, ctx: &Context, epoch: Epoch) -> Option<Duration> {
     let cell = ctx.memory(uid);
     let now = clock::instant();
     let now_inputs = pass::inputs(ctx, channel);
     let mut memory = cell.lock().unwrap_or_else(PoisonError::into_inner);
+    memory.enter(epoch);
     if memory.outran(pass::version(channel), now) {
         return Some(Duration::from_secs(5));
     }

@@ -21,6 +21,7 @@ use crate::context::{Context, Lookup, MANAGER};
 use crate::error::{Failure, Need};
 use crate::events::Note;
 use crate::index::{Handle, Name};
+use crate::leader::Epoch;
 use crate::ohallo::{Lane, Session};
 use crate::secret::{Credentials, Redactor};
 
@@ -29,6 +30,8 @@ const TRIES: usize = 4;
 
 pub struct Pass {
     pub ctx: Arc<Context>,
+    /// In which its effects may begin, and in no other.
+    pub epoch: Epoch,
     /// The object as this pass knows it: as watched, then as its own writes were answered.
     pub channel: Channel,
     /// The status as it shall become.
@@ -55,14 +58,14 @@ pub enum Written {
     Stands,
     /// The object is not there any more.
     Gone,
-    /// Somebody else wrote the status: what this pass found may be old.
+    /// Somebody else wrote the status, or leads: what this pass found may be old.
     Stale,
 }
 
 // === impl Pass ===
 
 impl Pass {
-    pub fn new(ctx: &Arc<Context>, channel: &Channel) -> Self {
+    pub fn new(ctx: &Arc<Context>, channel: &Channel, epoch: Epoch) -> Self {
         let cell = ctx.memory(&channel.uid().unwrap_or_default());
         let memory = cell.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // Before anything is looked up: what changes during the pass must open the gate again.
@@ -71,6 +74,7 @@ impl Pass {
         Self {
             lookup: ctx.lookup(&Handle::of(channel)),
             ctx: Arc::clone(ctx),
+            epoch,
             status: channel.status.clone().unwrap_or_default(),
             channel: channel.clone(),
             observed: Observed {
@@ -104,6 +108,23 @@ impl Pass {
             now: clock::now(),
             instant: clock::instant(),
         }
+    }
+
+    /// Asked right before every effect but the record of an id: whether it may begin.
+    pub fn fence(&self) -> Result<(), Failure> {
+        if self.ctx.leadership.epoch() == Some(self.epoch) {
+            return Ok(());
+        }
+        Err(Failure {
+            message: "This process does not lead any more.".into(),
+            ..Failure::turn(Duration::from_secs(1))
+        })
+    }
+
+    /// Slot and token of the next call, which changes something, and the leave to make it.
+    pub async fn permitted(&mut self) -> Result<(), Failure> {
+        self.session()?.ready().await?;
+        self.fence()
     }
 
     pub fn session(&mut self) -> Result<&mut Session, Failure> {
@@ -193,6 +214,7 @@ impl Pass {
     /// the decision (`revocable`) it is decided again.
     pub async fn let_go(&mut self, revocable: bool) -> Result<(), Failure> {
         for _ in 0..TRIES {
+            self.fence()?;
             let others: Vec<_> = self
                 .channel
                 .finalizers()
@@ -221,6 +243,7 @@ impl Pass {
             fields.insert("resourceVersion".into(), json!(self.channel.metadata.resource_version));
         }
         let patch = Patch::Merge(json!({ "metadata": metadata }));
+        self.fence()?;
         let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
         match self.api().patch(&self.channel.name_any(), &params, &patch).await {
             Ok(channel) => {
@@ -234,10 +257,23 @@ impl Pass {
         }
     }
 
-    /// Writes the status, guarded. On a newer version whose status is still the one this pass began with, ours is laid over it.
+    /// Writes the status, guarded and fenced.
     pub async fn write_status(&mut self, status: &ChannelStatus) -> Result<Written, kube::Error> {
+        self.write(status, true).await
+    }
+
+    /// Writes a status that holds a new id, whoever leads: no other process knows it.
+    pub async fn write_id(&mut self, status: &ChannelStatus) -> Result<Written, kube::Error> {
+        self.write(status, false).await
+    }
+
+    /// On a newer version whose status is still the one this pass began with, ours is laid over it.
+    async fn write(&mut self, status: &ChannelStatus, fenced: bool) -> Result<Written, kube::Error> {
         let base = self.channel.status.clone();
         for _ in 0..TRIES {
+            if fenced && self.fence().is_err() {
+                return Ok(Written::Stale);
+            }
             let mut object = self.channel.clone();
             object.status = Some(status.clone());
             object.metadata.managed_fields = None;

@@ -36,6 +36,8 @@ pub fn summary(pass: &Pass, outcome: &Outcome) -> Summary {
 
 /// Reports the end of a pass.
 pub async fn report(mut pass: Box<Pass>, outcome: &Outcome) -> (Report, &'static str) {
+    // Its last call is made.
+    pass.session = None;
     let now = clock::instant();
     let summary = summary(&pass, outcome);
     let silent = outcome.silent();

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use reqwest::Url;
 
+use crate::leader::Terms;
+use crate::leader::lease::LONGEST;
+
 /// Settings that don't fit together, or a file that does not serve.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
@@ -28,6 +31,12 @@ pub enum SettingsError {
     /// A create is the slowest call; less time for it than for others turns its answers into lost ones.
     #[error("--create-timeout must not be shorter than --request-timeout")]
     CreateTimeout,
+    /// The leader must have stopped when another may begin, and must be able to miss a renewal.
+    #[error(
+        "--lease-duration-seconds must be longer than --lease-renew-deadline-seconds, \
+         and that longer than --lease-retry-seconds"
+    )]
+    Lease,
 }
 
 pub(super) fn api_url(text: &str) -> Result<Url, &'static str> {
@@ -82,6 +91,22 @@ pub(super) fn rate(text: &str) -> Result<f64, &'static str> {
 pub(super) fn seconds(text: &str) -> Result<Duration, &'static str> {
     let seconds = text.parse().ok().filter(|seconds| (1..=600).contains(seconds));
     seconds.map(Duration::from_secs).ok_or("write whole seconds from 1 to 600, without a unit")
+}
+
+pub(super) fn lease_seconds(text: &str) -> Result<Duration, &'static str> {
+    let longest = LONGEST.as_secs();
+    let seconds = text.parse().ok().filter(|seconds| (1..=longest).contains(seconds));
+    seconds.map(Duration::from_secs).ok_or("write whole seconds from 1 to 3600, without a unit")
+}
+
+pub(super) fn lease_name(text: &str) -> Result<String, &'static str> {
+    namespace(text)
+        .map_err(|_| "the name of a Lease is here 1 to 63 of a-z, 0-9 and -, with no - at the ends")
+}
+
+pub(super) fn lease(terms: &Terms) -> Result<(), SettingsError> {
+    let fits = terms.duration > terms.deadline && terms.deadline > terms.retry;
+    if fits { Ok(()) } else { Err(SettingsError::Lease) }
 }
 
 pub(super) fn http_addr(text: &str) -> Result<SocketAddr, &'static str> {

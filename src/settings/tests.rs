@@ -21,6 +21,9 @@ fn the_defaults_are_those_of_the_help() {
     assert_eq!(settings.create_path, "/api/workspaces/{workspaceId}/channels");
     assert_eq!((settings.concurrency, settings.burst, settings.rate()), (16, 20, Some(10.0)));
     assert_eq!((settings.request_timeout.as_secs(), settings.create_timeout.as_secs()), (20, 60));
+    let terms = settings.lease_terms();
+    assert_eq!((terms.duration.as_secs(), terms.deadline.as_secs(), terms.retry.as_secs()), (60, 40, 5));
+    assert!(!settings.leader_elect && settings.lease_name == "ohallo-operator");
     assert_eq!(settings.http_addr.to_string(), "0.0.0.0:8080");
     assert!(
         settings.namespaces.is_empty()
@@ -39,6 +42,23 @@ fn every_setting_has_a_variable_and_a_help_text() {
         assert_eq!(arg.get_env().and_then(|name| name.to_str()), Some(expected.as_str()));
         assert!(arg.get_help().is_some() && arg.get_value_names().is_some(), "{flag}");
     }
+}
+
+#[test]
+fn a_leader_stops_before_others_begin_and_can_miss_a_renewal() {
+    parse(&["--lease-duration-seconds=3", "--lease-renew-deadline-seconds=2", "--lease-retry-seconds=1"])
+        .unwrap();
+    for wrong in
+        ["--lease-duration-seconds=40", "--lease-renew-deadline-seconds=60", "--lease-retry-seconds=40"]
+    {
+        assert!(parse(&[wrong]).err().unwrap().contains("must be longer than"), "{wrong}");
+    }
+    for wrong in ["--lease-retry-seconds=0", "--lease-duration-seconds=3601", "--lease-retry-seconds=5s"] {
+        assert!(parse(&[wrong]).err().unwrap().contains("whole seconds"), "{wrong}");
+    }
+    assert!(parse(&["--lease-name=A"]).is_err());
+    assert!(parse(&["--leader-elect"]).unwrap().leader_elect);
+    assert!(!parse(&["--leader-elect=false"]).unwrap().leader_elect);
 }
 
 #[test]

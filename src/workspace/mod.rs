@@ -28,6 +28,7 @@ use crate::clock;
 use crate::context::{Context, MANAGER};
 use crate::error::Failure;
 use crate::events::Note;
+use crate::leader::Epoch;
 use crate::retry::Gate;
 use crate::secret::Redactor;
 
@@ -44,6 +45,8 @@ const RECHECK: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     gate: Option<Gate<u64>>,
+    /// In which it was closed; none on a standby.
+    epoch: Option<Epoch>,
     failures: u32,
     checked: Option<Instant>,
 }
@@ -53,7 +56,7 @@ pub struct Memory {
 #[error("{0}")]
 pub struct Refused(String);
 
-/// Brings one Workspace closer to what it declares.
+/// Brings one Workspace closer to what it declares. A standby looks too, and keeps the key, but writes nothing.
 ///
 /// # Errors
 /// Only if the API server did not take a write; every other failure is in the status.
@@ -64,12 +67,16 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
         return Ok(Action::requeue(LISTED));
     }
     let handle = object.handle();
-    let Some(object) = mark(&*object, &ctx).await? else {
+    let epoch = ctx.leadership.epoch();
+    let Some(object) = mark(&*object, &ctx, epoch).await? else {
         ctx.release(&handle);
         ctx.forget_workspace(&uid);
         return Ok(Action::await_change());
     };
     let mut memory = ctx.workspace_memory(&uid);
+    if memory.epoch != epoch {
+        memory = Memory { epoch, ..Memory::default() };
+    }
     let secret = object.key_secret(&ctx.settings.operator_namespace);
     // The version that the look uses; what comes while it goes on opens the gate again.
     let mut used = secret.map_or(Version::Unknown, |secret| ctx.secrets.version(&secret));
@@ -106,7 +113,7 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
         status::summarize(&object, &finding, memory.failures, rand::random(), clock::now(), &redactor);
     let took = clock::instant().saturating_duration_since(now);
     ctx.metrics.reconciled(K::NAME, summary.result, took);
-    write(&object, &summary, &ctx).await?;
+    write(&object, &summary, &ctx, epoch).await?;
     memory.failures = summary.failures;
     memory.gate = Some(Gate::new(inputs(&object, &used), clock::instant() + summary.wake));
     ctx.remember_workspace(&uid, memory);
@@ -131,11 +138,11 @@ fn inputs<K: Kind>(object: &K, key: &Version) -> u64 {
 }
 
 /// Sets or removes the finalizer, as Channels depend on it or not. `None` where the object is gone by that, or was.
-async fn mark<K: Kind>(object: &K, ctx: &Context) -> Result<Option<K>, Refused> {
+async fn mark<K: Kind>(object: &K, ctx: &Context, epoch: Option<Epoch>) -> Result<Option<K>, Refused> {
     let used = ctx.index().in_use(&object.handle());
     let marked = object.finalizers().iter().any(|name| name == finalizer::IN_USE);
     let terminating = object.meta().deletion_timestamp.is_some();
-    if used == marked || (used && terminating) {
+    if used == marked || (used && terminating) || !leads(ctx, epoch) {
         return Ok((used || !terminating).then(|| object.clone()));
     }
     let others = object.finalizers().iter().filter(|name| *name != finalizer::IN_USE).cloned();
@@ -154,8 +161,18 @@ async fn mark<K: Kind>(object: &K, ctx: &Context) -> Result<Option<K>, Refused> 
     }
 }
 
-async fn write<K: Kind>(object: &K, summary: &Summary, ctx: &Context) -> Result<(), Refused> {
-    if object.status() == Some(&summary.status) {
+/// Whether what was begun in this epoch may be written.
+fn leads(ctx: &Context, epoch: Option<Epoch>) -> bool {
+    epoch.is_some() && ctx.leadership.epoch() == epoch
+}
+
+async fn write<K: Kind>(
+    object: &K,
+    summary: &Summary,
+    ctx: &Context,
+    epoch: Option<Epoch>,
+) -> Result<(), Refused> {
+    if object.status() == Some(&summary.status) || !leads(ctx, epoch) {
         return Ok(());
     }
     let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };

@@ -23,10 +23,19 @@ pub struct Program {
 
 impl Program {
     pub fn start(plane: &ControlPlane, flags: &[String]) -> Self {
-        Self::with_kubeconfig(&plane.kubeconfig(User::Operator), flags)
+        Self::named(plane, User::Operator, "", flags)
+    }
+
+    /// As this user, in a pod of this name.
+    pub fn named(plane: &ControlPlane, user: User, pod: &str, flags: &[String]) -> Self {
+        Self::launch(&plane.kubeconfig(user), pod, flags)
     }
 
     pub fn with_kubeconfig(kubeconfig: &Path, flags: &[String]) -> Self {
+        Self::launch(kubeconfig, "", flags)
+    }
+
+    fn launch(kubeconfig: &Path, pod: &str, flags: &[String]) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = tempfile::NamedTempFile::new().unwrap();
         let child = bare()
@@ -34,6 +43,7 @@ impl Program {
             .arg(format!("--kubeconfig={}", kubeconfig.display()))
             .arg(format!("--http-addr=127.0.0.1:{port}"))
             .args(flags)
+            .env("POD_NAME", pod)
             .stdin(Stdio::null())
             .stderr(log.reopen().unwrap())
             .spawn()
@@ -78,8 +88,12 @@ impl Program {
     }
 
     pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    pub fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
     }
 
     /// Waits for its end; the exit code, and how long it took.
@@ -129,6 +143,11 @@ fn help_names_flag_variable_unit_and_default_of_every_setting() {
         ("namespace", "Default: all"),
         ("operator-namespace", "then ohallo-system"),
         ("cluster-workspaces", "Default: true if"),
+        ("leader-elect", "Default: false"),
+        ("lease-duration-seconds", "[default: 60]"),
+        ("lease-renew-deadline-seconds", "[default: 40]"),
+        ("lease-retry-seconds", "[default: 5]"),
+        ("lease-name", "[default: ohallo-operator]"),
         ("concurrency", "[default: 16]"),
         ("requests-per-second", "[default: 10]"),
         ("burst", "[default: 20]"),
@@ -151,7 +170,7 @@ fn help_names_flag_variable_unit_and_default_of_every_setting() {
         let words = part.split_whitespace().collect::<Vec<_>>().join(" ");
         let variable = format!("[env: OHALLO_{}", flag.replace('-', "_").to_uppercase());
         assert!(words.contains(&variable) && words.contains(default), "{words}");
-        if flag.ends_with("timeout") {
+        if flag.ends_with("timeout") || flag.ends_with("seconds") {
             assert!(words.contains("in seconds"), "{words}");
         }
     }
@@ -167,6 +186,10 @@ fn a_bad_flag_or_variable_gets_one_sentence_and_exit_code_2() {
         (&["run", "--concurrency", "many"], ("A", ""), "--concurrency"),
         (&["run", "--request-timeout", "10s"], ("A", ""), "whole seconds"),
         (&["run", "--request-timeout", "90"], ("A", ""), "--create-timeout must not be shorter"),
+        (&["run", "--lease-retry-seconds", "0"], ("A", ""), "whole seconds"),
+        (&["run", "--lease-duration-seconds", "40"], ("A", ""), "must be longer than"),
+        (&["run", "--lease-name", "A_b"], ("A", ""), "the name of a Lease"),
+        (&["run"], ("OHALLO_LEADER_ELECT", "maybe"), "OHALLO_LEADER_ELECT"),
         (&["run", "--api-url", "api.ohallo.eu"], ("A", ""), "https://api.ohallo.eu"),
         (&["run", "--api-url", "http://ohallo.example"], ("A", ""), "plain http://"),
         (&["run", "--create-path", "/channels"], ("A", ""), "{workspaceId}"),

@@ -12,7 +12,14 @@ use crate::workspaces::put_key;
 
 /// A rig whose operator serves this test's ClusterWorkspaces; their Secrets lie in the test's namespace.
 pub async fn rig() -> Rig {
-    let mut rig = Rig::bare(Config::default(), &["--cluster-workspaces=true"]).await;
+    rig_with(&[]).await
+}
+
+/// The same with more flags. What the shipped Role grants in the operator's namespace is granted in the test's.
+pub async fn rig_with(flags: &[&str]) -> Rig {
+    let flags: Vec<_> = ["--cluster-workspaces=true"].iter().chain(flags).copied().collect();
+    let mut rig = Rig::bare(Config::default(), &flags).await;
+    crate::replicas::allow_lease(&rig);
     rig.flag(format!("--operator-namespace={}", rig.namespace));
     rig.flag(format!("--workspace-selector=test={}", rig.namespace));
     put_key(&rig, "ohallo-api-key", &rig.key.clone()).await;

@@ -26,11 +26,14 @@ mod invariants;
 
 mod kill;
 mod kstatus;
+mod lease;
 mod ownership;
 mod parting;
 mod policy;
+mod races;
 mod rbac;
 mod reasons;
+mod replicas;
 mod rig;
 mod rules;
 mod rules_update;

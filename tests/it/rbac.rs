@@ -1,32 +1,57 @@
-//! The shipped ClusterRole grants what the operator does, and nothing that it does not.
+//! The shipped roles grant what the operator does, and nothing that it does not.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
 use serde::Deserialize;
 use serde_json::json;
 use testbed::{AuditEvent, User};
 
-use crate::cluster_workspaces::{gone, has_reason, in_use, rig, share, until, using};
+use crate::cluster_workspaces::{gone, has_reason, in_use, rig_with, share, until, using};
 use crate::rig::{PATIENCE, Rig};
 
 /// Verb, API group and resource.
 type Grant = (String, String, String);
 
-fn granted() -> BTreeSet<Grant> {
+/// The shipped objects of a kind.
+pub fn shipped(kind: &str) -> Vec<serde_json::Value> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kustomize/base/rbac.yaml");
     let text = std::fs::read_to_string(file).unwrap();
     let documents = serde_yaml_ng::Deserializer::from_str(&text);
     let objects: Vec<_> =
         documents.map(|document| serde_json::Value::deserialize(document).unwrap()).collect();
-    let roles: Vec<_> = objects.iter().filter(|object| object["kind"] == "ClusterRole").collect();
+    objects.into_iter().filter(|object| object["kind"] == kind).collect()
+}
+
+/// What the ClusterRole grants.
+fn granted() -> BTreeSet<Grant> {
+    let roles = shipped("ClusterRole");
     assert_eq!(roles.len(), 1);
     let role: ClusterRole = serde_json::from_value(roles[0].clone()).unwrap();
+    let rules = role.rules.unwrap_or_default();
+    assert!(rules.iter().all(|rule| rule.resource_names.is_none()), "{rules:?}");
+    grants(rules)
+}
+
+/// What the Role in the operator's own namespace grants; all but creating only for the one lease.
+fn granted_at_home() -> BTreeSet<Grant> {
+    let roles = shipped("Role");
+    assert_eq!(roles.len(), 1);
+    let role: Role = serde_json::from_value(roles[0].clone()).unwrap();
+    let rules = role.rules.unwrap_or_default();
+    for rule in &rules {
+        let named = rule.resource_names.as_deref() == Some(&["ohallo-operator".to_owned()]);
+        assert!(named || rule.verbs == ["create"], "{rule:?}");
+    }
+    grants(rules)
+}
+
+fn grants(rules: Vec<PolicyRule>) -> BTreeSet<Grant> {
     let mut granted = BTreeSet::new();
-    for rule in role.rules.unwrap_or_default() {
-        assert!(rule.non_resource_urls.is_none() && rule.resource_names.is_none(), "{rule:?}");
+    for rule in rules {
+        assert!(rule.non_resource_urls.is_none(), "{rule:?}");
         for group in rule.api_groups.iter().flatten() {
             for resource in rule.resources.iter().flatten() {
                 for verb in &rule.verbs {
@@ -51,14 +76,14 @@ fn requests(rig: &Rig) -> Vec<AuditEvent> {
 
 #[test]
 fn the_role_names_no_wildcard() {
-    for (verb, group, resource) in granted() {
+    for (verb, group, resource) in granted().into_iter().chain(granted_at_home()) {
         assert!(![&verb, &group, &resource].iter().any(|word| word.contains('*')), "{verb} {resource}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_operator_uses_every_verb_that_it_is_granted_and_no_other() {
-    let mut rig = rig().await;
+    let mut rig = rig_with(&["--leader-elect"]).await;
     // A Workspace and a ClusterWorkspace, each with a Channel, from nothing to nothing.
     rig.apply(&json!({
         "apiVersion": "ohallo.eu/v1alpha1", "kind": "Workspace",
@@ -86,8 +111,9 @@ async fn the_operator_uses_every_verb_that_it_is_granted_and_no_other() {
         workspaces.get_opt("default").await.unwrap().is_none().then_some(())
     })
     .await;
+    rig.stop_operator().await;
     // The audit log may lag a little behind.
-    let granted = granted();
+    let granted: BTreeSet<_> = granted().into_iter().chain(granted_at_home()).collect();
     let here = |event: &AuditEvent| {
         event.namespace.as_ref().is_none_or(|namespace| *namespace == rig.namespace)
             && event.name.as_ref().is_none_or(|name| !name.starts_with("shared-"))

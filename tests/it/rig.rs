@@ -192,7 +192,7 @@ impl Rig {
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             log_from: log().0.lock().unwrap().len(),
             // What came before is about other namespaces.
-            audit_from: Mutex::new(std::fs::metadata(plane.audit_path()).map_or(0, |log| log.len())),
+            audit_from: Mutex::new(plane.audit_end().unwrap()),
             audited: Mutex::default(),
             history,
             proxy: None,
@@ -527,18 +527,24 @@ impl Rig {
         .await
     }
 
-    /// The operator's requests in this namespace that change something, events apart.
-    pub fn audited_writes(&self) -> Vec<AuditEvent> {
+    /// The requests in this namespace, whoever made them.
+    pub fn audited(&self) -> Vec<AuditEvent> {
         let mut audited = self.audited.lock().unwrap();
         let mut offset = self.audit_from.lock().unwrap();
-        audited.extend(self.plane.audit_since(&mut offset).unwrap());
-        let ours = audited.iter().filter(|event| {
+        let here = |event: &AuditEvent| event.namespace.as_deref() == Some(&self.namespace);
+        audited.extend(self.plane.audit_since(&mut offset).unwrap().into_iter().filter(here));
+        audited.clone()
+    }
+
+    /// The operator's requests in this namespace that change something, events apart.
+    pub fn audited_writes(&self) -> Vec<AuditEvent> {
+        let mut audited = self.audited();
+        audited.retain(|event| {
             event.user == User::Operator.name()
-                && event.namespace.as_deref() == Some(&self.namespace)
                 && event.resource != "events"
                 && !matches!(event.verb.as_str(), "get" | "list" | "watch")
         });
-        ours.cloned().collect()
+        audited
     }
 
     /// The same in words: verb and resource.

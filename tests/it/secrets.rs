@@ -11,10 +11,9 @@ const PUSH: Operation = Operation::StoreCredentials;
 
 /// How often the operator has read this Secret.
 pub fn reads(rig: &Rig, name: &str) -> usize {
-    let audited = rig.plane.audit_since(&mut 0).unwrap();
+    let audited = rig.audited();
     let ours = audited.iter().filter(|event| {
         event.user == User::Operator.name()
-            && event.namespace.as_deref() == Some(&rig.namespace)
             && (event.verb.as_str(), event.resource.as_str()) == ("get", "secrets")
             && event.name.as_deref() == Some(name)
     });

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod failover;
 mod floor;
 mod latency;
 mod process;
@@ -37,6 +38,10 @@ struct Size {
     /// Only measure the time from apply to Ready, of 200 Channels one by one
     #[arg(long)]
     latency: bool,
+    /// Only measure so many failovers by SIGKILL and as many by SIGTERM
+    #[arg(long, value_name = "COUNT", num_args = 0..=1, default_missing_value = "20",
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    failover: Option<u32>,
 }
 
 #[derive(Subcommand)]
@@ -65,6 +70,9 @@ async fn bench(size: &Size) -> Result<()> {
     let mut world = world::World::start().await?;
     if size.latency {
         return latency::run(&mut world).await;
+    }
+    if let Some(failovers) = size.failover {
+        return failover::run(&mut world, failovers).await;
     }
     let mut rounds = Vec::new();
     for number in 0..size.rounds {

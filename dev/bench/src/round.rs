@@ -180,7 +180,7 @@ pub fn observe(world: &World, namespace: &str) -> (watch::Receiver<Seen>, JoinHa
 
 fn mark(world: &World, running: Option<&Running>) -> Result<Mark> {
     let cpu = running.map_or(Ok(0.0), |running| process::cpu_seconds(running.process.id()))?;
-    let audit = std::fs::metadata(world.plane.audit_path())?.len();
+    let audit = world.plane.audit_end()?;
     let ledger = world.sim.ledger_since(0).last().map_or(0, |entry| entry.seq + 1);
     Ok(Mark { at: Instant::now(), cpu, audit, ledger })
 }

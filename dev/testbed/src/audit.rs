@@ -2,7 +2,7 @@
 //! The API server's audit log: the source for "which verbs were used" and "how many writes".
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -70,7 +70,26 @@ struct ResponseStatus {
     code: u16,
 }
 
+/// No line of the log is longer, in bytes.
+const LONGEST_LINE: u64 = 1 << 20;
+
 // === impl AuditEvent ===
+
+/// Where the next line will begin: a line that is being written now belongs to what comes.
+pub(crate) fn end(log: &Path) -> Result<u64> {
+    let mut file = match File::open(log) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error).context("the audit log can't be read"),
+    };
+    let length = file.metadata()?.len();
+    let from = length.saturating_sub(LONGEST_LINE);
+    file.seek(SeekFrom::Start(from))?;
+    let mut tail = Vec::new();
+    file.take(length - from).read_to_end(&mut tail)?;
+    let torn = tail.iter().rev().take_while(|byte| **byte != b'\n').count();
+    Ok(length - u64::try_from(torn)?)
+}
 
 /// Reads the complete lines from `offset` on and moves it behind them.
 pub(crate) fn read(log: &Path, offset: &mut u64) -> Result<Vec<AuditEvent>> {

@@ -149,19 +149,21 @@ impl ControlPlane {
         self.audit_since(&mut 0)
     }
 
-    /// What the audit log has got since the last call with this `offset` (in bytes; begin with 0, or with the
-    /// log's length to skip the past).
+    /// An `offset` for [`Self::audit_since`] that skips the past.
+    ///
+    /// # Errors
+    /// The log can't be read.
+    pub fn audit_end(&self) -> Result<u64> {
+        audit::end(&self.layout.audit_log)
+    }
+
+    /// What the audit log has got since the last call with this `offset` (in bytes; begin with 0, or with
+    /// [`Self::audit_end`]).
     ///
     /// # Errors
     /// The log can't be read.
     pub fn audit_since(&self, offset: &mut u64) -> Result<Vec<AuditEvent>> {
         audit::read(&self.layout.audit_log, offset)
-    }
-
-    /// The audit log, JSON lines.
-    #[must_use]
-    pub fn audit_path(&self) -> &Path {
-        &self.layout.audit_log
     }
 
     /// Where the programs' own logs are: `<program>.log`.

@@ -16,7 +16,7 @@ const FRESH: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(3600);
 /// The wait of a create that another one must end before.
 const AFTER_ANOTHER: Duration = Duration::from_secs(1);
-/// The wait of a call for which no slot is free, should nobody wake it before.
+/// The wait of a pass for which no slot is free, should nobody wake it before.
 pub(super) const BUSY: Duration = Duration::from_secs(10);
 
 /// The keys in use.
@@ -43,7 +43,6 @@ struct Standing {
 pub(super) struct Creating {
     state: Arc<KeyState>,
     unsettled: bool,
-    _slot: Slot,
 }
 
 // === impl Keys ===
@@ -86,14 +85,9 @@ impl KeyState {
         now.saturating_duration_since(lock(&self.standing).last_used) > IDLE
     }
 
-    /// A slot for one call, if one is free; else `who` is woken when one is.
+    /// A slot for the calls of one pass, if one is free; else `who` is woken when one is.
     pub(super) fn slot(&self, who: &str, wake: &Wake) -> Option<Slot> {
         self.slots.take(who, wake)
-    }
-
-    /// The same, waited for no longer than this.
-    pub(super) async fn slot_within(&self, who: &str, longest: Duration) -> Option<Slot> {
-        self.slots.take_within(who, longest).await
     }
 
     /// The token of one call, or the wait for it.
@@ -137,16 +131,14 @@ impl KeyState {
         lock(&self.standing).ambiguous = None;
     }
 
-    /// Slot, token and turn for a create.
+    /// Token and turn for a create.
     pub(super) fn permit_create(
         self: &Arc<Self>,
         who: &str,
-        wake: &Wake,
         made: u32,
         lane: Lane,
         now: Instant,
     ) -> Result<Creating, Duration> {
-        let slot = self.slot(who, wake).ok_or(BUSY)?;
         let mut standing = lock(&self.standing);
         if standing.ambiguous.is_some() && standing.creating > 0 {
             return Err(AFTER_ANOTHER);
@@ -155,7 +147,7 @@ impl KeyState {
             return Err(standing.limiter.reserve(who, made.saturating_add(1), lane, now));
         }
         standing.creating += 1;
-        Ok(Creating { state: Arc::clone(self), unsettled: false, _slot: slot })
+        Ok(Creating { state: Arc::clone(self), unsettled: false })
     }
 }
 

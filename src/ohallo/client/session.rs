@@ -20,7 +20,7 @@ use crate::ohallo::limiter::Lane;
 use crate::ohallo::types::{Changes, Id, NewChannel, RemoteChannel, RemoteWorkspace};
 use crate::secret::{ApiKey, Credentials};
 
-/// A token or slot due so soon is waited for within the pass.
+/// A token due so soon is waited for within the pass.
 const SHORT_WAIT: Duration = Duration::from_millis(200);
 
 /// The calls of one pass under one key. Dropped, it gives back what was reserved for the pass, unless the pass
@@ -35,11 +35,13 @@ pub struct Session {
     made: u32,
     deferred: bool,
     preflighted: Option<Instant>,
-    /// Slot and token of the next call, taken before it.
-    taken: Option<Slot>,
+    /// Kept until the pass has made its last call: between two it would have to begin again for want of one.
+    slot: Option<Slot>,
+    /// The next call's token was taken before it.
+    token: bool,
 }
 
-/// The right to make one create now. It holds a slot and a token, and gives them back when dropped.
+/// The right to make one create now.
 pub struct CreatePermit {
     inner: Arc<Inner>,
     key: ApiKey,
@@ -69,7 +71,19 @@ impl Session {
         lane: Lane,
     ) -> Self {
         let who = who.to_owned();
-        Self { inner, state, key, who, wake, lane, made: 0, deferred: false, preflighted: None, taken: None }
+        Self {
+            inner,
+            state,
+            key,
+            who,
+            wake,
+            lane,
+            made: 0,
+            deferred: false,
+            preflighted: None,
+            slot: None,
+            token: false,
+        }
     }
 
     pub async fn get_channel(&mut self, id: &Id) -> Result<RemoteChannel, CallError> {
@@ -129,16 +143,11 @@ impl Session {
     /// # Errors
     /// [`CallError::Deferred`] only.
     pub async fn ready(&mut self) -> Result<(), CallError> {
-        let mut slot = None;
-        if self.made > 0 {
-            // A pass under way would have to make its calls again.
-            slot = self.state.slot_within(&self.who, SHORT_WAIT).await;
+        self.take_slot()?;
+        if !self.token {
+            self.take_token().await?;
+            self.token = true;
         }
-        let Some(slot) = slot.or_else(|| self.state.slot(&self.who, &self.wake)) else {
-            return Err(self.defer(BUSY));
-        };
-        self.take_token().await?;
-        self.taken = Some(slot);
         Ok(())
     }
 
@@ -148,7 +157,8 @@ impl Session {
     /// # Errors
     /// [`CallError::Deferred`] only.
     pub fn permit_create(&mut self) -> Result<CreatePermit, CallError> {
-        let permit = self.state.permit_create(&self.who, &self.wake, self.made, self.lane, clock::instant());
+        self.take_slot()?;
+        let permit = self.state.permit_create(&self.who, self.made, self.lane, clock::instant());
         self.inner.metrics.limiter_wait(self.lane.name(), permit.as_ref().err().copied().unwrap_or_default());
         match permit {
             Ok(creating) => {
@@ -183,11 +193,16 @@ impl Session {
         decode: fn(Value) -> Result<T, ApiError>,
     ) -> Result<T, CallError> {
         let request = authorize(request, &self.key)?.timeout(self.inner.options.request_timeout);
-        if self.taken.is_none() {
-            self.ready().await?;
-        }
-        let _slot = self.taken.take();
+        self.ready().await?;
+        self.token = false;
         Ok(self.inner.exchange(&self.state, operation, request, decode).await?)
+    }
+
+    fn take_slot(&mut self) -> Result<(), CallError> {
+        if self.slot.is_none() {
+            self.slot = self.state.slot(&self.who, &self.wake);
+        }
+        if self.slot.is_some() { Ok(()) } else { Err(self.defer(BUSY)) }
     }
 
     async fn take_token(&mut self) -> Result<(), CallError> {

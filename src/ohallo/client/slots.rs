@@ -1,12 +1,9 @@
 // I/O: a slot that is given back calls whoever waits for it.
-//! How many calls of one key may be under way at a time. A pass that finds no slot free ends, and is woken in its
+//! How many passes of one key may call at a time. A pass that finds no slot free ends, and is woken in its
 //! turn when one is given back: a key that is slow holds its own passes, and no worker.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
-use tokio::sync::Notify;
 
 /// Makes an object's next pass begin.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -18,7 +15,7 @@ struct State {
     waiting: VecDeque<(String, Wake)>,
 }
 
-/// One call's place; free again when dropped.
+/// One pass's place; free again when dropped.
 pub(super) struct Slot(Arc<Slots>);
 
 // === impl Slots ===
@@ -44,19 +41,6 @@ impl Slots {
         }
         state.free -= 1;
         Some(Slot(Arc::clone(self)))
-    }
-
-    /// The same, waited for no longer than this.
-    pub(super) async fn take_within(self: &Arc<Self>, who: &str, longest: Duration) -> Option<Slot> {
-        let freed = Arc::new(Notify::new());
-        let notify = Arc::clone(&freed);
-        let wake: Wake = Arc::new(move || notify.notify_one());
-        if let Some(slot) = self.take(who, &wake) {
-            return Some(slot);
-        }
-        // Whether in time or not: it is free, or it is not.
-        let _in_time = tokio::time::timeout(longest, freed.notified()).await;
-        self.take(who, &wake)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -105,17 +89,6 @@ mod tests {
         assert_eq!((first.load(Ordering::Relaxed), second.load(Ordering::Relaxed)), (1, 1));
         drop(slots.take("second", &wake_second).unwrap());
         assert_eq!((first.load(Ordering::Relaxed), second.load(Ordering::Relaxed)), (1, 1));
-    }
-
-    #[tokio::test]
-    async fn a_slot_is_waited_for_in_the_pass_where_that_is_wanted() {
-        let slots = Arc::new(Slots::new(1));
-        let (_, wake) = counting();
-        let slot = slots.take("a", &wake).unwrap();
-        assert!(slots.take_within("b", Duration::ZERO).await.is_none());
-        let waiting = slots.take_within("b", Duration::from_secs(60));
-        let freeing = async { drop(slot) };
-        assert!(tokio::join!(waiting, freeing).0.is_some());
     }
 
     #[test]

@@ -232,11 +232,14 @@ async fn creates_go_alone_after_one_with_an_unknown_outcome() {
         server(b"HTTP/1.1 502 X\r\ncontent-length: 2\r\n\r\n{}".into(), Duration::ZERO).await;
     let client =
         Client::new(options(&url), Arc::new(Metrics::new())).unwrap_or_else(|error| panic!("{error}"));
-    let mut session = client.session(ApiKey::new("one".into()), "a", nobody(), Lane::User);
+    let of = |who: &str| client.session(ApiKey::new("one".into()), who, nobody(), Lane::User);
+    let mut session = of("a");
     let workspace = Id::parse("w1").unwrap();
-    let (one, two) = (session.permit_create().unwrap(), session.permit_create().unwrap());
-    assert!(matches!(session.permit_create(), Err(CallError::Deferred(_))), "no slot");
-    drop(two);
+    let one = session.permit_create().unwrap();
+    let mut other = of("b");
+    drop(other.permit_create().unwrap());
+    assert!(matches!(of("c").permit_create(), Err(CallError::Deferred(_))), "no slot");
+    drop(other);
     let error = one.create(&workspace, &body, "uid/1").await.unwrap_err();
     assert_eq!((error.class, error.status), (Class::Ambiguous, Some(502)));
     let asked = asks.recv().await.unwrap().to_lowercase();
