@@ -101,6 +101,10 @@ async fn update(
         Err(error) => {
             if changes.enabled.is_some() && is_ambiguous(&error) {
                 pass.memory.enabled_again = Some(late);
+                // It can't be read back, and a process that comes after this one knows of no call under way.
+                if let Some(applied) = &mut pass.status.applied {
+                    applied.enabled = None;
+                }
             }
             Err(refused(pass, error))
         }
