@@ -92,7 +92,8 @@ impl Sight {
         let ours = (is_holder(spec, me) || is_empty(spec))
             && claimed.is_some()
             && spec.acquire_time.as_ref() == claimed;
-        if ours || is_released(spec) {
+        // Of a lease that is gone nobody knows who held it last.
+        if self.lease.is_some() && (ours || is_released(spec)) {
             return Standing::Free;
         }
         let passed = now.saturating_duration_since(self.since);

@@ -182,7 +182,8 @@ fn an_edited_lease_ends_the_epoch_when_it_is_seen_and_another_begins() {
         a.receive(seen, false);
         assert!(!a.leads(seen) && matches!(a.told.last(), Some(Change::Lost(..))), "{what}: {:?}", a.told);
         a.settle(&mut server, seen);
-        assert_eq!(a.leads(seen), what != "moved", "{what}: only another holder is waited for");
+        let waits = matches!(what, "moved" | "deleted");
+        assert_eq!(a.leads(seen), !waits, "{what}: only whoever else may hold it is waited for");
         let later = seen + TERMS.duration;
         a.settle(&mut server, later);
         a.settle(&mut server, later + TERMS.look());
@@ -233,6 +234,21 @@ impl Server {
             self.put(lease);
         }
     }
+}
+
+#[test]
+fn a_lease_that_was_deleted_may_have_been_another_ones_since_it_was_seen() {
+    let (now, mut server) = (clock::instant(), Server::default());
+    let (mut a, mut b) = (Process::new("a", 0, now), Process::new("b", 0, now));
+    a.settle(&mut server, now);
+    b.settle(&mut server, now);
+    // a sleeps; b takes over, and a sees nothing of it but that the lease is gone.
+    let later = now + TERMS.duration;
+    b.settle(&mut server, later);
+    assert!(b.leads(later) && !a.leads(later));
+    server.lease = None;
+    a.settle(&mut server, later);
+    assert!(!a.leads(later));
 }
 
 #[derive(Clone, Debug)]
