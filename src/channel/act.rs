@@ -6,15 +6,14 @@ use super::observe::{absence_proven, refused};
 use super::pass::Pass;
 use super::plan::{Cause, Declared, Parting, Remote, Step};
 use super::status::seconds;
-use super::{born, delete};
+use super::{ahead, born, delete};
 use crate::api::annotation;
-use crate::api::channel::{AppliedStatus, CredentialsStatus, ProvisioningStatus, TestStatus};
+use crate::api::channel::{AppliedStatus, CredentialsStatus};
 use crate::api::conditions::Reason;
 use crate::clock;
 use crate::error::Failure;
 use crate::events::Note;
 use crate::ohallo::{CallError, Changes, Class, Id, Kind};
-use crate::retry;
 
 /// What follows a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +101,10 @@ async fn update(
         Err(error) => {
             if changes.enabled.is_some() && is_ambiguous(&error) {
                 pass.memory.enabled_again = Some(late);
+                // It can't be read back, and a process that comes after this one knows of no call under way.
+                if let Some(applied) = &mut pass.status.applied {
+                    applied.enabled = None;
+                }
             }
             Err(refused(pass, error))
         }
@@ -177,18 +180,8 @@ async fn push(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
 
 async fn retry(pass: &mut Pass, id: &Id, attempts: i64, request: Option<String>) -> Result<Next, Failure> {
     pass.permitted().await?;
-    let now = clock::now();
-    let backoff =
-        pass.channel.spec.provisioning_retry.as_ref().and_then(|retry| retry.backoff_seconds).unwrap_or(60);
-    let wait =
-        retry::provisioning(std::time::Duration::from_secs(backoff.clamp(10, 3600).unsigned_abs()), attempts);
-    let past = pass.status.provisioning.take();
-    pass.status.provisioning = Some(ProvisioningStatus {
-        attempts,
-        last_attempt_at: Some(seconds(now)),
-        next_attempt_at: Some(seconds(now.saturating_add(wait).unwrap_or(now))),
-        handled_request: request,
-    });
+    let counted = ahead::retry(&pass.view(), attempts, request);
+    let past = pass.status.provisioning.replace(counted);
     if let Err(failure) = pass.write_ahead().await {
         // Nothing was sent.
         pass.status.provisioning = past;
@@ -218,13 +211,7 @@ async fn retry(pass: &mut Pass, id: &Id, attempts: i64, request: Option<String>)
 async fn test(pass: &mut Pass, id: &Id, request: String) -> Result<Next, Failure> {
     pass.permitted().await?;
     let past = pass.status.test.clone();
-    let asked = pass.view().annotation(annotation::TEST_REQUESTED).map(super::plan::cut_request);
-    let handled_request = if request.starts_with("change:") {
-        past.as_ref().and_then(|test| test.handled_request.clone())
-    } else {
-        asked
-    };
-    let mut test = TestStatus { request: Some(request), handled_request, ..TestStatus::default() };
+    let mut test = ahead::test(&pass.view(), request);
     pass.status.test = Some(test.clone());
     if let Err(failure) = pass.write_ahead().await {
         // Nothing was sent.
@@ -267,12 +254,9 @@ async fn delete(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
     pass.permitted().await?;
     // Irreversible: decided again on the object as it now is.
     let Some(fresh) = pass.fresh().await? else { return Ok(Next::Gone) };
-    let changed = fresh.metadata.resource_version != pass.channel.metadata.resource_version;
+    let again = delete::decided_again(&pass.channel, &pass.status, &fresh, id);
     pass.channel = fresh;
-    if changed
-        && (!delete::deletes(&pass.channel, &pass.status)
-            || pass.channel.status.as_ref().and_then(|s| s.channel_id.as_deref()) != Some(id.as_str()))
-    {
+    if again {
         pass.status = pass.channel.status.clone().unwrap_or_default();
         return Ok(Next::Plan);
     }
@@ -300,10 +284,7 @@ async fn absent(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
         );
         return Err(Failure::input(Reason::AbsenceNotProven, message));
     }
-    match pass.memory.absent_since {
-        Some(_) => pass.observed.remote = Remote::Absent { proven: true },
-        None => pass.memory.absent_since = Some(clock::instant()),
-    }
+    delete::absent_now(&mut pass.memory, &mut pass.observed.remote, clock::instant());
     Ok(Next::Plan)
 }
 

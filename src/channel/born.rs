@@ -7,7 +7,7 @@ use std::time::Duration;
 use kube::ResourceExt;
 
 use super::act::Next;
-use super::create::Attempt;
+use super::create::{Attempt, came_to, names_another};
 use super::memory::{self, AttemptOutcome};
 use super::observe::{candidates, found, refused};
 use super::pass::{Pass, Written};
@@ -170,7 +170,7 @@ async fn write_down(mut pass: Box<Pass>, number: i64) -> (Box<Pass>, Result<Next
 async fn written_down(pass: &mut Pass, number: i64, remote: &RemoteChannel) -> Result<Next, Failure> {
     let mut failures = 0;
     loop {
-        if let Some(other) = declared_another(pass, &remote.id) {
+        if let Some(other) = names_another(&pass.channel, &pass.status, remote.id.as_str()) {
             two_ids(pass, &remote.id, &other);
             return Ok(Next::Plan);
         }
@@ -222,14 +222,6 @@ fn take_in(pass: &mut Pass, remote: &RemoteChannel) {
     pass.memory.contested = 0;
 }
 
-/// The manifest was made to name another channel while the POST was under way.
-fn declared_another(pass: &Pass, id: &Id) -> Option<String> {
-    let bound =
-        pass.status.channel_id.as_ref().filter(|_| pass.status.bound_uid == pass.channel.metadata.uid);
-    let named = bound.or(pass.channel.spec.channel_id.as_ref())?;
-    (named != id.as_str()).then(|| named.clone())
-}
-
 fn two_ids(pass: &mut Pass, answered: &Id, declared: &str) {
     tracing::error!(
         channel = pass.channel.name_any(),
@@ -256,10 +248,7 @@ fn orphaned(pass: &Pass, id: &Id) {
 
 /// The attempt is over without an id, or its outcome is not known.
 async fn not_created(pass: &mut Pass, number: i64, mut error: ApiError) -> Result<Next, Failure> {
-    // An attempt that a person gave up may have landed since: then a conflict is with our own channel.
-    if error.status == Some(409) && pass.view().annotation(annotation::CREATE_AGAIN).is_some() {
-        error.class = Class::Ambiguous;
-    }
+    error.class = came_to(&error, pass.view().annotation(annotation::CREATE_AGAIN).is_some());
     let (outcome, word) = match error.class {
         Class::NotSent => (AttemptOutcome::NotSent, "NotSent"),
         Class::Rejected => (AttemptOutcome::Rejected, "Rejected"),

@@ -6,7 +6,10 @@
 
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::channel::{Channel, ChannelStatus};
+use crate::ohallo::{ApiError, Class};
 
 /// What the decision rests on; every field as it was read, none interpreted.
 #[derive(Clone, Debug, Default)]
@@ -121,6 +124,20 @@ fn answered(facts: &Facts) -> Option<Standing> {
     }
 }
 
+/// What a create that was not answered with a channel came to. After `create-again` a conflict may be with the channel
+/// of the attempt that was given up, which has landed since.
+pub fn came_to(error: &ApiError, created_again: bool) -> Class {
+    if error.status == Some(409) && created_again { Class::Ambiguous } else { error.class }
+}
+
+/// The id that the object names instead of the one that its create was answered with: the manifest was made to name
+/// another channel while the POST was under way.
+pub fn names_another(channel: &Channel, status: &ChannelStatus, answered: &str) -> Option<String> {
+    let bound = status.channel_id.as_ref().filter(|_| status.bound_uid == channel.metadata.uid);
+    let named = bound.or(channel.spec.channel_id.as_ref())?;
+    (named != answered).then(|| named.clone())
+}
+
 enum Last {
     /// Nothing was ever sent.
     None,
@@ -167,6 +184,19 @@ fn named_attempt(facts: &Facts) -> Option<Attempt> {
     }
 }
 
+/// How far oHallo's clock may be behind the one that wrote the intent.
+const CLOCKS: SignedDuration = SignedDuration::from_mins(5);
+/// How long after its intent a create may still have taken effect, clocks included.
+const LANDED: SignedDuration = SignedDuration::from_mins(10);
+
+/// Whether a channel that was created at one time may be of a create that was sent at the other; yes where a time is
+/// not known.
+pub fn may_be_of(sent_at: Option<&str>, created_at: Option<&str>) -> bool {
+    let time = |text: Option<&str>| text?.parse::<Timestamp>().ok();
+    let Some((sent, created)) = time(sent_at).zip(time(created_at)) else { return true };
+    (-CLOCKS..=LANDED).contains(&created.duration_since(sent))
+}
+
 // === impl Attempt ===
 
 impl Attempt {
@@ -192,149 +222,4 @@ impl fmt::Display for Attempt {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const UID: &str = "uid-1";
-    const INTENT: &str = "uid-1/1/2026-01-10T08:00:00Z";
-
-    fn facts() -> Facts<'static> {
-        Facts { uid: UID, ..Facts::default() }
-    }
-
-    fn unknown(uid: &str, number: i64) -> Standing {
-        Standing::OutcomeUnknown(Attempt { uid: uid.into(), number })
-    }
-
-    #[test]
-    fn creates_only_when_nothing_was_ever_sent() {
-        assert_eq!(standing(&facts()), Standing::Create { attempt: 1 });
-        assert_eq!(standing(&Facts { intent: Some(INTENT), ..facts() }), unknown(UID, 1));
-    }
-
-    #[test]
-    fn never_creates_twice_after_an_unknown_outcome() {
-        for (recorded, outcome) in [
-            (Some((1, "Unknown")), None),
-            (None, Some(Outcome::Unknown)),
-            (Some((2, "Rejected")), None),
-            (None, None),
-        ] {
-            let remembered = outcome.map(|outcome| Remembered { attempt: 1, outcome });
-            let found = standing(&Facts { intent: Some(INTENT), recorded, remembered, ..facts() });
-            assert_eq!(found, unknown(UID, 1), "{recorded:?} {remembered:?}");
-        }
-    }
-
-    #[test]
-    fn a_record_is_not_believed_against_what_this_process_remembers() {
-        let remembered = Some(Remembered { attempt: 1, outcome: Outcome::Unknown });
-        for intent in [INTENT, "", "uid-1/x/y"] {
-            let forged =
-                Facts { intent: Some(intent), recorded: Some((1, "Rejected")), remembered, ..facts() };
-            assert!(matches!(standing(&forged), Standing::OutcomeUnknown(_)), "{intent:?}");
-        }
-    }
-
-    #[test]
-    fn tries_again_after_an_attempt_that_made_nothing() {
-        for outcome in ["Rejected", "NotSent"] {
-            let found = standing(&Facts { intent: Some(INTENT), recorded: Some((1, outcome)), ..facts() });
-            assert_eq!(found, Standing::Create { attempt: 2 });
-        }
-        for outcome in [Outcome::Rejected, Outcome::NotSent] {
-            let remembered = Some(Remembered { attempt: 1, outcome });
-            assert_eq!(
-                standing(&Facts { intent: Some(INTENT), remembered, ..facts() }),
-                Standing::Create { attempt: 2 }
-            );
-        }
-    }
-
-    #[test]
-    fn a_person_may_say_that_an_attempt_made_nothing_but_must_name_it() {
-        let with = |again| Facts { intent: Some(INTENT), create_again: Some(again), ..facts() };
-        assert_eq!(standing(&with("uid-1/1")), Standing::Create { attempt: 2 });
-        for wrong in ["uid-1/2", "uid-2/1", "uid-1", "", "true"] {
-            assert_eq!(standing(&with(wrong)), unknown(UID, 1), "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn an_intent_of_another_object_or_a_malformed_one_is_never_believed() {
-        let copied = Facts { intent: Some("uid-0/3/2026-01-10T08:00:00Z"), ..facts() };
-        assert_eq!(standing(&copied), unknown("uid-0", 3));
-        assert_eq!(
-            standing(&Facts { create_again: Some("uid-0/3"), ..copied }),
-            Standing::Create { attempt: 1 }
-        );
-        for malformed in ["", "x", "uid-1/1", "uid-1/x/2026-01-10T08:00:00Z", "uid-1/-1/2026-01-10T08:00:00Z"]
-        {
-            let found = standing(&Facts { intent: Some(malformed), ..facts() });
-            assert_eq!(found, unknown(UID, 0), "{malformed:?}");
-        }
-    }
-
-    #[test]
-    fn a_record_without_its_intent_parks() {
-        for outcome in ["Unknown", "Rejected", "NotSent"] {
-            assert_eq!(standing(&Facts { recorded: Some((2, outcome)), ..facts() }), unknown(UID, 2));
-        }
-    }
-
-    #[test]
-    fn an_intent_that_was_removed_is_still_remembered_by_the_process_that_wrote_it() {
-        let remembered = Some(Remembered { attempt: 1, outcome: Outcome::Unknown });
-        assert_eq!(standing(&Facts { remembered, ..facts() }), unknown(UID, 1));
-    }
-
-    #[test]
-    fn an_answer_is_recorded_before_anything_else() {
-        let remembered = Some(Remembered { attempt: 2, outcome: Outcome::Answered("c1") });
-        let record = Standing::Record { id: "c1".into(), attempt: 2 };
-        assert_eq!(standing(&Facts { remembered, ..facts() }), record);
-        assert_eq!(standing(&Facts { remembered, terminating: true, ..facts() }), record);
-        assert_eq!(standing(&Facts { remembered, spec_id: Some("c1"), ..facts() }), record);
-        assert_eq!(
-            standing(&Facts { remembered, spec_id: Some("c2"), ..facts() }),
-            Standing::TwoIds { answered: "c1".into(), declared: "c2".into() }
-        );
-    }
-
-    #[test]
-    fn a_copied_status_is_not_believed_until_the_manifest_names_its_id() {
-        let copied = Facts { status_id: Some("c1"), bound_uid: Some("uid-0"), ..facts() };
-        assert_eq!(standing(&copied), Standing::ForeignStatus("c1".into()));
-        assert_eq!(standing(&Facts { spec_id: Some("c1"), ..copied }), Standing::Bound("c1".into()));
-        let bound = Facts { status_id: Some("c1"), bound_uid: Some(UID), ..facts() };
-        assert_eq!(standing(&bound), Standing::Bound("c1".into()));
-    }
-
-    #[test]
-    fn a_terminating_channel_goes_only_when_nothing_can_be_left() {
-        let gone = |facts: Facts| standing(&Facts { terminating: true, ..facts });
-        assert_eq!(gone(facts()), Standing::NothingThere);
-        assert_eq!(gone(Facts { spec_id: Some("c1"), ..facts() }), Standing::NothingThere);
-        let rejected = Facts { intent: Some(INTENT), recorded: Some((1, "Rejected")), ..facts() };
-        assert_eq!(gone(rejected), Standing::NothingThere);
-        let may_exist = Standing::MayExist(Attempt { uid: UID.into(), number: 1 });
-        assert_eq!(gone(Facts { intent: Some(INTENT), ..facts() }), may_exist);
-        assert_eq!(gone(Facts { intent: Some(INTENT), spec_id: Some("c1"), ..facts() }), may_exist);
-    }
-
-    #[test]
-    fn adopts_also_after_an_unknown_attempt_and_observes_without_creating() {
-        let adopt = Standing::Adopt("c1".into());
-        assert_eq!(standing(&Facts { spec_id: Some("c1"), ..facts() }), adopt);
-        assert_eq!(standing(&Facts { spec_id: Some("c1"), intent: Some(INTENT), ..facts() }), adopt);
-        assert_eq!(standing(&Facts { observe: true, ..facts() }), Standing::NotCreated);
-    }
-
-    #[test]
-    fn an_intent_survives_its_round_trip() {
-        let attempt = Attempt { uid: UID.into(), number: 7 };
-        let at = "2026-01-10T08:00:00.123Z".parse().unwrap();
-        assert_eq!(attempt.intent(at), "uid-1/7/2026-01-10T08:00:00Z");
-        assert_eq!(Attempt::of_intent(&attempt.intent(at)), Some(attempt));
-    }
-}
+mod tests;

@@ -2,11 +2,11 @@
 //! What is to be done for a Channel that is being deleted. The finalizer goes only when the channel is gone by
 //! proof, kept by policy, or released by name.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::create::{Attempt, Standing};
-use super::memory::ABSENCE;
-use super::plan::{Is, Parting, Plan, Step, Verdict, View};
+use super::memory::{ABSENCE, Memory};
+use super::plan::{Is, Parting, Place, Plan, Remote, Step, Verdict, View};
 use crate::api::annotation;
 use crate::api::channel::{Channel, ChannelStatus};
 use crate::api::conditions::Reason;
@@ -105,6 +105,33 @@ pub fn absence_message(id: &Id) -> String {
     format!("oHallo says that channel {id} is not there; it is asked once more before this object goes.")
 }
 
+/// Whether the object as it now is must be decided on again before its channel is deleted.
+pub fn decided_again(known: &Channel, status: &ChannelStatus, fresh: &Channel, id: &Id) -> bool {
+    let names = fresh.status.as_ref().and_then(|status| status.channel_id.as_deref());
+    fresh.metadata.resource_version != known.metadata.resource_version
+        && (!deletes(fresh, status) || names != Some(id.as_str()))
+}
+
+/// What the workspace's read, asked after a 404 and with the same key, was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vouched {
+    /// It is the tenant's: this workspace was found.
+    Found,
+    /// Another one, or none.
+    NotFound,
+    /// The key may not read workspaces.
+    Forbidden,
+}
+
+/// Whether a 404 proves that the channel is gone.
+pub fn proven(status: &ChannelStatus, place: &Place, vouched: Vouched) -> bool {
+    match vouched {
+        Vouched::Found => true,
+        Vouched::NotFound => false,
+        Vouched::Forbidden => status.read_with.as_deref() == Some(&place.read_with),
+    }
+}
+
 fn cannot_call(view: &View, id: &Id) -> Option<Plan> {
     if view.spec().suspend == Some(true) || view.observed.workspace_suspended {
         let message = "The channel is to be deleted in oHallo, but this Channel or its workspace is suspended: end that, or set deletionPolicy to Retain.";
@@ -139,10 +166,18 @@ fn cannot_call(view: &View, id: &Id) -> Option<Plan> {
     }
 }
 
-/// The absence was proven twice, far enough apart: `act.rs` notes the first and says so at the second.
+/// The absence was proven twice, far enough apart.
 fn absent(view: &View) -> bool {
-    matches!(view.observed.remote, super::plan::Remote::Absent { proven: true })
+    matches!(view.observed.remote, Remote::Absent { proven: true })
         && view.memory.absent_since.is_some_and(|since| view.instant.duration_since(since) >= ABSENCE)
+}
+
+/// What a proven absence, met by a DELETE, makes of memory and view: the first is noted, the second said.
+pub fn absent_now(memory: &mut Memory, remote: &mut Remote, instant: Instant) {
+    match memory.absent_since {
+        Some(_) => *remote = Remote::Absent { proven: true },
+        None => memory.absent_since = Some(instant),
+    }
 }
 
 /// How long until the second look at an absence.

@@ -88,6 +88,12 @@ impl Memory {
         };
     }
 
+    /// What is known after a pass. A create that an earlier pass left under way tells of itself.
+    pub fn succeeded_by(&self, pass: &Self, owns_attempt: bool) -> Self {
+        let attempt = if owns_attempt { &pass.attempt } else { &self.attempt };
+        Self { attempt: attempt.clone(), ..pass.clone() }
+    }
+
     /// Whether this version is older than what this process has just written: the watch is yet to catch up. After a
     /// while it is believed: an API server that was restored from a backup counts from an older version.
     pub fn outran(&self, version: Option<u64>, now: Instant) -> bool {

@@ -1,8 +1,11 @@
 // I/O
 //! Channels: one reconcile, as the picture in the crate's documentation shows it.
 
+pub mod ahead;
 pub mod config;
+pub mod conflict;
 pub mod create;
+pub mod delete;
 pub mod inputs;
 pub mod memory;
 pub mod plan;
@@ -13,7 +16,6 @@ pub mod status;
 mod act;
 mod born;
 pub mod credentials;
-mod delete;
 mod observe;
 mod pass;
 mod report;

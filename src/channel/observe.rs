@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 
-use super::create::Standing;
+use super::create::{self, Standing};
 use super::credentials;
+use super::delete::{self, Vouched};
 use super::pass::Pass;
 use super::plan::{Declared, Observed, Place, Remote};
 use super::work;
+use crate::api::annotation;
 use crate::api::conditions::{Reason, kind};
 use crate::clock;
 use crate::conditions;
@@ -227,15 +229,17 @@ pub async fn absence_proven(pass: &mut Pass) -> Result<bool, Failure> {
     let Ok(place) = pass.observed.place.clone() else { return Ok(false) };
     let recorded = pass.status.workspace_id.as_deref().and_then(Id::parse);
     let workspace = recorded.unwrap_or_else(|| place.workspace_id.clone());
-    match pass.session()?.get_workspace(&workspace).await {
-        Ok(found) => Ok(found.id == workspace),
+    let vouched = match pass.session()?.get_workspace(&workspace).await {
+        Ok(found) if found.id == workspace => Vouched::Found,
+        Ok(_) => Vouched::NotFound,
         Err(CallError::Failed(error)) => match error.kind {
-            Kind::Forbidden => Ok(pass.status.read_with.as_deref() == Some(&place.read_with)),
-            Kind::NotFound => Ok(false),
-            _ => Err(error.into()),
+            Kind::Forbidden => Vouched::Forbidden,
+            Kind::NotFound => Vouched::NotFound,
+            _ => return Err(error.into()),
         },
-        Err(deferred) => Err(deferred.into()),
-    }
+        Err(deferred) => return Err(deferred.into()),
+    };
+    Ok(delete::proven(&pass.status, &place, vouched))
 }
 
 /// A refused key is the workspace's matter: it is asked to look.
@@ -269,6 +273,9 @@ pub async fn candidates(pass: &mut Pass) -> Vec<String> {
             return Vec::new();
         }
     };
+    let recorded = pass.status.create.as_ref().and_then(|create| create.sent_at.as_deref());
+    let intent = pass.channel.annotations().get(annotation::CREATE_INTENT);
+    let sent_at = recorded.or(intent.and_then(|intent| intent.splitn(3, '/').nth(2)));
     let spec = &pass.channel.spec;
     let me = Name::of(&pass.channel);
     let uid = pass.channel.uid().unwrap_or_default();
@@ -276,6 +283,7 @@ pub async fn candidates(pass: &mut Pass) -> Vec<String> {
     let fits = |remote: &&RemoteChannel| {
         remote.channel_type == spec.channel_type
             && remote.display_name == spec.display_name
+            && create::may_be_of(sent_at, remote.created_at.as_deref())
             && index.owner(remote.id.as_str(), &me, &uid).is_none()
     };
     listed.iter().filter(fits).take(CANDIDATES).map(|remote| remote.id.to_string()).collect()

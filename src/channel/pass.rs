@@ -9,6 +9,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
+use super::conflict::{self, Refused};
 use super::inputs::{Inputs, Version};
 use super::memory::Memory;
 use super::plan::{Declared, Observed, Remote, View};
@@ -164,11 +165,10 @@ impl Pass {
         inputs
     }
 
-    /// Makes what this pass knows known to the next. A create that an earlier pass left under way tells of itself.
+    /// Makes what this pass knows known to the next.
     pub fn remember(&self) {
         let mut cell = self.cell.lock().unwrap_or_else(PoisonError::into_inner);
-        let attempt = if self.owns_attempt { self.memory.attempt.clone() } else { cell.attempt.take() };
-        *cell = Memory { attempt, ..self.memory.clone() };
+        *cell = cell.succeeded_by(&self.memory, self.owns_attempt);
     }
 
     pub fn note(&mut self, note: Note) {
@@ -224,7 +224,7 @@ impl Pass {
             match self.patch(json!({ "finalizers": others })).await {
                 Ok(_) => return Ok(()),
                 Err(failure) if matches!(failure.need, Need::Turn(_)) => match self.fresh().await? {
-                    Some(fresh) if revocable && Inputs::own(&fresh) != Inputs::own(&self.channel) => {
+                    Some(fresh) if !conflict::of_parting(&self.channel, revocable, &fresh) => {
                         return Err(failure);
                     }
                     Some(fresh) => self.channel = fresh,
@@ -233,7 +233,7 @@ impl Pass {
                 Err(failure) => return Err(failure),
             }
         }
-        Err(conflict())
+        Err(changed())
     }
 
     /// A guarded merge patch of metadata. `None` where the object is gone.
@@ -252,7 +252,7 @@ impl Pass {
             }
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
             // A wrong uid is answered 422: another object of the same name.
-            Err(kube::Error::Api(status)) if status.code == 409 || status.code == 422 => Err(conflict()),
+            Err(kube::Error::Api(status)) if status.code == 409 || status.code == 422 => Err(changed()),
             Err(error) => Err(cluster(&error)),
         }
     }
@@ -286,18 +286,14 @@ impl Pass {
                 Err(kube::Error::Api(answer)) if answer.code == 404 => return Ok(Written::Gone),
                 Err(kube::Error::Api(answer)) if answer.code == 409 => {
                     match self.api().get(&self.channel.name_any()).await {
-                        Ok(fresh) if fresh.metadata.uid != self.channel.metadata.uid => {
-                            return Ok(Written::Gone);
-                        }
-                        Ok(fresh) if fresh.status != base => return Ok(Written::Stale),
-                        // An id is not bound to a manifest that has come to name one meanwhile.
-                        Ok(fresh) if fresh.spec.channel_id != self.channel.spec.channel_id => {
-                            return Ok(Written::Stale);
-                        }
-                        Ok(fresh) => {
-                            self.outdated |= Inputs::own(&fresh) != Inputs::own(&self.channel);
-                            self.channel = fresh;
-                        }
+                        Ok(fresh) => match conflict::of_status(&self.channel, base.as_ref(), &fresh) {
+                            Refused::Gone => return Ok(Written::Gone),
+                            Refused::Stale => return Ok(Written::Stale),
+                            Refused::LayOver => {
+                                self.outdated |= Inputs::own(&fresh) != Inputs::own(&self.channel);
+                                self.channel = fresh;
+                            }
+                        },
                         Err(kube::Error::Api(answer)) if answer.code == 404 => return Ok(Written::Gone),
                         Err(error) => return Err(error),
                     }
@@ -313,7 +309,7 @@ impl Pass {
         let status = self.status.clone();
         match self.write_status(&status).await {
             Ok(Written::Stands) => Ok(()),
-            Ok(_) => Err(conflict()),
+            Ok(_) => Err(changed()),
             Err(error) => Err(cluster(&error)),
         }
     }
@@ -371,7 +367,7 @@ pub fn version(channel: &Channel) -> Option<u64> {
     channel.metadata.resource_version.as_deref()?.parse().ok()
 }
 
-fn conflict() -> Failure {
+fn changed() -> Failure {
     Failure {
         message: "The object was changed meanwhile.".into(),
         ..Failure::turn(Duration::from_millis(300))

@@ -222,7 +222,8 @@ impl World {
                 live.id == id && live.status == "active" && live.display_name == name && enabled
             });
             if !fits {
-                broken.push(format!("{} says Ready; oHallo has {:?}", channel.name_any(), self.live));
+                let found: Vec<_> = self.live.iter().filter(|live| live.id == id).collect();
+                broken.push(format!("{} says Ready; oHallo has {found:?}", channel.name_any()));
             }
         }
         broken

@@ -1,10 +1,14 @@
 //! A create whose answer was lost, and everything that may look like one: never a second POST by itself.
 
+use kube::Api;
+use kube::api::Patch;
+use ohallo_operator::api::channel::Channel;
 use ohallo_sim::{Action, Config, Fault, Operation, Switch};
-use serde_json::json;
+use serde_json::{Value, json};
+use testbed::User;
 
-use crate::acts::{AGAIN, INTENT, by_hand, finalized, is, looked, lose, once, parked, so, uid};
-use crate::rig::{Rig, id_of, message};
+use crate::acts::{AGAIN, INTENT, RELEASE, by_hand, finalized, is, looked, lose, once, parked, so, uid};
+use crate::rig::{Rig, id_of, kubectl_as, message};
 
 const CREATE: Operation = Operation::CreateChannel;
 
@@ -118,6 +122,64 @@ async fn an_object_copied_with_its_annotations_and_status_calls_nothing() {
     assert_eq!(rig.count(Operation::DeleteChannel), 0, "the channel is another object's");
     assert_eq!(is(&rig.get("a").await, "Ready"), so("True", "Available"));
     rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_copied_into_another_namespace_as_kubectl_prints_it_calls_nothing() {
+    let mut rig = Rig::bare(Config::default(), &[]).await;
+    let other = format!("{}-copy", rig.namespace);
+    let elsewhere = |args: &[&str], stdin: Option<&str>| {
+        let args: Vec<_> = ["--namespace", &other].into_iter().chain(args.iter().copied()).collect();
+        let output = kubectl_as(rig.plane, User::Admin, &args, stdin);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    elsewhere(&["create", "namespace", &other], None);
+    let key = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "ohallo-api-key"}, "stringData": {"apiKey": rig.key}});
+    rig.apply(&key);
+    elsewhere(&["apply", "-f", "-"], Some(&key.to_string()));
+    rig.workspace("default", "ohallo-api-key").await;
+    let workspace = rig.kubectl(&["get", "workspace", "default", "-o", "json"], None).stdout;
+    elsewhere(&["apply", "-f", "-"], Some(&moved(&workspace, &other)));
+    let flag = format!("--namespace={other}");
+    rig.flag(flag);
+    rig.start_operator().await;
+    let channel = rig.ready("a", json!({})).await;
+    let printed = rig.kubectl(&["get", "channel", "a", "-o", "json"], None).stdout;
+    let apply = ["--namespace", &other, "apply", "-f", "-"];
+    let copied = kubectl_as(rig.plane, User::Admin, &apply, Some(&moved(&printed, &other)));
+    assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+    let copies: Api<Channel> = Api::namespaced(rig.admin.clone(), &other);
+    let parked = rig
+        .eventually("the copy is parked", || async {
+            let copy = copies.get("a").await.unwrap();
+            (is(&copy, "Ready") == so("False", "CreateOutcomeUnknown")).then_some(copy)
+        })
+        .await;
+    let first = format!("{}/1", uid(&channel));
+    assert!(message(&parked, "Ready").contains(&format!("{AGAIN}={first}")), "{}", message(&parked, "Ready"));
+    assert_eq!((rig.count(CREATE), rig.sim.channels().len()), (1, 1));
+    copies.delete("a", &Default::default()).await.unwrap();
+    let release = Patch::Merge(json!({"metadata": {"annotations": {RELEASE: first}}}));
+    copies.patch("a", &Default::default(), &release).await.unwrap();
+    rig.eventually("the copy is gone", || async {
+        copies.get_opt("a").await.unwrap().is_none().then_some(())
+    })
+    .await;
+    assert_eq!(rig.count(Operation::DeleteChannel), 0);
+    assert_eq!(is(&rig.get("a").await, "Ready"), so("True", "Available"));
+    rig.finish().await;
+}
+
+/// What kubectl printed, as a person would edit it to have it in another namespace.
+fn moved(printed: &[u8], namespace: &str) -> String {
+    let mut object: Value = serde_json::from_slice(printed).unwrap();
+    let metadata = object["metadata"].as_object_mut().unwrap();
+    metadata.insert("namespace".into(), namespace.into());
+    for field in ["uid", "resourceVersion"] {
+        metadata.remove(field);
+    }
+    object.to_string()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -163,3 +163,23 @@ async fn f04_f37_an_old_update_and_an_old_push_that_land_late_are_overwritten() 
     rig.sim.wait_until(newest, Duration::from_secs(120)).await.unwrap();
     rig.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f04_an_old_enabled_that_lands_after_a_restart_is_overwritten_though_the_manifest_is_as_it_was() {
+    let mut rig = Rig::start().await;
+    let id = id_of(&rig.ready("a", json!({"enabled": true})).await);
+    let late = Action::LateCommit { after: Duration::from_secs(8) };
+    rig.sim.add_fault(Fault::on(Operation::UpdateChannel, late).times(1));
+    rig.sim.add_fault(Fault::on(Operation::UpdateChannel, Action::status(503)));
+    rig.edit("a", json!({"spec": {"enabled": false}})).await;
+    rig.sim.wait_until(|sim| sim.count(Operation::UpdateChannel) >= 2, PATIENCE).await.unwrap();
+    rig.until("a", "told", |channel| crate::acts::is(channel, "Reconciling").is_some()).await;
+    rig.kill_operator();
+    rig.edit("a", json!({"spec": {"enabled": true}})).await;
+    rig.sim.clear_faults();
+    rig.start_operator().await;
+    rig.reason("a", "Available").await;
+    rig.sim.wait_until(|sim| !sim.channel(&id).unwrap().enabled, PATIENCE).await.unwrap();
+    rig.sim.wait_until(|sim| sim.channel(&id).unwrap().enabled, Duration::from_secs(90)).await.unwrap();
+    rig.finish().await;
+}

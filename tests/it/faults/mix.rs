@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use ohallo_operator::api::channel::Channel;
 use ohallo_sim::{Action, Config, Fault, Operation};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -131,10 +132,17 @@ async fn settle(rig: &Rig, seed: u64) {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     let listed = rig.channels().list(&Default::default()).await.unwrap().items;
-    panic!("seed {seed}: never settled: {}", serde_json::to_string_pretty(&listed).unwrap());
+    let status = |channel: &Channel| json!({"spec": channel.spec, "status": channel.status});
+    let told: Vec<_> = listed.iter().map(status).collect();
+    let broken = World::of(rig, listed).ready_is_true();
+    let ledger = rig.sim.ledger();
+    panic!(
+        "seed {seed}: never settled: {broken:#?}\n{}\n{ledger:#?}",
+        serde_json::to_string_pretty(&told).unwrap()
+    );
 }
 
-async fn decide(rig: &Rig, channel: &ohallo_operator::api::channel::Channel) {
+async fn decide(rig: &Rig, channel: &Channel) {
     let name = channel.metadata.name.clone().unwrap();
     let kind = if channel.metadata.deletion_timestamp.is_some() { "DeletionBlocked" } else { "Ready" };
     let unknown = condition(channel, kind).is_some_and(|found| found.2 == "CreateOutcomeUnknown");

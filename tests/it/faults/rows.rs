@@ -150,6 +150,21 @@ const ROWS: [Row; 39] = [
     row("F45", "a seeded random mix", &[]),
 ];
 
+const HEAD: &str = "# What may fail, and the tests that make it fail
+
+Made from the tests: `OHALLO_TEST_WRITE=1 cargo test --test it every_row_of_the_fault_matrix`.
+
+| variable | makes longer | default |
+|---|---|---|
+| `OHALLO_TEST_KILL=<every>/<offset>` | F1 F2: only every so-manieth kill plan, from the offset on | all plans |
+| `OHALLO_TEST_OUTAGE_SECONDS` | F23: how long the API server is away | 5 |
+| `OHALLO_TEST_COLD_START` | F40: how many Channels | 200 |
+| `OHALLO_TEST_MIX_SECONDS` `OHALLO_TEST_MIX_SEED` | F45: how long, and which order | 15, 45 |
+
+| row | fault | tests |
+|---|---|---|
+";
+
 /// The names of all tests of this program.
 fn tests() -> Vec<String> {
     let listed = Command::new(std::env::current_exe().unwrap()).args(["--list", "--format=terse"]).output();
@@ -169,9 +184,7 @@ fn named_after(test: &str, id: &str) -> bool {
 #[test]
 fn every_row_of_the_fault_matrix_has_a_test_and_the_documented_table_says_which() {
     let tests = tests();
-    let mut table = String::from(
-        "# What may fail, and the tests that make it fail\n\nMade from the tests: `OHALLO_TEST_WRITE=1 cargo test --test it every_row_of_the_fault_matrix`.\n\n| row | fault | tests |\n|---|---|---|\n",
-    );
+    let mut table = HEAD.to_owned();
     let mut untested = Vec::new();
     for Row { id, fault, also } in &ROWS {
         let own = tests.iter().filter(|test| named_after(test, id)).map(String::as_str);
