@@ -39,9 +39,15 @@ pub async fn create(
     }
     let attempt = Attempt { uid: pass.uid(), number };
     let sent_at = clock::now();
+    let intent = attempt.intent(sent_at);
     // Should the intent stand though its write is said to have failed: nothing was sent.
+    pass.memory.attempt = Some(memory::Attempt {
+        intent: Some(intent.clone()),
+        after: pass.view().annotation(annotation::CREATE_INTENT).map(Into::into),
+        ..memory::Attempt::new(number, AttemptOutcome::NotSent)
+    });
     remember(&mut pass, number, AttemptOutcome::NotSent);
-    if let Err(failure) = pass.mark(Some(attempt.intent(sent_at))).await {
+    if let Err(failure) = pass.mark(Some(intent)).await {
         return (pass, Err(failure));
     }
     pass.status.create =
@@ -137,7 +143,9 @@ fn workspace_gone(pass: &Pass) -> Failure {
 
 fn remember(pass: &mut Pass, number: i64, outcome: AttemptOutcome) {
     pass.owns_attempt = true;
-    pass.memory.attempt = Some(memory::Attempt { number, outcome });
+    let own = pass.memory.attempt.take().filter(|own| own.number == number);
+    let own = own.unwrap_or_else(|| memory::Attempt::new(number, AttemptOutcome::Unknown));
+    pass.memory.attempt = Some(memory::Attempt { outcome, ..own });
     pass.remember();
 }
 

@@ -8,7 +8,7 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::channel::{Channel, ChannelStatus};
+use crate::api::channel::{Channel, ChannelStatus, CreateStatus};
 use crate::ohallo::{ApiError, Class};
 
 /// What the decision rests on; every field as it was read, none interpreted.
@@ -36,6 +36,9 @@ pub struct Facts<'a> {
 pub struct Remembered<'a> {
     pub attempt: i64,
     pub outcome: Outcome<'a>,
+    /// The intent that it wrote, and the one that stood before, whose attempt had made no channel.
+    pub intent: Option<&'a str>,
+    pub after: Option<&'a str>,
 }
 
 /// How an attempt ended.
@@ -109,7 +112,7 @@ pub fn standing(facts: &Facts) -> Standing {
 }
 
 fn answered(facts: &Facts) -> Option<Standing> {
-    let Remembered { attempt, outcome } = facts.remembered?;
+    let Remembered { attempt, outcome, .. } = facts.remembered?;
     match outcome {
         Outcome::InFlight => Some(Standing::InFlight),
         Outcome::Answered(id) => match facts.status_id.or(facts.spec_id) {
@@ -164,9 +167,31 @@ fn last_attempt(facts: &Facts) -> Last {
             number == attempt.number && matches!(outcome, "Rejected" | "NotSent")
         });
     let remembered_over = facts.remembered.is_some_and(|own| {
-        own.attempt == attempt.number && matches!(own.outcome, Outcome::Rejected | Outcome::NotSent)
+        let over = matches!(own.outcome, Outcome::Rejected | Outcome::NotSent);
+        over && own.attempt == attempt.number && speaks_of(&own, facts)
     });
     if ours && (recorded_over || remembered_over) { Last::Over(attempt.number) } else { Last::Open(attempt) }
+}
+
+/// What the status records of an attempt of unknown outcome: the intent may be removed, and this process may not have
+/// made the attempt itself.
+pub fn parked(past: Option<&CreateStatus>, attempt: &Attempt, intent: Option<&str>) -> CreateStatus {
+    let known = past.filter(|past| past.attempt == attempt.number && past.outcome == "Unknown");
+    let time = intent.and_then(|text| text.splitn(3, '/').nth(2)?.parse::<Timestamp>().ok());
+    known.cloned().unwrap_or_else(|| CreateStatus {
+        attempt: attempt.number,
+        outcome: "Unknown".into(),
+        sent_at: time.map(|time| format!("{time:.0}")),
+    })
+}
+
+/// Whether the object is as this process left it: another process may have written an intent of the same number, or
+/// have recorded what became of it.
+fn speaks_of(own: &Remembered, facts: &Facts) -> bool {
+    match facts.intent {
+        Some(_) => facts.intent == own.intent || facts.intent == own.after,
+        None => facts.recorded.is_none_or(|(_, outcome)| outcome != "Unknown"),
+    }
 }
 
 /// The attempt that the object or this process speaks of; a malformed intent counts as attempt 0 of this object.
@@ -209,9 +234,9 @@ impl Attempt {
         Some(Self { uid: uid.into(), number })
     }
 
-    /// The `create-intent` annotation of this attempt.
+    /// The `create-intent` annotation of this attempt. The time tells two processes' intents of one number apart.
     pub fn intent(&self, at: Timestamp) -> String {
-        format!("{self}/{at:.0}")
+        format!("{self}/{at:.6}")
     }
 }
 

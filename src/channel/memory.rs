@@ -60,6 +60,9 @@ pub struct Memory {
 pub struct Attempt {
     pub number: i64,
     pub outcome: AttemptOutcome,
+    /// Its `create-intent` annotation, and the one that it took the place of.
+    pub intent: Option<String>,
+    pub after: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +72,14 @@ pub enum AttemptOutcome {
     Rejected,
     NotSent,
     Unknown,
+}
+
+// === impl Attempt ===
+
+impl Attempt {
+    pub fn new(number: i64, outcome: AttemptOutcome) -> Self {
+        Self { number, outcome, intent: None, after: None }
+    }
 }
 
 // === impl Memory ===
@@ -116,7 +127,7 @@ mod tests {
     #[test]
     fn a_new_epoch_keeps_what_a_create_came_to_and_nothing_that_another_leader_may_have_changed() {
         let epoch = |term| Epoch { term, transitions: 7 };
-        let attempt = Some(Attempt { number: 2, outcome: AttemptOutcome::NotSent });
+        let attempt = Some(Attempt::new(2, AttemptOutcome::NotSent));
         let mut memory = Memory { attempt: attempt.clone(), deleted: true, failures: 3, ..Memory::default() };
         memory.epoch = Some(epoch(1));
         memory.enter(epoch(1));

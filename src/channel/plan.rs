@@ -167,6 +167,8 @@ pub fn plan(view: &View) -> Plan {
         return verdict.settled();
     }
     match standing {
+        // A deletion must not pass by what a create of this object may have made.
+        Standing::OutcomeUnknown(attempt) if view.unmarked(&attempt) => Plan::Work(Step::RestoreMarks),
         Standing::OutcomeUnknown(attempt) => outcome_unknown(view, &attempt).settled(),
         Standing::TwoIds { answered, declared } => Verdict::user(
             Reason::CreateOutcomeUnknown,
@@ -279,6 +281,11 @@ impl View<'_> {
         self.channel.finalizers().iter().any(|name| name == finalizer::CHANNEL)
     }
 
+    /// A create of this very object may have made a channel, and its finalizer was removed.
+    fn unmarked(&self, attempt: &create::Attempt) -> bool {
+        self.channel.uid().as_deref() == Some(&attempt.uid) && !self.finalized() && !self.observing()
+    }
+
     pub fn annotation(&self, name: &str) -> Option<&str> {
         self.channel.annotations().get(name).map(String::as_str)
     }
@@ -304,6 +311,8 @@ impl View<'_> {
                 AttemptOutcome::NotSent => create::Outcome::NotSent,
                 AttemptOutcome::Unknown => create::Outcome::Unknown,
             },
+            intent: own.intent.as_deref(),
+            after: own.after.as_deref(),
         });
         create::standing(&create::Facts {
             uid: &uid,

@@ -73,7 +73,8 @@ pub fn invalid() -> Declared {
 }
 
 pub fn attempt(number: i64, outcome: AttemptOutcome) -> Option<memory::Attempt> {
-    Some(memory::Attempt { number, outcome })
+    let intent = Some(INTENT.to_owned());
+    Some(memory::Attempt { intent, ..memory::Attempt::new(number, outcome) })
 }
 
 pub fn parked() -> Attempt {

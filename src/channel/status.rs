@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
+use super::create::{self, Standing};
 use super::delete;
 use super::plan::{Declared, Is, Remote, Verdict, View, cut_request};
 use super::work;
@@ -119,6 +120,10 @@ impl Writing<'_> {
         self.status.deletion_policy = Some(if deletes { "Delete" } else { "Retain" }.into());
         if self.status.channel_id.is_some() {
             self.status.create = None;
+        }
+        if let Standing::OutcomeUnknown(attempt) = view.standing() {
+            let intent = view.annotation(annotation::CREATE_INTENT);
+            self.status.create = Some(create::parked(self.status.create.as_ref(), &attempt, intent));
         }
         if !view.observing() {
             self.status.planned_changes.clear();

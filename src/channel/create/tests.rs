@@ -8,6 +8,10 @@ fn facts() -> Facts<'static> {
     Facts { uid: UID, ..Facts::default() }
 }
 
+fn own(attempt: i64, outcome: Outcome<'static>) -> Remembered<'static> {
+    Remembered { attempt, outcome, intent: Some(INTENT), after: None }
+}
+
 fn unknown(uid: &str, number: i64) -> Standing {
     Standing::OutcomeUnknown(Attempt { uid: uid.into(), number })
 }
@@ -26,7 +30,7 @@ fn never_creates_twice_after_an_unknown_outcome() {
         (Some((2, "Rejected")), None),
         (None, None),
     ] {
-        let remembered = outcome.map(|outcome| Remembered { attempt: 1, outcome });
+        let remembered = outcome.map(|outcome| own(1, outcome));
         let found = standing(&Facts { intent: Some(INTENT), recorded, remembered, ..facts() });
         assert_eq!(found, unknown(UID, 1), "{recorded:?} {remembered:?}");
     }
@@ -34,7 +38,7 @@ fn never_creates_twice_after_an_unknown_outcome() {
 
 #[test]
 fn a_record_is_not_believed_against_what_this_process_remembers() {
-    let remembered = Some(Remembered { attempt: 1, outcome: Outcome::Unknown });
+    let remembered = Some(own(1, Outcome::Unknown));
     for intent in [INTENT, "", "uid-1/x/y"] {
         let forged = Facts { intent: Some(intent), recorded: Some((1, "Rejected")), remembered, ..facts() };
         assert!(matches!(standing(&forged), Standing::OutcomeUnknown(_)), "{intent:?}");
@@ -48,7 +52,7 @@ fn tries_again_after_an_attempt_that_made_nothing() {
         assert_eq!(found, Standing::Create { attempt: 2 });
     }
     for outcome in [Outcome::Rejected, Outcome::NotSent] {
-        let remembered = Some(Remembered { attempt: 1, outcome });
+        let remembered = Some(own(1, outcome));
         assert_eq!(
             standing(&Facts { intent: Some(INTENT), remembered, ..facts() }),
             Standing::Create { attempt: 2 }
@@ -85,13 +89,13 @@ fn a_record_without_its_intent_parks() {
 
 #[test]
 fn an_intent_that_was_removed_is_still_remembered_by_the_process_that_wrote_it() {
-    let remembered = Some(Remembered { attempt: 1, outcome: Outcome::Unknown });
+    let remembered = Some(own(1, Outcome::Unknown));
     assert_eq!(standing(&Facts { remembered, ..facts() }), unknown(UID, 1));
 }
 
 #[test]
 fn an_answer_is_recorded_before_anything_else() {
-    let remembered = Some(Remembered { attempt: 2, outcome: Outcome::Answered("c1") });
+    let remembered = Some(own(2, Outcome::Answered("c1")));
     let record = Standing::Record { id: "c1".into(), attempt: 2 };
     assert_eq!(standing(&Facts { remembered, ..facts() }), record);
     assert_eq!(standing(&Facts { remembered, terminating: true, ..facts() }), record);
@@ -135,7 +139,7 @@ fn adopts_also_after_an_unknown_attempt_and_observes_without_creating() {
 fn an_intent_survives_its_round_trip() {
     let attempt = Attempt { uid: UID.into(), number: 7 };
     let at = "2026-01-10T08:00:00.123Z".parse().unwrap();
-    assert_eq!(attempt.intent(at), "uid-1/7/2026-01-10T08:00:00Z");
+    assert_eq!(attempt.intent(at), "uid-1/7/2026-01-10T08:00:00.123000Z");
     assert_eq!(Attempt::of_intent(&attempt.intent(at)), Some(attempt));
 }
 
@@ -153,5 +157,30 @@ fn a_candidate_was_created_about_when_the_create_was_sent() {
     ] {
         assert_eq!(may_be_of(sent, created), may_be, "{created:?}");
         assert!(may_be_of(None, created));
+    }
+}
+
+#[test]
+fn what_is_remembered_of_an_attempt_says_nothing_of_another_processs_intent_of_the_same_number() {
+    let theirs = "uid-1/1/2026-01-10T08:00:01Z";
+    for outcome in [Outcome::NotSent, Outcome::Rejected] {
+        let remembered = Some(own(1, outcome));
+        let found = standing(&Facts { intent: Some(theirs), remembered, ..facts() });
+        assert_eq!(found, unknown(UID, 1), "a refused write of our own intent left theirs");
+        let recorded = Some((1, "Unknown"));
+        assert_eq!(standing(&Facts { remembered, recorded, ..facts() }), unknown(UID, 1), "and it was removed");
+    }
+}
+
+#[test]
+fn an_intent_whose_write_failed_parks_nobody() {
+    let first = Some(INTENT);
+    let remembered = Some(Remembered {
+        intent: Some("uid-1/2/2026-01-10T09:00:00Z"),
+        after: first,
+        ..own(2, Outcome::NotSent)
+    });
+    for intent in [first, Some("uid-1/2/2026-01-10T09:00:00Z"), None] {
+        assert_eq!(standing(&Facts { intent, remembered, ..facts() }), Standing::Create { attempt: 3 });
     }
 }

@@ -1,0 +1,276 @@
+// pure
+//! Asks the operator's own functions: `plan`, `standing`, `summarize`, `owner` and what stands beside them. A guard
+//! that is off hands them mangled facts.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use ohallo_operator::api::conditions::Reason;
+use ohallo_operator::api::{annotation, finalizer};
+use ohallo_operator::channel::create::Standing;
+use ohallo_operator::channel::memory::AttemptOutcome;
+use ohallo_operator::channel::plan::{self, Plan, Step, plan};
+use ohallo_operator::channel::status::{Outcome, Setting, Summary, summarize};
+use ohallo_operator::error::Failure;
+use ohallo_operator::index::{Index, Name};
+use ohallo_operator::secret::Redactor;
+
+use crate::guards::Guard;
+use crate::real::{self, Facts, Real};
+use crate::state::*;
+
+/// What the operator's functions say.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Decided {
+    Record { number: u8 },
+    Create { number: u8 },
+    Adopt(Id),
+    RestoreMarks,
+    Ask(Ask),
+    Delete(Id),
+    LetGo(Parting),
+    Settled { status: Status, says: Says },
+    /// A step that no scenario should lead to.
+    Unmodelled,
+}
+
+/// What a verdict says, as far as the properties ask.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Says {
+    InFlight,
+    Parked,
+    NotFound,
+    Else,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Question {
+    Plan,
+    Holds,
+    Failed,
+    Looks,
+}
+
+#[derive(Clone, Copy)]
+enum Answer {
+    Decided(Decided),
+    Holds(Option<Id>),
+    Status(Status),
+}
+
+thread_local! {
+    static ANSWERS: RefCell<HashMap<(Facts, Option<Guard>, Question), Answer>> = RefCell::default();
+}
+
+/// The plan.
+pub fn next(facts: &Facts, off: Option<Guard>) -> Decided {
+    match once(facts, off, Question::Plan, |view| Answer::Decided(decided(&view.view()))) {
+        Answer::Decided(Decided::Settled { mut status, says }) => {
+            if off == Some(Guard::ParkedIsRecorded) && says == Says::Parked {
+                status.create = facts.status.create;
+            }
+            Decided::Settled { status, says }
+        }
+        Answer::Decided(decided) => decided,
+        _ => Decided::Unmodelled,
+    }
+}
+
+/// The channel that the object is bound to or shall adopt.
+pub fn holds(facts: &Facts, off: Option<Guard>) -> Option<Id> {
+    let ask = |real: &Real| match real.view().standing() {
+        Standing::Bound(id) | Standing::Adopt(id) => Answer::Holds(real::number(&id)),
+        _ => Answer::Holds(None),
+    };
+    match once(facts, off, Question::Holds, ask) {
+        Answer::Holds(id) => id,
+        _ => None,
+    }
+}
+
+/// The status after a step that failed for a while.
+pub fn failed(facts: &Facts, off: Option<Guard>) -> Status {
+    let failure = Failure::transient(Reason::ApiUnavailable, "No answer.");
+    said(facts, off, Question::Failed, &Outcome::Failed(failure))
+}
+
+/// The status after a step that is looked at again.
+pub fn looks(facts: &Facts, off: Option<Guard>) -> Status {
+    said(facts, off, Question::Looks, &Outcome::More)
+}
+
+fn said(facts: &Facts, off: Option<Guard>, question: Question, outcome: &Outcome) -> Status {
+    let ask = |real: &Real| Answer::Status(real::read_back(&summary(&real.view(), outcome).status));
+    match once(facts, off, question, ask) {
+        Answer::Status(status) => status,
+        _ => facts.status,
+    }
+}
+
+/// The same is asked only once in a thread.
+fn once(facts: &Facts, off: Option<Guard>, question: Question, ask: impl FnOnce(&Real) -> Answer) -> Answer {
+    let mut facts = *facts;
+    facts.object.version = 0;
+    facts.memory.written = 0;
+    facts.memory.epoch = 0;
+    let key = (facts, off, question);
+    if let Some(known) = ANSWERS.with_borrow(|answers| answers.get(&key).copied()) {
+        return known;
+    }
+    let mut real = real::real(&facts);
+    if let Some(off) = off {
+        mangle(off, &facts, &mut real);
+    }
+    let answer = ask(&real);
+    ANSWERS.with_borrow_mut(|answers| answers.insert(key, answer));
+    answer
+}
+
+fn summary(view: &plan::View, outcome: &Outcome) -> Summary {
+    let redactor = Redactor::none();
+    let setting = Setting { random: 0.5, redactor: &redactor, interval: Duration::from_secs(600) };
+    summarize(view, outcome, &setting)
+}
+
+fn decided(view: &plan::View) -> Decided {
+    let number = |attempt: i64| u8::try_from(attempt).unwrap_or(u8::MAX);
+    let id = |id: &ohallo_operator::ohallo::Id| real::number(id.as_str()).unwrap_or_default();
+    match plan(view) {
+        Plan::Work(step) => match step {
+            Step::Record { attempt } => Decided::Record { number: number(attempt) },
+            Step::Create { attempt, .. } => Decided::Create { number: number(attempt) },
+            Step::Adopt { id: to } => Decided::Adopt(id(&to)),
+            Step::RestoreMarks => Decided::RestoreMarks,
+            Step::Retry { .. } => Decided::Ask(Ask::Retry),
+            Step::Test { .. } => Decided::Ask(Ask::Test),
+            Step::Delete { id: of } => Decided::Delete(id(&of)),
+            Step::LetGo(parting) => Decided::LetGo(match parting {
+                plan::Parting::NothingThere => Parting::NothingThere,
+                plan::Parting::Deleted => Parting::Deleted,
+                plan::Parting::Retained => Parting::Retained,
+                plan::Parting::Released => Parting::Released,
+            }),
+            Step::Update { .. } | Step::PushCredentials { .. } => Decided::Unmodelled,
+        },
+        Plan::Settled(verdict) => {
+            let says = match (verdict.is, verdict.reason) {
+                (plan::Is::InFlight, _) => Says::InFlight,
+                (_, Reason::CreateOutcomeUnknown) => Says::Parked,
+                (_, Reason::ChannelNotFound) => Says::NotFound,
+                _ => Says::Else,
+            };
+            let outcome = Outcome::Settled(verdict);
+            let status = if outcome.silent() { view.status.clone() } else { summary(view, &outcome).status };
+            Decided::Settled { status: real::read_back(&status), says }
+        }
+    }
+}
+
+/// The facts as they would be without the guard.
+fn mangle(off: Guard, facts: &Facts, real: &mut Real) {
+    let annotations = real.channel.metadata.annotations.get_or_insert_default();
+    match off {
+        Guard::UnknownNeverPosts => {
+            if let Some(named) = facts.object.attempt() {
+                let text = format!("{}/{}", real::uid(named.uid), named.number);
+                annotations.insert(annotation::CREATE_AGAIN.into(), text);
+            }
+            real.memory.attempt.take_if(|own| own.outcome == AttemptOutcome::Unknown);
+        }
+        Guard::AnsweredFirst => {
+            real.memory.attempt.take_if(|own| matches!(own.outcome, AttemptOutcome::Answered(_)));
+        }
+        Guard::OwnIntentOnly => {
+            if let Some(own) = &mut real.memory.attempt {
+                own.intent = annotations.get(annotation::CREATE_INTENT).cloned();
+            }
+        }
+        Guard::RecordWithoutIntent if facts.object.intent.is_none() => real.status.create = None,
+        Guard::BoundUid if facts.status.id.is_some() => {
+            real.status.bound_uid.clone_from(&real.channel.metadata.uid);
+        }
+        Guard::WorkspaceRecorded => real.status.workspace_id = None,
+        Guard::FinalizerPutBack if !facts.object.terminating => {
+            real.channel.metadata.finalizers = Some(vec![finalizer::CHANNEL.into()]);
+        }
+        _ => {}
+    }
+}
+
+/// The Channel that holds the id before this one, as a process with these objects in its cache sees it.
+pub fn owner(
+    objects: &[Option<Object>; NAMES],
+    claims: &[Option<Uid>; IDS],
+    id: Id,
+    of: &Object,
+    off: Option<Guard>,
+) -> bool {
+    if objects.iter().flatten().count() < 2 {
+        return false;
+    }
+    let index = index(objects, claims, off);
+    let me = Name::of(&real::channel(of));
+    index.owner(&id_text(id), &me, &real::uid(of.uid)).is_some()
+}
+
+/// Reserves the id; whether that was possible.
+pub fn claim(claims: &mut [Option<Uid>; IDS], id: Id, uid: Uid) -> bool {
+    let mut index = Index::default();
+    let held = claims[usize::from(id)];
+    let free = held.is_none_or(|held| index.claim(&id_text(id), &real::uid(held)))
+        && index.claim(&id_text(id), &real::uid(uid));
+    if free {
+        claims[usize::from(id)] = Some(uid);
+    }
+    free
+}
+
+/// The claims that are left once the process has seen these objects.
+pub fn claims_left(
+    claims: &[Option<Uid>; IDS],
+    old: &[Option<Object>; NAMES],
+    new: &[Option<Object>; NAMES],
+) -> [Option<Uid>; IDS] {
+    if claims.iter().all(Option::is_none) {
+        return *claims;
+    }
+    let mut index = index(old, claims, None);
+    for (old, new) in old.iter().zip(new) {
+        if let Some(old) = old
+            && new.is_none_or(|new| new.uid != old.uid)
+        {
+            index.remove(&Name::of(&real::channel(old)));
+            index.unclaim(&real::uid(old.uid));
+        }
+        if let Some(new) = new {
+            index.put(&real::channel(new));
+        }
+    }
+    let mut left = *claims;
+    for (id, claim) in left.iter_mut().enumerate() {
+        claim.take_if(|_| index.claim(&id_text(id as Id), "nobody"));
+    }
+    left
+}
+
+fn index(objects: &[Option<Object>; NAMES], claims: &[Option<Uid>; IDS], off: Option<Guard>) -> Index {
+    let mut index = Index::default();
+    for object in objects.iter().flatten() {
+        let mut object = *object;
+        if off == Some(Guard::BoundUid) && object.status.id.is_some() {
+            object.status.bound_uid = Some(object.uid);
+        }
+        index.put(&real::channel(&object));
+    }
+    for (id, uid) in claims.iter().enumerate() {
+        if let Some(uid) = uid {
+            index.claim(&id_text(id as Id), &real::uid(*uid));
+        }
+    }
+    index
+}
+
+fn id_text(id: Id) -> String {
+    real::channel_id(id).to_string()
+}

@@ -1,0 +1,200 @@
+// pure
+//! What people do: to the objects, to the Workspace and in oHallo's dashboard.
+
+use ohallo_operator::channel::delete;
+
+use crate::pass::shown;
+use crate::real;
+use crate::run::Run;
+use crate::say;
+use crate::scenarios::Kind;
+use crate::state::*;
+
+// === impl Run ===
+
+impl Run<'_> {
+    /// One edit, if it can be made now.
+    pub fn edit(&mut self, kind: Kind, name: usize) -> bool {
+        if self.state.left.edits == 0 {
+            return false;
+        }
+        self.state.left.edits -= 1;
+        match kind {
+            Kind::Recreate | Kind::Restore => return self.recreate(kind == Kind::Restore, name),
+            Kind::SecondAdopts | Kind::SecondCopies => return self.second(kind == Kind::SecondCopies, name),
+            Kind::SwapKey | Kind::SwapWorkspace => return self.swap(kind == Kind::SwapWorkspace, name),
+            Kind::DeleteRemote => return self.delete_remote(name),
+            _ => {}
+        }
+        let Some(old) = self.state.kube.objects[name] else { return false };
+        let mut object = old;
+        let done = match kind {
+            Kind::Delete => !std::mem::replace(&mut object.terminating, true),
+            Kind::SetId => self.set_id(&mut object),
+            Kind::Retain => policy(&mut object, Policy::Retain),
+            Kind::PolicyDelete => policy(&mut object, Policy::Delete),
+            Kind::RemoveIntent => self.told(&object) && object.intent.take().is_some(),
+            Kind::Replace => self.replace(&mut object),
+            Kind::ForceFinalizer => std::mem::take(&mut object.finalizer),
+            Kind::CreateAgain => self.create_again(&mut object),
+            Kind::Release => self.release(&mut object),
+            Kind::Label => {
+                object.version = 0;
+                true
+            }
+            Kind::Test => object.test < 2 && !object.terminating && increase(&mut object.test),
+            Kind::Retry => object.retry < 2 && !object.terminating && increase(&mut object.retry),
+            _ => false,
+        };
+        if !done {
+            return false;
+        }
+        say!(self, "a person: {kind:?} on {}", shown(&old));
+        let forced = matches!(kind, Kind::ForceFinalizer | Kind::Replace);
+        self.state.ghost.forced[name] |= forced && old.finalizer;
+        let was_forced = self.state.ghost.forced[name];
+        self.store(object);
+        if self.state.kube.objects[name].is_none() {
+            self.removed(&old, was_forced);
+        }
+        true
+    }
+
+    /// An object went without the operator: its finalizer was not on it.
+    fn removed(&mut self, object: &Object, forced: bool) {
+        let deletes = delete::deletes(&real::channel(object), &real::status(&object.status));
+        let gone = if forced {
+            Gone::Forced
+        } else if deletes {
+            Gone::Unmarked
+        } else {
+            Gone::Kept
+        };
+        self.state.ghost.gone[usize::from(object.uid) - 1] = Some(gone);
+    }
+
+    /// Nobody can take away what the operator had no chance to write down elsewhere.
+    fn told(&self, object: &Object) -> bool {
+        self.state.ghost.settled[object.name()] || object.status.create.is_some() || object.status.id.is_some()
+    }
+
+    /// `kubectl replace`: what is not in the manifest goes, but for the status.
+    fn replace(&mut self, object: &mut Object) -> bool {
+        if object.intent.is_some() && !self.told(object) || object.terminating {
+            return false;
+        }
+        let past = *object;
+        object.intent = None;
+        object.create_again = None;
+        object.release = None;
+        object.finalizer = false;
+        *object != past
+    }
+
+    /// The channel that was always there; or, once bound, the one it is bound to. The CRD's rules allow no more.
+    fn set_id(&mut self, object: &mut Object) -> bool {
+        let id = object.status.id.unwrap_or(0);
+        !object.terminating && object.spec_id.is_none() && object.spec_id.replace(id).is_none()
+    }
+
+    /// Says that the attempt which the operator named made nothing. It is true, but where the scenario says otherwise.
+    fn create_again(&mut self, object: &mut Object) -> bool {
+        let Some(named) = object.attempt() else { return false };
+        let parked = self.state.ghost.settled[object.name()]
+            && !object.terminating
+            && object.status.id.is_none()
+            && object.spec_id.is_none()
+            && object.create_again != Some(named);
+        let there = self.state.made(named.uid).count() > 0;
+        let coming = self.state.ohallo.posts.iter().flatten().any(|post| post.of.uid == named.uid);
+        if !parked || there || (coming && !self.scenario.unique_names) {
+            return false;
+        }
+        self.state.ghost.hasty |= coming;
+        object.create_again = Some(named);
+        true
+    }
+
+    /// Names what is left: a channel that was answered, the one bound, or the attempt.
+    fn release(&mut self, object: &mut Object) -> bool {
+        let known = self.state.replicas.iter().find_map(|replica| {
+            match replica.memory(object.uid).attempt?.outcome {
+                Outcome::Answered(id) => Some(id),
+                _ => None,
+            }
+        });
+        let attempt = object.attempt().map(Release::Attempt);
+        let left = known.or(object.status.id).map(Release::Id).or(attempt);
+        if !object.terminating || left.is_none() || object.release == left {
+            return false;
+        }
+        object.release = left;
+        true
+    }
+
+    /// The name is applied again: as a new manifest, or from a backup with status and annotations.
+    fn recreate(&mut self, restored: bool, name: usize) -> bool {
+        if name != 0 || self.state.kube.objects[0].is_some() || self.state.ghost.gone[1].is_some() {
+            return false;
+        }
+        let source = if restored { self.state.kube.backup } else { Some(Object::default()) };
+        let Some(source) = source else { return false };
+        let object = Object { uid: 2, terminating: false, ..source };
+        say!(self, "a person applies {}", shown(&object));
+        self.store(object);
+        true
+    }
+
+    /// A second Channel, which names the channel that was always there, or is a copy of the first with its status.
+    fn second(&mut self, copies: bool, name: usize) -> bool {
+        if name != 1 || self.state.kube.objects[1].is_some() || self.state.ghost.gone[2].is_some() {
+            return false;
+        }
+        let source = match (copies, self.state.kube.objects[0]) {
+            (true, Some(first)) if first.status.id.is_some() => Object { spec_id: None, ..first },
+            (true, _) => return false,
+            (false, _) => Object { spec_id: Some(0), ..Object::default() },
+        };
+        let object = Object { uid: 3, terminating: false, ..source };
+        say!(self, "a person applies {}", shown(&object));
+        self.store(object);
+        true
+    }
+
+    /// The Secret holds another tenant's key; or the Workspace is another one, with its own key. Or back.
+    fn swap(&mut self, workspace: bool, name: usize) -> bool {
+        if name != 0 || self.state.left.swaps == 0 {
+            return false;
+        }
+        self.state.left.swaps -= 1;
+        let place = &mut self.state.kube.place;
+        let other = if place.tenant == 1 { 2 } else { 1 };
+        place.tenant = other;
+        place.workspace = if workspace { other } else { 1 };
+        let place = *place;
+        say!(self, "a person: the Workspace names ws{}, with a key of tenant {}", place.workspace, place.tenant);
+        true
+    }
+
+    /// The channel of the first object is deleted in the dashboard.
+    fn delete_remote(&mut self, name: usize) -> bool {
+        let channels = &mut self.state.ohallo.channels;
+        let found = channels.iter_mut().enumerate().find_map(|(id, remote)| {
+            let remote = remote.as_mut().filter(|remote| remote.live && remote.of.is_some())?;
+            remote.live = false;
+            Some(id)
+        });
+        let Some(id) = found.filter(|_| name == 0) else { return false };
+        say!(self, "a person deletes c{id} in the dashboard");
+        true
+    }
+}
+
+fn policy(object: &mut Object, policy: Policy) -> bool {
+    std::mem::replace(&mut object.policy, policy) != policy
+}
+
+fn increase(value: &mut u8) -> bool {
+    *value += 1;
+    true
+}

@@ -1,0 +1,224 @@
+// pure
+//! The API server: versions, finalizers, and what a write breaks when it stands.
+
+use ohallo_operator::channel::{conflict, delete};
+
+use crate::decide;
+use crate::guards::Guard;
+use crate::properties::Invariant;
+use crate::real;
+use crate::run::Run;
+use crate::state::*;
+
+/// How a write of the operator's fared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fate {
+    Well,
+    /// It took effect and its answer was lost.
+    LostAfter,
+    /// It had no effect and no answer.
+    LostBefore,
+}
+
+/// What the operator learns of its write.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Wrote {
+    Stands(Object),
+    NoAnswer,
+    /// The version was not the current one; this is.
+    Refused(Object),
+    Gone,
+}
+
+// === impl Run ===
+
+impl Run<'_> {
+    /// A guarded write. `change` says what becomes of the object, `None` that the API server refuses it.
+    pub fn write(
+        &mut self,
+        pass: &Pass,
+        unguarded: bool,
+        fate: Fate,
+        change: impl FnOnce(&mut Object) -> bool,
+    ) -> Wrote {
+        let Some(current) = self.current(pass) else { return Wrote::Gone };
+        if fate == Fate::LostBefore {
+            return Wrote::NoAnswer;
+        }
+        if current.version != pass.object.version && !unguarded {
+            return if fate == Fate::Well { Wrote::Refused(current) } else { Wrote::NoAnswer };
+        }
+        let mut changed = current;
+        if !change(&mut changed) {
+            return Wrote::Refused(current);
+        }
+        self.store(changed);
+        match (fate, self.current(pass)) {
+            (Fate::Well, Some(stored)) => Wrote::Stands(stored),
+            (Fate::Well, None) => Wrote::Gone,
+            _ => Wrote::NoAnswer,
+        }
+    }
+
+    /// Stores an object under a new version, or removes it where nothing holds it any more.
+    pub fn store(&mut self, mut object: Object) {
+        let name = object.name();
+        let old = self.state.kube.objects[name].filter(|old| old.uid == object.uid);
+        if old == Some(object) {
+            return;
+        }
+        self.state.ghost.settled[name] = false;
+        object.version = self.state.next_version();
+        self.state.kube.objects[name] = Some(object).filter(|o| !o.terminating || o.finalizer);
+        if object.finalizer {
+            self.state.ghost.forced[name] = false;
+        }
+    }
+
+    /// A status of the operator's, and what it breaks when it stands.
+    pub fn write_status(&mut self, replica: usize, pass: &Pass, fate: Fate) -> Wrote {
+        let status = pass.status;
+        let old = self.current(pass);
+        let unguarded = self.is_off(Guard::StatusVersion);
+        let wrote = self.write(pass, unguarded, fate, |object| {
+            object.status = status;
+            true
+        });
+        let new = self.current(pass);
+        if let (Some(old), Some(new)) = (old, new)
+            && new.status != old.status
+        {
+            self.judge_status(replica, &old, &new);
+        }
+        wrote
+    }
+
+    fn judge_status(&mut self, replica: usize, old: &Object, new: &Object) {
+        if old.status.id.is_some() && new.status.id != old.status.id {
+            self.broken(Invariant::IdsAreKept);
+        }
+        if old.status.id.is_none() && new.status.id.is_some() {
+            if new.spec_id.is_some() && new.spec_id != new.status.id {
+                self.broken(Invariant::ManifestNames);
+            }
+            self.state.ghost.second |= replica == 1;
+            let others = self.state.kube.objects.iter().flatten();
+            let also = |other: &Object| {
+                other.uid != new.uid
+                    && other.status.id == new.status.id
+                    && other.status.bound_uid == Some(other.uid)
+            };
+            if others.clone().any(also) {
+                self.broken(Invariant::I9);
+            }
+        }
+    }
+
+    /// What a refused status comes to, by the operator's own rule.
+    pub fn of_refused(&self, pass: &Pass, fresh: &Object) -> conflict::Refused {
+        let mut judged = *fresh;
+        if self.is_off(Guard::StatusUnchanged) {
+            judged.status = pass.object.status;
+        }
+        if self.is_off(Guard::SameManifestId) {
+            judged.spec_id = pass.object.spec_id;
+        }
+        let known = real::channel(&pass.object);
+        conflict::of_status(&known, known.status.as_ref(), &real::channel(&judged))
+    }
+
+    /// The finalizer goes: whether it may is judged on what is true, not on what anybody knows.
+    pub fn let_go(&mut self, replica: usize, pass: &Pass, parting: Parting, fate: Fate) -> Wrote {
+        let unguarded = self.is_off(Guard::PartingVersion);
+        let before = self.current(pass);
+        let wrote = self.write(pass, unguarded, fate, |object| {
+            object.finalizer = false;
+            true
+        });
+        if let Some(before) = before
+            && self.current(pass).is_none_or(|now| now.finalizer != before.finalizer)
+        {
+            self.judge_parting(replica, &before, parting);
+            self.state.ghost.second |= replica == 1;
+        }
+        wrote
+    }
+
+    fn judge_parting(&mut self, replica: usize, object: &Object, parting: Parting) {
+        let deletes = delete::deletes(&real::channel(object), &real::status(&object.status));
+        let uid = object.uid;
+        let at = usize::from(uid) - 1;
+        self.state.ghost.gone[at] = Some(if deletes || parting == Parting::Released {
+            Gone::LetGo(parting)
+        } else {
+            Gone::Kept
+        });
+        let remote = object.status.id.and_then(|id| self.state.ohallo.channels[usize::from(id)]);
+        let fair = match parting {
+            Parting::Deleted => {
+                let gone = remote.is_none_or(|remote| !remote.live);
+                if !gone {
+                    self.broken(Invariant::I8);
+                }
+                gone || !deletes
+            }
+            Parting::NothingThere => !deletes || self.state.excused() || !self.state.may_have_made(uid),
+            Parting::Retained => {
+                let believed = object.status.bound_uid == Some(uid) || object.status.id == object.spec_id;
+                !deletes || !believed || self.owned_by_another(object)
+            }
+            Parting::Released => object.release.is_some(),
+        };
+        if !fair {
+            self.broken(Invariant::I17);
+        }
+        self.judge_known(replica, object, parting);
+        let kept = matches!(parting, Parting::Retained | Parting::Released);
+        if let Some(id) = object.status.id
+            && let Some(remote) = &mut self.state.ohallo.channels[usize::from(id)]
+            && object.status.bound_uid == Some(uid)
+        {
+            remote.kept |= kept;
+        }
+    }
+
+    /// A channel of this object's that the process knows of is not left without a word.
+    fn judge_known(&mut self, replica: usize, object: &Object, parting: Parting) {
+        let known = match self.state.replicas[replica].memory(object.uid).attempt {
+            Some(Attempt { outcome: Outcome::Answered(id), .. }) => id,
+            _ => return,
+        };
+        let live = self.state.ohallo.channels[usize::from(known)].is_some_and(|remote| remote.live);
+        let told = parting == Parting::Released || object.policy == Policy::Retain;
+        if live && object.status.id != Some(known) && !told {
+            self.broken(Invariant::I2);
+        }
+    }
+
+    /// Whether another Channel, as the API server has it, holds the id of this one.
+    pub fn owned_by_another(&self, object: &Object) -> bool {
+        object.status.id.is_some_and(|id| {
+            decide::owner(&self.state.kube.objects, &[None; IDS], id, object, None)
+        })
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// Whether a channel of this object is there, or may yet come.
+    pub fn may_have_made(&self, uid: Uid) -> bool {
+        self.made(uid).count() > 0 || self.ohallo.posts.iter().flatten().any(|post| post.of.uid == uid)
+    }
+
+    /// A person's word that an attempt made nothing was not true, and nothing has said so since.
+    pub fn excused(&self) -> bool {
+        self.ghost.hasty && !self.ghost.conflicted
+    }
+
+    /// The channels that creates of this object made and that are there.
+    pub fn made(&self, uid: Uid) -> impl Iterator<Item = &Remote> {
+        let channels = self.ohallo.channels.iter().flatten();
+        channels.filter(move |remote| remote.live && remote.of.is_some_and(|of| of.uid == uid))
+    }
+}

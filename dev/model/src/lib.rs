@@ -1,0 +1,24 @@
+// I/O: the module list.
+//! The create, delete and ownership protocol as a model: two replicas, an API server, oHallo and people, each in small
+//! steps, around the operator's own pure functions. docs/model.md says what it covers and how to run it.
+
+#![expect(
+    clippy::indexing_slicing,
+    reason = "every index is a number of the model's own; a wrong one ends the check, which then fails"
+)]
+#![expect(clippy::cast_possible_truncation, reason = "nothing in the model is counted beyond a few")]
+
+pub mod decide;
+pub mod edits;
+pub mod guards;
+pub mod kubernetes;
+pub mod model;
+pub mod ohallo;
+pub mod pass;
+pub mod properties;
+pub mod real;
+pub mod run;
+pub mod scenarios;
+pub mod state;
+pub mod steps;
+pub mod trace;

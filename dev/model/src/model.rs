@@ -1,0 +1,229 @@
+// pure
+//! What may happen next, and what it leads to.
+
+use std::fmt::Arguments;
+
+use stateright::{Model, Property};
+
+use crate::decide;
+use crate::guards::Guard;
+use crate::kubernetes::Fate;
+use crate::ohallo::Turn;
+use crate::properties::properties;
+use crate::run::Run;
+use crate::say;
+use crate::scenarios::{Kind, Scenario};
+use crate::state::*;
+use crate::steps::How;
+
+/// The protocol in one scenario, with one guard off or none.
+#[derive(Clone, Debug)]
+pub struct Protocol {
+    pub scenario: Scenario,
+    pub off: Option<Guard>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// The replica's cache catches up.
+    Watch(usize),
+    Begin(usize, usize),
+    Step(usize, usize, How),
+    Post(usize, Turn),
+    Edit(Kind, usize),
+    Crash(usize),
+    TakeOver(usize),
+    /// Time passes, as far as this replica's memory of an absence goes.
+    Wait(usize),
+}
+
+// === impl Protocol ===
+
+impl Protocol {
+    /// What the action leads to, told to `say` in words.
+    pub fn apply(&self, last: &State, action: Action, say: &mut dyn FnMut(Arguments)) -> Option<State> {
+        let mut run = Run { scenario: &self.scenario, off: self.off, state: last.clone(), say };
+        let done = match action {
+            Action::Watch(replica) => run.watch(replica),
+            Action::Begin(replica, name) => run.begin(replica, name),
+            Action::Step(replica, slot, how) => run.fault(how) && run.step(replica, slot, how),
+            Action::Post(at, turn) => run.fault_of(at, turn) && run.turn(at, turn),
+            Action::Edit(kind, name) => run.edit(kind, name),
+            Action::Crash(replica) => run.crash(replica),
+            Action::TakeOver(replica) => run.take_over(replica),
+            Action::Wait(replica) => run.wait(replica),
+        };
+        let mut state = run.state;
+        state.normalize();
+        (done && state != *last).then_some(state)
+    }
+}
+
+impl Model for Protocol {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![self.scenario.begin()]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        if state.ghost.broken != 0 {
+            return;
+        }
+        for (at, replica) in state.replicas.iter().enumerate().take(self.scenario.replicas) {
+            if replica.cache != state.kube.objects {
+                actions.push(Action::Watch(at));
+            }
+            for (slot, pass) in replica.runs.iter().enumerate() {
+                match pass {
+                    Some(pass) => steps(at, slot, pass, state, actions),
+                    None if slot != TASK => actions.push(Action::Begin(at, slot)),
+                    None => {}
+                }
+            }
+            if state.left.crashes > 0 {
+                actions.push(Action::Crash(at));
+            }
+            if self.scenario.replicas > 1 && !state.leads(at, state.lease.epoch) {
+                actions.push(Action::TakeOver(at));
+            }
+            if replica.memory.iter().any(|memory| memory.absent == Absent::Now) {
+                actions.push(Action::Wait(at));
+            }
+        }
+        for (at, post) in state.ohallo.posts.iter().enumerate() {
+            if let Some(post) = post {
+                self.turns(at, post, state, actions);
+            }
+        }
+        if state.left.edits > 0 {
+            let names = (0..NAMES).flat_map(|name| self.scenario.edits.iter().map(move |kind| (*kind, name)));
+            actions.extend(names.map(|(kind, name)| Action::Edit(kind, name)));
+        }
+    }
+
+    fn next_state(&self, last: &State, action: Action) -> Option<State> {
+        self.apply(last, action, &mut |_| {})
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        properties(self.scenario.name)
+    }
+}
+
+impl Protocol {
+    fn turns(&self, at: usize, post: &Post, state: &State, actions: &mut Vec<Action>) {
+        let run = Run { scenario: &self.scenario, off: self.off, state: state.clone(), say: &mut |_| {} };
+        let mut turns = Vec::new();
+        match (post.made, post.to) {
+            (Some(_), Some(_)) => turns.extend([Turn::Answer, Turn::LoseAnswer]),
+            (None, _) if run.conflicts(post) => turns.push(Turn::Conflict),
+            (None, Some(_)) => turns.extend([Turn::Land, Turn::Refuse, Turn::LoseAnswer]),
+            (None, None) => turns.extend([Turn::Land, Turn::Vanish]),
+            (Some(_), None) => {}
+        }
+        actions.extend(turns.into_iter().map(|turn| Action::Post(at, turn)));
+    }
+}
+
+/// How the next step of a pass may fare.
+fn steps(replica: usize, slot: usize, pass: &Pass, state: &State, actions: &mut Vec<Action>) {
+    let mut hows = vec![How::Write(Fate::Well)];
+    let both = [How::Write(Fate::LostAfter), How::Write(Fate::LostBefore)];
+    match pass.at {
+        At::Waiting { .. } => hows.clear(),
+        At::Post { .. } => hows.extend((state.left.faults > 0).then_some(How::NotSent)),
+        At::ReadFresh { .. } | At::Send(_) => {}
+        At::Delete { .. } => {
+            hows.extend(both.into_iter().filter(|_| state.left.faults > 0));
+            hows.extend((state.left.lies > 0).then_some(How::Lie));
+        }
+        _ => hows.extend(both.into_iter().filter(|_| state.left.lost > 0)),
+    }
+    actions.extend(hows.into_iter().map(|how| Action::Step(replica, slot, how)));
+}
+
+// === impl Run ===
+
+impl Run<'_> {
+    /// Whether a fault of this kind may still happen to a step.
+    fn fault(&mut self, how: How) -> bool {
+        let left = &mut self.state.left;
+        match how {
+            How::Write(Fate::Well) => true,
+            How::Write(_) if left.lost > 0 => spend(&mut left.lost),
+            How::Write(_) | How::NotSent => spend(&mut left.faults),
+            How::Lie => spend(&mut left.lies),
+        }
+    }
+
+    fn fault_of(&mut self, at: usize, turn: Turn) -> bool {
+        let waits = self.state.ohallo.posts[at].is_some_and(|post| post.to.is_some());
+        match turn {
+            Turn::Refuse | Turn::LoseAnswer if waits => spend(&mut self.state.left.faults),
+            _ => true,
+        }
+    }
+
+    fn watch(&mut self, replica: usize) -> bool {
+        let new = self.state.kube.objects;
+        let own = self.replica(replica);
+        own.claims = decide::claims_left(&own.claims, &own.cache, &new);
+        for (old, new) in own.cache.iter().zip(&new) {
+            if let Some(old) = old
+                && new.is_none_or(|new| new.uid != old.uid)
+            {
+                own.memory[usize::from(old.uid) - 1] = Memory::default();
+            }
+        }
+        own.cache = new;
+        say!(self, "replica {replica} sees the objects as they are");
+        true
+    }
+
+    fn crash(&mut self, replica: usize) -> bool {
+        say!(self, "replica {replica} dies and starts anew: it remembers nothing");
+        self.state.left.crashes -= 1;
+        let keeps = self.scenario.replicas == 1;
+        let objects = self.state.kube.objects;
+        let own = self.replica(replica);
+        let epoch = if keeps { own.epoch } else { 0 };
+        // It begins with a list, which is never old.
+        *own = Replica { cache: objects, epoch, ..Replica::default() };
+        for post in &mut self.state.ohallo.posts {
+            if let Some(post) = post {
+                post.to.take_if(|to| *to == replica);
+            }
+            post.take_if(|post| post.to.is_none() && post.made.is_some());
+        }
+        true
+    }
+
+    fn take_over(&mut self, replica: usize) -> bool {
+        if !spend(&mut self.state.left.takeovers) {
+            return false;
+        }
+        self.state.lease = Lease { holder: replica, epoch: self.state.lease.epoch + 1 };
+        let epoch = self.state.lease.epoch;
+        self.replica(replica).epoch = epoch;
+        say!(self, "replica {replica} leads, in epoch {epoch}");
+        true
+    }
+
+    fn wait(&mut self, replica: usize) -> bool {
+        for memory in &mut self.replica(replica).memory {
+            if memory.absent == Absent::Now {
+                memory.absent = Absent::LongAgo;
+            }
+        }
+        say!(self, "some time passes");
+        true
+    }
+}
+
+fn spend(left: &mut u8) -> bool {
+    let some = *left > 0;
+    *left = left.saturating_sub(1);
+    some
+}

@@ -1,0 +1,172 @@
+// pure
+//! What must always hold, and what must happen at least once in a scenario.
+
+use stateright::Property;
+
+use crate::model::Protocol;
+use crate::scenarios::Name;
+use crate::state::*;
+
+macro_rules! invariants {
+    ($($invariant:ident $says:literal)*) => {
+        /// What must never be broken; the first ones are numbered as in the project's list of invariants.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Invariant { $(#[doc = $says] $invariant),* }
+
+        impl Invariant {
+            pub const ALL: &'static [Self] = &[$(Self::$invariant),*];
+
+            pub fn says(self) -> &'static str {
+                match self { $(Self::$invariant => $says),* }
+            }
+        }
+
+        fn always() -> Vec<Property<Protocol>> {
+            vec![$(Property::always($says, |_, state: &State| Invariant::$invariant.holds(state))),*]
+        }
+    };
+}
+
+invariants! {
+    I1 "I1: never two live channels for one Channel object"
+    I2 "I2: deleted and gone means no channel left; retained means no DELETE"
+    I7 "I7: no write under a key of another workspace than the recorded one"
+    I8 "I8: a 404 alone never means gone"
+    I9 "I9: one id is bound and driven by one Channel"
+    I13 "I13: a test or retry is sent at most once per request"
+    I17 "I17: the finalizer goes only if kept by policy, absent by proof, or released by name"
+    IdsAreKept "an id in the status is never lost"
+    AnswersAreRecorded "an id that a living process was answered is written down"
+    ManifestNames "an id is never bound against the manifest"
+    AttemptsEnd "no attempt counts as under way when none is"
+    Modelled "every step that the operator takes is modelled"
+}
+
+/// What a scenario must lead to, else it shows nothing.
+pub fn properties(scenario: Name) -> Vec<Property<Protocol>> {
+    let mut all = always();
+    match scenario {
+        Name::Create => {
+            sometimes(&mut all, "created", |_, s| bound(s, false));
+            sometimes(&mut all, "adopted", |_, s| bound(s, true));
+            sometimes(&mut all, "parked", |_, s| parked(s));
+            sometimes(&mut all, "created after create-again", |_, s| {
+                bound(s, false) && object(s, |o| o.create_again.is_some())
+            });
+            sometimes(&mut all, "deleted", |_, s| let_go(s, Parting::Deleted));
+            sometimes(&mut all, "released", |_, s| let_go(s, Parting::Released));
+            sometimes(&mut all, "nothing was there", |_, s| let_go(s, Parting::NothingThere));
+            sometimes(&mut all, "applied again and created again", |_, s| {
+                object(s, |o| o.uid == 2 && o.status.bound_uid == Some(2))
+            });
+        }
+        Name::Conflicts => sometimes(&mut all, "a conflict parks", |_, s| s.ghost.conflicted && parked(s)),
+        Name::Edits => {
+            sometimes(&mut all, "parked without an intent", |_, s| {
+                parked(s) && object(s, |o| o.intent.is_none())
+            });
+            sometimes(&mut all, "the finalizer forced off", |_, s| s.ghost.gone.contains(&Some(Gone::Forced)));
+            sometimes(&mut all, "deleted", |_, s| let_go(s, Parting::Deleted));
+        }
+        Name::Copies => {
+            sometimes(&mut all, "a copy goes and leaves what is not its own", |_, s| s.ghost.gone[2].is_some());
+            sometimes(&mut all, "a restored object is there", |_, s| object(s, |o| o.uid == 2));
+            sometimes(&mut all, "retained", |_, s| s.ghost.gone[0] == Some(Gone::Kept));
+        }
+        Name::Ownership => {
+            sometimes(&mut all, "the second adopts", |_, s| object(s, |o| o.uid == 3 && o.status.id.is_some()));
+            sometimes(&mut all, "the first adopts", |_, s| object(s, |o| o.uid == 1 && o.status.id.is_some()));
+            sometimes(&mut all, "the second adopts what the first left", |_, s| {
+                s.ghost.gone[0].is_some() && object(s, |o| o.uid == 3 && o.status.id.is_some())
+            });
+        }
+        Name::Absence => {
+            sometimes(&mut all, "deleted", |_, s| let_go(s, Parting::Deleted));
+            sometimes(&mut all, "gone by proof", |_, s| {
+                let_go(s, Parting::Deleted) && s.replicas[0].memory[0].absent == Absent::LongAgo
+            });
+            sometimes(&mut all, "released", |_, s| let_go(s, Parting::Released));
+        }
+        Name::Deletion => {
+            sometimes(&mut all, "deleted", |_, s| let_go(s, Parting::Deleted));
+            sometimes(&mut all, "retained", |_, s| s.ghost.gone.contains(&Some(Gone::Kept)));
+        }
+        Name::Requests => {
+            sometimes(&mut all, "tested", |_, s| s.ghost.tests[1] == 1);
+            sometimes(&mut all, "tested twice for two requests", |_, s| s.ghost.tests[2] == 1);
+            sometimes(&mut all, "tested by the second replica", |_, s| {
+                s.ghost.tests[1] == 1 && s.lease.holder == 1 && s.left.edits == 0
+            });
+        }
+        Name::Retries => sometimes(&mut all, "retried", |_, s| s.ghost.retries[1] == 1),
+        Name::Replicas => {
+            sometimes(&mut all, "created", |_, s| bound(s, false));
+            sometimes(&mut all, "taken over by the second replica", |_, s| s.ghost.second && bound(s, false));
+            sometimes(&mut all, "parked", |_, s| parked(s));
+            sometimes(&mut all, "created after create-again", |_, s| {
+                bound(s, false) && object(s, |o| o.create_again.is_some())
+            });
+        }
+    }
+    all
+}
+
+fn sometimes(all: &mut Vec<Property<Protocol>>, name: &'static str, holds: fn(&Protocol, &State) -> bool) {
+    all.push(Property::sometimes(name, holds));
+}
+
+fn object(state: &State, holds: fn(&Object) -> bool) -> bool {
+    state.kube.objects.iter().flatten().any(holds)
+}
+
+fn bound(state: &State, adopted: bool) -> bool {
+    let is = |object: &Object| object.status.id.is_some() && object.status.adopted == Some(adopted);
+    state.kube.objects.iter().flatten().any(is)
+}
+
+fn parked(state: &State) -> bool {
+    let is = |o: &Object| o.status.create.is_some_and(|(_, word)| word == Word::Unknown) && o.status.id.is_none();
+    state.kube.objects.iter().flatten().any(is)
+}
+
+fn let_go(state: &State, parting: Parting) -> bool {
+    state.ghost.gone.contains(&Some(Gone::LetGo(parting)))
+}
+
+// === impl Invariant ===
+
+impl Invariant {
+    pub fn bit(self) -> u16 {
+        1 << self as u16
+    }
+
+    pub fn holds(self, state: &State) -> bool {
+        let broken = state.ghost.broken & self.bit() != 0;
+        !broken
+            && match self {
+                Self::I2 => !state.quiet() || state.excused() || !left_behind(state),
+                Self::AttemptsEnd => attempts_end(state),
+                _ => true,
+            }
+    }
+}
+
+/// A channel is left of an object that went as if none were.
+fn left_behind(state: &State) -> bool {
+    state.ghost.gone.iter().enumerate().any(|(at, gone)| {
+        let nothing = matches!(
+            gone,
+            Some(Gone::Unmarked | Gone::LetGo(Parting::NothingThere | Parting::Deleted))
+        );
+        nothing && state.made(at as Uid + 1).count() > 0
+    })
+}
+
+fn attempts_end(state: &State) -> bool {
+    state.replicas.iter().all(|replica| {
+        replica.runs[TASK].is_some()
+            || replica.memory.iter().all(|memory| {
+                !matches!(memory.attempt, Some(Attempt { outcome: Outcome::InFlight, .. }))
+            })
+    })
+}

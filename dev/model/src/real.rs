@@ -1,0 +1,339 @@
+// I/O: a clock, for any moment to count from
+//! Builds the operator's own values from the model's, asks the operator's own functions, and reads their answers.
+
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use ohallo_operator::api::channel::{
+    Channel, ChannelSpec, ChannelStatus, CreateStatus, ProvisioningRetry, ProvisioningStatus, TestStatus,
+};
+use ohallo_operator::api::{annotation, finalizer};
+use ohallo_operator::channel::{ahead, create, delete};
+use ohallo_operator::channel::memory::{self, ABSENCE, AttemptOutcome};
+use ohallo_operator::channel::plan::{self, Declared, Observed, View};
+use ohallo_operator::leader;
+use ohallo_operator::ohallo::{Id as RealId, RemoteChannel};
+use ohallo_operator::secret::{ApiKey, KeyId};
+
+use crate::state::*;
+
+static BEGAN: LazyLock<Instant> =
+    LazyLock::new(|| ohallo_operator::clock::instant() + Duration::from_secs(3600));
+static KEY: LazyLock<KeyId> = LazyLock::new(|| ApiKey::new("sf_test_v1_model".into()).id());
+const NOW: Timestamp = Timestamp::constant(1_768_032_000, 0);
+
+/// What a pass rests on, with everything that a decision does not look at left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Facts {
+    pub object: Object,
+    pub status: Status,
+    pub memory: Memory,
+    pub place: Place,
+    pub read: Read,
+    pub owner: bool,
+    /// oHallo reports its channels as failed.
+    pub failing: bool,
+}
+
+/// The operator's own values.
+pub struct Real {
+    pub channel: Channel,
+    pub status: ChannelStatus,
+    pub observed: Observed,
+    pub memory: memory::Memory,
+}
+
+impl Real {
+    pub fn view(&self) -> View<'_> {
+        View {
+            channel: &self.channel,
+            status: &self.status,
+            observed: &self.observed,
+            memory: &self.memory,
+            now: NOW,
+            instant: *BEGAN,
+        }
+    }
+}
+
+pub fn real(facts: &Facts) -> Real {
+    let remote = match facts.read {
+        Read::Unread => plan::Remote::Unread,
+        Read::Absent { proven } => plan::Remote::Absent { proven },
+        Read::Found => {
+            let id = facts.status.id.or(facts.object.spec_id).unwrap_or_default();
+            plan::Remote::Found(Box::new(found(id, facts.place.workspace, facts.failing)))
+        }
+    };
+    Real {
+        channel: channel(&facts.object),
+        status: status(&facts.status),
+        observed: Observed {
+            place: Ok(place(facts.place)),
+            workspace_suspended: false,
+            credentials: Declared::None,
+            remote,
+            owner: facts.owner.then_some(None),
+            candidates: Vec::new(),
+            updated: false,
+        },
+        memory: remembered(&facts.memory),
+    }
+}
+
+pub fn place(place: Place) -> plan::Place {
+    plan::Place {
+        workspace_id: id_of(&workspace(place.workspace)),
+        key: *KEY,
+        read_with: key((place.tenant, place.reads_workspaces)),
+        create_unsupported: false,
+    }
+}
+
+fn found(id: Id, in_workspace: u8, failing: bool) -> RemoteChannel {
+    RemoteChannel {
+        id: channel_id(id),
+        workspace_id: Some(workspace(in_workspace)),
+        channel_type: Some("chat".into()),
+        display_name: Some("Support".into()),
+        status: Some(if failing { "error" } else { "active" }.into()),
+        config: serde_json::Map::new(),
+        created_at: None,
+    }
+}
+
+fn remembered(memory: &Memory) -> memory::Memory {
+    memory::Memory {
+        attempt: memory.attempt.map(|own| memory::Attempt {
+            number: own.number.into(),
+            intent: own.intent.as_ref().map(intent_text),
+            after: own.after.as_ref().map(intent_text),
+            outcome: match own.outcome {
+                Outcome::InFlight => AttemptOutcome::InFlight,
+                Outcome::Answered(id) => AttemptOutcome::Answered(Box::new(found(id, 1, false))),
+                Outcome::Rejected => AttemptOutcome::Rejected,
+                Outcome::NotSent => AttemptOutcome::NotSent,
+                Outcome::Unknown => AttemptOutcome::Unknown,
+            },
+        }),
+        deleted: memory.deleted,
+        absent_since: match memory.absent {
+            Absent::Never => None,
+            Absent::Now => Some(*BEGAN),
+            Absent::LongAgo => BEGAN.checked_sub(ABSENCE),
+        },
+        written: (memory.written > 0).then(|| (memory.written.into(), *BEGAN)),
+        ..memory::Memory::default()
+    }
+}
+
+/// What the operator's own clock-bound fields of the memory come to.
+fn absent_of(real: &memory::Memory) -> Absent {
+    match real.absent_since {
+        None => Absent::Never,
+        Some(since) if BEGAN.duration_since(since) >= ABSENCE => Absent::LongAgo,
+        Some(_) => Absent::Now,
+    }
+}
+
+/// The memory at the begin of a pass in this epoch.
+pub fn entered(memory: &Memory, epoch: Epoch) -> Memory {
+    let real_epoch = |epoch: Epoch| leader::Epoch { term: epoch.into(), transitions: epoch.into() };
+    let mut real = remembered(memory);
+    real.epoch = (memory.epoch > 0).then(|| real_epoch(memory.epoch));
+    real.enter(real_epoch(epoch));
+    Memory {
+        epoch,
+        written: real.written.map_or(0, |_| memory.written),
+        attempt: memory.attempt.filter(|_| real.attempt.is_some()),
+        deleted: real.deleted,
+        absent: absent_of(&real),
+    }
+}
+
+/// Whether the version is older than what this process wrote.
+pub fn outran(memory: &Memory, version: Version) -> bool {
+    memory.written > 0 && remembered(memory).outran(Some(version.into()), *BEGAN)
+}
+
+/// What is remembered after a pass.
+pub fn succeeded_by(cell: &Memory, pass: &Memory, owns_attempt: bool) -> Memory {
+    if cell.attempt == pass.attempt {
+        return *pass;
+    }
+    let (old, new) = (remembered(cell), remembered(pass));
+    let kept = old.succeeded_by(&new, owns_attempt);
+    let attempt = if kept.attempt == new.attempt { pass.attempt } else { cell.attempt };
+    Memory { attempt, ..*pass }
+}
+
+/// Notes a proven absence.
+pub fn absent_now(pass: &mut Pass) {
+    let mut memory = remembered(&pass.memory);
+    let mut remote = plan::Remote::Unread;
+    delete::absent_now(&mut memory, &mut remote, *BEGAN);
+    pass.memory.absent = absent_of(&memory);
+    pass.read = match remote {
+        plan::Remote::Absent { proven } => Read::Absent { proven },
+        _ => pass.read,
+    };
+}
+
+/// What the status says before a test or a retry is sent.
+pub fn ahead(facts: &Facts, ask: Ask) -> Status {
+    let real = real(facts);
+    let mut status = real.status.clone();
+    match ask {
+        Ask::Test => {
+            let asked = request(facts.object.test).unwrap_or_default();
+            status.test = Some(ahead::test(&real.view(), asked));
+        }
+        Ask::Retry => {
+            status.provisioning = Some(ahead::retry(&real.view(), 1, request(facts.object.retry)));
+        }
+    }
+    read_back(&status)
+}
+
+pub fn channel(object: &Object) -> Channel {
+    let spec = ChannelSpec {
+        channel_type: Some("chat".into()),
+        display_name: Some("Support".into()),
+        channel_id: object.spec_id.map(|id| channel_id(id).to_string()),
+        deletion_policy: match object.policy {
+            Policy::Unset => None,
+            Policy::Delete => Some("Delete".into()),
+            Policy::Retain => Some("Retain".into()),
+        },
+        // None but those that are asked for.
+        provisioning_retry: Some(ProvisioningRetry { limit: Some(0), backoff_seconds: None }),
+        ..ChannelSpec::default()
+    };
+    let mut channel = Channel::new(if object.name() == 0 { "a" } else { "b" }, spec);
+    let metadata = &mut channel.metadata;
+    metadata.namespace = Some("ns".into());
+    metadata.uid = Some(uid(object.uid));
+    metadata.resource_version = Some(object.version.to_string());
+    metadata.generation = Some(generation(object));
+    metadata.creation_timestamp = NOW.checked_add(Duration::from_secs(object.uid.into())).ok().map(Time);
+    metadata.deletion_timestamp = object.terminating.then_some(Time(NOW));
+    metadata.finalizers = object.finalizer.then(|| vec![finalizer::CHANNEL.into()]);
+    let annotations = [
+        (annotation::CREATE_INTENT, object.intent.as_ref().map(intent_text)),
+        (annotation::CREATE_AGAIN, object.create_again.map(|named| attempt(named).to_string())),
+        (annotation::RELEASE, object.release.map(release)),
+        (annotation::TEST_REQUESTED, request(object.test)),
+        (annotation::RETRY_REQUESTED, request(object.retry)),
+    ];
+    let given = annotations.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    metadata.annotations = Some(given.collect());
+    channel.status = (object.status != Status::default()).then(|| status(&object.status));
+    channel
+}
+
+/// It moves with the spec and with the deletion.
+fn generation(object: &Object) -> i64 {
+    let id = object.spec_id.map_or(0, |id| i64::from(id) + 1);
+    1 + i64::from(object.terminating) + 2 * (object.policy as i64) + 6 * id
+}
+
+fn release(release: Release) -> String {
+    match release {
+        Release::Id(id) => channel_id(id).to_string(),
+        Release::Attempt(named) => attempt(named).to_string(),
+    }
+}
+
+fn attempt(named: Named) -> create::Attempt {
+    create::Attempt { uid: uid(named.uid), number: named.number.into() }
+}
+
+fn intent_text(intent: &Intent) -> String {
+    let at = NOW.checked_add(Duration::from_secs(intent.by.into())).unwrap_or(NOW);
+    attempt(intent.of).intent(at)
+}
+
+pub fn status(status: &Status) -> ChannelStatus {
+    ChannelStatus {
+        channel_id: status.id.map(|id| channel_id(id).to_string()),
+        bound_uid: status.bound_uid.map(uid),
+        workspace_id: status.workspace.map(workspace),
+        origin: status.adopted.map(|adopted| if adopted { "Adopted" } else { "Created" }.into()),
+        create: status.create.map(|(number, word)| CreateStatus {
+            attempt: number.into(),
+            outcome: format!("{word:?}"),
+            sent_at: None,
+        }),
+        read_with: status.read_with.map(key),
+        test: status.test.map(|(of, handled)| TestStatus {
+            request: request(of),
+            handled_request: request(handled),
+            result: Some("Passed".into()),
+            ..TestStatus::default()
+        }),
+        provisioning: status.retry.map(|handled| ProvisioningStatus {
+            handled_request: request(handled),
+            ..ProvisioningStatus::default()
+        }),
+        ..ChannelStatus::default()
+    }
+}
+
+/// The same, read back from what the operator would write.
+pub fn read_back(real: &ChannelStatus) -> Status {
+    Status {
+        id: real.channel_id.as_deref().and_then(number),
+        bound_uid: real.bound_uid.as_deref().and_then(number),
+        workspace: real.workspace_id.as_deref().and_then(number),
+        adopted: real.origin.as_deref().map(|origin| origin == "Adopted"),
+        create: real.create.as_ref().map(|create| {
+            let word = match create.outcome.as_str() {
+                "Rejected" => Word::Rejected,
+                "NotSent" => Word::NotSent,
+                _ => Word::Unknown,
+            };
+            (u8::try_from(create.attempt).unwrap_or(u8::MAX), word)
+        }),
+        read_with: real.read_with.as_deref().map(|key| (number(key).unwrap_or(0), !key.starts_with("blind"))),
+        test: real.test.as_ref().map(|test| {
+            let of = |request: &Option<String>| request.as_deref().and_then(number).unwrap_or(0);
+            (of(&test.request), of(&test.handled_request))
+        }),
+        retry: real
+            .provisioning
+            .as_ref()
+            .map(|past| past.handled_request.as_deref().and_then(number).unwrap_or(0)),
+    }
+}
+
+fn key((tenant, reads): (u8, bool)) -> String {
+    format!("{}{tenant}", if reads { "key" } else { "blind" })
+}
+
+fn workspace(number: u8) -> String {
+    format!("ws{number}")
+}
+
+pub fn uid(uid: Uid) -> String {
+    format!("uid-{uid}")
+}
+
+pub fn channel_id(id: Id) -> RealId {
+    id_of(&format!("c{id}"))
+}
+
+fn id_of(text: &str) -> RealId {
+    // Letters and digits are always fit.
+    RealId::parse(text).unwrap_or_else(|| id_of("c0"))
+}
+
+fn request(value: u8) -> Option<String> {
+    (value > 0).then(|| format!("r{value}"))
+}
+
+/// The number at the end of a name.
+pub fn number(text: &str) -> Option<u8> {
+    text.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().ok()
+}

@@ -1,0 +1,199 @@
+// pure
+//! Which edits and faults are explored together, and how many of each.
+
+use crate::state::{Ghost, IDS, Kube, Lease, Left, OHallo, Object, Place, Remote, Replica, State};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Name {
+    Create,
+    Conflicts,
+    Edits,
+    Copies,
+    Ownership,
+    Absence,
+    Deletion,
+    Requests,
+    Retries,
+    Replicas,
+}
+
+/// What a person may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    Recreate,
+    Restore,
+    Delete,
+    SetId,
+    Retain,
+    PolicyDelete,
+    RemoveIntent,
+    Replace,
+    ForceFinalizer,
+    CreateAgain,
+    Release,
+    Label,
+    Test,
+    Retry,
+    SwapKey,
+    SwapWorkspace,
+    DeleteRemote,
+    SecondAdopts,
+    SecondCopies,
+}
+
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    pub name: Name,
+    pub covers: &'static str,
+    pub edits: &'static [Kind],
+    pub left: Left,
+    pub replicas: usize,
+    /// The first Channel names the channel that was always there.
+    pub adopts: bool,
+    /// The key may read workspaces.
+    pub reads_workspaces: bool,
+    /// oHallo refuses a second channel of one name with 409.
+    pub unique_names: bool,
+    /// oHallo reports its channels as failed.
+    pub failing: bool,
+}
+
+// === impl Name ===
+
+impl Name {
+    pub const ALL: [Self; 10] = [
+        Self::Create,
+        Self::Conflicts,
+        Self::Edits,
+        Self::Copies,
+        Self::Ownership,
+        Self::Absence,
+        Self::Deletion,
+        Self::Requests,
+        Self::Retries,
+        Self::Replicas,
+    ];
+}
+
+// === impl Scenario ===
+
+impl Scenario {
+    pub fn of(name: Name) -> Self {
+        let base = Self {
+            name,
+            covers: "",
+            edits: &[],
+            left: Left::default(),
+            replicas: 1,
+            adopts: false,
+            reads_workspaces: true,
+            unique_names: false,
+            failing: false,
+        };
+        match name {
+            Name::Create => Self {
+                covers: "create, record, park, create-again, adopt meanwhile, delete, recreate",
+                edits: &[Kind::Delete, Kind::Recreate, Kind::SetId, Kind::CreateAgain, Kind::Release, Kind::PolicyDelete],
+                left: Left { edits: 2, crashes: 1, lost: 1, faults: 1, posts: 3, ..Left::default() },
+                ..base
+            },
+            Name::Conflicts => Self {
+                covers: "create-again while the first create is still under way, where oHallo refuses a second name",
+                edits: &[Kind::CreateAgain, Kind::Delete],
+                left: Left { edits: 2, crashes: 1, posts: 2, ..Left::default() },
+                unique_names: true,
+                ..base
+            },
+            Name::Edits => Self {
+                covers: "intent or finalizer removed, kubectl replace, labels, forced deletion",
+                edits: &[Kind::RemoveIntent, Kind::Replace, Kind::ForceFinalizer, Kind::Label, Kind::Delete],
+                left: Left { edits: 2, crashes: 1, faults: 1, posts: 3, ..Left::default() },
+                ..base
+            },
+            Name::Copies => Self {
+                covers: "statuses and intents that were copied or restored",
+                edits: &[Kind::SecondCopies, Kind::Restore, Kind::Delete, Kind::Retain],
+                left: Left { edits: 4, posts: 2, ..Left::default() },
+                ..base
+            },
+            Name::Ownership => Self {
+                covers: "two Channels that name one id",
+                edits: &[Kind::SecondAdopts, Kind::SetId, Kind::Delete, Kind::Test],
+                left: Left { edits: 4, crashes: 1, ..Left::default() },
+                ..base
+            },
+            Name::Absence => Self {
+                covers: "404 under a swapped key or Workspace, false 404, channels deleted in oHallo's dashboard",
+                edits: &[Kind::Delete, Kind::DeleteRemote, Kind::SwapKey, Kind::SwapWorkspace, Kind::Release],
+                left: Left { edits: 3, crashes: 1, faults: 1, lies: 1, swaps: 2, posts: 1, ..Left::default() },
+                ..base
+            },
+            Name::Deletion => Self {
+                covers: "policies flipped around the deletion",
+                edits: &[Kind::Delete, Kind::Retain, Kind::PolicyDelete, Kind::Label],
+                left: Left { edits: 4, crashes: 1, lost: 1, faults: 1, posts: 1, ..Left::default() },
+                ..base
+            },
+            Name::Requests | Name::Retries => Self {
+                covers: if name == Name::Requests {
+                    "connectivity tests, at most one per request, by two replicas"
+                } else {
+                    "provisioning retries, at most one per request, by two replicas"
+                },
+                edits: if name == Name::Requests { &[Kind::Test, Kind::Label] } else { &[Kind::Retry, Kind::Label] },
+                left: Left { edits: 2, crashes: 1, lost: 1, takeovers: 1, ..Left::default() },
+                adopts: true,
+                replicas: 2,
+                failing: name == Name::Retries,
+                ..base
+            },
+            Name::Replicas => Self {
+                covers: "two replicas: leaders deposed with requests under way, takeover, create-again, replace",
+                edits: &[Kind::CreateAgain, Kind::Replace, Kind::Delete],
+                left: Left { edits: 1, lost: 1, faults: 1, takeovers: 2, posts: 2, ..Left::default() },
+                replicas: 2,
+                ..base
+            },
+        }
+    }
+
+    /// The first Channel was just applied.
+    pub fn begin(&self) -> State {
+        let mut channels = [None; IDS];
+        channels[0] = Some(Remote { live: true, tenant: 1, of: None, kept: false });
+        let spec_id = self.adopts.then_some(0);
+        let objects = [Some(Object { uid: 1, version: 1, spec_id, ..Object::default() }), None];
+        let leader = Replica { epoch: 1, cache: objects, ..Replica::default() };
+        State {
+            kube: Kube {
+                objects,
+                place: Place { workspace: 1, tenant: 1, reads_workspaces: self.reads_workspaces },
+                backup: None,
+            },
+            ohallo: OHallo { channels, posts: [None; 3] },
+            replicas: [leader, Replica { epoch: 0, ..leader }],
+            lease: Lease { holder: 0, epoch: 1 },
+            left: self.left,
+            ghost: Ghost::default(),
+        }
+    }
+
+    /// The number behind a name of a bound.
+    pub fn bound(&mut self, bound: &str) -> Option<&mut u8> {
+        let left = &mut self.left;
+        Some(match bound {
+            "edits" => &mut left.edits,
+            "crashes" => &mut left.crashes,
+            "lost" => &mut left.lost,
+            "faults" => &mut left.faults,
+            "lies" => &mut left.lies,
+            "swaps" => &mut left.swaps,
+            "takeovers" => &mut left.takeovers,
+            "posts" => &mut left.posts,
+            _ => return None,
+        })
+    }
+}
+
+/// Every bound that a scenario has.
+pub const BOUNDS: [&str; 8] = ["edits", "crashes", "lost", "faults", "lies", "swaps", "takeovers", "posts"];
