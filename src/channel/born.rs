@@ -18,7 +18,7 @@ use crate::api::annotation;
 use crate::api::channel::{AppliedStatus, CreateStatus};
 use crate::api::conditions::Reason;
 use crate::clock;
-use crate::error::Failure;
+use crate::error::{Failure, Need};
 use crate::events::Note;
 use crate::index::Handle;
 use crate::ohallo::{ApiError, CallError, Class, CreatePermit, Id, Kind, NewChannel, RemoteChannel};
@@ -41,17 +41,25 @@ pub async fn create(
     let sent_at = clock::now();
     let intent = attempt.intent(sent_at);
     // Should the intent stand though its write is said to have failed: nothing was sent.
-    pass.memory.attempt = Some(memory::Attempt {
+    let past = pass.memory.attempt.replace(memory::Attempt {
         intent: Some(intent.clone()),
         after: pass.view().annotation(annotation::CREATE_INTENT).map(Into::into),
         ..memory::Attempt::new(number, AttemptOutcome::NotSent)
     });
     remember(&mut pass, number, AttemptOutcome::NotSent);
     if let Err(failure) = pass.mark(Some(intent)).await {
+        if matches!(failure.need, Need::Turn(_)) {
+            // It was refused: there was no such attempt.
+            pass.memory.attempt = past;
+            pass.remember();
+        }
         return (pass, Err(failure));
     }
     pass.status.create =
         Some(CreateStatus { attempt: number, outcome: "Unknown".into(), sent_at: Some(seconds(sent_at)) });
+    if let Some(own) = &mut pass.memory.attempt {
+        own.last = true;
+    }
     remember(&mut pass, number, AttemptOutcome::InFlight);
     spawn(pass, number, async move |mut pass: Box<Pass>| {
         // Between the intent and here the lease may have been lost.

@@ -16,18 +16,69 @@ pub enum Refused {
 }
 
 /// Judges a status that was decided on `known`, when the object's status was `base`.
-pub fn of_status(known: &Channel, base: Option<&ChannelStatus>, fresh: &Channel) -> Refused {
+pub fn of_status(
+    known: &Channel,
+    base: Option<&ChannelStatus>,
+    status: &ChannelStatus,
+    fresh: &Channel,
+) -> Refused {
     if fresh.metadata.uid != known.metadata.uid {
         return Refused::Gone;
     }
-    // An id is not bound to a manifest that has come to name one meanwhile.
-    if fresh.status.as_ref() != base || fresh.spec.channel_id != known.spec.channel_id {
+    let unbound = base.is_none_or(|base| base.channel_id.is_none());
+    let adopts = unbound && status.channel_id.is_some() && status.origin.as_deref() == Some("Adopted");
+    // An id is not bound to a manifest that has come to name one meanwhile, and nothing is adopted by what is being
+    // deleted: another Channel may adopt it.
+    if fresh.status.as_ref() != base
+        || fresh.spec.channel_id != known.spec.channel_id
+        || (adopts && fresh.metadata.deletion_timestamp.is_some())
+    {
         return Refused::Stale;
     }
     Refused::LayOver
 }
 
-/// Whether the finalizer may still go: where a changed manifest would change the decision it is decided again.
+/// Whether the finalizer may still go: where a changed manifest or status would change the decision it is decided again.
 pub fn of_parting(known: &Channel, revocable: bool, fresh: &Channel) -> bool {
-    !revocable || Inputs::own(fresh) == Inputs::own(known)
+    !revocable || (Inputs::own(fresh) == Inputs::own(known) && fresh.status == known.status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::sample::Sample;
+
+    #[test]
+    fn a_status_is_laid_over_only_what_it_does_not_rest_on() {
+        let known = Sample::adopting().channel;
+        let adopts = Sample::bound().with(|it| it.status.origin = Some("Adopted".into())).status;
+        let of = |edit: fn(&mut Channel), status: &ChannelStatus| {
+            let mut fresh = known.clone();
+            edit(&mut fresh);
+            of_status(&known, known.status.as_ref(), status, &fresh)
+        };
+        let deleted = |it: &mut Channel| {
+            let at = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Default::default());
+            it.metadata.deletion_timestamp = Some(at);
+        };
+        assert_eq!(
+            of(|it| it.metadata.labels = Some([("a".into(), "b".into())].into()), &adopts),
+            Refused::LayOver
+        );
+        assert_eq!(of(|it| it.metadata.uid = Some("uid-2".into()), &adopts), Refused::Gone);
+        assert_eq!(of(|it| it.spec.channel_id = Some("c2".into()), &adopts), Refused::Stale);
+        assert_eq!(of(|it| it.status = Some(ChannelStatus::default()), &adopts), Refused::Stale);
+        assert_eq!(of(deleted, &adopts), Refused::Stale, "nothing is adopted by what is being deleted");
+        assert_eq!(of(deleted, &Sample::bound().status), Refused::LayOver, "what was created is recorded");
+    }
+
+    #[test]
+    fn a_parting_is_decided_again_when_the_manifest_or_the_status_changed() {
+        let known = Sample::terminating().channel;
+        let labelled = Channel { metadata: Default::default(), ..known.clone() };
+        assert!(of_parting(&known, true, &known));
+        assert!(!of_parting(&known, true, &labelled) && of_parting(&known, false, &labelled));
+        let status = Some(ChannelStatus::default());
+        assert!(!of_parting(&known, true, &Channel { status, ..known.clone() }));
+    }
 }

@@ -39,6 +39,8 @@ pub struct Remembered<'a> {
     /// The intent that it wrote, and the one that stood before, whose attempt had made no channel.
     pub intent: Option<&'a str>,
     pub after: Option<&'a str>,
+    /// That intent is known to have stood, and this process has led ever since.
+    pub last: bool,
 }
 
 /// How an attempt ended.
@@ -185,12 +187,12 @@ pub fn parked(past: Option<&CreateStatus>, attempt: &Attempt, intent: Option<&st
     })
 }
 
-/// Whether the object is as this process left it: another process may have written an intent of the same number, or
-/// have recorded what became of it.
+/// Whether the object's last attempt is the one that this process remembers: another process may have written an intent
+/// of the same number, and an intent that was removed may have been a later one's.
 fn speaks_of(own: &Remembered, facts: &Facts) -> bool {
     match facts.intent {
         Some(_) => facts.intent == own.intent || facts.intent == own.after,
-        None => facts.recorded.is_none_or(|(_, outcome)| outcome != "Unknown"),
+        None => own.last || (own.after.is_none() && facts.recorded.is_none()),
     }
 }
 

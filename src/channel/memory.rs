@@ -63,6 +63,8 @@ pub struct Attempt {
     /// Its `create-intent` annotation, and the one that it took the place of.
     pub intent: Option<String>,
     pub after: Option<String>,
+    /// The intent is known to have stood, and this process has led ever since: nobody else made a later attempt.
+    pub last: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -78,7 +80,7 @@ pub enum AttemptOutcome {
 
 impl Attempt {
     pub fn new(number: i64, outcome: AttemptOutcome) -> Self {
-        Self { number, outcome, intent: None, after: None }
+        Self { number, outcome, intent: None, after: None, last: false }
     }
 }
 
@@ -93,7 +95,7 @@ impl Memory {
         *self = Self {
             epoch: Some(epoch),
             written: self.written,
-            attempt: self.attempt.take(),
+            attempt: self.attempt.take().map(|own| Attempt { last: false, ..own }),
             posted: self.posted.take(),
             ..Self::default()
         };
@@ -127,13 +129,14 @@ mod tests {
     #[test]
     fn a_new_epoch_keeps_what_a_create_came_to_and_nothing_that_another_leader_may_have_changed() {
         let epoch = |term| Epoch { term, transitions: 7 };
-        let attempt = Some(Attempt::new(2, AttemptOutcome::NotSent));
+        let attempt = Some(Attempt { last: true, ..Attempt::new(2, AttemptOutcome::NotSent) });
         let mut memory = Memory { attempt: attempt.clone(), deleted: true, failures: 3, ..Memory::default() };
         memory.epoch = Some(epoch(1));
         memory.enter(epoch(1));
         assert!(memory.deleted && memory.failures == 3);
         memory.enter(epoch(2));
-        assert_eq!((memory.deleted, memory.failures, memory.attempt), (false, 0, attempt));
+        let kept = attempt.map(|own| Attempt { last: false, ..own });
+        assert_eq!((memory.deleted, memory.failures, memory.attempt), (false, 0, kept));
     }
 
     #[test]

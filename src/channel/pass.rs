@@ -286,14 +286,16 @@ impl Pass {
                 Err(kube::Error::Api(answer)) if answer.code == 404 => return Ok(Written::Gone),
                 Err(kube::Error::Api(answer)) if answer.code == 409 => {
                     match self.api().get(&self.channel.name_any()).await {
-                        Ok(fresh) => match conflict::of_status(&self.channel, base.as_ref(), &fresh) {
-                            Refused::Gone => return Ok(Written::Gone),
-                            Refused::Stale => return Ok(Written::Stale),
-                            Refused::LayOver => {
-                                self.outdated |= Inputs::own(&fresh) != Inputs::own(&self.channel);
-                                self.channel = fresh;
+                        Ok(fresh) => {
+                            match conflict::of_status(&self.channel, base.as_ref(), status, &fresh) {
+                                Refused::Gone => return Ok(Written::Gone),
+                                Refused::Stale => return Ok(Written::Stale),
+                                Refused::LayOver => {
+                                    self.outdated |= Inputs::own(&fresh) != Inputs::own(&self.channel);
+                                    self.channel = fresh;
+                                }
                             }
-                        },
+                        }
                         Err(kube::Error::Api(answer)) if answer.code == 404 => return Ok(Written::Gone),
                         Err(error) => return Err(error),
                     }

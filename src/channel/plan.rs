@@ -313,6 +313,7 @@ impl View<'_> {
             },
             intent: own.intent.as_deref(),
             after: own.after.as_deref(),
+            last: own.last,
         });
         create::standing(&create::Facts {
             uid: &uid,

@@ -74,7 +74,7 @@ pub fn invalid() -> Declared {
 
 pub fn attempt(number: i64, outcome: AttemptOutcome) -> Option<memory::Attempt> {
     let intent = Some(INTENT.to_owned());
-    Some(memory::Attempt { intent, ..memory::Attempt::new(number, outcome) })
+    Some(memory::Attempt { intent, last: true, ..memory::Attempt::new(number, outcome) })
 }
 
 pub fn parked() -> Attempt {

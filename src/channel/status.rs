@@ -121,7 +121,7 @@ impl Writing<'_> {
         if self.status.channel_id.is_some() {
             self.status.create = None;
         }
-        if let Standing::OutcomeUnknown(attempt) = view.standing() {
+        if let Standing::OutcomeUnknown(attempt) | Standing::MayExist(attempt) = view.standing() {
             let intent = view.annotation(annotation::CREATE_INTENT);
             self.status.create = Some(create::parked(self.status.create.as_ref(), &attempt, intent));
         }

@@ -23,14 +23,21 @@ use crate::state::*;
 /// What the operator's functions say.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Decided {
-    Record { number: u8 },
-    Create { number: u8 },
+    Record {
+        number: u8,
+    },
+    Create {
+        number: u8,
+    },
     Adopt(Id),
     RestoreMarks,
     Ask(Ask),
     Delete(Id),
     LetGo(Parting),
-    Settled { status: Status, says: Says },
+    Settled {
+        status: Status,
+        says: Says,
+    },
     /// A step that no scenario should lead to.
     Unmodelled,
 }
@@ -59,8 +66,10 @@ enum Answer {
     Status(Status),
 }
 
+type Answers = HashMap<(Facts, Option<Guard>, Question), Answer>;
+
 thread_local! {
-    static ANSWERS: RefCell<HashMap<(Facts, Option<Guard>, Question), Answer>> = RefCell::default();
+    static ANSWERS: RefCell<Answers> = RefCell::default();
 }
 
 /// The plan.

@@ -75,7 +75,9 @@ impl Run<'_> {
 
     /// Nobody can take away what the operator had no chance to write down elsewhere.
     fn told(&self, object: &Object) -> bool {
-        self.state.ghost.settled[object.name()] || object.status.create.is_some() || object.status.id.is_some()
+        self.state.ghost.settled[object.name()]
+            || object.status.create.is_some()
+            || object.status.id.is_some()
     }
 
     /// `kubectl replace`: what is not in the manifest goes, but for the status.
@@ -91,10 +93,16 @@ impl Run<'_> {
         *object != past
     }
 
-    /// The channel that was always there; or, once bound, the one it is bound to. The CRD's rules allow no more.
+    /// One of the channels that were always there, then the other; once bound only the one it is bound to, as the CRD's
+    /// rules have it.
     fn set_id(&mut self, object: &mut Object) -> bool {
-        let id = object.status.id.unwrap_or(0);
-        !object.terminating && object.spec_id.is_none() && object.spec_id.replace(id).is_none()
+        let next = object.spec_id.map_or(0, |id| id + 1);
+        let id = object.status.id.unwrap_or(next);
+        let free = object.spec_id.is_none() || object.status.id.is_none();
+        !object.terminating
+            && free
+            && id < 2.max(object.status.id.map_or(0, |id| id + 1))
+            && object.spec_id.replace(id) != Some(id)
     }
 
     /// Says that the attempt which the operator named made nothing. It is true, but where the scenario says otherwise.
@@ -139,7 +147,7 @@ impl Run<'_> {
         }
         let source = if restored { self.state.kube.backup } else { Some(Object::default()) };
         let Some(source) = source else { return false };
-        let object = Object { uid: 2, terminating: false, ..source };
+        let object = Object { uid: 2, terminating: false, create_again: None, release: None, ..source };
         say!(self, "a person applies {}", shown(&object));
         self.store(object);
         true
@@ -172,7 +180,12 @@ impl Run<'_> {
         place.tenant = other;
         place.workspace = if workspace { other } else { 1 };
         let place = *place;
-        say!(self, "a person: the Workspace names ws{}, with a key of tenant {}", place.workspace, place.tenant);
+        say!(
+            self,
+            "a person: the Workspace names ws{}, with a key of tenant {}",
+            place.workspace,
+            place.tenant
+        );
         true
     }
 

@@ -27,7 +27,7 @@ macro_rules! guards {
 
 guards! {
     IntentFirst Create "The intent is written before the POST."
-    IntentVersion Create "The intent carries the version of the object that it was decided on."
+    IntentVersion Replicas "The intent carries the version of the object that it was decided on."
     FinalizerWithIntent Create "The finalizer is set in the same patch as the intent."
     UnknownNeverPosts Create "While the outcome of an attempt is unknown nothing is sent."
     AnsweredFirst Create "An answer that is remembered goes before what the object says."
@@ -39,7 +39,7 @@ guards! {
     TaskTellsOfItself Create "A pass leaves what a create under way knows as it is."
     StatusVersion Edits "The status carries the version of the object that it was computed from."
     StatusUnchanged Replicas "A status is laid over a newer version only where the status there is still the same."
-    SameManifestId Create "A status is laid over a newer version only where the manifest names the same id."
+    SameManifestId Ownership "A status is laid over a newer version only where the manifest names the same id."
     RecordUnfenced Replicas "An id is written down whoever leads."
     EpochFence Replicas "An effect begins only in the epoch that it was decided in."
     BoundUid Copies "An id in the status is believed only for the object that it was bound to."

@@ -70,6 +70,9 @@ impl Run<'_> {
         self.state.ghost.settled[name] = false;
         object.version = self.state.next_version();
         self.state.kube.objects[name] = Some(object).filter(|o| !o.terminating || o.finalizer);
+        if name == 0 && self.state.kube.objects[0].is_none() && self.scenario.restores() {
+            self.state.kube.backup = old;
+        }
         if object.finalizer {
             self.state.ghost.forced[name] = false;
         }
@@ -124,7 +127,8 @@ impl Run<'_> {
             judged.spec_id = pass.object.spec_id;
         }
         let known = real::channel(&pass.object);
-        conflict::of_status(&known, known.status.as_ref(), &real::channel(&judged))
+        let status = real::status(&pass.status);
+        conflict::of_status(&known, known.status.as_ref(), &status, &real::channel(&judged))
     }
 
     /// The finalizer goes: whether it may is judged on what is true, not on what anybody knows.
@@ -148,11 +152,8 @@ impl Run<'_> {
         let deletes = delete::deletes(&real::channel(object), &real::status(&object.status));
         let uid = object.uid;
         let at = usize::from(uid) - 1;
-        self.state.ghost.gone[at] = Some(if deletes || parting == Parting::Released {
-            Gone::LetGo(parting)
-        } else {
-            Gone::Kept
-        });
+        self.state.ghost.gone[at] =
+            Some(if deletes || parting == Parting::Released { Gone::LetGo(parting) } else { Gone::Kept });
         let remote = object.status.id.and_then(|id| self.state.ohallo.channels[usize::from(id)]);
         let fair = match parting {
             Parting::Deleted => {
@@ -197,9 +198,10 @@ impl Run<'_> {
 
     /// Whether another Channel, as the API server has it, holds the id of this one.
     pub fn owned_by_another(&self, object: &Object) -> bool {
-        object.status.id.is_some_and(|id| {
-            decide::owner(&self.state.kube.objects, &[None; IDS], id, object, None)
-        })
+        object
+            .status
+            .id
+            .is_some_and(|id| decide::owner(&self.state.kube.objects, &[None; IDS], id, object, None))
     }
 }
 

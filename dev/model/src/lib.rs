@@ -6,7 +6,6 @@
     clippy::indexing_slicing,
     reason = "every index is a number of the model's own; a wrong one ends the check, which then fails"
 )]
-#![expect(clippy::cast_possible_truncation, reason = "nothing in the model is counted beyond a few")]
 
 pub mod decide;
 pub mod edits;

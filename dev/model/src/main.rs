@@ -20,6 +20,9 @@ struct Args {
     /// Only the scenarios and guards whose name contains this.
     #[arg(long, default_value = "")]
     only: String,
+    /// Another value of a bound, as in edits=3.
+    #[arg(long = "set", value_name = "BOUND=VALUE")]
+    sets: Vec<String>,
     /// How many threads explore.
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -31,9 +34,19 @@ fn main() -> anyhow::Result<()> {
     let mut failures = 0;
     let wanted = |name: &str| name.to_lowercase().contains(&args.only.to_lowercase());
     for name in Name::ALL.into_iter().filter(|name| wanted(&format!("{name:?}"))) {
-        let scenario = Scenario::of(name);
+        let mut scenario = Scenario::of(name);
+        for (bound, value) in args.sets.iter().filter_map(|set| set.split_once('=')) {
+            let bound = scenario.bound(bound).ok_or_else(|| anyhow::anyhow!("no bound is named {bound}"))?;
+            *bound = value.parse()?;
+        }
         let found = check(scenario.clone(), None, args.threads);
-        writeln!(out, "{:<22} {:>9} states {:>6.1} s", format!("{name:?}"), found.states, found.took.as_secs_f64())?;
+        writeln!(
+            out,
+            "{:<22} {:>9} states {:>6.1} s",
+            format!("{name:?}"),
+            found.states,
+            found.took.as_secs_f64()
+        )?;
         failures += told(&mut out, &found, true)?;
         if args.doubled {
             for bound in BOUNDS {
@@ -43,7 +56,12 @@ fn main() -> anyhow::Result<()> {
                     _ => continue,
                 }
                 let found = check(doubled, None, args.threads);
-                writeln!(out, "  {bound:<20} {:>9} states {:>6.1} s", found.states, found.took.as_secs_f64())?;
+                writeln!(
+                    out,
+                    "  {bound:<20} {:>9} states {:>6.1} s",
+                    found.states,
+                    found.took.as_secs_f64()
+                )?;
                 failures += told(&mut out, &found, true)?;
             }
         }
@@ -52,7 +70,13 @@ fn main() -> anyhow::Result<()> {
         for &guard in Guard::ALL.iter().filter(|guard| wanted(&guard.to_string())) {
             let found = check(Scenario::of(guard.scenario()), Some(guard), args.threads);
             let says = found.broken.as_ref().map_or("no counterexample", |(invariant, _)| invariant);
-            writeln!(out, "without {:<20} {:>9} states {:>6.1} s  {says}", guard.to_string(), found.states, found.took.as_secs_f64())?;
+            writeln!(
+                out,
+                "without {:<20} {:>9} states {:>6.1} s  {says}",
+                guard.to_string(),
+                found.states,
+                found.took.as_secs_f64()
+            )?;
             if found.broken.is_some() == guard.redundant().is_some() {
                 writeln!(out, "  that is not what docs/model.md says")?;
                 failures += 1;

@@ -118,8 +118,13 @@ impl Protocol {
         let mut turns = Vec::new();
         match (post.made, post.to) {
             (Some(_), Some(_)) => turns.extend([Turn::Answer, Turn::LoseAnswer]),
+            // oHallo does not know the workspace under this key.
+            (None, Some(_)) if post.tenant != post.workspace => {
+                turns.extend([Turn::Refuse, Turn::LoseAnswer])
+            }
             (None, _) if run.conflicts(post) => turns.push(Turn::Conflict),
             (None, Some(_)) => turns.extend([Turn::Land, Turn::Refuse, Turn::LoseAnswer]),
+            (None, None) if post.tenant != post.workspace => turns.push(Turn::Vanish),
             (None, None) => turns.extend([Turn::Land, Turn::Vanish]),
             (Some(_), None) => {}
         }
@@ -159,9 +164,10 @@ impl Run<'_> {
     }
 
     fn fault_of(&mut self, at: usize, turn: Turn) -> bool {
-        let waits = self.state.ohallo.posts[at].is_some_and(|post| post.to.is_some());
+        let lost = self.state.ohallo.posts[at].is_some_and(|post| post.tenant != post.workspace);
         match turn {
-            Turn::Refuse | Turn::LoseAnswer if waits => spend(&mut self.state.left.faults),
+            Turn::Refuse if lost => true,
+            Turn::Refuse | Turn::LoseAnswer => spend(&mut self.state.left.faults),
             _ => true,
         }
     }

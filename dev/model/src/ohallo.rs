@@ -31,7 +31,8 @@ impl Run<'_> {
         }
         self.state.left.posts -= 1;
         let of = Named { uid: pass.object.uid, number };
-        let post = Post { of, tenant: pass.place.tenant, to: Some(replica), made: None };
+        let Place { tenant, workspace, .. } = pass.place;
+        let post = Post { of, tenant, workspace, to: Some(replica), made: None };
         self.state.ohallo.posts[free] = Some(post);
         say!(self, "replica {replica} sends the POST of uid-{}/{number}", of.uid);
         self.put(replica, TASK, pass, At::Waiting { number });
@@ -138,7 +139,7 @@ impl Run<'_> {
     pub fn outcome(&mut self, pass: &mut Pass, number: u8, outcome: Outcome) {
         pass.owns_attempt = true;
         let own = pass.memory.attempt.filter(|own| own.number == number);
-        let own = own.unwrap_or(Attempt { number, outcome, intent: None, after: None });
+        let own = own.unwrap_or(Attempt { number, outcome, intent: None, after: None, last: false });
         pass.memory.attempt = Some(Attempt { outcome, ..own });
     }
 

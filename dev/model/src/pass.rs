@@ -39,8 +39,14 @@ impl Run<'_> {
             at: At::Write { settled: false },
         };
         *self.replica(replica).memory_mut(object.uid) = memory;
-        if let Some(task) = &mut self.replica(replica).runs[TASK] {
-            task.detached |= task.object.uid == object.uid;
+        if let Some(task) = &mut self.replica(replica).runs[TASK]
+            && !task.detached
+            && task.object.uid == object.uid
+        {
+            task.detached = true;
+            if !self.time_out() {
+                return false;
+            }
         }
         say!(self, "replica {replica} begins a pass over {}", shown(&object));
         if let Some(id) = decide::holds(&self.facts(&pass), self.off) {
@@ -52,6 +58,14 @@ impl Run<'_> {
             }
         }
         self.go_on(replica, name, pass)
+    }
+
+    /// A pass whose task goes on took too long.
+    fn time_out(&mut self) -> bool {
+        let left = &mut self.state.left.timeouts;
+        let some = *left > 0;
+        *left = left.saturating_sub(1);
+        some
     }
 
     fn read(&mut self, pass: &mut Pass, id: Id) {
@@ -83,7 +97,7 @@ impl Run<'_> {
         match decide::next(&self.facts(&pass), self.off) {
             Decided::Settled { status, says } => {
                 if says == Says::InFlight {
-                    self.end(replica, slot, &pass);
+                    self.put(replica, slot, pass, At::Rest);
                     return true;
                 }
                 self.judge_verdict(replica, &pass, says);
@@ -136,18 +150,11 @@ impl Run<'_> {
         if self.state.left.posts == 0 || self.state.replicas[replica].runs[TASK].is_some() {
             return false;
         }
-        let of = Named { uid: pass.object.uid, number };
-        let intent = Intent { of, by: self.process(replica) };
-        pass.owns_attempt = true;
-        let after = pass.object.intent;
-        let outcome = Outcome::NotSent;
-        pass.memory.attempt = Some(Attempt { number, outcome, intent: Some(intent), after });
         if self.is_off(Guard::IntentFirst) {
             self.outcome(&mut pass, number, Outcome::InFlight);
             self.remember(replica, &pass);
             return self.into_task(replica, slot, pass, At::Post { number });
         }
-        self.remember(replica, &pass);
         self.put(replica, slot, pass, At::Intent { number });
         true
     }
@@ -199,9 +206,8 @@ impl Run<'_> {
 
     /// Whether the object, as the API server now has it, wants its channel kept.
     pub fn retained(&self, pass: &Pass) -> bool {
-        self.current(pass).is_some_and(|object| {
-            !delete::deletes(&real::channel(&object), &real::status(&object.status))
-        })
+        self.current(pass)
+            .is_some_and(|object| !delete::deletes(&real::channel(&object), &real::status(&object.status)))
     }
 }
 

@@ -65,17 +65,25 @@ pub fn properties(scenario: Name) -> Vec<Property<Protocol>> {
             sometimes(&mut all, "parked without an intent", |_, s| {
                 parked(s) && object(s, |o| o.intent.is_none())
             });
-            sometimes(&mut all, "the finalizer forced off", |_, s| s.ghost.gone.contains(&Some(Gone::Forced)));
+            sometimes(&mut all, "the finalizer forced off", |_, s| {
+                s.ghost.gone.contains(&Some(Gone::Forced))
+            });
             sometimes(&mut all, "deleted", |_, s| let_go(s, Parting::Deleted));
         }
         Name::Copies => {
-            sometimes(&mut all, "a copy goes and leaves what is not its own", |_, s| s.ghost.gone[2].is_some());
+            sometimes(&mut all, "a copy goes and leaves what is not its own", |_, s| {
+                s.ghost.gone[2].is_some()
+            });
             sometimes(&mut all, "a restored object is there", |_, s| object(s, |o| o.uid == 2));
             sometimes(&mut all, "retained", |_, s| s.ghost.gone[0] == Some(Gone::Kept));
         }
         Name::Ownership => {
-            sometimes(&mut all, "the second adopts", |_, s| object(s, |o| o.uid == 3 && o.status.id.is_some()));
-            sometimes(&mut all, "the first adopts", |_, s| object(s, |o| o.uid == 1 && o.status.id.is_some()));
+            sometimes(&mut all, "the second adopts", |_, s| {
+                object(s, |o| o.uid == 3 && o.status.id.is_some())
+            });
+            sometimes(&mut all, "the first adopts", |_, s| {
+                object(s, |o| o.uid == 1 && o.status.id.is_some())
+            });
             sometimes(&mut all, "the second adopts what the first left", |_, s| {
                 s.ghost.gone[0].is_some() && object(s, |o| o.uid == 3 && o.status.id.is_some())
             });
@@ -125,7 +133,8 @@ fn bound(state: &State, adopted: bool) -> bool {
 }
 
 fn parked(state: &State) -> bool {
-    let is = |o: &Object| o.status.create.is_some_and(|(_, word)| word == Word::Unknown) && o.status.id.is_none();
+    let is =
+        |o: &Object| o.status.create.is_some_and(|(_, word)| word == Word::Unknown) && o.status.id.is_none();
     state.kube.objects.iter().flatten().any(is)
 }
 
@@ -154,10 +163,8 @@ impl Invariant {
 /// A channel is left of an object that went as if none were.
 fn left_behind(state: &State) -> bool {
     state.ghost.gone.iter().enumerate().any(|(at, gone)| {
-        let nothing = matches!(
-            gone,
-            Some(Gone::Unmarked | Gone::LetGo(Parting::NothingThere | Parting::Deleted))
-        );
+        let nothing =
+            matches!(gone, Some(Gone::Unmarked | Gone::LetGo(Parting::NothingThere | Parting::Deleted)));
         nothing && state.made(at as Uid + 1).count() > 0
     })
 }
@@ -165,8 +172,9 @@ fn left_behind(state: &State) -> bool {
 fn attempts_end(state: &State) -> bool {
     state.replicas.iter().all(|replica| {
         replica.runs[TASK].is_some()
-            || replica.memory.iter().all(|memory| {
-                !matches!(memory.attempt, Some(Attempt { outcome: Outcome::InFlight, .. }))
-            })
+            || replica
+                .memory
+                .iter()
+                .all(|memory| !matches!(memory.attempt, Some(Attempt { outcome: Outcome::InFlight, .. })))
     })
 }

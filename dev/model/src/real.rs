@@ -10,9 +10,10 @@ use ohallo_operator::api::channel::{
     Channel, ChannelSpec, ChannelStatus, CreateStatus, ProvisioningRetry, ProvisioningStatus, TestStatus,
 };
 use ohallo_operator::api::{annotation, finalizer};
-use ohallo_operator::channel::{ahead, create, delete};
+use ohallo_operator::channel::inputs::Inputs;
 use ohallo_operator::channel::memory::{self, ABSENCE, AttemptOutcome};
 use ohallo_operator::channel::plan::{self, Declared, Observed, View};
+use ohallo_operator::channel::{ahead, create, delete};
 use ohallo_operator::leader;
 use ohallo_operator::ohallo::{Id as RealId, RemoteChannel};
 use ohallo_operator::secret::{ApiKey, KeyId};
@@ -110,6 +111,7 @@ fn remembered(memory: &Memory) -> memory::Memory {
             number: own.number.into(),
             intent: own.intent.as_ref().map(intent_text),
             after: own.after.as_ref().map(intent_text),
+            last: own.last,
             outcome: match own.outcome {
                 Outcome::InFlight => AttemptOutcome::InFlight,
                 Outcome::Answered(id) => AttemptOutcome::Answered(Box::new(found(id, 1, false))),
@@ -147,10 +149,18 @@ pub fn entered(memory: &Memory, epoch: Epoch) -> Memory {
     Memory {
         epoch,
         written: real.written.map_or(0, |_| memory.written),
-        attempt: memory.attempt.filter(|_| real.attempt.is_some()),
+        attempt: memory
+            .attempt
+            .zip(real.attempt.as_ref())
+            .map(|(own, real)| Attempt { last: real.last, ..own }),
         deleted: real.deleted,
         absent: absent_of(&real),
     }
+}
+
+/// Whether nothing has changed that a pass is woken for.
+pub fn same_inputs(one: &Object, other: &Object) -> bool {
+    Inputs::own(&channel(one)) == Inputs::own(&channel(other))
 }
 
 /// Whether the version is older than what this process wrote.

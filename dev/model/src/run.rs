@@ -95,6 +95,8 @@ impl Run<'_> {
             self.end(replica, slot, &pass);
             self.settled(&pass, settled);
         } else {
+            // What was read is in the status now.
+            let pass = Pass { read: Read::Unread, owner: false, ..pass };
             self.put(replica, slot, pass, At::Write { settled });
         }
     }

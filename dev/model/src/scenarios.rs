@@ -93,8 +93,23 @@ impl Scenario {
         match name {
             Name::Create => Self {
                 covers: "create, record, park, create-again, adopt meanwhile, delete, recreate",
-                edits: &[Kind::Delete, Kind::Recreate, Kind::SetId, Kind::CreateAgain, Kind::Release, Kind::PolicyDelete],
-                left: Left { edits: 2, crashes: 1, lost: 1, faults: 1, posts: 3, ..Left::default() },
+                edits: &[
+                    Kind::Delete,
+                    Kind::Recreate,
+                    Kind::SetId,
+                    Kind::CreateAgain,
+                    Kind::Release,
+                    Kind::PolicyDelete,
+                ],
+                left: Left {
+                    edits: 2,
+                    crashes: 1,
+                    lost: 1,
+                    faults: 1,
+                    timeouts: 1,
+                    posts: 3,
+                    ..Left::default()
+                },
                 ..base
             },
             Name::Conflicts => Self {
@@ -125,7 +140,15 @@ impl Scenario {
             Name::Absence => Self {
                 covers: "404 under a swapped key or Workspace, false 404, channels deleted in oHallo's dashboard",
                 edits: &[Kind::Delete, Kind::DeleteRemote, Kind::SwapKey, Kind::SwapWorkspace, Kind::Release],
-                left: Left { edits: 3, crashes: 1, faults: 1, lies: 1, swaps: 2, posts: 1, ..Left::default() },
+                left: Left {
+                    edits: 3,
+                    crashes: 1,
+                    faults: 1,
+                    lies: 1,
+                    swaps: 2,
+                    posts: 1,
+                    ..Left::default()
+                },
                 ..base
             },
             Name::Deletion => Self {
@@ -140,7 +163,11 @@ impl Scenario {
                 } else {
                     "provisioning retries, at most one per request, by two replicas"
                 },
-                edits: if name == Name::Requests { &[Kind::Test, Kind::Label] } else { &[Kind::Retry, Kind::Label] },
+                edits: if name == Name::Requests {
+                    &[Kind::Test, Kind::Label]
+                } else {
+                    &[Kind::Retry, Kind::Label]
+                },
                 left: Left { edits: 2, crashes: 1, lost: 1, takeovers: 1, ..Left::default() },
                 adopts: true,
                 replicas: 2,
@@ -160,7 +187,9 @@ impl Scenario {
     /// The first Channel was just applied.
     pub fn begin(&self) -> State {
         let mut channels = [None; IDS];
-        channels[0] = Some(Remote { live: true, tenant: 1, of: None, kept: false });
+        for channel in channels.iter_mut().take(2) {
+            *channel = Some(Remote { live: true, tenant: 1, of: None, kept: false });
+        }
         let spec_id = self.adopts.then_some(0);
         let objects = [Some(Object { uid: 1, version: 1, spec_id, ..Object::default() }), None];
         let leader = Replica { epoch: 1, cache: objects, ..Replica::default() };
@@ -178,6 +207,11 @@ impl Scenario {
         }
     }
 
+    /// Whether a backup is kept of the first object.
+    pub fn restores(&self) -> bool {
+        self.edits.contains(&Kind::Restore)
+    }
+
     /// The number behind a name of a bound.
     pub fn bound(&mut self, bound: &str) -> Option<&mut u8> {
         let left = &mut self.left;
@@ -189,6 +223,7 @@ impl Scenario {
             "lies" => &mut left.lies,
             "swaps" => &mut left.swaps,
             "takeovers" => &mut left.takeovers,
+            "timeouts" => &mut left.timeouts,
             "posts" => &mut left.posts,
             _ => return None,
         })
@@ -196,4 +231,5 @@ impl Scenario {
 }
 
 /// Every bound that a scenario has.
-pub const BOUNDS: [&str; 8] = ["edits", "crashes", "lost", "faults", "lies", "swaps", "takeovers", "posts"];
+pub const BOUNDS: [&str; 9] =
+    ["edits", "crashes", "lost", "faults", "lies", "swaps", "takeovers", "timeouts", "posts"];

@@ -11,7 +11,7 @@ pub const NAMES: usize = 2;
 pub const TASK: usize = 2;
 /// Objects that ever exist: two of the first name, one of the second.
 pub const UIDS: usize = 3;
-/// Channels in oHallo that ever exist. The first one was always there.
+/// Channels in oHallo that ever exist. The first two were always there.
 pub const IDS: usize = 8;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -130,6 +130,7 @@ pub struct Remote {
 pub struct Post {
     pub of: Named,
     pub tenant: u8,
+    pub workspace: u8,
     /// Who waits for the answer.
     pub to: Option<usize>,
     pub made: Option<Id>,
@@ -160,6 +161,8 @@ pub struct Attempt {
     /// The intent that it wrote, and the one before.
     pub intent: Option<Intent>,
     pub after: Option<Intent>,
+    /// That intent is known to have stood, and this replica has led ever since.
+    pub last: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -206,18 +209,38 @@ pub enum Read {
 /// The next thing that it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum At {
-    Intent { number: u8 },
-    Post { number: u8 },
-    Waiting { number: u8 },
-    Record { number: u8, id: Id },
-    Adopt { id: Id },
+    Intent {
+        number: u8,
+    },
+    Post {
+        number: u8,
+    },
+    Waiting {
+        number: u8,
+    },
+    Record {
+        number: u8,
+        id: Id,
+    },
+    Adopt {
+        id: Id,
+    },
     RestoreMarks,
-    ReadFresh { id: Id },
-    Delete { id: Id, retained: bool },
+    ReadFresh {
+        id: Id,
+    },
+    Delete {
+        id: Id,
+        retained: bool,
+    },
     LetGo(Parting),
     WriteAhead(Ask),
     Send(Ask),
-    Write { settled: bool },
+    Write {
+        settled: bool,
+    },
+    /// Nothing: it found a create under way, and remembers what it knew of it when it began.
+    Rest,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -247,6 +270,8 @@ pub struct Left {
     pub lies: u8,
     pub swaps: u8,
     pub takeovers: u8,
+    /// Passes that take too long while their create goes on.
+    pub timeouts: u8,
     pub posts: u8,
 }
 
@@ -329,6 +354,11 @@ impl State {
     /// Versions matter only beside each other: they are counted anew from 1. What a process wrote matters only until
     /// its cache shows it.
     pub fn normalize(&mut self) {
+        if self.left.edits == 0 {
+            // Only people's edits ask for these.
+            (self.ghost.settled, self.ghost.forced) = Default::default();
+            self.kube.backup = None;
+        }
         for replica in &mut self.replicas {
             let cache = replica.cache;
             let shown = |uid: Uid| cache[name_of(uid)].filter(|object| object.uid == uid).map(|o| o.version);

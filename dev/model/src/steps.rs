@@ -48,6 +48,7 @@ impl Run<'_> {
             At::LetGo(parting) => self.part(replica, slot, pass, parting, fate),
             At::WriteAhead(ask) => self.write_ahead(replica, slot, pass, ask, fate),
             At::Send(ask) => self.ask(replica, slot, pass, ask),
+            At::Rest => self.end(replica, slot, &pass),
             At::Write { settled } => self.status(replica, slot, pass, settled, fate),
         }
         true
@@ -73,6 +74,13 @@ impl Run<'_> {
             object.finalizer |= marks;
             !object.terminating
         });
+        let after = pass.object.intent;
+        let last = matches!(wrote, Wrote::Stands(_));
+        let own = Attempt { number, outcome: Outcome::NotSent, intent: Some(intent), after, last };
+        if matches!(wrote, Wrote::Stands(_) | Wrote::NoAnswer) {
+            pass.memory.attempt = Some(own);
+            pass.owns_attempt = true;
+        }
         let named = format!("uid-{}/{number}", intent.of.uid);
         self.say_write(replica, format_args!("the intent {named}"), wrote);
         match wrote {
@@ -174,8 +182,7 @@ impl Run<'_> {
         say!(self, "replica {replica} reads the object afresh");
         let Some(fresh) = self.current(&pass) else { return self.end(replica, slot, &pass) };
         let (known, status) = (real::channel(&pass.object), real::status(&pass.status));
-        let again =
-            delete::decided_again(&known, &status, &real::channel(&fresh), &real::channel_id(id));
+        let again = delete::decided_again(&known, &status, &real::channel(&fresh), &real::channel_id(id));
         pass.object = fresh;
         if again {
             pass.status = fresh.status;
@@ -316,6 +323,8 @@ impl Run<'_> {
             }
             Wrote::Refused(fresh) => match self.of_refused(&pass, &fresh) {
                 Refused::LayOver => {
+                    // It was settled for the manifest that it knew.
+                    let settled = settled && real::same_inputs(&pass.object, &fresh);
                     self.put(replica, slot, Pass { object: fresh, ..pass }, At::Write { settled });
                 }
                 Refused::Stale | Refused::Gone => self.replica(replica).runs[slot] = None,

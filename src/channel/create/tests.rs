@@ -9,7 +9,7 @@ fn facts() -> Facts<'static> {
 }
 
 fn own(attempt: i64, outcome: Outcome<'static>) -> Remembered<'static> {
-    Remembered { attempt, outcome, intent: Some(INTENT), after: None }
+    Remembered { attempt, outcome, intent: Some(INTENT), after: None, last: true }
 }
 
 fn unknown(uid: &str, number: i64) -> Standing {
@@ -167,8 +167,11 @@ fn what_is_remembered_of_an_attempt_says_nothing_of_another_processs_intent_of_t
         let remembered = Some(own(1, outcome));
         let found = standing(&Facts { intent: Some(theirs), remembered, ..facts() });
         assert_eq!(found, unknown(UID, 1), "a refused write of our own intent left theirs");
-        let recorded = Some((1, "Unknown"));
-        assert_eq!(standing(&Facts { remembered, recorded, ..facts() }), unknown(UID, 1), "and it was removed");
+        let deposed = remembered.map(|own| Remembered { last: false, ..own });
+        for recorded in [Some((1, "Unknown")), Some((1, "Rejected"))] {
+            let found = standing(&Facts { remembered: deposed, recorded, ..facts() });
+            assert_eq!(found, unknown(UID, 1), "and it was removed");
+        }
     }
 }
 

@@ -80,13 +80,47 @@ fn observe_says_that_manage_would_create() {
     assert_eq!(sample.verdict().planned, ["create channel"]);
 }
 
+/// One whose create was sent, as far as its marks go.
+fn sent() -> Sample {
+    Sample::new().with(|it| {
+        it.annotate(annotation::CREATE_INTENT, INTENT);
+        it.channel.metadata.finalizers = Some(vec![crate::api::finalizer::CHANNEL.into()]);
+    })
+}
+
+#[test]
+fn the_finalizer_of_a_parked_channel_is_put_back() {
+    let unmarked = sent().with(|it| it.channel.metadata.finalizers = None);
+    assert_eq!(unmarked.step(), Step::RestoreMarks);
+    let replaced = unmarked.clone().with(|it| {
+        it.channel.metadata.annotations = None;
+        it.status.create = recorded(1, "Unknown");
+    });
+    assert_eq!(replaced.step(), Step::RestoreMarks);
+    let observing = unmarked.clone().with(|it| it.channel.spec.management_policy = Some("Observe".into()));
+    assert_eq!(observing.says(), (USER, Reason::CreateOutcomeUnknown));
+    let copied = unmarked.with(|it| it.annotate(annotation::CREATE_INTENT, "uid-0/1/2026-01-10T07:00:00Z"));
+    assert_eq!(copied.says(), (USER, Reason::CreateOutcomeUnknown), "another object's attempt");
+}
+
+#[test]
+fn a_parked_attempt_is_recorded_by_a_process_that_only_finds_its_intent() {
+    for sample in [sent(), sent().with(Sample::terminate)] {
+        let create = sample.settle().status.create.unwrap();
+        assert_eq!((create.attempt, create.outcome.as_str()), (1, "Unknown"));
+        assert_eq!(create.sent_at.as_deref(), Some("2026-01-10T07:00:00Z"));
+        let replaced = sample.clone().with(|it| {
+            it.status = sample.settle().status;
+            it.channel.metadata.annotations = None;
+        });
+        assert!(!matches!(replaced.plan(), Plan::Work(Step::Create { .. } | Step::LetGo(_))));
+    }
+}
+
 #[test]
 fn only_an_attempt_that_made_nothing_is_followed_by_another() {
     for (outcome, next) in [("Rejected", Some(2)), ("NotSent", Some(2)), ("Unknown", None), ("", None)] {
-        let sample = Sample::new().with(|it| {
-            it.annotate(annotation::CREATE_INTENT, INTENT);
-            it.status.create = recorded(1, outcome);
-        });
+        let sample = sent().with(|it| it.status.create = recorded(1, outcome));
         match next {
             Some(next) => {
                 assert!(
@@ -101,8 +135,7 @@ fn only_an_attempt_that_made_nothing_is_followed_by_another() {
 
 #[test]
 fn an_unknown_create_is_parked_with_both_ways_out_and_the_candidates() {
-    let sample = Sample::new().with(|it| {
-        it.annotate(annotation::CREATE_INTENT, INTENT);
+    let sample = sent().with(|it| {
         it.observed.candidates = vec!["c7".into(), "c8".into()];
     });
     let message = sample.verdict().message;

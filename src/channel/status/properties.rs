@@ -79,7 +79,14 @@ proptest! {
         prop_assert_eq!(&old.bound_uid, &new.bound_uid);
         prop_assert_eq!(&old.workspace_id, &new.workspace_id);
         prop_assert_eq!(&old.origin, &new.origin);
-        prop_assert!(new.create == old.create || new.channel_id.is_some());
+        let parked = match sample.view().standing() {
+            Standing::OutcomeUnknown(attempt) | Standing::MayExist(attempt) => new
+                .create
+                .as_ref()
+                .is_some_and(|new| new.attempt == attempt.number && new.outcome == "Unknown"),
+            _ => false,
+        };
+        prop_assert!(new.create == old.create || new.channel_id.is_some() || parked);
     }
 
     #[test]
