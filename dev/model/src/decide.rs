@@ -195,6 +195,11 @@ fn mangle(off: Guard, facts: &Facts, real: &mut Real) {
                 own.intent = annotations.get(annotation::CREATE_INTENT).cloned();
             }
         }
+        Guard::LastAttemptOnly => {
+            if let Some(own) = &mut real.memory.attempt {
+                own.last = true;
+            }
+        }
         Guard::RecordWithoutIntent if facts.object.intent.is_none() => real.status.create = None,
         Guard::BoundUid if facts.status.id.is_some() => {
             real.status.bound_uid.clone_from(&real.channel.metadata.uid);

@@ -20,7 +20,7 @@ impl Run<'_> {
         }
         self.state.left.edits -= 1;
         match kind {
-            Kind::Recreate | Kind::Restore => return self.recreate(kind == Kind::Restore, name),
+            Kind::Recreate | Kind::Reapply | Kind::Restore => return self.recreate(kind, name),
             Kind::SecondAdopts | Kind::SecondCopies => return self.second(kind == Kind::SecondCopies, name),
             Kind::SwapKey | Kind::SwapWorkspace => return self.swap(kind == Kind::SwapWorkspace, name),
             Kind::DeleteRemote => return self.delete_remote(name),
@@ -141,12 +141,15 @@ impl Run<'_> {
     }
 
     /// The name is applied again: as a new manifest, or from a backup with status and annotations.
-    fn recreate(&mut self, restored: bool, name: usize) -> bool {
+    fn recreate(&mut self, kind: Kind, name: usize) -> bool {
         if name != 0 || self.state.kube.objects[0].is_some() || self.state.ghost.gone[1].is_some() {
             return false;
         }
-        let source = if restored { self.state.kube.backup } else { Some(Object::default()) };
-        let Some(source) = source else { return false };
+        let source = if kind == Kind::Recreate { Some(Object::default()) } else { self.state.kube.backup };
+        let Some(mut source) = source else { return false };
+        if kind == Kind::Reapply {
+            source.status = Status::default();
+        }
         let object = Object { uid: 2, terminating: false, create_again: None, release: None, ..source };
         say!(self, "a person applies {}", shown(&object));
         self.store(object);

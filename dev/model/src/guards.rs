@@ -3,8 +3,10 @@
 
 use std::fmt;
 
+use crate::properties::Invariant;
+
 macro_rules! guards {
-    ($($guard:ident $scenario:ident $says:literal)*) => {
+    ($($guard:ident $scenario:ident $breaks:ident $says:literal $gist:literal)*) => {
         /// One guard of the protocol.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Guard { $(#[doc = $says] $guard),* }
@@ -17,43 +19,87 @@ macro_rules! guards {
                 match self { $(Self::$guard => crate::scenarios::Name::$scenario),* }
             }
 
+            /// What is broken without it.
+            pub fn breaks(self) -> Invariant {
+                match self { $(Self::$guard => Invariant::$breaks),* }
+            }
+
             /// What it is, in one sentence.
             pub fn says(self) -> &'static str {
                 match self { $(Self::$guard => $says),* }
+            }
+
+            /// What happens without it.
+            pub fn gist(self) -> &'static str {
+                match self { $(Self::$guard => $gist),* }
             }
         }
     };
 }
 
 guards! {
-    IntentFirst Create "The intent is written before the POST."
-    IntentVersion Replicas "The intent carries the version of the object that it was decided on."
-    FinalizerWithIntent Create "The finalizer is set in the same patch as the intent."
-    UnknownNeverPosts Create "While the outcome of an attempt is unknown nothing is sent."
-    AnsweredFirst Create "An answer that is remembered goes before what the object says."
-    OwnIntentOnly Replicas "What a process remembers of an attempt counts for the intent that it wrote itself."
-    RecordWithoutIntent Edits "A record of an attempt whose intent was removed parks."
-    ParkedIsRecorded Edits "A parked attempt is recorded in the status, also by a process that only finds its intent."
-    ConflictAfterCreateAgain Conflicts "A conflict after create-again may be with the channel of the attempt given up."
-    ManifestWins Create "An id is not bound to a manifest that names another."
-    TaskTellsOfItself Create "A pass leaves what a create under way knows as it is."
-    StatusVersion Edits "The status carries the version of the object that it was computed from."
-    StatusUnchanged Replicas "A status is laid over a newer version only where the status there is still the same."
-    SameManifestId Ownership "A status is laid over a newer version only where the manifest names the same id."
-    RecordUnfenced Replicas "An id is written down whoever leads."
-    EpochFence Replicas "An effect begins only in the epoch that it was decided in."
-    BoundUid Copies "An id in the status is believed only for the object that it was bound to."
-    Claims Ownership "An id is reserved while it is being bound."
-    Owner Ownership "Of two Channels that name one id only the owner acts."
-    Proof Absence "A 404 counts only where the key is shown to be the tenant's after it."
-    AbsenceTwice Absence "An absence must be proven twice, some time apart."
-    WorkspaceRecorded Absence "The workspace that a channel was bound in is recorded and compared."
-    FreshRead Deletion "The object is read again right before the DELETE."
-    PartingVersion Deletion "The finalizer is taken off with the version of the object that it was decided on."
-    PartingDecidedAgain Deletion "Where the manifest changed meanwhile the parting is decided again."
-    FinalizerPutBack Edits "A finalizer that was removed is put back."
-    WriteAhead Requests "A test or retry is counted in the status before it is sent."
-    CacheLag Create "A pass over an older version than this process wrote does nothing."
+    IntentFirst Create I1 "The intent is written before the POST."
+        "POST, crash, and the object says nothing of it: POST again"
+    IntentVersion Replicas I1 "The intent carries the version of the object that it was decided on."
+        "a new leader whose cache has no intent writes its own over the old one: two POSTs"
+    FinalizerWithIntent Create I2 "The finalizer is set in the same patch as the intent."
+        "the object is deleted while its POST is under way, and is gone at once"
+    UnknownNeverPosts Create I1 "While the outcome of an attempt is unknown nothing is sent."
+        "the answer is lost, the next attempt is sent, the first lands late"
+    AnsweredFirst Create AnswersAreRecorded "An answer that is remembered goes before what the object says."
+        "the id is known, yet a pass parks the object as of unknown outcome"
+    OwnIntentOnly Replicas I1 "What a process remembers of an attempt counts for the intent that it wrote itself."
+        "the write of an intent meets another leader's of the same number and is not answered: remembered as not sent, so the next is sent"
+    LastAttemptOnly Replicas I1 "Where the intent was removed, what a process remembers counts only while it has led ever since."
+        "a deposed leader remembers that attempt 1 was not sent; the other sent attempt 2, whose intent was removed: sent anew"
+    RecordWithoutIntent Edits I1 "A record of an attempt whose intent was removed parks."
+        "crash, recorded as unknown, `kubectl replace` takes the intent: created anew"
+    ParkedIsRecorded Edits I1 "A parked attempt is recorded in the status, also by a process that only finds its intent."
+        "crash before the status, a new process parks on the intent alone, the intent is removed: created anew"
+    ConflictAfterCreateAgain Conflicts I2 "A conflict after create-again may be with the channel of the attempt given up."
+        "the attempt given up lands, the next is refused with 409 and counts as nothing made: the deletion leaves the channel"
+    ManifestWins Create ManifestNames "An id is not bound to a manifest that names another."
+        "`spec.channelId` is set during the POST, and the answer is bound all the same"
+    TaskTellsOfItself Create AttemptsEnd "A pass leaves what a create under way knows as it is."
+        "a pass that began during the POST ends after it, and for ever says that it is under way"
+    StatusVersion Replicas IdsAreKept "The status carries the version of the object that it was computed from."
+        "an old leader writes its id down, then the new one its own status over it"
+    StatusUnchanged Replicas IdsAreKept "A status is laid over a newer version only where the status there is still the same."
+        "the same, after a 409 and a fresh read"
+    SameManifestId Ownership ManifestNames "A status is laid over a newer version only where the manifest names the same id."
+        "`spec.channelId` is corrected during the adoption, and the old one is bound"
+    RecordUnfenced Replicas AnswersAreRecorded "An id is written down whoever leads."
+        "the answer comes after the lease went: nobody ever learns the id"
+    EpochFence Replicas I1 "An effect begins only in the epoch that it was decided in."
+        "intent, paused, another leads; a person looks and says create-again; the paused one goes on: two POSTs"
+    BoundUid Copies I2 "An id in the status is believed only for the object that it was bound to."
+        "the first object retains its channel and goes; a copy with its status is deleted, and deletes it"
+    Claims Ownership I9 "An id is reserved while it is being bound."
+        "both pass over the cache before either has bound the id"
+    Owner Ownership I9 "Of two Channels that name one id only the owner acts."
+        "the second adopts what the status of the first holds"
+    DyingAdoptsNothing Ownership I9 "What is being deleted meanwhile adopts nothing."
+        "the adoption is written after the deletion began, when another Channel already adopts the id"
+    Proof Absence I8 "A 404 counts only where the key is shown to be the tenant's after it."
+        "a key of another tenant answers 404, and the channel counts as gone"
+    ReadWith Blind I8 "Where the key may not read workspaces, only the key that last read the channel proves."
+        "a key of another tenant, which may not read workspaces either, answers 404"
+    AbsenceTwice Absence I8 "An absence must be proven twice, some time apart."
+        "one 404 that is not true takes the finalizer off"
+    WorkspaceRecorded Absence I7 "The workspace that a channel was bound in is recorded and compared."
+        "the Workspace is made anew and names another workspace: DELETE goes there"
+    FreshRead Deletion I2 "The object is read again right before the DELETE."
+        "the policy becomes Retain after the cache's version: DELETE is sent"
+    PartingVersion Deletion I17 "The finalizer is taken off with the version of the object that it was decided on."
+        "the policy becomes Delete after the decision to retain"
+    PartingDecidedAgain Deletion I17 "Where the manifest changed meanwhile the parting is decided again."
+        "the same, after a 409 and a fresh read"
+    FinalizerPutBack Edits I2 "A finalizer that was removed is put back."
+        "the finalizer is removed and a pass is content; then the object is deleted"
+    WriteAhead Requests I13 "A test or retry is counted in the status before it is sent."
+        "the test is sent, another leads or the process dies, and it is sent again"
+    CacheLag Create I1 "A pass over an older version than this process wrote does nothing."
+        "none, see below"
 }
 
 // === impl Guard ===
@@ -67,6 +113,18 @@ impl Guard {
             ),
             _ => None,
         }
+    }
+}
+
+impl Guard {
+    /// Its row in docs/model.md.
+    pub fn row(self) -> String {
+        let breaks = match self.redundant() {
+            None => format!("{:?}", self.breaks()),
+            Some(_) => "–".into(),
+        };
+        let says = self.says().trim_end_matches('.');
+        format!("| {self} | {says} | {:?} | {breaks} | {} |", self.scenario(), self.gist())
     }
 }
 

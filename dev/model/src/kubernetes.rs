@@ -123,6 +123,9 @@ impl Run<'_> {
         if self.is_off(Guard::StatusUnchanged) {
             judged.status = pass.object.status;
         }
+        if self.is_off(Guard::DyingAdoptsNothing) {
+            judged.terminating = false;
+        }
         if self.is_off(Guard::SameManifestId) {
             judged.spec_id = pass.object.spec_id;
         }

@@ -14,6 +14,9 @@ struct Args {
     /// Doubles each bound in turn, and says what changed.
     #[arg(long)]
     doubled: bool,
+    /// Prints the tables of docs/model.md and explores nothing.
+    #[arg(long)]
+    tables: bool,
     /// Prints the counterexample of every guard.
     #[arg(long)]
     traces: bool,
@@ -31,6 +34,15 @@ struct Args {
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let mut out = std::io::stdout().lock();
+    if args.tables {
+        for scenario in Name::ALL.map(Scenario::of) {
+            writeln!(out, "{}", scenario.row())?;
+        }
+        for guard in Guard::ALL {
+            writeln!(out, "{}", guard.row())?;
+        }
+        return Ok(());
+    }
     let mut failures = 0;
     let wanted = |name: &str| name.to_lowercase().contains(&args.only.to_lowercase());
     for name in Name::ALL.into_iter().filter(|name| wanted(&format!("{name:?}"))) {

@@ -145,13 +145,14 @@ impl Run<'_> {
 
     /// What a call that changes something may not do.
     pub fn judge_call(&mut self, pass: &Pass, id: Id) {
-        if pass.object.status.workspace.is_some_and(|known| known != pass.place.workspace) {
+        let remote = self.state.ohallo.channels[usize::from(id)];
+        if remote.is_some_and(|remote| remote.tenant != pass.place.workspace) {
             self.broken(Invariant::I7);
         }
         if self.current(pass).is_some_and(|object| self.owned_by_another(&object)) {
             self.broken(Invariant::I9);
         }
-        let kept = self.state.ohallo.channels[usize::from(id)].is_some_and(|remote| remote.kept);
+        let kept = remote.is_some_and(|remote| remote.kept);
         if kept && pass.object.spec_id != Some(id) {
             self.broken(Invariant::I2);
         }

@@ -7,6 +7,7 @@ use crate::decide::{self, Decided, Says};
 use crate::guards::Guard;
 use crate::properties::Invariant;
 use crate::real;
+use crate::rules;
 use crate::run::Run;
 use crate::say;
 use crate::state::*;
@@ -21,8 +22,8 @@ impl Run<'_> {
         if !self.state.leads(replica, own.epoch) || own.runs[name].is_some() {
             return false;
         }
-        let memory = real::entered(&own.memory(object.uid), own.epoch);
-        if !self.is_off(Guard::CacheLag) && real::outran(&memory, object.version) {
+        let memory = rules::entered(&own.memory(object.uid), own.epoch);
+        if !self.is_off(Guard::CacheLag) && rules::outran(&memory, object.version) {
             return false;
         }
         let place = self.state.kube.place;
@@ -85,6 +86,7 @@ impl Run<'_> {
         let known = pass.status.workspace.filter(|_| !self.is_off(Guard::WorkspaceRecorded));
         let workspace = known.unwrap_or(pass.place.workspace);
         let vouched = match pass.place {
+            Place { reads_workspaces: false, .. } if self.is_off(Guard::ReadWith) => Vouched::Found,
             Place { reads_workspaces: false, .. } => Vouched::Forbidden,
             Place { tenant, .. } if tenant == workspace => Vouched::Found,
             _ => Vouched::NotFound,

@@ -76,6 +76,13 @@ pub fn properties(scenario: Name) -> Vec<Property<Protocol>> {
             });
             sometimes(&mut all, "a restored object is there", |_, s| object(s, |o| o.uid == 2));
             sometimes(&mut all, "retained", |_, s| s.ghost.gone[0] == Some(Gone::Kept));
+            sometimes(&mut all, "parked by a copied intent", |_, s| {
+                object(s, |o| {
+                    o.uid == 2
+                        && o.status.create.is_some()
+                        && o.intent.is_some_and(|intent| intent.of.uid == 1)
+                })
+            });
         }
         Name::Ownership => {
             sometimes(&mut all, "the second adopts", |_, s| {
@@ -88,12 +95,14 @@ pub fn properties(scenario: Name) -> Vec<Property<Protocol>> {
                 s.ghost.gone[0].is_some() && object(s, |o| o.uid == 3 && o.status.id.is_some())
             });
         }
-        Name::Absence => {
+        Name::Absence | Name::Blind => {
             sometimes(&mut all, "deleted", |_, s| let_go(s, Parting::Deleted));
             sometimes(&mut all, "gone by proof", |_, s| {
                 let_go(s, Parting::Deleted) && s.replicas[0].memory[0].absent == Absent::LongAgo
             });
-            sometimes(&mut all, "released", |_, s| let_go(s, Parting::Released));
+            if scenario == Name::Absence {
+                sometimes(&mut all, "released", |_, s| let_go(s, Parting::Released));
+            }
         }
         Name::Deletion => {
             sometimes(&mut all, "deleted", |_, s| let_go(s, Parting::Deleted));

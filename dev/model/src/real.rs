@@ -10,17 +10,15 @@ use ohallo_operator::api::channel::{
     Channel, ChannelSpec, ChannelStatus, CreateStatus, ProvisioningRetry, ProvisioningStatus, TestStatus,
 };
 use ohallo_operator::api::{annotation, finalizer};
-use ohallo_operator::channel::inputs::Inputs;
+use ohallo_operator::channel::create;
 use ohallo_operator::channel::memory::{self, ABSENCE, AttemptOutcome};
 use ohallo_operator::channel::plan::{self, Declared, Observed, View};
-use ohallo_operator::channel::{ahead, create, delete};
-use ohallo_operator::leader;
 use ohallo_operator::ohallo::{Id as RealId, RemoteChannel};
 use ohallo_operator::secret::{ApiKey, KeyId};
 
 use crate::state::*;
 
-static BEGAN: LazyLock<Instant> =
+pub static BEGAN: LazyLock<Instant> =
     LazyLock::new(|| ohallo_operator::clock::instant() + Duration::from_secs(3600));
 static KEY: LazyLock<KeyId> = LazyLock::new(|| ApiKey::new("sf_test_v1_model".into()).id());
 const NOW: Timestamp = Timestamp::constant(1_768_032_000, 0);
@@ -105,7 +103,7 @@ fn found(id: Id, in_workspace: u8, failing: bool) -> RemoteChannel {
     }
 }
 
-fn remembered(memory: &Memory) -> memory::Memory {
+pub fn remembered(memory: &Memory) -> memory::Memory {
     memory::Memory {
         attempt: memory.attempt.map(|own| memory::Attempt {
             number: own.number.into(),
@@ -129,82 +127,6 @@ fn remembered(memory: &Memory) -> memory::Memory {
         written: (memory.written > 0).then(|| (memory.written.into(), *BEGAN)),
         ..memory::Memory::default()
     }
-}
-
-/// What the operator's own clock-bound fields of the memory come to.
-fn absent_of(real: &memory::Memory) -> Absent {
-    match real.absent_since {
-        None => Absent::Never,
-        Some(since) if BEGAN.duration_since(since) >= ABSENCE => Absent::LongAgo,
-        Some(_) => Absent::Now,
-    }
-}
-
-/// The memory at the begin of a pass in this epoch.
-pub fn entered(memory: &Memory, epoch: Epoch) -> Memory {
-    let real_epoch = |epoch: Epoch| leader::Epoch { term: epoch.into(), transitions: epoch.into() };
-    let mut real = remembered(memory);
-    real.epoch = (memory.epoch > 0).then(|| real_epoch(memory.epoch));
-    real.enter(real_epoch(epoch));
-    Memory {
-        epoch,
-        written: real.written.map_or(0, |_| memory.written),
-        attempt: memory
-            .attempt
-            .zip(real.attempt.as_ref())
-            .map(|(own, real)| Attempt { last: real.last, ..own }),
-        deleted: real.deleted,
-        absent: absent_of(&real),
-    }
-}
-
-/// Whether nothing has changed that a pass is woken for.
-pub fn same_inputs(one: &Object, other: &Object) -> bool {
-    Inputs::own(&channel(one)) == Inputs::own(&channel(other))
-}
-
-/// Whether the version is older than what this process wrote.
-pub fn outran(memory: &Memory, version: Version) -> bool {
-    memory.written > 0 && remembered(memory).outran(Some(version.into()), *BEGAN)
-}
-
-/// What is remembered after a pass.
-pub fn succeeded_by(cell: &Memory, pass: &Memory, owns_attempt: bool) -> Memory {
-    if cell.attempt == pass.attempt {
-        return *pass;
-    }
-    let (old, new) = (remembered(cell), remembered(pass));
-    let kept = old.succeeded_by(&new, owns_attempt);
-    let attempt = if kept.attempt == new.attempt { pass.attempt } else { cell.attempt };
-    Memory { attempt, ..*pass }
-}
-
-/// Notes a proven absence.
-pub fn absent_now(pass: &mut Pass) {
-    let mut memory = remembered(&pass.memory);
-    let mut remote = plan::Remote::Unread;
-    delete::absent_now(&mut memory, &mut remote, *BEGAN);
-    pass.memory.absent = absent_of(&memory);
-    pass.read = match remote {
-        plan::Remote::Absent { proven } => Read::Absent { proven },
-        _ => pass.read,
-    };
-}
-
-/// What the status says before a test or a retry is sent.
-pub fn ahead(facts: &Facts, ask: Ask) -> Status {
-    let real = real(facts);
-    let mut status = real.status.clone();
-    match ask {
-        Ask::Test => {
-            let asked = request(facts.object.test).unwrap_or_default();
-            status.test = Some(ahead::test(&real.view(), asked));
-        }
-        Ask::Retry => {
-            status.provisioning = Some(ahead::retry(&real.view(), 1, request(facts.object.retry)));
-        }
-    }
-    read_back(&status)
 }
 
 pub fn channel(object: &Object) -> Channel {
@@ -339,7 +261,7 @@ fn id_of(text: &str) -> RealId {
     RealId::parse(text).unwrap_or_else(|| id_of("c0"))
 }
 
-fn request(value: u8) -> Option<String> {
+pub fn request(value: u8) -> Option<String> {
     (value > 0).then(|| format!("r{value}"))
 }
 

@@ -31,7 +31,10 @@ impl Run<'_> {
     }
 
     pub fn broken(&mut self, invariant: Invariant) {
-        self.state.ghost.broken |= invariant.bit();
+        // Without a guard the very invariant that it is for must break.
+        if self.off.is_none_or(|off| off.breaks() == invariant || off.redundant().is_some()) {
+            self.state.ghost.broken |= invariant.bit();
+        }
     }
 
     pub fn replica(&mut self, replica: usize) -> &mut Replica {
@@ -80,7 +83,7 @@ impl Run<'_> {
     pub fn remember(&mut self, replica: usize, pass: &Pass) {
         let owns = pass.owns_attempt || self.is_off(Guard::TaskTellsOfItself);
         let cell = self.replica(replica).memory_mut(pass.object.uid);
-        *cell = crate::real::succeeded_by(cell, &pass.memory, owns);
+        *cell = crate::rules::succeeded_by(cell, &pass.memory, owns);
     }
 
     /// Ends a pass whose step failed for a while: what the status then says is written.

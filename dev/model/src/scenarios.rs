@@ -11,6 +11,7 @@ pub enum Name {
     Copies,
     Ownership,
     Absence,
+    Blind,
     Deletion,
     Requests,
     Retries,
@@ -21,6 +22,9 @@ pub enum Name {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     Recreate,
+    /// With the annotations of the object that went, as `kubectl get -o yaml` prints them.
+    Reapply,
+    /// With its status too, as a backup tool does it.
     Restore,
     Delete,
     SetId,
@@ -61,13 +65,14 @@ pub struct Scenario {
 // === impl Name ===
 
 impl Name {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Create,
         Self::Conflicts,
         Self::Edits,
         Self::Copies,
         Self::Ownership,
         Self::Absence,
+        Self::Blind,
         Self::Deletion,
         Self::Requests,
         Self::Retries,
@@ -115,20 +120,20 @@ impl Scenario {
             Name::Conflicts => Self {
                 covers: "create-again while the first create is still under way, where oHallo refuses a second name",
                 edits: &[Kind::CreateAgain, Kind::Delete],
-                left: Left { edits: 2, crashes: 1, posts: 2, ..Left::default() },
+                left: Left { edits: 2, crashes: 1, lost: 1, timeouts: 1, posts: 3, ..Left::default() },
                 unique_names: true,
                 ..base
             },
             Name::Edits => Self {
                 covers: "intent or finalizer removed, kubectl replace, labels, forced deletion",
                 edits: &[Kind::RemoveIntent, Kind::Replace, Kind::ForceFinalizer, Kind::Label, Kind::Delete],
-                left: Left { edits: 2, crashes: 1, faults: 1, posts: 3, ..Left::default() },
+                left: Left { edits: 3, crashes: 1, lost: 1, faults: 1, posts: 3, ..Left::default() },
                 ..base
             },
             Name::Copies => Self {
                 covers: "statuses and intents that were copied or restored",
-                edits: &[Kind::SecondCopies, Kind::Restore, Kind::Delete, Kind::Retain],
-                left: Left { edits: 4, posts: 2, ..Left::default() },
+                edits: &[Kind::SecondCopies, Kind::Reapply, Kind::Restore, Kind::Delete, Kind::Retain],
+                left: Left { edits: 4, crashes: 1, lost: 1, posts: 2, ..Left::default() },
                 ..base
             },
             Name::Ownership => Self {
@@ -141,14 +146,31 @@ impl Scenario {
                 covers: "404 under a swapped key or Workspace, false 404, channels deleted in oHallo's dashboard",
                 edits: &[Kind::Delete, Kind::DeleteRemote, Kind::SwapKey, Kind::SwapWorkspace, Kind::Release],
                 left: Left {
-                    edits: 3,
+                    edits: 4,
                     crashes: 1,
+                    lost: 1,
                     faults: 1,
                     lies: 1,
                     swaps: 2,
                     posts: 1,
                     ..Left::default()
                 },
+                ..base
+            },
+            Name::Blind => Self {
+                covers: "the same with keys that may not read workspaces",
+                edits: &[Kind::Delete, Kind::DeleteRemote, Kind::SwapKey],
+                left: Left {
+                    edits: 4,
+                    crashes: 1,
+                    lost: 1,
+                    faults: 1,
+                    lies: 1,
+                    swaps: 2,
+                    posts: 1,
+                    ..Left::default()
+                },
+                reads_workspaces: false,
                 ..base
             },
             Name::Deletion => Self {
@@ -205,6 +227,16 @@ impl Scenario {
             left: self.left,
             ghost: Ghost::default(),
         }
+    }
+
+    /// Its row in docs/model.md.
+    pub fn row(&self) -> String {
+        let bounds = BOUNDS.into_iter().filter_map(|bound| {
+            let value = *self.clone().bound(bound)?;
+            (value > 0).then(|| format!("{value} {bound}"))
+        });
+        let bounds: Vec<_> = bounds.collect();
+        format!("| {:?} | {} | {} |", self.name, self.covers, bounds.join(", "))
     }
 
     /// Whether a backup is kept of the first object.

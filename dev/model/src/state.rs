@@ -1,6 +1,9 @@
 // pure
 //! What the model keeps: small values that can be hashed. The real ones are built from them in `real.rs`.
 
+pub use crate::objects::*;
+pub use crate::process::*;
+
 pub type Uid = u8;
 pub type Id = u8;
 pub type Version = u8;
@@ -46,70 +49,6 @@ pub struct Place {
     pub reads_workspaces: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Object {
-    pub uid: Uid,
-    pub version: Version,
-    pub terminating: bool,
-    pub finalizer: bool,
-    pub intent: Option<Intent>,
-    pub create_again: Option<Named>,
-    pub release: Option<Release>,
-    pub spec_id: Option<Id>,
-    pub policy: Policy,
-    pub test: u8,
-    pub retry: u8,
-    pub status: Status,
-}
-
-/// One attempt to create.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Named {
-    pub uid: Uid,
-    pub number: u8,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Intent {
-    pub of: Named,
-    /// Who wrote it: the time in the real one, which no two have in common.
-    pub by: u8,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Release {
-    Id(Id),
-    Attempt(Named),
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Policy {
-    #[default]
-    Unset,
-    Delete,
-    Retain,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Status {
-    pub id: Option<Id>,
-    pub bound_uid: Option<Uid>,
-    pub workspace: Option<u8>,
-    pub adopted: Option<bool>,
-    pub create: Option<(u8, Word)>,
-    pub read_with: Option<(u8, bool)>,
-    /// The request of the last test, and the one handled.
-    pub test: Option<(u8, u8)>,
-    pub retry: Option<u8>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Word {
-    Rejected,
-    NotSent,
-    Unknown,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OHallo {
     pub channels: [Option<Remote>; IDS],
@@ -134,127 +73,6 @@ pub struct Post {
     /// Who waits for the answer.
     pub to: Option<usize>,
     pub made: Option<Id>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Replica {
-    pub epoch: Epoch,
-    pub cache: [Option<Object>; NAMES],
-    pub memory: [Memory; UIDS],
-    pub claims: [Option<Uid>; IDS],
-    pub runs: [Option<Pass>; 3],
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Memory {
-    pub epoch: Epoch,
-    pub written: Version,
-    pub attempt: Option<Attempt>,
-    pub deleted: bool,
-    pub absent: Absent,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Attempt {
-    pub number: u8,
-    pub outcome: Outcome,
-    /// The intent that it wrote, and the one before.
-    pub intent: Option<Intent>,
-    pub after: Option<Intent>,
-    /// That intent is known to have stood, and this replica has led ever since.
-    pub last: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    InFlight,
-    Answered(Id),
-    Rejected,
-    NotSent,
-    Unknown,
-}
-
-/// When the channel's absence was first proven.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Absent {
-    #[default]
-    Never,
-    Now,
-    LongAgo,
-}
-
-/// A pass, or the task that a create goes on in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Pass {
-    pub object: Object,
-    pub status: Status,
-    pub memory: Memory,
-    pub owns_attempt: bool,
-    pub epoch: Epoch,
-    pub place: Place,
-    pub read: Read,
-    pub owner: bool,
-    /// The pass that waits for this task took too long: nothing follows when it is done.
-    pub detached: bool,
-    pub at: At,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Read {
-    Unread,
-    Found,
-    Absent { proven: bool },
-}
-
-/// The next thing that it does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum At {
-    Intent {
-        number: u8,
-    },
-    Post {
-        number: u8,
-    },
-    Waiting {
-        number: u8,
-    },
-    Record {
-        number: u8,
-        id: Id,
-    },
-    Adopt {
-        id: Id,
-    },
-    RestoreMarks,
-    ReadFresh {
-        id: Id,
-    },
-    Delete {
-        id: Id,
-        retained: bool,
-    },
-    LetGo(Parting),
-    WriteAhead(Ask),
-    Send(Ask),
-    Write {
-        settled: bool,
-    },
-    /// Nothing: it found a create under way, and remembers what it knew of it when it began.
-    Rest,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Parting {
-    NothingThere,
-    Deleted,
-    Retained,
-    Released,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Ask {
-    Test,
-    Retry,
 }
 
 /// How many faults and edits may still happen.
@@ -304,37 +122,6 @@ pub enum Gone {
     Forced,
     Kept,
     LetGo(Parting),
-}
-
-// === impl Object ===
-
-impl Object {
-    pub fn name(&self) -> usize {
-        name_of(self.uid)
-    }
-
-    /// The attempt that the object speaks of.
-    pub fn attempt(&self) -> Option<Named> {
-        let recorded = self.status.create.map(|(number, _)| Named { uid: self.uid, number });
-        self.intent.map(|intent| intent.of).or(recorded)
-    }
-}
-
-/// The name of the object with this uid.
-pub fn name_of(uid: Uid) -> usize {
-    usize::from(uid == 3)
-}
-
-// === impl Replica ===
-
-impl Replica {
-    pub fn memory(&self, uid: Uid) -> Memory {
-        self.memory[usize::from(uid) - 1]
-    }
-
-    pub fn memory_mut(&mut self, uid: Uid) -> &mut Memory {
-        &mut self.memory[usize::from(uid) - 1]
-    }
 }
 
 // === impl State ===

@@ -1,14 +1,15 @@
 // pure
 //! The steps of `act.rs` and `born.rs`, each as one thing that the API server or oHallo sees.
 
-use ohallo_operator::channel::conflict::{self, Refused};
-use ohallo_operator::channel::{create, delete};
+use ohallo_operator::channel::conflict::Refused;
+use ohallo_operator::channel::create;
 
 use crate::decide::{self, Decided};
 use crate::guards::Guard;
 use crate::kubernetes::{Fate, Wrote};
 use crate::properties::Invariant;
 use crate::real;
+use crate::rules;
 use crate::run::Run;
 use crate::say;
 use crate::state::*;
@@ -48,7 +49,10 @@ impl Run<'_> {
             At::LetGo(parting) => self.part(replica, slot, pass, parting, fate),
             At::WriteAhead(ask) => self.write_ahead(replica, slot, pass, ask, fate),
             At::Send(ask) => self.ask(replica, slot, pass, ask),
-            At::Rest => self.end(replica, slot, &pass),
+            At::Rest => {
+                say!(self, "replica {replica} ends a pass that found a create under way");
+                self.end(replica, slot, &pass);
+            }
             At::Write { settled } => self.status(replica, slot, pass, settled, fate),
         }
         true
@@ -177,97 +181,9 @@ impl Run<'_> {
         }
     }
 
-    /// `act::delete` up to the call: decided again on the object as it now is.
-    fn read_fresh(&mut self, replica: usize, slot: usize, mut pass: Pass, id: Id) {
-        say!(self, "replica {replica} reads the object afresh");
-        let Some(fresh) = self.current(&pass) else { return self.end(replica, slot, &pass) };
-        let (known, status) = (real::channel(&pass.object), real::status(&pass.status));
-        let again = delete::decided_again(&known, &status, &real::channel(&fresh), &real::channel_id(id));
-        pass.object = fresh;
-        if again {
-            pass.status = fresh.status;
-            self.go_on(replica, slot, pass);
-        } else {
-            self.put(replica, slot, pass, At::Delete { id, retained: self.retained(&pass) });
-        }
-    }
-
-    fn delete(&mut self, replica: usize, slot: usize, mut pass: Pass, of: (Id, bool), how: How) {
-        let (id, retained) = of;
-        self.judge_call(&pass, id);
-        if retained {
-            self.broken(Invariant::I2);
-        }
-        let found = self.state.answers(pass.place, id) && how != How::Lie;
-        let lands = found && how != How::Write(Fate::LostBefore);
-        if lands && let Some(remote) = &mut self.state.ohallo.channels[usize::from(id)] {
-            remote.live = false;
-        }
-        let answer = match how {
-            How::Write(Fate::Well) | How::Lie if found => "ok",
-            How::Write(Fate::Well) | How::Lie | How::NotSent => "404",
-            How::Write(_) if lands => "no answer, and it took effect",
-            How::Write(_) => "no answer, and it had no effect",
-        };
-        say!(self, "replica {replica} sends DELETE c{id}: {answer}");
-        match answer {
-            "ok" => {
-                pass.memory.deleted = true;
-                self.remember(replica, &pass);
-                self.go_on(replica, slot, pass);
-            }
-            "404" => self.absent(replica, slot, pass),
-            _ => {
-                pass.memory.absent = Absent::Never;
-                self.fail(replica, slot, pass);
-            }
-        }
-    }
-
-    /// `act::absent`.
-    fn absent(&mut self, replica: usize, slot: usize, mut pass: Pass) {
-        if !self.proven(&pass) {
-            say!(self, "the key can't show that it is the tenant's");
-            pass.memory.absent = Absent::Never;
-            return self.fail(replica, slot, pass);
-        }
-        real::absent_now(&mut pass);
-        if self.is_off(Guard::AbsenceTwice) {
-            pass.memory.absent = Absent::LongAgo;
-            pass.read = Read::Absent { proven: true };
-        }
-        self.remember(replica, &pass);
-        self.go_on(replica, slot, pass);
-    }
-
-    /// `pass.let_go`.
-    fn part(&mut self, replica: usize, slot: usize, pass: Pass, parting: Parting, fate: Fate) {
-        let wrote = self.let_go(replica, &pass, parting, fate);
-        self.say_write(replica, format_args!("the finalizer off ({parting:?})"), wrote);
-        match wrote {
-            Wrote::Stands(_) | Wrote::Gone => {
-                let uid = pass.object.uid;
-                for claim in &mut self.replica(replica).claims {
-                    claim.take_if(|held| *held == uid);
-                }
-                self.end(replica, slot, &pass);
-            }
-            Wrote::NoAnswer => self.fail(replica, slot, pass),
-            Wrote::Refused(fresh) => {
-                let revocable = parting != Parting::Deleted;
-                let (known, now) = (real::channel(&pass.object), real::channel(&fresh));
-                if self.is_off(Guard::PartingDecidedAgain) || conflict::of_parting(&known, revocable, &now) {
-                    self.put(replica, slot, Pass { object: fresh, ..pass }, At::LetGo(parting));
-                } else {
-                    self.end(replica, slot, &pass);
-                }
-            }
-        }
-    }
-
     fn write_ahead(&mut self, replica: usize, slot: usize, mut pass: Pass, ask: Ask, fate: Fate) {
         let past = pass.status;
-        pass.status = real::ahead(&self.facts(&pass), ask);
+        pass.status = rules::ahead(&self.facts(&pass), ask);
         let wrote = self.write_status(replica, &pass, fate);
         self.say_write(replica, format_args!("that it will send the {ask:?}"), wrote);
         match wrote {
@@ -301,7 +217,7 @@ impl Run<'_> {
         if twice {
             self.broken(Invariant::I13);
         }
-        pass.status = real::ahead(&self.facts(&pass), ask);
+        pass.status = rules::ahead(&self.facts(&pass), ask);
         if ask == Ask::Test {
             self.go_on(replica, slot, pass);
         } else {
@@ -324,7 +240,7 @@ impl Run<'_> {
             Wrote::Refused(fresh) => match self.of_refused(&pass, &fresh) {
                 Refused::LayOver => {
                     // It was settled for the manifest that it knew.
-                    let settled = settled && real::same_inputs(&pass.object, &fresh);
+                    let settled = settled && rules::same_inputs(&pass.object, &fresh);
                     self.put(replica, slot, Pass { object: fresh, ..pass }, At::Write { settled });
                 }
                 Refused::Stale | Refused::Gone => self.replica(replica).runs[slot] = None,
@@ -340,7 +256,7 @@ impl Run<'_> {
         self.remember(replica, pass);
     }
 
-    fn say_write(&mut self, replica: usize, what: std::fmt::Arguments, wrote: Wrote) {
+    pub fn say_write(&mut self, replica: usize, what: std::fmt::Arguments, wrote: Wrote) {
         let came = match wrote {
             Wrote::Stands(_) => "stands",
             Wrote::NoAnswer => "no answer",

@@ -24,13 +24,16 @@ pub struct Found {
 pub fn check(scenario: Scenario, off: Option<Guard>, threads: usize) -> Found {
     let began = ohallo_operator::clock::instant();
     let model = Protocol { scenario, off };
-    let builder = model.clone().checker().threads(threads).finish_when(HasDiscoveries::AnyFailures);
+    let wanted = off.filter(|off| off.redundant().is_none()).map(|off| off.breaks().says());
+    let until = wanted.map_or(HasDiscoveries::AnyFailures, |says| HasDiscoveries::AnyOf([says].into()));
+    let builder = model.clone().checker().threads(threads).finish_when(until);
     let checker = builder.spawn_bfs().join();
     let discoveries = checker.discoveries();
     let properties = model.properties();
     let (always, sometimes): (Vec<_>, Vec<_>) =
         properties.into_iter().partition(|property| property.expectation.discovery_is_failure());
-    let broken = always.iter().find_map(|property| {
+    let judged = |property: &&stateright::Property<_>| wanted.is_none_or(|says| property.name == says);
+    let broken = always.iter().filter(judged).find_map(|property| {
         let path = discoveries.get(property.name)?.clone();
         Some((property.name, sentences(&model, path.into_vec())))
     });

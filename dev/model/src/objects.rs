@@ -1,0 +1,87 @@
+// pure
+//! A Channel object, as far as the protocol looks at it.
+
+use crate::state::{Id, Uid, Version};
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Object {
+    pub uid: Uid,
+    pub version: Version,
+    pub terminating: bool,
+    pub finalizer: bool,
+    pub intent: Option<Intent>,
+    pub create_again: Option<Named>,
+    pub release: Option<Release>,
+    pub spec_id: Option<Id>,
+    pub policy: Policy,
+    pub test: u8,
+    pub retry: u8,
+    pub status: Status,
+}
+
+/// One attempt to create.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Named {
+    pub uid: Uid,
+    pub number: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Intent {
+    pub of: Named,
+    /// Who wrote it: the time in the real one, which no two have in common.
+    pub by: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Release {
+    Id(Id),
+    Attempt(Named),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Policy {
+    #[default]
+    Unset,
+    Delete,
+    Retain,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Status {
+    pub id: Option<Id>,
+    pub bound_uid: Option<Uid>,
+    pub workspace: Option<u8>,
+    pub adopted: Option<bool>,
+    pub create: Option<(u8, Word)>,
+    pub read_with: Option<(u8, bool)>,
+    /// The request of the last test, and the one handled.
+    pub test: Option<(u8, u8)>,
+    pub retry: Option<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Word {
+    Rejected,
+    NotSent,
+    Unknown,
+}
+
+// === impl Object ===
+
+impl Object {
+    pub fn name(&self) -> usize {
+        name_of(self.uid)
+    }
+
+    /// The attempt that the object speaks of.
+    pub fn attempt(&self) -> Option<Named> {
+        let recorded = self.status.create.map(|(number, _)| Named { uid: self.uid, number });
+        self.intent.map(|intent| intent.of).or(recorded)
+    }
+}
+
+/// The name of the object with this uid.
+pub fn name_of(uid: Uid) -> usize {
+    usize::from(uid == 3)
+}

@@ -1,0 +1,86 @@
+// pure
+//! The operator's rules for its memory and for what is written ahead, asked with the model's values.
+
+use ohallo_operator::channel::inputs::Inputs;
+use ohallo_operator::channel::memory::{self, ABSENCE};
+use ohallo_operator::channel::{ahead, delete, plan};
+use ohallo_operator::leader;
+
+use crate::real::{BEGAN, Facts, channel, read_back, real, remembered, request};
+use crate::state::*;
+
+/// The memory at the begin of a pass in this epoch.
+pub fn entered(memory: &Memory, epoch: Epoch) -> Memory {
+    let real_epoch = |epoch: Epoch| leader::Epoch { term: epoch.into(), transitions: epoch.into() };
+    let mut real = remembered(memory);
+    real.epoch = (memory.epoch > 0).then(|| real_epoch(memory.epoch));
+    real.enter(real_epoch(epoch));
+    Memory {
+        epoch,
+        written: real.written.map_or(0, |_| memory.written),
+        attempt: memory
+            .attempt
+            .zip(real.attempt.as_ref())
+            .map(|(own, real)| Attempt { last: real.last, ..own }),
+        deleted: real.deleted,
+        absent: absent_of(&real),
+    }
+}
+
+/// Whether nothing has changed that a pass is woken for.
+pub fn same_inputs(one: &Object, other: &Object) -> bool {
+    Inputs::own(&channel(one)) == Inputs::own(&channel(other))
+}
+
+/// Whether the version is older than what this process wrote.
+pub fn outran(memory: &Memory, version: Version) -> bool {
+    memory.written > 0 && remembered(memory).outran(Some(version.into()), *BEGAN)
+}
+
+/// What is remembered after a pass.
+pub fn succeeded_by(cell: &Memory, pass: &Memory, owns_attempt: bool) -> Memory {
+    if cell.attempt == pass.attempt {
+        return *pass;
+    }
+    let (old, new) = (remembered(cell), remembered(pass));
+    let kept = old.succeeded_by(&new, owns_attempt);
+    let attempt = if kept.attempt == new.attempt { pass.attempt } else { cell.attempt };
+    Memory { attempt, ..*pass }
+}
+
+/// Notes a proven absence.
+pub fn absent_now(pass: &mut Pass) {
+    let mut memory = remembered(&pass.memory);
+    let mut remote = plan::Remote::Unread;
+    delete::absent_now(&mut memory, &mut remote, *BEGAN);
+    pass.memory.absent = absent_of(&memory);
+    pass.read = match remote {
+        plan::Remote::Absent { proven } => Read::Absent { proven },
+        _ => pass.read,
+    };
+}
+
+/// What the status says before a test or a retry is sent.
+pub fn ahead(facts: &Facts, ask: Ask) -> Status {
+    let real = real(facts);
+    let mut status = real.status.clone();
+    match ask {
+        Ask::Test => {
+            let asked = request(facts.object.test).unwrap_or_default();
+            status.test = Some(ahead::test(&real.view(), asked));
+        }
+        Ask::Retry => {
+            status.provisioning = Some(ahead::retry(&real.view(), 1, request(facts.object.retry)));
+        }
+    }
+    read_back(&status)
+}
+
+/// What the operator's own clock-bound fields of the memory come to.
+fn absent_of(real: &memory::Memory) -> Absent {
+    match real.absent_since {
+        None => Absent::Never,
+        Some(since) if BEGAN.duration_since(since) >= ABSENCE => Absent::LongAgo,
+        Some(_) => Absent::Now,
+    }
+}
