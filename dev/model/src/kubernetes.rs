@@ -155,8 +155,12 @@ impl Run<'_> {
         let deletes = delete::deletes(&real::channel(object), &real::status(&object.status));
         let uid = object.uid;
         let at = usize::from(uid) - 1;
+        // Who names another channel says which one it is, as with create-again.
+        let named = object.spec_id.and_then(|id| self.state.ohallo.channels[usize::from(id)]);
+        let another = named.is_some_and(|remote| remote.of.is_none_or(|of| of.uid != uid));
+        let empty = deletes && !another;
         self.state.ghost.gone[at] =
-            Some(if deletes || parting == Parting::Released { Gone::LetGo(parting) } else { Gone::Kept });
+            Some(if empty || parting == Parting::Released { Gone::LetGo(parting) } else { Gone::Kept });
         let remote = object.status.id.and_then(|id| self.state.ohallo.channels[usize::from(id)]);
         let fair = match parting {
             Parting::Deleted => {

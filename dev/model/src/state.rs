@@ -102,9 +102,9 @@ pub struct Ghost {
     pub forced: [bool; NAMES],
     /// How each object went.
     pub gone: [Option<Gone>; UIDS],
-    /// How often each request was sent.
-    pub tests: [u8; 3],
-    pub retries: [u8; 3],
+    /// How often each request of each name was sent.
+    pub tests: [[u8; 3]; NAMES],
+    pub retries: [[u8; 3]; NAMES],
     /// A person gave up an attempt that was still under way.
     pub hasty: bool,
     /// A create was then answered with 409.

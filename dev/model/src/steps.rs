@@ -210,7 +210,7 @@ impl Run<'_> {
             Ask::Test => (&mut self.state.ghost.tests, pass.object.test),
             Ask::Retry => (&mut self.state.ghost.retries, pass.object.retry),
         };
-        let count = &mut sent[usize::from(request)];
+        let count = &mut sent[pass.object.name()][usize::from(request)];
         *count += 1;
         let twice = *count > 1;
         say!(self, "replica {replica} sends the {ask:?} r{request} for c{id}");
