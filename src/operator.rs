@@ -29,7 +29,7 @@ use crate::settings::{SHUTDOWN_GRACE, Settings};
 use crate::watches::Watches;
 use crate::{channel, workspace};
 
-/// Calls of one key under way at the same time: a key that hangs can't hold every worker.
+/// Passes of one key that call at the same time: a key that hangs can't hold every worker.
 const KEY_CONCURRENCY: usize = 12;
 
 /// How often it is looked whether the CRDs are there.

@@ -8,6 +8,7 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::status::seconds;
 use crate::api::channel::{Channel, ChannelStatus, CreateStatus};
 use crate::ohallo::{ApiError, Class};
 
@@ -179,11 +180,11 @@ fn last_attempt(facts: &Facts) -> Last {
 /// made the attempt itself.
 pub fn parked(past: Option<&CreateStatus>, attempt: &Attempt, intent: Option<&str>) -> CreateStatus {
     let known = past.filter(|past| past.attempt == attempt.number && past.outcome == "Unknown");
-    let time = intent.and_then(|text| text.splitn(3, '/').nth(2)?.parse::<Timestamp>().ok());
+    let time = intent.and_then(|text| Attempt::time_of(text)?.parse().ok());
     known.cloned().unwrap_or_else(|| CreateStatus {
         attempt: attempt.number,
         outcome: "Unknown".into(),
-        sent_at: time.map(|time| format!("{time:.0}")),
+        sent_at: time.map(seconds),
     })
 }
 
@@ -234,6 +235,11 @@ impl Attempt {
         let number = parts.next()?.parse().ok().filter(|number| *number > 0)?;
         parts.next()?.parse::<Timestamp>().ok()?;
         Some(Self { uid: uid.into(), number })
+    }
+
+    /// When, by its text, an intent was written.
+    pub fn time_of(intent: &str) -> Option<&str> {
+        intent.splitn(3, '/').nth(2)
     }
 
     /// The `create-intent` annotation of this attempt. The time tells two processes' intents of one number apart.

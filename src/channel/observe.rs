@@ -275,7 +275,7 @@ pub async fn candidates(pass: &mut Pass) -> Vec<String> {
     };
     let recorded = pass.status.create.as_ref().and_then(|create| create.sent_at.as_deref());
     let intent = pass.channel.annotations().get(annotation::CREATE_INTENT);
-    let sent_at = recorded.or(intent.and_then(|intent| intent.splitn(3, '/').nth(2)));
+    let sent_at = recorded.or(intent.and_then(|intent| create::Attempt::time_of(intent)));
     let spec = &pass.channel.spec;
     let me = Name::of(&pass.channel);
     let uid = pass.channel.uid().unwrap_or_default();

@@ -43,7 +43,7 @@ pub struct Options {
     /// For each key; 0 = no limit.
     pub requests_per_second: f64,
     pub burst: u32,
-    /// Calls under way at the same time, for each key.
+    /// Passes that call at the same time, for each key.
     pub key_concurrency: usize,
     /// Roots to trust, PEM, instead of the system's.
     pub ca_pem: Option<Vec<u8>>,

@@ -15,7 +15,7 @@ const fn row(id: &'static str, fault: &'static str, also: &'static [&'static str
     Row { id, fault, also }
 }
 
-const ROWS: [Row; 39] = [
+const ROWS: [Row; 42] = [
     row("F1", "killed before and after the n-th Kubernetes write", &[]),
     row("F2", "killed before and after the n-th write to oHallo", &[]),
     row(
@@ -93,6 +93,30 @@ const ROWS: [Row; 39] = [
     row("F23", "the API server stops, or freezes, during a create", &[]),
     row("F24", "etcd is restored from an older snapshot", &[]),
     row("F25", "one request to the API server hangs", &[]),
+    row(
+        "F27",
+        "the leader is stopped past its lease during a create, then continued",
+        &[
+            "replicas::a_leader_stopped_past_its_lease_during_a_post_records_the_id_and_does_nothing_else",
+            "replicas::a_deposed_leader_begins_nothing_that_it_had_planned",
+        ],
+    ),
+    row(
+        "F28",
+        "the lease is edited, the clock is moved",
+        &[
+            "lease::a_holder_whose_lease_is_edited_stops_and_competes_again_and_a_moved_clock_is_no_edit",
+            "lease::a_dead_holder_s_lease_is_taken_when_it_was_seen_unchanged_for_its_duration_whatever_its_times_say",
+        ],
+    ),
+    row(
+        "F29",
+        "SIGTERM, once and twice",
+        &[
+            "replicas::at_sigterm_a_leader_records_what_is_in_flight_and_releases_the_lease_last",
+            "replicas::a_second_sigterm_ends_at_once_and_the_other_waits_the_lease_out_and_asks_about_the_create",
+        ],
+    ),
     row(
         "F30",
         "the namespace is deleted with the key inside",
