@@ -12,11 +12,9 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
+use crate::api::annotation;
 use crate::metrics::Metrics;
 use crate::serve::Readiness;
-
-/// kubectl's copy of the manifest: as large as the object and of no use to us.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// What a watch of one kind needs.
 #[derive(Clone)]
@@ -93,7 +91,8 @@ fn strip<K: Resource>(object: &mut K, keep_labels: bool) {
         metadata.labels = None;
     }
     if let Some(annotations) = &mut metadata.annotations {
-        annotations.remove(LAST_APPLIED);
+        // kubectl's copy of the manifest alone is as large as the object.
+        annotations.retain(|name, _| name.starts_with(annotation::PREFIX));
     }
 }
 

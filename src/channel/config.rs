@@ -60,6 +60,27 @@ pub fn overlay(declared: &Map<String, Value>, actual: &Map<String, Value>) -> Ma
     whole
 }
 
+/// What is declared but at the paths that `left` names, written as [`Differs::path`] is.
+pub fn without(declared: &Map<String, Value>, left: &impl Fn(&str) -> bool) -> Map<String, Value> {
+    without_below(declared, "", left)
+}
+
+fn without_below(
+    declared: &Map<String, Value>,
+    prefix: &str,
+    left: &impl Fn(&str) -> bool,
+) -> Map<String, Value> {
+    let kept = declared.iter().filter_map(|(key, value)| {
+        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        match value {
+            _ if left(&path) => None,
+            Value::Object(inner) => Some((key.clone(), Value::Object(without_below(inner, &path, left)))),
+            other => Some((key.clone(), other.clone())),
+        }
+    });
+    kept.collect()
+}
+
 /// Every declared path, for telling which ones are no longer declared.
 pub fn paths(declared: &Map<String, Value>) -> Vec<String> {
     differences(declared, &Map::new()).into_iter().map(|differs| differs.path).collect()

@@ -12,6 +12,7 @@ pub mod plan;
 #[cfg(test)]
 pub mod sample;
 pub mod status;
+pub mod update;
 
 mod act;
 mod born;

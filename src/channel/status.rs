@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use super::create::{self, Standing};
 use super::delete;
 use super::plan::{Declared, Is, Remote, Verdict, View, cut_request};
-use super::work;
+use super::{update, work};
 use crate::api::annotation;
 use crate::api::channel::{AppliedStatus, ChannelStatus, Difference};
 use crate::api::conditions::{Reason, kind};
@@ -150,7 +150,10 @@ impl Writing<'_> {
         if asked.is_some() && remote.status.as_deref() != Some("error") && !view.observing() {
             self.status.provisioning.get_or_insert_default().handled_request = asked;
         }
-        if self.status.channel_id.is_some() && !view.observing() && view.differences(remote).is_empty() {
+        if self.status.channel_id.is_some()
+            && !view.observing()
+            && update::due(view, &view.differences(remote)).is_empty()
+        {
             let digest = Some(view.digest());
             let enabled = self.status.applied.as_ref().and_then(|applied| applied.enabled);
             self.status.applied = Some(AppliedStatus { enabled, digest });

@@ -4,23 +4,19 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::Value;
 
-use super::config::{self, Differs};
-use super::plan::{Cause, Declared, Is, Plan, Remote, Step, Verdict, View, cut_request, unfit};
+use super::config::Differs;
+use super::plan::{Declared, Is, Plan, Remote, Step, Verdict, View, cut_request, unfit};
+use super::update::{self, MOST_DIFFERENCES, applied_enabled, listed};
 use crate::api::annotation;
-use crate::api::channel::Difference;
 use crate::api::conditions::{Reason, kind};
 use crate::conditions;
 use crate::error::Need;
-use crate::ohallo::{Changes, Id, RemoteChannel};
+use crate::ohallo::{Id, RemoteChannel};
 use crate::retry;
 
 /// The longest distance of two looks at a channel that oHallo provisions.
 const LONGEST_POLL: Duration = Duration::from_secs(60);
-
-/// The most differences that a status lists.
-const MOST_DIFFERENCES: usize = 16;
 
 /// Decides for the channel `id`, which is bound or shall be adopted.
 pub fn plan(view: &View, id: &str) -> Plan {
@@ -53,7 +49,7 @@ pub fn plan(view: &View, id: &str) -> Plan {
     if marks_missing(view) {
         return Plan::Work(Step::RestoreMarks);
     }
-    if let Some(plan) = update(view, &id, remote, &differs) {
+    if let Some(plan) = update::plan(view, &id, remote, &differs) {
         return plan;
     }
     if let Some(plan) = credentials(view, &id) {
@@ -162,66 +158,6 @@ fn marks_missing(view: &View) -> bool {
     let intent_lost = view.status.origin.as_deref() == Some("Created")
         && view.annotation(annotation::CREATE_INTENT).is_none();
     !view.finalized() || intent_lost
-}
-
-fn applied_enabled(view: &View) -> Option<bool> {
-    view.status.applied.as_ref().and_then(|applied| applied.enabled)
-}
-
-fn update(view: &View, id: &Id, remote: &RemoteChannel, differs: &[Differs]) -> Option<Plan> {
-    let digest = view.digest();
-    let applied = view.status.applied.as_ref().and_then(|applied| applied.digest.as_deref());
-    let manifest_changed = applied != Some(digest.as_str());
-    let correct = view.spec().drift_policy.as_deref() != Some("Report");
-    if !differs.is_empty() && (manifest_changed || correct) {
-        if view.contested() {
-            return Some(not_converging(differs).settled());
-        }
-        if view.observed.updated {
-            return Some(kept_another(differs).settled());
-        }
-    }
-    let values = !differs.is_empty() && (manifest_changed || correct);
-    let again = view.memory.enabled_again.is_some_and(|due| due <= view.instant);
-    let enabled = view.spec().enabled.filter(|enabled| applied_enabled(view) != Some(*enabled) || again);
-    if !values && enabled.is_none() {
-        return None;
-    }
-    let sends = |path: &str| values && differs.iter().any(|differs| differs.path.starts_with(path));
-    let changes = Changes {
-        display_name: view.spec().display_name.clone().filter(|_| sends("displayName")),
-        config: view
-            .spec()
-            .config
-            .as_ref()
-            .filter(|_| sends("config."))
-            .map(|c| config::overlay(c, &remote.config)),
-        enabled,
-    };
-    let paths = differs.iter().filter(|_| values).map(|differs| differs.path.clone());
-    let fields = paths.chain(enabled.map(|_| "enabled".to_owned())).collect();
-    let cause = if manifest_changed || !values { Cause::Manifest } else { Cause::Drift };
-    Some(Plan::Work(Step::Update { id: id.clone(), changes, fields, cause }))
-}
-
-fn not_converging(differs: &[Differs]) -> Verdict {
-    let mut verdict = Verdict::user(
-        Reason::NotConverging,
-        format!(
-            "oHallo again and again has other values than were written ({}): write what oHallo keeps, stop whatever else writes them, or set driftPolicy to Report.",
-            names(differs)
-        ),
-    );
-    verdict.drift = listed(differs);
-    verdict
-}
-
-fn kept_another(differs: &[Differs]) -> Verdict {
-    let message =
-        format!("oHallo took the update but kept other values ({}); it is looked at again.", names(differs));
-    let mut verdict = Verdict::of(Is::Busy { longest: LONGEST_POLL }, Reason::Progressing, message);
-    verdict.drift = listed(differs);
-    verdict
 }
 
 /// Whether the declared credentials are others than those that were last sent.
@@ -333,25 +269,6 @@ fn failed_provisioning(view: &View, id: &Id) -> Result<Plan, Verdict> {
     let message =
         "Provisioning failed in oHallo; it is retried by itself (status.provisioning.nextAttemptAt).";
     Err(Verdict::of(Is::RetryIn(rest), Reason::ProvisioningFailed, message))
-}
-
-fn names(differs: &[Differs]) -> String {
-    let names: Vec<_> = differs.iter().take(4).map(|differs| differs.path.as_str()).collect();
-    if differs.len() > names.len() { format!("{}, …", names.join(", ")) } else { names.join(", ") }
-}
-
-/// As the status lists them.
-pub fn listed(differs: &[Differs]) -> Vec<Difference> {
-    let text = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    let entry = |differs: &Differs| Difference {
-        path: differs.path.clone(),
-        declared: Some(text(&differs.declared)),
-        actual: differs.actual.as_ref().map(text),
-    };
-    differs.iter().take(MOST_DIFFERENCES).map(entry).collect()
 }
 
 #[cfg(test)]

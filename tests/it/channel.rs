@@ -132,6 +132,15 @@ async fn drift_is_put_back_or_reported() {
     );
     assert_eq!(condition(&channel, "Ready").map(|c| c.2), Some("Available"));
     assert_eq!(rig.sim.channel(&reported).unwrap().display_name, "Edited in the dashboard");
+    rig.edit("b", json!({"spec": {"config": {"greeting": "Hi"}}})).await;
+    let channel = rig.reason("b", "Available").await;
+    let remote = rig.sim.channel(&reported).unwrap();
+    assert_eq!(
+        (remote.display_name.as_str(), remote.config.as_ref().unwrap()["greeting"].as_str()),
+        ("Edited in the dashboard", Some("Hi")),
+        "only what was changed in the manifest is applied"
+    );
+    assert_eq!(channel.status.as_ref().unwrap().drift.len(), 1);
     rig.edit("b", json!({"spec": {"displayName": "Declared anew"}})).await;
     rig.until("b", "without drift", |channel| condition(channel, "Drifted").is_none()).await;
     assert_eq!(rig.sim.channel(&reported).unwrap().display_name, "Declared anew");

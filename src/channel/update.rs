@@ -1,0 +1,127 @@
+// pure
+//! Which declared values are sent to oHallo, and when it is no use to send them again.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::config::{self, Differs};
+use super::plan::{Cause, Is, Plan, Step, Verdict, View};
+use crate::api::channel::Difference;
+use crate::api::conditions::Reason;
+use crate::ohallo::{Changes, Id, RemoteChannel};
+
+/// The longest distance of two looks at a channel that did not take its update.
+const LONGEST_POLL: Duration = Duration::from_secs(60);
+
+/// The most differences that a status lists.
+pub const MOST_DIFFERENCES: usize = 16;
+
+/// What `enabled` was last sent as.
+pub fn applied_enabled(view: &View) -> Option<bool> {
+    view.status.applied.as_ref().and_then(|applied| applied.enabled)
+}
+
+/// The update that is due, or why it is not sent.
+pub fn plan(view: &View, id: &Id, remote: &RemoteChannel, differs: &[Differs]) -> Option<Plan> {
+    let due = due(view, differs);
+    if !due.is_empty() {
+        if view.contested() {
+            return Some(not_converging(&due).settled());
+        }
+        if view.observed.updated {
+            return Some(kept_another(&due).settled());
+        }
+    }
+    let again = view.memory.enabled_again.is_some_and(|at| at <= view.instant);
+    let enabled = view.spec().enabled.filter(|enabled| applied_enabled(view) != Some(*enabled) || again);
+    if due.is_empty() && enabled.is_none() {
+        return None;
+    }
+    let sends = |path: &str| due.iter().any(|differs| differs.path.starts_with(path));
+    let config = view.spec().config.as_ref().filter(|_| sends("config."));
+    let changes = Changes {
+        display_name: view.spec().display_name.clone().filter(|_| sends("displayName")),
+        config: config
+            .map(|declared| config::overlay(&without_drift(declared, differs, &due), &remote.config)),
+        enabled,
+    };
+    let fields = due.iter().map(|differs| differs.path.clone());
+    let fields = fields.chain(enabled.map(|_| "enabled".to_owned())).collect();
+    let cause = if manifest_changed(view) || due.is_empty() { Cause::Manifest } else { Cause::Drift };
+    Some(Plan::Work(Step::Update { id: id.clone(), changes, fields, cause }))
+}
+
+/// The differences that are to be sent. With `driftPolicy: Report` those that the manifest made: not what the status
+/// shows as drift from a value that is still the declared one.
+pub fn due(view: &View, differs: &[Differs]) -> Vec<Differs> {
+    if view.spec().drift_policy.as_deref() != Some("Report") {
+        return differs.to_vec();
+    }
+    if !manifest_changed(view) {
+        return Vec::new();
+    }
+    let shown = |differs: &&Differs| {
+        let declared = Some(text(&differs.declared));
+        view.status.drift.iter().any(|shown| shown.path == differs.path && shown.declared == declared)
+    };
+    differs.iter().filter(|differs| !shown(differs)).cloned().collect()
+}
+
+/// The declared config but what differs and is not to be sent.
+fn without_drift(declared: &Map<String, Value>, differs: &[Differs], due: &[Differs]) -> Map<String, Value> {
+    let drift: Vec<_> = differs.iter().filter(|differs| !due.contains(differs)).collect();
+    config::without(declared, &|path| {
+        drift.iter().any(|drift| drift.path.strip_prefix("config.") == Some(path))
+    })
+}
+
+fn manifest_changed(view: &View) -> bool {
+    let applied = view.status.applied.as_ref().and_then(|applied| applied.digest.as_deref());
+    applied != Some(view.digest().as_str())
+}
+
+fn not_converging(differs: &[Differs]) -> Verdict {
+    let mut verdict = Verdict::user(
+        Reason::NotConverging,
+        format!(
+            "oHallo again and again has other values than were written ({}): write what oHallo keeps, stop whatever else writes them, or set driftPolicy to Report.",
+            names(differs)
+        ),
+    );
+    verdict.drift = listed(differs);
+    verdict
+}
+
+fn kept_another(differs: &[Differs]) -> Verdict {
+    let message =
+        format!("oHallo took the update but kept other values ({}); it is looked at again.", names(differs));
+    let mut verdict = Verdict::of(Is::Busy { longest: LONGEST_POLL }, Reason::Progressing, message);
+    verdict.drift = listed(differs);
+    verdict
+}
+
+fn names(differs: &[Differs]) -> String {
+    let names: Vec<_> = differs.iter().take(4).map(|differs| differs.path.as_str()).collect();
+    if differs.len() > names.len() { format!("{}, …", names.join(", ")) } else { names.join(", ") }
+}
+
+/// As the status lists them.
+pub fn listed(differs: &[Differs]) -> Vec<Difference> {
+    let entry = |differs: &Differs| Difference {
+        path: differs.path.clone(),
+        declared: Some(text(&differs.declared)),
+        actual: differs.actual.as_ref().map(text),
+    };
+    differs.iter().take(MOST_DIFFERENCES).map(entry).collect()
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
