@@ -284,12 +284,18 @@ async fn missing_crds(client: &Client, settings: &Settings) -> String {
         .map_or_else(|| Api::<Channel>::all(client.clone()), |ns| Api::namespaced(client.clone(), ns));
     let workspaces = namespace
         .map_or_else(|| Api::<Workspace>::all(client.clone()), |ns| Api::namespaced(client.clone(), ns));
-    let mut found =
-        vec![look(channels, "channels.ohallo.eu").await, look(workspaces, "workspaces.ohallo.eu").await];
-    if settings.serves_cluster_workspaces() {
-        found.push(look(Api::<ClusterWorkspace>::all(client.clone()), "clusterworkspaces.ohallo.eu").await);
-    }
-    found.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    let clusters = async {
+        if !settings.serves_cluster_workspaces() {
+            return None;
+        }
+        look(Api::<ClusterWorkspace>::all(client.clone()), "clusterworkspaces.ohallo.eu").await
+    };
+    let (channels, workspaces, clusters) = tokio::join!(
+        look(channels, "channels.ohallo.eu"),
+        look(workspaces, "workspaces.ohallo.eu"),
+        clusters
+    );
+    [channels, workspaces, clusters].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// Runs one controller over a stream that its store has taken in.

@@ -13,6 +13,7 @@ use super::conflict::{self, Refused};
 use super::inputs::{Inputs, Version};
 use super::memory::Memory;
 use super::plan::{Declared, Observed, Remote, View};
+use super::update;
 use crate::api::annotation;
 use crate::api::channel::{Channel, ChannelStatus};
 use crate::api::conditions::{Reason, kind};
@@ -71,12 +72,16 @@ impl Pass {
         let memory = cell.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // Before anything is looked up: what changes during the pass must open the gate again.
         let began = inputs(ctx, channel);
+        let mut status = channel.status.clone().unwrap_or_default();
+        if !memory.seen {
+            update::doubt(&mut status, channel.metadata.generation);
+        }
         let not_observed = Failure::transient(Reason::Progressing, "Nothing was read yet.");
         Self {
             lookup: ctx.lookup(&Handle::of(channel)),
             ctx: Arc::clone(ctx),
             epoch,
-            status: channel.status.clone().unwrap_or_default(),
+            status,
             channel: channel.clone(),
             observed: Observed {
                 place: Err(not_observed),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::config::{self, Differs};
 use super::plan::{Cause, Is, Plan, Step, Verdict, View};
-use crate::api::channel::Difference;
+use crate::api::channel::{ChannelStatus, Difference};
 use crate::api::conditions::Reason;
 use crate::ohallo::{Changes, Id, RemoteChannel};
 
@@ -20,6 +20,16 @@ pub const MOST_DIFFERENCES: usize = 16;
 /// What `enabled` was last sent as.
 pub fn applied_enabled(view: &View) -> Option<bool> {
     view.status.applied.as_ref().and_then(|applied| applied.enabled)
+}
+
+/// What a process that looks for the first time can't know: a call that an earlier one made for a newer manifest than
+/// the status speaks of. `enabled` can't be read back, so it counts as not sent.
+pub fn doubt(status: &mut ChannelStatus, generation: Option<i64>) {
+    if status.observed_generation != generation
+        && let Some(applied) = &mut status.applied
+    {
+        applied.enabled = None;
+    }
 }
 
 /// The update that is due, or why it is not sent.

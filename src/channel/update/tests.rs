@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::api::channel::AppliedStatus;
 use crate::channel::memory::{CONTESTED, LATE};
 use crate::channel::sample::*;
 use crate::error::Need;
@@ -89,6 +90,18 @@ fn enabled_is_sent_when_it_is_another_than_was_last_sent() {
         (None, None, Reason::Available),
     ] {
         assert_eq!(enabled(declared, applied).says(), (Is::InSync, reason), "{declared:?} {applied:?}");
+    }
+}
+
+#[test]
+fn what_was_sent_for_a_generation_that_no_status_tells_of_is_not_known() {
+    for (observed, kept) in [(Some(2), Some(true)), (Some(1), None), (None, None)] {
+        let mut sample = Sample::bound().with(|it| {
+            it.status.observed_generation = observed;
+            it.status.applied = Some(AppliedStatus { enabled: Some(true), digest: None });
+        });
+        doubt(&mut sample.status, Some(2));
+        assert_eq!(applied_enabled(&sample.view()), kept, "{observed:?}");
     }
 }
 

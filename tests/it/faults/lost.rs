@@ -165,6 +165,24 @@ async fn f04_f37_an_old_update_and_an_old_push_that_land_late_are_overwritten() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f02_an_enabled_that_was_sent_and_never_told_is_sent_again_though_the_manifest_is_as_it_was() {
+    let mut rig = Rig::start().await;
+    let id = id_of(&rig.ready("a", json!({"enabled": true})).await);
+    let hold =
+        rig.sim.add_fault(Fault::on(Operation::UpdateChannel, Action::Hold { commit_first: true }).times(1));
+    rig.edit("a", json!({"spec": {"enabled": false}})).await;
+    rig.sim.held(hold).await.unwrap();
+    assert!(!rig.sim.channel(&id).unwrap().enabled);
+    rig.kill_operator();
+    rig.edit("a", json!({"spec": {"enabled": true}})).await;
+    rig.sim.release(hold);
+    rig.start_operator().await;
+    rig.reason("a", "Available").await;
+    assert!(rig.sim.channel(&id).unwrap().enabled, "Ready says that it is as declared");
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f04_an_old_enabled_that_lands_after_a_restart_is_overwritten_though_the_manifest_is_as_it_was() {
     let mut rig = Rig::start().await;
     let id = id_of(&rig.ready("a", json!({"enabled": true})).await);
