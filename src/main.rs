@@ -53,10 +53,12 @@ fn run(settings: Settings) -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return refused(&error.to_string()),
     };
-    if let Err(error) = telemetry::init(settings.log_format(std::io::stderr().is_terminal())) {
-        return refused(&error.to_string());
+    let format = settings.log_format(std::io::stderr().is_terminal());
+    match telemetry::init(format, settings.otlp_endpoint.as_ref()) {
+        // Dropped after the work: it sends what is left.
+        Ok(_traces) => ended(operate(settings)),
+        Err(error) => refused(&error.to_string()),
     }
-    ended(operate(settings))
 }
 
 fn operate(settings: Settings) -> anyhow::Result<()> {

@@ -124,6 +124,10 @@ pub struct Settings {
     #[arg(long, env = "OHALLO_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
 
+    /// Address of an OpenTelemetry collector that takes OTLP over HTTP, like http://collector:4318. Default: no traces
+    #[arg(long, env = "OHALLO_OTLP_ENDPOINT", value_name = "URL", value_parser = check::collector)]
+    pub otlp_endpoint: Option<reqwest::Url>,
+
     /// PEM file of the certificate authorities to trust for oHallo. Default: the system's
     #[arg(long, env = "OHALLO_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,

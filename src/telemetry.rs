@@ -1,9 +1,11 @@
 // I/O: writes to stderr, and sets the process's log subscriber and panic hook.
-//! Logs: one line an event, to stderr, filtered so that no credential can reach them through a library.
+//! Logs: one line an event, to stderr, filtered so that no credential can reach them through a library. Spans are of
+//! the traces alone.
 
 use std::io::{self, Write};
 use std::panic::PanicHookInfo;
 
+use reqwest::Url;
 use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{EnvFilter, FilterExt, FilterFn, LevelFilter as Level, filter_fn};
@@ -11,6 +13,10 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Filter, Layer, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, Registry};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+pub mod traces;
+
+use traces::{Traces, TracesError};
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -30,23 +36,30 @@ pub enum TelemetryError {
     /// Something else has set a subscriber before.
     #[error("logging was set up twice in this process")]
     Twice(#[from] TryInitError),
+    #[error(transparent)]
+    Traces(#[from] TracesError),
 }
 
 /// Lets one event be one line: everything that could end it, hide text or steer a terminal is escaped.
 #[derive(Clone, Copy)]
 struct OneLine<W>(W);
 
-/// Logs to stderr in the given format, filtered by `RUST_LOG` (default `info`), panics included.
-pub fn init(format: LogFormat) -> Result<(), TelemetryError> {
+/// Logs to stderr in the given format, filtered by `RUST_LOG` (default `info`), panics included; and sends traces to
+/// the collector, if there is one, until what it gives is dropped.
+pub fn init(format: LogFormat, collector: Option<&Url>) -> Result<Option<Traces>, TelemetryError> {
     let user = std::env::var("RUST_LOG").unwrap_or_default();
     let lines = tracing_subscriber::fmt::layer().with_writer(OneLine(io::stderr)).with_ansi(false);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
+        LogFormat::Json => {
+            lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+        }
         LogFormat::Human => lines.boxed(),
     };
-    tracing_subscriber::registry().with(lines.with_filter(filter(&user)?)).try_init()?;
+    let (spans, traces) = collector.map(traces::layer).transpose()?.unzip();
+    let layers = spans.into_iter().chain([lines.with_filter(filter(&user)?).boxed()]);
+    tracing_subscriber::registry().with(layers.collect::<Vec<_>>()).try_init()?;
     std::panic::set_hook(Box::new(log_panic));
-    Ok(())
+    Ok(traces)
 }
 
 /// The user's filter (empty means `info`), and on top of it a cap that no directive can lift.
@@ -62,8 +75,8 @@ where
     Ok(EnvFilter::try_new(user)?.and(capped.with_max_level_hint(Level::TRACE)))
 }
 
-fn allowed(event: &Metadata<'_>) -> bool {
-    *event.level() <= cap(event.target())
+fn allowed(it: &Metadata<'_>) -> bool {
+    it.is_event() && *it.level() <= cap(it.target())
 }
 
 /// kube_client logs whole bodies, Secrets included, at WARN when it can't read one; HTTP and TLS libraries

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use kube::ResourceExt;
+use tracing::Instrument;
 
 use super::act::Next;
 use super::create::{Attempt, came_to, names_another};
@@ -100,7 +101,7 @@ where
     F: Future<Output = (Box<Pass>, Result<Next, Failure>)> + Send + 'static,
 {
     let (ctx, channel, epoch) = (pass.ctx.clone(), pass.channel.clone(), pass.epoch);
-    match ctx.tasks.spawn(task(pass)).await {
+    match ctx.tasks.spawn(task(pass).in_current_span()).await {
         Ok(done) => done,
         Err(_) => {
             // The task died: what it sent is not known.

@@ -29,6 +29,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
+use tracing::Instrument;
 
 use crate::api::channel::{Channel, ChannelStatus};
 use crate::api::conditions::{Reason, kind};
@@ -39,6 +40,7 @@ use crate::context::Context;
 use crate::error::Failure;
 use crate::leader::Epoch;
 use crate::retry;
+use crate::telemetry::traces;
 pub use report::plain;
 
 use act::{Next, perform};
@@ -78,30 +80,9 @@ pub async fn reconcile(channel: Arc<Channel>, ctx: Arc<Context>) -> Result<Actio
         return Ok(Action::requeue(rest));
     }
     let started = clock::instant();
-    let work = tokio::time::timeout(LONGEST, run(Box::new(Pass::new(&ctx, &channel, epoch))));
-    let work = AssertUnwindSafe(work).catch_unwind();
-    let (pass, outcome) = match work.await {
-        Ok(Ok(done)) => done,
-        Ok(Err(_)) => {
-            let failure = Failure::transient(
-                Reason::ApiUnavailable,
-                "A pass took too long; it is tried again by itself.",
-            );
-            (Box::new(Pass::new(&ctx, &channel, epoch)), Some(Outcome::Failed(failure)))
-        }
-        Err(_) => {
-            ctx.metrics.panicked();
-            let failure = Failure::transient(
-                Reason::InternalError,
-                "The operator failed on this object; its log has the place. It is tried again.",
-            );
-            (Box::new(Pass::new(&ctx, &channel, epoch)), Some(Outcome::Failed(failure)))
-        }
-    };
-    let (report, result) = match outcome {
-        None => (Report::Done, "gone"),
-        Some(outcome) => report(pass, &outcome).await,
-    };
+    let span = traces::pass(&*channel);
+    let (report, result) = pass(&channel, &ctx, epoch).instrument(span.clone()).await;
+    traces::passed(&span, result, matches!(result, "transient" | "stalled" | "unwritten"));
     let took = clock::instant().saturating_duration_since(started);
     ctx.metrics.reconciled("Channel", result, took);
     log(&channel, result, took);
@@ -109,6 +90,28 @@ pub async fn reconcile(channel: Arc<Channel>, ctx: Arc<Context>) -> Result<Actio
         Report::Wake(wake) => Ok(Action::requeue(wake)),
         Report::Done => Ok(Action::await_change()),
         Report::Unwritten(error) => Err(Unwritten(report::plain(&error))),
+    }
+}
+
+/// One pass within its time, and its report. A bug in it stays in its object.
+async fn pass(channel: &Channel, ctx: &Arc<Context>, epoch: Epoch) -> (Report, &'static str) {
+    let work = tokio::time::timeout(LONGEST, run(Box::new(Pass::new(ctx, channel, epoch))));
+    let failed = |reason, text| {
+        let failure = Failure::transient(reason, text);
+        (Box::new(Pass::new(ctx, channel, epoch)), Some(Outcome::Failed(failure)))
+    };
+    let (pass, outcome) = match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(Ok(done)) => done,
+        Ok(Err(_)) => failed(Reason::ApiUnavailable, "A pass took too long; it is tried again by itself."),
+        Err(_) => {
+            ctx.metrics.panicked();
+            let text = "The operator failed on this object; its log has the place. It is tried again.";
+            failed(Reason::InternalError, text)
+        }
+    };
+    match outcome {
+        None => (Report::Done, "gone"),
+        Some(outcome) => report(pass, &outcome).await,
     }
 }
 

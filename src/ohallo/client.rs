@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 use reqwest::header::ACCEPT;
 use reqwest::{RequestBuilder, Url};
 use serde_json::Value;
+use tracing::Instrument;
 
 use super::answer::{self, ApiError, Kind, Operation};
 use super::limiter::{Lane, Limiter};
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::secret::ApiKey;
+use crate::telemetry::traces;
 use http::Http;
 use key::{KeyState, Keys};
 
@@ -122,13 +124,16 @@ impl Inner {
         decode: fn(Value) -> Result<T, ApiError>,
     ) -> Result<T, ApiError> {
         let started = clock::instant();
-        let reply = http::send(request.header(ACCEPT, "application/json")).await;
+        let span = traces::call(operation.name());
+        let request = request.header(ACCEPT, "application/json").headers(traces::headers(&span));
+        let reply = http::send(request).instrument(span.clone()).await;
         let now = clock::instant();
         let result = answer::judge(operation, &reply.raw(), clock::now()).and_then(decode);
         let class = match (&result, reply.class()) {
             (Err(_), "2xx") => "invalid_body",
             (_, class) => class,
         };
+        traces::called(&span, reply.status(), result.is_err().then_some(class));
         let took = now.saturating_duration_since(started);
         self.metrics.api_request(operation.name(), class, took);
         tracing::debug!(

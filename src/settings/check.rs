@@ -53,6 +53,19 @@ pub(super) fn api_url(text: &str) -> Result<Url, &'static str> {
     Ok(url)
 }
 
+pub(super) fn collector(text: &str) -> Result<Url, &'static str> {
+    let url = Url::parse(text).map_err(|_| "write an address like http://collector:4318")?;
+    if !matches!(url.scheme(), "https" | "http") || !url.has_host() {
+        return Err("it must begin with http:// or https:// and name a host");
+    }
+    let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
+    if plain && url.fragment().is_none() {
+        Ok(url)
+    } else {
+        Err("it must hold no user, password, ? or #; headers go into OTEL_EXPORTER_OTLP_HEADERS")
+    }
+}
+
 pub(super) fn create_path(text: &str) -> Result<String, &'static str> {
     if !text.starts_with('/') {
         return Err("it must begin with /");

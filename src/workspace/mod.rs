@@ -15,6 +15,7 @@ use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::runtime::controller::Action;
 use serde_json::json;
+use tracing::Instrument;
 
 pub use access::allows;
 use check::{Finding, check};
@@ -31,6 +32,7 @@ use crate::events::Note;
 use crate::leader::Epoch;
 use crate::retry::Gate;
 use crate::secret::Redactor;
+use crate::telemetry::traces;
 
 /// The longest that one pass may take.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -92,25 +94,9 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     }
     ctx.take_recheck(&handle);
     memory.checked = Some(now);
-    let mut redactor = Redactor::none();
-    let look = tokio::time::timeout(LONGEST, check(&object, &ctx, &mut redactor, &mut used));
-    let look = AssertUnwindSafe(look).catch_unwind();
-    let finding = look.await.map_or_else(
-        |_| {
-            ctx.metrics.panicked();
-            Finding::Failed(Failure::transient(
-                Reason::InternalError,
-                "The operator failed on this object; its log has the place.",
-            ))
-        },
-        |done| {
-            done.unwrap_or_else(|_| {
-                Finding::Failed(Failure::transient(Reason::ApiUnavailable, "A look took too long."))
-            })
-        },
-    );
-    let summary =
-        status::summarize(&object, &finding, memory.failures, rand::random(), clock::now(), &redactor);
+    let span = traces::pass(&object);
+    let summary = look(&object, &ctx, &memory, &mut used).instrument(span.clone()).await;
+    traces::passed(&span, summary.result, matches!(summary.result, "transient" | "stalled"));
     let took = clock::instant().saturating_duration_since(now);
     ctx.metrics.reconciled(K::NAME, summary.result, took);
     write(&object, &summary, &ctx, epoch).await?;
@@ -118,6 +104,22 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     memory.gate = Some(Gate::new(inputs(&object, &used), clock::instant() + summary.wake));
     ctx.remember_workspace(&uid, memory);
     Ok(Action::requeue(summary.wake))
+}
+
+/// One look at the key, within its time. A bug in it stays in its object.
+async fn look<K: Kind>(object: &K, ctx: &Arc<Context>, memory: &Memory, used: &mut Version) -> Summary {
+    let mut redactor = Redactor::none();
+    let work = tokio::time::timeout(LONGEST, check(object, ctx, &mut redactor, used));
+    let failed = |reason, text| Finding::Failed(Failure::transient(reason, text));
+    let finding = match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(Ok(finding)) => finding,
+        Ok(Err(_)) => failed(Reason::ApiUnavailable, "A look took too long."),
+        Err(_) => {
+            ctx.metrics.panicked();
+            failed(Reason::InternalError, "The operator failed on this object; its log has the place.")
+        }
+    };
+    status::summarize(object, &finding, memory.failures, rand::random(), clock::now(), &redactor)
 }
 
 /// How the controller goes on when the API server did not take a write.

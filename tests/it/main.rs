@@ -38,6 +38,7 @@ mod rig;
 mod rules;
 mod rules_update;
 mod secrets;
+mod traces;
 mod unknown;
 mod workspace_keys;
 mod workspaces;

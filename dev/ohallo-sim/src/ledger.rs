@@ -53,6 +53,8 @@ pub struct Entry {
     pub key: Option<String>,
     /// The `Idempotency-Key` header; not honoured.
     pub idempotency_key: Option<String>,
+    /// The `traceparent` header.
+    pub traceparent: Option<String>,
 }
 
 #[derive(Debug)]

@@ -104,6 +104,7 @@ async fn serve(
         tenant: key.as_ref().map(|key| key.tenant.clone()),
         key: key.as_ref().map(|key| key.name.clone()),
         idempotency_key: text(&head.headers, "idempotency-key"),
+        traceparent: text(&head.headers, "traceparent"),
     });
     let call = Call {
         operation,
