@@ -3,11 +3,12 @@
 
 use kube::ResourceExt;
 
+use crate::api::channel::{Channel, ChannelStatus};
 use crate::api::conditions::kind;
 use crate::api::workspace::WorkspaceStatus;
 use crate::conditions;
 use crate::context::Context;
-use crate::metrics::{Census, ChannelLabels, WorkspaceLabels};
+use crate::metrics::{Census, ChannelLabels, ConditionLabels, InfoLabels, ObjectLabels, WorkspaceLabels};
 
 /// How many objects there are of each sort.
 pub fn census(ctx: &Context) -> Census {
@@ -25,7 +26,11 @@ pub fn census(ctx: &Context) -> Census {
         if let Some(blocked) = conditions::find(&status.conditions, kind::DELETION_BLOCKED) {
             *census.deletions_blocked.entry(blocked.reason.clone()).or_default() += 1;
         }
+        if ctx.settings.object_metrics {
+            one(&mut census, &channel, &status);
+        }
     }
+    census.waiting = [("calls", ctx.ohallo.waiting()), ("events", ctx.events.waiting())].into();
     let workspaces = ctx.workspaces.state().into_iter().map(|found| found.status.clone());
     let clusters = ctx.cluster_workspaces.state().into_iter().map(|found| found.status.clone());
     for status in workspaces.chain(clusters) {
@@ -34,6 +39,28 @@ pub fn census(ctx: &Context) -> Census {
         *census.workspaces.entry(WorkspaceLabels { ready, reason }).or_default() += 1;
     }
     census
+}
+
+/// What is told of one Channel by its name.
+fn one(census: &mut Census, channel: &Channel, status: &ChannelStatus) {
+    let object =
+        ObjectLabels { namespace: channel.namespace().unwrap_or_default(), name: channel.name_any() };
+    let info = InfoLabels {
+        object: object.clone(),
+        channel_type: channel.spec.channel_type.clone().unwrap_or_default(),
+        channel_id: status.channel_id.clone().unwrap_or_default(),
+        state: status.state.clone().unwrap_or_default(),
+    };
+    census.infos.insert(info, 1);
+    for condition in &status.conditions {
+        let labels = ConditionLabels {
+            object: object.clone(),
+            condition: condition.type_.clone(),
+            status: condition.status.clone(),
+            reason: condition.reason.clone(),
+        };
+        census.conditions.insert(labels, 1);
+    }
 }
 
 fn words(list: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition]) -> (String, String) {

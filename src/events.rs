@@ -72,6 +72,12 @@ impl Events {
         }
         dropped
     }
+
+    /// How many wait to be published.
+    pub fn waiting(&self) -> i64 {
+        let waiting = self.queue.max_capacity().saturating_sub(self.queue.capacity());
+        i64::try_from(waiting).unwrap_or(i64::MAX)
+    }
 }
 
 // === impl Publisher ===

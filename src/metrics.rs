@@ -16,13 +16,14 @@ use prometheus_client::registry::{Metric, Registry};
 mod exposition;
 mod scrape;
 
-pub use scrape::{Census, ChannelLabels, WorkspaceLabels};
+pub use scrape::{Census, ChannelLabels, ConditionLabels, InfoLabels, ObjectLabels, WorkspaceLabels};
 
 /// Every metric of one operator instance.
 pub struct Metrics {
     registry: Registry,
     census: Arc<scrape::CensusSource>,
     reconciles: Family<Labels<2>, Counter>,
+    reconciles_active: Family<Labels<1>, Gauge>,
     reconcile_seconds: Timings<1>,
     api_requests: Family<Labels<2>, Counter>,
     api_seconds: Timings<1>,
@@ -42,6 +43,9 @@ pub struct Metrics {
     events_dropped: Counter,
 }
 
+/// A pass that is under way.
+pub struct Active(Gauge);
+
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 type Timings<const N: usize> = Family<Labels<N>, Histogram, fn() -> Histogram>;
 
@@ -60,6 +64,7 @@ impl Metrics {
             registry: Registry::default(),
             census: Arc::default(),
             reconciles: Family::default(),
+            reconciles_active: Family::default(),
             reconcile_seconds: Family::new_with_constructor(pass_buckets),
             api_requests: Family::default(),
             api_seconds: Family::new_with_constructor(call_buckets),
@@ -119,6 +124,13 @@ impl Metrics {
     pub fn reconciled(&self, kind: &'static str, result: &'static str, took: Duration) {
         self.reconciles.get_or_create(&[("kind", kind), ("result", result)]).inc();
         self.reconcile_seconds.get_or_create(&[("kind", kind)]).observe(took.as_secs_f64());
+    }
+
+    /// A pass begins; it ends when what this gives is dropped.
+    pub fn reconciling(&self, kind: &'static str) -> Active {
+        let gauge = self.reconciles_active.get_or_create_owned(&[("kind", kind)]);
+        gauge.inc();
+        Active(gauge)
     }
 
     /// From the object's creation to its first `Ready=True`.
@@ -197,6 +209,7 @@ impl Metrics {
 
     fn register_work(&self, to: &mut Registry) {
         add(to, "reconcile", "Passes over one object, by kind and result", &self.reconciles);
+        add(to, "reconcile_active", "Passes under way, by kind", &self.reconciles_active);
         add(to, "reconcile_duration_seconds", "Duration of a pass", &self.reconcile_seconds);
         let help = "From a Channel's creation to its first Ready=True";
         add(to, "channel_time_to_ready_seconds", help, &self.time_to_ready_seconds);
@@ -230,6 +243,14 @@ impl Metrics {
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         to.register("build", "What is running", build);
         to.register_collector(Box::new(Arc::clone(&self.census)));
+    }
+}
+
+// === impl Active ===
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

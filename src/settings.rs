@@ -120,6 +120,11 @@ pub struct Settings {
           value_parser = check::http_addr)]
     pub http_addr: SocketAddr,
 
+    /// Whether /metrics also tells of each Channel by its name (ohallo_channel_info, ohallo_channel_condition). Default: false
+    #[arg(long, env = "OHALLO_OBJECT_METRICS", value_name = "BOOL", action = Set, num_args = 0..=1,
+          default_value_t = false, default_missing_value = "true", hide_default_value = true)]
+    pub object_metrics: bool,
+
     /// Format of the log. Default: human if stderr is a terminal, else json
     #[arg(long, env = "OHALLO_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,

@@ -80,6 +80,7 @@ pub async fn reconcile(channel: Arc<Channel>, ctx: Arc<Context>) -> Result<Actio
         return Ok(Action::requeue(rest));
     }
     let started = clock::instant();
+    let _active = ctx.metrics.reconciling("Channel");
     let span = traces::pass(&*channel);
     let (report, result) = pass(&channel, &ctx, epoch).instrument(span.clone()).await;
     traces::passed(&span, result, matches!(result, "transient" | "stalled" | "unwritten"));

@@ -20,6 +20,12 @@ pub struct Census {
     pub workspaces: BTreeMap<WorkspaceLabels, i64>,
     /// Channels whose deletion is blocked, by the reason of `DeletionBlocked`.
     pub deletions_blocked: BTreeMap<String, i64>,
+    /// What waits, by queue: passes for a call under their key, events for their turn.
+    pub waiting: BTreeMap<&'static str, i64>,
+    /// Each Channel, only with `--object-metrics`; the value is always 1.
+    pub infos: BTreeMap<InfoLabels, i64>,
+    /// Each condition of each Channel, only with `--object-metrics`; the value is always 1.
+    pub conditions: BTreeMap<ConditionLabels, i64>,
 }
 
 /// The labels of `ohallo_channels`.
@@ -41,6 +47,36 @@ pub struct WorkspaceLabels {
     /// `True`, `False` or `Unknown`.
     pub ready: String,
     /// The reason of Ready; empty before the first look.
+    pub reason: String,
+}
+
+/// Names one Channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObjectLabels {
+    pub namespace: String,
+    pub name: String,
+}
+
+/// The labels of `ohallo_channel_info`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InfoLabels {
+    pub object: ObjectLabels,
+    /// `spec.channelType`.
+    pub channel_type: String,
+    /// The id in oHallo; empty before it is known.
+    pub channel_id: String,
+    /// oHallo's word for the channel's state.
+    pub state: String,
+}
+
+/// The labels of `ohallo_channel_condition`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConditionLabels {
+    pub object: ObjectLabels,
+    /// The condition's type, like `Ready`.
+    pub condition: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
     pub reason: String,
 }
 
@@ -86,6 +122,28 @@ impl Collector for CensusSource {
         let help = "Channels whose deletion is blocked, by reason";
         gauges(&mut to, "deletions_blocked", help, &census.deletions_blocked, |reason| {
             [("reason", bounded(reason))]
+        })?;
+        gauges(&mut to, "queue_depth", "What waits for its turn, by queue", &census.waiting, |queue| {
+            [("queue", queue)]
+        })?;
+        gauges(&mut to, "channel_info", "Each Channel, with --object-metrics", &census.infos, |labels| {
+            [
+                ("namespace", bounded(&labels.object.namespace)),
+                ("name", fitting(&labels.object.name)),
+                ("type", super::known_type(&labels.channel_type)),
+                ("channel_id", fitting(&labels.channel_id)),
+                ("state", bounded(&labels.state)),
+            ]
+        })?;
+        let help = "Each condition of each Channel, with --object-metrics";
+        gauges(&mut to, "channel_condition", help, &census.conditions, |labels| {
+            [
+                ("namespace", bounded(&labels.object.namespace)),
+                ("name", fitting(&labels.object.name)),
+                ("condition", bounded(&labels.condition)),
+                ("status", bounded(&labels.status)),
+                ("reason", bounded(&labels.reason)),
+            ]
         })
     }
 }
@@ -118,6 +176,12 @@ where
 /// A status can be forged by whoever may write it: what is no name of ours becomes `other`.
 fn bounded(value: &str) -> &str {
     let fits = value.len() <= 64 && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    if fits { value } else { "other" }
+}
+
+/// The name of an object, or an id, as Kubernetes and oHallo spell them.
+fn fitting(value: &str) -> &str {
+    let fits = value.len() <= 253 && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b));
     if fits { value } else { "other" }
 }
 

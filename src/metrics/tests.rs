@@ -20,7 +20,21 @@ fn one_of_each() -> Metrics {
     metrics.leader(true);
     metrics.watch_restarted("Secret");
     metrics.id_orphaned();
+    metrics.events_dropped(2);
     metrics
+}
+
+fn object() -> ObjectLabels {
+    ObjectLabels { namespace: "web".into(), name: "a.b".into() }
+}
+
+fn condition(reason: &str) -> ConditionLabels {
+    ConditionLabels {
+        object: object(),
+        condition: "Ready".into(),
+        status: "True".into(),
+        reason: reason.into(),
+    }
 }
 
 fn census() -> Census {
@@ -39,6 +53,10 @@ fn census() -> Census {
         .into(),
         workspaces: [(WorkspaceLabels { ready: "False".into(), reason: "SecretNotFound".into() }, 1)].into(),
         deletions_blocked: [("KeyUnavailable".to_owned(), 4)].into(),
+        waiting: [("calls", 5)].into(),
+        infos: [(InfoLabels { object: object(), channel_type: "chat".into(), ..InfoLabels::default() }, 1)]
+            .into(),
+        conditions: [(condition("Available"), 1), (condition("x\"} 1\n"), 1)].into(),
     }
 }
 
@@ -65,17 +83,31 @@ const SERIES: &[&str] = &[
     "ohallo_channels{namespace=\"support\",type=\"voice\",ready=\"True\",reason=\"Available\"} 3",
     "ohallo_workspaces{ready=\"False\",reason=\"SecretNotFound\"} 1",
     "ohallo_deletions_blocked{reason=\"KeyUnavailable\"} 4",
+    "ohallo_queue_depth{queue=\"calls\"} 5",
+    "ohallo_channel_info{namespace=\"web\",name=\"a.b\",type=\"chat\",channel_id=\"\",state=\"\"} 1",
+    "ohallo_channel_condition{namespace=\"web\",name=\"a.b\",condition=\"Ready\",status=\"True\",reason=\"Available\"} 1",
+    "ohallo_channel_condition{namespace=\"web\",name=\"a.b\",condition=\"Ready\",status=\"True\",reason=\"other\"} 1",
+    "ohallo_reconcile_active{kind=\"Channel\"} 1",
+    "ohallo_events_dropped_total 2",
 ];
 
 #[test]
 fn every_metric_has_its_name_and_moves_in_both_formats() {
     let metrics = one_of_each();
+    let active = metrics.reconciling("Channel");
     metrics.on_scrape(Box::new(census));
     for text in [metrics.encode().unwrap(), metrics.encode_plain().unwrap()] {
         for series in SERIES {
             assert!(text.lines().any(|line| line.starts_with(series)), "{series} is not in\n{text}");
         }
+        let named = |name: &str| SERIES.iter().any(|series| series.starts_with(name));
+        let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE ohallo_")?.split(' ').next());
+        for name in names {
+            assert!(named(&format!("ohallo_{name}")), "SERIES lacks {name}");
+        }
     }
+    drop(active);
+    assert!(metrics.encode().unwrap().contains("ohallo_reconcile_active{kind=\"Channel\"} 0"));
 }
 
 #[test]

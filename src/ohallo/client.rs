@@ -102,6 +102,11 @@ impl Client {
         });
         Session::new(Arc::clone(&self.0), state, key, who, wake, lane)
     }
+
+    /// How many passes wait for a slot of their key.
+    pub fn waiting(&self) -> i64 {
+        i64::try_from(self.0.keys.waiting()).unwrap_or(i64::MAX)
+    }
 }
 
 // === impl SetupError ===

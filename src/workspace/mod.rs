@@ -94,6 +94,7 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     }
     ctx.take_recheck(&handle);
     memory.checked = Some(now);
+    let _active = ctx.metrics.reconciling(K::NAME);
     let span = traces::pass(&object);
     let summary = look(&object, &ctx, &memory, &mut used).instrument(span.clone()).await;
     traces::passed(&span, summary.result, matches!(summary.result, "transient" | "stalled"));

@@ -156,6 +156,7 @@ fn help_names_flag_variable_unit_and_default_of_every_setting() {
         ("channel-selector", "Default: all"),
         ("workspace-selector", "Default: all"),
         ("http-addr", "[default: 0.0.0.0:8080]"),
+        ("object-metrics", "Default: false"),
         ("log-format", "Default: human if"),
         ("otlp-endpoint", "Default: no traces"),
         ("ca-file", "Default: the system's"),

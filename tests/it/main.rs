@@ -27,6 +27,7 @@ mod invariants;
 mod kill;
 mod kstatus;
 mod lease;
+mod metrics;
 mod ownership;
 mod parting;
 mod policy;

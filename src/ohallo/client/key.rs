@@ -63,6 +63,10 @@ impl Keys {
         lock(&state.standing).last_used = now;
         Arc::clone(state)
     }
+
+    pub(super) fn waiting(&self) -> usize {
+        lock(&self.0).values().map(|state| state.slots.waiting()).sum()
+    }
 }
 
 // === impl KeyState ===

@@ -43,6 +43,11 @@ impl Slots {
         Some(Slot(Arc::clone(self)))
     }
 
+    /// How many wait for one.
+    pub(super) fn waiting(&self) -> usize {
+        self.state().waiting.len()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
