@@ -84,7 +84,22 @@ impl Metrics {
             events_dropped: Counter::default(),
         };
         metrics.registry = metrics.registered();
+        metrics.at_zero();
         metrics
+    }
+
+    /// A counter that first appears with its first event shows Prometheus no increase: what alerts look at is there
+    /// from the start.
+    fn at_zero(&self) {
+        for field in ["displayName", "config"] {
+            drop(self.drift_detected.get_or_create(&[("field", field)]));
+        }
+        for result in ["success", "error"] {
+            drop(self.credential_pushes.get_or_create(&[("result", result)]));
+        }
+        for result in ["success", "error", "unknown"] {
+            drop(self.provisioning_retries.get_or_create(&[("result", result)]));
+        }
     }
 
     /// OpenMetrics text, `# EOF` included.

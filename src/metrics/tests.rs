@@ -126,6 +126,20 @@ fn nothing_of_the_census_is_shown_before_it_can_be_counted() {
 }
 
 #[test]
+fn what_alerts_look_at_is_there_at_zero_from_the_start() {
+    let text = Metrics::new().encode().unwrap();
+    for series in [
+        "ohallo_drift_detected_total{field=\"config\"} 0",
+        "ohallo_credential_pushes_total{result=\"error\"} 0",
+        "ohallo_provisioning_retries_total{result=\"error\"} 0",
+        "ohallo_channel_ids_orphaned_total 0",
+        "ohallo_panics_total 0",
+    ] {
+        assert!(text.contains(series), "{series} is not in\n{text}");
+    }
+}
+
+#[test]
 fn two_operators_in_one_process_count_apart() {
     let (a, b) = (Metrics::new(), Metrics::new());
     a.panicked();
