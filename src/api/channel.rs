@@ -291,7 +291,7 @@ pub struct ChannelStatus {
     /// Ready always; CredentialsApplied and Connected where they apply; Reconciling, Stalled, Drifted, Suspended and DeletionBlocked only while True.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::readable")]
     pub conditions: Vec<Condition>,
 }
 
