@@ -169,10 +169,19 @@ fn fields(value: impl Strategy<Value = Value>) -> impl Strategy<Value = Map<Stri
         .prop_map(|fields| fields.into_iter().collect())
 }
 
+/// A document that says what it is about and that it is fine, in words that may be right.
+fn answer() -> impl Strategy<Value = Value> {
+    (object(), text(), prop_oneof![Just(Value::Bool(true)), document()]).prop_map(|(mut fields, id, ok)| {
+        fields.insert("id".into(), id.into());
+        fields.insert("ok".into(), ok);
+        Value::Object(fields)
+    })
+}
+
 /// What may stand where a JSON answer is expected: a document, whole or with a piece put over or cut out, or none.
 pub fn body() -> impl Strategy<Value = Vec<u8>> {
     let whole = || {
-        prop_oneof![document(), object().prop_map(Value::from)]
+        prop_oneof![1 => document(), 1 => object().prop_map(Value::from), 2 => answer()]
             .prop_map(|value| value.to_string().into_bytes())
     };
     let spoilt = (whole(), any::<prop::sample::Index>(), bytes(), any::<bool>()).prop_map(
