@@ -65,15 +65,13 @@ async fn f06_answers_without_end_to_many_calls_at_once_cost_a_bounded_memory() {
         rig.ready(name, json!({})).await;
     }
     let before = program.peak_memory_kib();
-    for code in [200, 404, 429, 500] {
+    for code in [200, 500] {
         let fault = rig.sim.add_fault(Fault::any(Action::Endless { code }));
         for name in &names {
             rig.edit(name, json!({"spec": {"displayName": format!("Name {code}")}})).await;
         }
-        // A 429 pauses the key.
-        let wanted = if code == 429 { 1 } else { names.len() };
         let met =
-            |sim: &Sim| sim.ledger().iter().filter(|entry| entry.fault == Some(fault)).count() >= wanted;
+            |sim: &Sim| sim.ledger().iter().filter(|entry| entry.fault == Some(fault)).count() >= names.len();
         rig.sim.wait_until(met, PATIENCE).await.unwrap();
         rig.sim.remove_fault(fault);
         for name in &names {

@@ -115,7 +115,8 @@ fn urls_that_would_leak_or_mislead_are_refused() {
 
 #[tokio::test]
 async fn a_request_says_who_asks_and_for_what() {
-    let (url, mut asks) = server(OK.into(), Duration::ZERO).await;
+    let answer = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 14\r\n\r\n{\"id\":\"a~b.c\"}";
+    let (url, mut asks) = server(answer.into(), Duration::ZERO).await;
     let mut session = session(options(&format!("{url}/prefix/")));
     session.get_channel(&Id::parse("a~b.c").unwrap()).await.unwrap();
     let asked = asks.recv().await.unwrap().to_lowercase();
