@@ -46,6 +46,9 @@ pub mod telemetry;
 pub mod workspace;
 
 mod census;
+#[cfg(test)]
+mod hostile;
+mod sieve;
 mod watch;
 mod watches;
 

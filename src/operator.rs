@@ -26,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::ohallo;
 use crate::serve::{self, Readiness};
 use crate::settings::{SHUTDOWN_GRACE, Settings};
+use crate::sieve;
 use crate::watches::Watches;
 use crate::{channel, workspace};
 
@@ -82,6 +83,7 @@ pub async fn run_with(
         let (metrics, readiness, stop) = (Arc::clone(&metrics), readiness.clone(), stop.clone());
         tokio::spawn(async move { serve::serve(listener, metrics, readiness, stop.cancelled_owned()).await })
     };
+    let client = sieve::before(client);
     let work = operate(settings, client, ohallo, metrics, readiness, stop.child_token());
     tokio::pin!(work, shutdown);
     tokio::select! {

@@ -3,6 +3,7 @@
 //! function that every text leaving the process goes through.
 
 mod redact;
+mod unprintable;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,15 +16,7 @@ use sha2::Sha256;
 
 pub use redact::Redactor;
 
-/// An oHallo API key. It can be cloned cheaply, and neither printed nor serialised:
-/// ```compile_fail
-/// let key = ohallo_operator::secret::ApiKey::new("sf_test_v1_x".to_owned());
-/// format!("{key:?}");
-/// ```
-/// ```compile_fail
-/// let key = ohallo_operator::secret::ApiKey::new("sf_test_v1_x".to_owned());
-/// format!("{key}");
-/// ```
+/// An oHallo API key. It can be cloned cheaply, and neither printed nor serialised: see unprintable.rs.
 #[derive(Clone)]
 pub struct ApiKey(Arc<SecretString>);
 
@@ -31,11 +24,7 @@ pub struct ApiKey(Arc<SecretString>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(u64);
 
-/// The credentials of a channel as they are pushed: names and values. They can't be printed:
-/// ```compile_fail
-/// let credentials = ohallo_operator::secret::Credentials::from_map(Default::default());
-/// format!("{credentials:?}");
-/// ```
+/// The credentials of a channel as they are pushed: names and values. They can't be printed either.
 #[derive(Clone)]
 pub struct Credentials(Arc<BTreeMap<String, SecretString>>);
 

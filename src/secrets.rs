@@ -93,8 +93,13 @@ impl Secrets {
                 Err(error) => Err(error),
             }
         };
-        let content =
-            self.cache.try_get_with(name.clone(), read).await.map_err(|error| unreadable(name, &error))?;
+        // kube puts a name into the path as it is: "../../other/secrets/x" would be read elsewhere by whatever
+        // tidies paths on the way.
+        let content = if is_name(&name.name) {
+            self.cache.try_get_with(name.clone(), read).await.map_err(|error| unreadable(name, &error))?
+        } else {
+            Arc::new(Content::Absent)
+        };
         self.note(name.clone(), content.version());
         Ok(content)
     }
@@ -176,6 +181,13 @@ impl Secrets {
     fn listing(&self) -> std::sync::MutexGuard<'_, HashMap<Option<String>, HashSet<Name>>> {
         self.listing.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a Secret may be called so, by the characters alone: no other exists.
+fn is_name(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let ends = text.bytes().next().is_some_and(plain) && text.bytes().next_back().is_some_and(plain);
+    ends && text.bytes().all(|byte| plain(byte) || matches!(byte, b'-' | b'.'))
 }
 
 /// The watch may lag behind a GET: what it then tells is old.

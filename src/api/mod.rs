@@ -6,7 +6,9 @@ pub mod conditions;
 pub mod workspace;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResourceExt;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 /// The API group of every kind and the prefix of every annotation and finalizer.
@@ -39,6 +41,13 @@ pub mod finalizer {
     pub const CHANNEL: &str = "ohallo.eu/channel";
     /// On a Workspace or ClusterWorkspace while a Channel depends on it.
     pub const IN_USE: &str = "ohallo.eu/in-use";
+}
+
+/// The conditions that can be read. The schema lets times pass that jiff does not take, such as the last day of 9999,
+/// and an object that can't be read stops the list, and with it every other object.
+fn readable<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Condition>, D::Error> {
+    let all = Option::<Vec<Value>>::deserialize(from)?.unwrap_or_default();
+    Ok(all.into_iter().filter_map(|condition| serde_json::from_value(condition).ok()).collect())
 }
 
 /// The CRDs as they are installed, in the order in which they are printed.

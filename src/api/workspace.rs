@@ -138,6 +138,6 @@ pub struct WorkspaceStatus {
     /// Ready, and while True only: Reconciling, Stalled, Suspended.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::readable")]
     pub conditions: Vec<Condition>,
 }

@@ -8,6 +8,9 @@ use sha2::{Digest, Sha256};
 /// The most bytes of JSON that `spec.config` may have.
 pub const MAX_BYTES: usize = 64 * 1024;
 
+/// The most levels of objects and arrays that `spec.config` may have, itself the first.
+pub const MAX_LEVELS: usize = 32;
+
 /// One declared path whose value oHallo does not have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Differs {
@@ -86,6 +89,19 @@ pub fn paths(declared: &Map<String, Value>) -> Vec<String> {
     differences(declared, &Map::new()).into_iter().map(|differs| differs.path).collect()
 }
 
+/// Whether there are more levels of objects and arrays than [`MAX_LEVELS`].
+pub fn too_deep(declared: &Map<String, Value>) -> bool {
+    fn deeper(value: &Value, left: usize) -> bool {
+        match (value, left.checked_sub(1)) {
+            (Value::Object(fields), Some(left)) => fields.values().any(|value| deeper(value, left)),
+            (Value::Array(items), Some(left)) => items.iter().any(|value| deeper(value, left)),
+            (Value::Object(_) | Value::Array(_), None) => true,
+            _ => false,
+        }
+    }
+    declared.values().any(|value| deeper(value, MAX_LEVELS - 1))
+}
+
 /// SHA-256, in hex, of the declared displayName, config and enabled.
 pub fn digest(display_name: &str, config: Option<&Map<String, Value>>, enabled: Option<bool>) -> String {
     let text = serde_json::json!([display_name, config.map(|config| overlay(config, &Map::new())), enabled]);
@@ -123,6 +139,9 @@ fn same_number(a: &Number, b: &Number) -> bool {
     }
     a.as_f64() == b.as_f64()
 }
+
+#[cfg(test)]
+mod hostile;
 
 #[cfg(test)]
 mod tests {

@@ -115,6 +115,9 @@ fn text(secret: &str, key: &str, value: &SecretSlice<u8>) -> Result<SecretString
 }
 
 #[cfg(test)]
+mod hostile;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::api::channel::{SecretKeyRef, SecretRef};

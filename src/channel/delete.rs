@@ -86,7 +86,7 @@ fn bound(view: &View, id: &str) -> Plan {
         return Plan::Work(Step::LetGo(Parting::Retained));
     }
     let Some(id) = Id::parse(id) else {
-        return Plan::Work(Step::LetGo(Parting::Retained));
+        return blocked(Reason::AbsenceNotProven, unfit_message(id), retry::STALLED);
     };
     if view.memory.deleted || absent(view) {
         return Plan::Work(Step::LetGo(Parting::Deleted));
@@ -98,6 +98,15 @@ fn bound(view: &View, id: &str) -> Plan {
         return blocked(Reason::AbsenceNotProven, absence_message(&id), rest);
     }
     Plan::Work(Step::Delete { id })
+}
+
+/// Somebody has written over the id, so the channel can't be asked for any more.
+fn unfit_message(id: &str) -> String {
+    format!(
+        "status.channelId holds {id:?}, which is no id of oHallo's: look in its dashboard for the channel of this object and delete it there, then annotate \
+         this object with {} and that text.",
+        annotation::RELEASE
+    )
 }
 
 /// What the message of `AbsenceNotProven` says while the absence was seen once.

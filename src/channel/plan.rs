@@ -252,14 +252,22 @@ pub const CREATE_UNSUPPORTED: &str = "oHallo's API does not create channels in t
 
 /// A spec that the schema can't refuse but oHallo must not see.
 pub fn unfit(spec: &ChannelSpec) -> Option<Verdict> {
-    let size = serde_json::to_vec(spec.config.as_ref()?).map_or(0, |bytes| bytes.len());
-    (size > config::MAX_BYTES).then(|| {
-        let message = format!(
+    let config = spec.config.as_ref()?;
+    let size = serde_json::to_vec(config).map_or(0, |bytes| bytes.len());
+    let message = if size > config::MAX_BYTES {
+        format!(
             "spec.config has {size} bytes of JSON; at most {} are sent: make it smaller.",
             config::MAX_BYTES
-        );
-        Verdict::user(Reason::ValidationFailed, message)
-    })
+        )
+    } else if config::too_deep(config) {
+        format!(
+            "spec.config is nested too deep; at most {} levels are sent: make it flatter.",
+            config::MAX_LEVELS
+        )
+    } else {
+        return None;
+    };
+    Some(Verdict::user(Reason::ValidationFailed, message))
 }
 
 // === impl View ===

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::types::{RemoteChannel, RemoteWorkspace};
+use super::types::{Id, RemoteChannel, RemoteWorkspace};
 
 /// The longest text of oHallo's that is kept, in bytes.
 const TEXT_MAX: usize = 2048;
@@ -149,6 +149,14 @@ pub fn decode_channel(value: Value) -> Result<RemoteChannel, ApiError> {
         .ok_or_else(|| unreadable("oHallo's answer holds no channel with a fit id"))
 }
 
+/// What was answered, where it is about the channel that was asked for.
+///
+/// # Errors
+/// Ambiguous and unexpected where it describes another one: a cache or proxy has mixed up two answers.
+pub fn about(asked: &Id, found: RemoteChannel) -> Result<RemoteChannel, ApiError> {
+    if found.id == *asked { Ok(found) } else { Err(unreadable("oHallo's answer is about another channel")) }
+}
+
 /// Decodes the answer of a workspace read.
 ///
 /// # Errors
@@ -270,5 +278,7 @@ impl fmt::Display for ApiError {
 
 impl std::error::Error for ApiError {}
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

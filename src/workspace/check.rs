@@ -12,6 +12,9 @@ use crate::ohallo::{CallError, Id, Kind as Refusal, Lane, RemoteWorkspace};
 use crate::secret::{ApiKey, Redactor};
 use crate::secrets::Content;
 
+/// The longest API key, in bytes.
+const KEY_MAX: usize = 4096;
+
 /// What a look at a workspace found.
 pub enum Finding {
     Suspended,
@@ -113,15 +116,23 @@ async fn read_key<K: Kind>(object: &K, ctx: &Context, used: &mut Version) -> Res
         );
         return Err(Failure::input(Reason::SecretNotFound, message));
     };
-    let unfit = |what: &str| {
+    let value = data.get(key).map(|value| value.expose_secret());
+    decode(value).map_err(|what| {
         let message = format!("The Secret {:?} {what} {key:?}: put the API key there.", secret.name);
         Failure::input(Reason::SecretKeyMissing, message)
-    };
-    let value = data.get(key).ok_or_else(|| unfit("has no key"))?;
+    })
+}
+
+/// The API key in a Secret's value, or what is wrong with it.
+fn decode(value: Option<&[u8]>) -> Result<ApiKey, &'static str> {
+    let value = value.ok_or("has no key")?;
     // A line break at the end of a file is no part of a key.
-    let text = std::str::from_utf8(value.expose_secret()).map_err(|_| unfit("holds no text under"))?.trim();
-    if text.is_empty() || text.len() > 4096 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(unfit("holds no API key under"));
+    let text = std::str::from_utf8(value).map_err(|_| "holds no text under")?.trim();
+    if text.is_empty() || text.len() > KEY_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("holds no API key under");
     }
     Ok(ApiKey::new(text.to_owned()))
 }
+
+#[cfg(test)]
+mod hostile;

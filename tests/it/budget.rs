@@ -126,14 +126,13 @@ async fn a_thousand_channels_cost_what_the_budget_says_and_no_more() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rotated_api_key_costs_each_channel_one_write_at_its_next_regular_read() {
-    let mut rig = Rig::start().await;
+    let rig = Rig::start().await;
     for name in ["a", "b", "c"] {
         rig.ready(name, json!({"intervalSeconds": 60})).await;
     }
     let read_with = |channel: &Channel| channel.status.as_ref().and_then(|status| status.read_with.clone());
     let before: Vec<_> = rig.channels().list(&ListParams::default()).await.unwrap().items;
     let rotated = "sf_live_v1_canary-rotated-key".to_owned();
-    rig.canaries.push(rotated.clone());
     rig.sim.add_key(Key::new(&rotated, TENANT));
     put_key(&rig, "ohallo-api-key", &rotated).await;
     for channel in &before {

@@ -44,7 +44,7 @@ async fn creates_with_two_writes_and_one_call_and_deletes_with_one_each() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn creates_with_credentials_in_three_writes_and_two_calls() {
-    let mut rig = Rig::start().await;
+    let rig = Rig::start().await;
     rig.secret("provider", &[("apiKey", "whatsapp-api-key-abc123"), ("webhookSecret", "whsec-def456ghi789")])
         .await;
     let credentials =

@@ -5,9 +5,11 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use ohallo_sim::{Config, Key};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use testbed::User;
 
+use crate::canary;
 use crate::rig::{Rig, TENANT, id_of, kubectl_as, plane};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -18,6 +20,12 @@ const SAMPLE_KEY: &str = "sf_test_v1_demo0000000000000000000000000";
 async fn the_samples_get_ready_and_send_the_named_keys_only() {
     let mut rig = Rig::bare(Config::default(), &[]).await;
     rig.sim.add_key(Key::new(SAMPLE_KEY, TENANT));
+    let secrets = std::fs::read_to_string(format!("{ROOT}/deploy/samples/00-secrets.yaml")).unwrap();
+    for document in serde_yaml_ng::Deserializer::from_str(&secrets) {
+        let secret = Value::deserialize(document).unwrap();
+        let values = secret["stringData"].as_object().unwrap().values();
+        values.for_each(|value| canary::register(value.as_str().unwrap()));
+    }
     rig.start_operator().await;
     let applied = rig.kubectl(&["apply", "-k", &format!("{ROOT}/deploy/samples")], None);
     assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));

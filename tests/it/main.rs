@@ -21,11 +21,13 @@ mod crds;
 mod deletion;
 mod faults;
 mod history;
+mod hostile;
 mod install;
 mod invariants;
 
 mod kill;
 mod kstatus;
+mod leaks;
 mod lease;
 mod metrics;
 mod ownership;

@@ -9,7 +9,7 @@ use crate::rig::{Rig, WORKSPACE, condition, id_of, message};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn observe_writes_nothing_and_tells_what_manage_would_do() {
-    let mut rig = Rig::start().await;
+    let rig = Rig::start().await;
     rig.secret("provider", &[("apiKey", "whatsapp-api-key-abc123")]).await;
     let id = rig.sim.insert_channel(NewChannel::new(WORKSPACE, "whatsapp", "Theirs"));
     let spec = json!({
@@ -90,7 +90,7 @@ async fn tests_the_connection_once_per_request_with_two_writes_and_one_call() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tests_the_connection_after_a_change_where_that_is_asked_for() {
-    let mut rig = Rig::start().await;
+    let rig = Rig::start().await;
     rig.secret("provider", &[("apiKey", "first-api-key-value")]).await;
     let spec = json!({"channelType": "whatsapp", "connectivityTest": "OnChange", "credentials": [{"secretRef": {"name": "provider"}}]});
     rig.ready("a", spec).await;
@@ -107,7 +107,7 @@ async fn tests_the_connection_after_a_change_where_that_is_asked_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rotated_secret_is_pushed_once_to_all_its_users_after_one_read() {
-    let mut rig = Rig::start().await;
+    let rig = Rig::start().await;
     rig.secret("shared", &[("apiKey", "first-api-key-value")]).await;
     for i in 0..20 {
         rig.create(&format!("a{i}"), json!({"credentials": [{"secretRef": {"name": "shared"}}]})).await;

@@ -8,7 +8,7 @@ use crate::rig::{Rig, condition, message};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_is_bound_before_its_credentials_are_sent_and_not_ready_until_then() {
-    let mut rig = Rig::start().await;
+    let rig = Rig::start().await;
     rig.secret("provider", &[("apiKey", "whatsapp-api-key-abc123")]).await;
     let hold =
         rig.sim.add_fault(Fault::on(Operation::StoreCredentials, Action::Hold { commit_first: false }));

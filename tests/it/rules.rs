@@ -56,7 +56,27 @@ fn name_cases(cases: &mut Vec<Case>, kind: &'static str, path: &str, make: impl 
 }
 
 fn id_cases(cases: &mut Vec<Case>, kind: &'static str, field: &str) {
-    for wrong in [".", "..", ".a", "a/b", "a b", "ä", "a?b", "a%2fb", "a\n"] {
+    for wrong in [
+        ".",
+        "..",
+        ".a",
+        "../a",
+        "a/b",
+        "//a",
+        "a b",
+        "ä",
+        "a?b",
+        "a#b",
+        "@a",
+        "a:b",
+        "a%2fb",
+        "%2e%2e",
+        "a\\b",
+        "a\n",
+        "a\r\nb",
+        "a\u{0}",
+        "\u{202e}a",
+    ] {
         cases.push((kind, json!({field: wrong}), format!("spec.{field} in body should match")));
     }
     cases.push((kind, json!({field: ""}), format!("spec.{field} in body should be at least 1 chars long")));

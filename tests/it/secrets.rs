@@ -22,7 +22,7 @@ pub fn reads(rig: &Rig, name: &str) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_secret_lacks_is_said_and_taken_once_it_is_there() {
-    let mut rig = Rig::start().await;
+    let rig = Rig::start().await;
     rig.create("missing", json!({"credentials": [{"secretRef": {"name": "late"}}]})).await;
     rig.create(
         "key",
@@ -48,8 +48,8 @@ async fn what_a_secret_lacks_is_said_and_taken_once_it_is_there() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_secret_that_is_unfit_stalls_until_it_is_corrected() {
-    let mut rig = Rig::start().await;
-    let big = "x".repeat(1_000_000);
+    let rig = Rig::start().await;
+    let big = "big-value-0123456789".repeat(50_000);
     let whole = |name: &str| json!({"credentials": [{"secretRef": {"name": name}}]});
     rig.put_secret(json!({"metadata": {"name": "empty"}})).await;
     rig.put_secret(json!({"metadata": {"name": "blank"}, "stringData": {"a": ""}})).await;
@@ -73,7 +73,7 @@ async fn a_secret_that_is_unfit_stalls_until_it_is_corrected() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_forms_are_put_together_and_later_items_win() {
-    let mut rig = Rig::start().await;
+    let rig = Rig::start().await;
     rig.secret("one", &[("a", "one-a-0123456789"), ("b", "one-b-0123456789")]).await;
     rig.secret("two", &[("b", "two-b-0123456789"), ("other", "two-o-0123456789")]).await;
     let spec = json!({"credentials": [
@@ -96,7 +96,7 @@ async fn both_forms_are_put_together_and_later_items_win() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rotated_secret_is_read_once_and_sent_once_for_each_of_its_users() {
-    let mut rig = Rig::start().await;
+    let rig = Rig::start().await;
     rig.secret("shared", &[("a", "first-value-0123456789")]).await;
     let names = ["c0", "c1", "c2", "c3", "c4"];
     let mut ids = Vec::new();
@@ -131,7 +131,7 @@ async fn a_rotated_secret_is_read_once_and_sent_once_for_each_of_its_users() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_secret_that_vanishes_leaves_an_active_channel_ready_and_says_so() {
-    let mut rig = Rig::start().await;
+    let rig = Rig::start().await;
     rig.secret("s", &[("a", "first-value-0123456789")]).await;
     rig.ready("a", json!({"credentials": [{"secretRef": {"name": "s"}}]})).await;
     rig.secrets().delete("s", &Default::default()).await.unwrap();
@@ -152,7 +152,7 @@ async fn a_secret_that_vanishes_leaves_an_active_channel_ready_and_says_so() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_push_that_is_refused_says_so_and_a_lost_one_is_sent_again() {
-    let mut rig = Rig::with(Config::default(), &["--request-timeout=1"]).await;
+    let rig = Rig::with(Config::default(), &["--request-timeout=1"]).await;
     rig.secret("s", &[("a", "first-value-0123456789")]).await;
     for (number, action) in [
         Action::status(400),

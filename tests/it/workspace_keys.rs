@@ -65,7 +65,6 @@ async fn the_key_may_lie_under_another_name_in_the_secret() {
 async fn a_key_that_ohallo_does_not_know_stalls_until_the_secret_changes() {
     let mut rig = Rig::bare(Config::default(), &[]).await;
     let wrong = "sf_test_v1_canary-unknown-key".to_owned();
-    rig.canaries.push(wrong.clone());
     put_key(&rig, "ohallo-api-key", &wrong).await;
     rig.workspace("default", "ohallo-api-key").await;
     rig.start_operator().await;
@@ -81,10 +80,9 @@ async fn a_key_that_ohallo_does_not_know_stalls_until_the_secret_changes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rotated_key_is_looked_at_at_once_and_its_channels_go_on() {
-    let mut rig = Rig::start().await;
+    let rig = Rig::start().await;
     let channel = rig.ready("a", json!({})).await;
     let rotated = "sf_live_v1_canary-rotated-key".to_owned();
-    rig.canaries.push(rotated.clone());
     let mut key = Key::new(&rotated, TENANT);
     key.name = "rotated".into();
     rig.sim.add_key(key);

@@ -82,7 +82,6 @@ async fn a_key_that_may_not_read_workspaces_is_unverified_and_used() {
     let behaviour = Behaviour { workspaces_readable: false, ..Behaviour::default() };
     let mut rig = Rig::bare(Config { behaviour, ..Config::default() }, &[]).await;
     let key = "sf_live_v1_canary-live-key-of-production".to_owned();
-    rig.canaries.push(key.clone());
     rig.sim.add_key(Key::new(&key, TENANT));
     put_key(&rig, "ohallo-api-key", &key).await;
     rig.workspace("default", "ohallo-api-key").await;
@@ -121,7 +120,6 @@ async fn another_tenants_or_no_workspace_is_not_found_until_the_key_can_read_it(
     assert_eq!(rig.count(Operation::CreateChannel), 0);
     // Another key in the Secret is looked at at once.
     let key = "sf_test_v1_canary-of-the-others".to_owned();
-    rig.canaries.push(key.clone());
     rig.sim.add_key(Key::new(&key, "others"));
     put_key(&rig, "ohallo-api-key", &key).await;
     let workspace = rig.workspace_reason("theirs", "Verified").await;

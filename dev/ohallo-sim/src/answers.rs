@@ -67,6 +67,13 @@ pub(crate) fn huge(bytes: u64) -> Response<Body> {
     with_type(200, "application/json", Body::from_stream(chunks))
 }
 
+/// A JSON text that never ends, under any status.
+pub(crate) fn endless(code: u16) -> Response<Body> {
+    let mut response = huge(u64::MAX);
+    *response.status_mut() = status_code(code);
+    response
+}
+
 /// The right answer, byte after byte.
 pub(crate) fn slow(answer: &Answer, bytes_per_second: u64) -> Response<Body> {
     let rate = bytes_per_second.max(1);

@@ -79,6 +79,8 @@ pub enum Action {
     },
     /// Takes effect; 200 with the beginning of an endless-looking JSON text, streamed.
     Huge { bytes: u64 },
+    /// The same without an end, under this status.
+    Endless { code: u16 },
     /// Takes effect; 200 with 64 MiB of JSON text in 416 KiB of gzip.
     GzipBomb,
     /// Takes effect; the right answer, its body trickling.

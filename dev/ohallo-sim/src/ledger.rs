@@ -37,6 +37,8 @@ pub struct Entry {
     /// When the answer was handed out or the connection cut; `None` while it goes on or hangs.
     pub ended_ms: Option<u64>,
     pub method: String,
+    /// As it arrived, percent escapes and query included; only the beginning of a long one.
+    pub path: String,
     pub operation: Operation,
     /// From the path; for a create the id it made.
     pub channel: Option<String>,

@@ -40,6 +40,9 @@ const DRAIN_LIMIT: usize = 16 * BODY_LIMIT;
 /// Longest id and idempotency key that is remembered, in bytes.
 const TEXT_LIMIT: usize = 256;
 
+/// Longest path that is remembered, in characters.
+const PATH_LIMIT: usize = 512;
+
 /// The documented routes, and create and list under a workspace.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     use Operation::*;
@@ -95,6 +98,7 @@ async fn serve(
         at_ms: shared.clock.ms(),
         ended_ms: None,
         method: head.method.as_str().chars().take(16).collect(),
+        path: head.uri.to_string().chars().take(PATH_LIMIT).collect(),
         operation,
         channel,
         workspace,
@@ -185,6 +189,10 @@ async fn spoil(shared: &Arc<Shared>, seq: u64, call: Call, id: FaultId, action: 
         Action::Huge { bytes } => {
             commit_if(true);
             answers::huge(bytes)
+        }
+        Action::Endless { code } => {
+            commit_if(true);
+            answers::endless(code)
         }
         Action::GzipBomb => {
             commit_if(true);

@@ -84,7 +84,7 @@ fn the_policy_is_the_declared_one_else_by_origin_and_observe_always_retains() {
 fn each_row_of_a_bound_channel_that_is_deleted() {
     let key_gone = Does::Blocked(Reason::KeyUnavailable, retry::INPUT);
     let suspended = || Does::Blocked(Reason::Suspended, retry::STALLED);
-    let rows: [(&str, Edit, Does); 19] = [
+    let rows: [(&str, Edit, Does); 22] = [
         ("as it is", |_| {}, deletes_it()),
         ("no finalizer", |it| it.channel.metadata.finalizers = None, Does::Nothing),
         (
@@ -107,6 +107,27 @@ fn each_row_of_a_bound_channel_that_is_deleted() {
         ("released", |it| it.annotate(annotation::RELEASE, ID), lets_go(Parting::Released)),
         ("another released", |it| it.annotate(annotation::RELEASE, "c2"), deletes_it()),
         ("everything released", |it| it.annotate(annotation::RELEASE, "true"), deletes_it()),
+        (
+            "an unfit id",
+            |it| it.status.channel_id = Some("../x".into()),
+            Does::Blocked(Reason::AbsenceNotProven, retry::STALLED),
+        ),
+        (
+            "an unfit id, Retain",
+            |it| {
+                it.status.channel_id = Some("..".into());
+                it.channel.spec.deletion_policy = Some("Retain".into());
+            },
+            lets_go(Parting::Retained),
+        ),
+        (
+            "an unfit id, released",
+            |it| {
+                it.status.channel_id = Some("a/b".into());
+                it.annotate(annotation::RELEASE, "a/b");
+            },
+            lets_go(Parting::Released),
+        ),
         ("suspended", |it| it.channel.spec.suspend = Some(true), suspended()),
         ("workspace suspended", |it| it.observed.workspace_suspended = true, suspended()),
         (

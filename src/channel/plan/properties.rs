@@ -95,7 +95,6 @@ proptest! {
                 !delete::deletes(&sample.channel, &sample.status)
                     || sample.observed.owner.is_some()
                     || matches!(standing, Standing::ForeignStatus(_))
-                    || Id::parse(sample.status.channel_id.as_deref().unwrap_or_default()).is_none()
             ),
         }
     }

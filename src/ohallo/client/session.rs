@@ -88,7 +88,8 @@ impl Session {
 
     pub async fn get_channel(&mut self, id: &Id) -> Result<RemoteChannel, CallError> {
         let request = self.channel_request(Method::GET, id, None, true);
-        self.call(Operation::GetChannel, request, answer::decode_channel).await
+        let found = self.call(Operation::GetChannel, request, answer::decode_channel).await?;
+        Ok(answer::about(id, found)?)
     }
 
     /// Also the preflight of a create: any good answer below 500 counts, a 404 too.
@@ -111,7 +112,8 @@ impl Session {
 
     pub async fn update(&mut self, id: &Id, changes: &Changes) -> Result<RemoteChannel, CallError> {
         let request = json(self.channel_request(Method::PATCH, id, None, true), changes)?;
-        self.call(Operation::Update, request, answer::decode_channel).await
+        let found = self.call(Operation::Update, request, answer::decode_channel).await?;
+        Ok(answer::about(id, found)?)
     }
 
     pub async fn store_credentials(&mut self, id: &Id, credentials: &Credentials) -> Result<(), CallError> {
@@ -281,5 +283,7 @@ fn done(_: Value) -> Result<(), ApiError> {
     Ok(())
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

@@ -59,7 +59,7 @@ async fn f18_an_object_that_is_recreated_behind_withheld_events_gets_a_channel_o
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f19_watches_that_break_and_are_answered_410_lose_and_repeat_nothing() {
-    let mut rig = Rig::proxied(Config::default(), &[]).await;
+    let rig = Rig::proxied(Config::default(), &[]).await;
     rig.secret("provider", &[("apiKey", "first-provider-key")]).await;
     let spec = json!({"credentials": [{"secretRef": {"name": "provider"}}]});
     let id = id_of(&rig.ready("a", spec).await);

@@ -135,7 +135,7 @@ async fn f04_a_create_that_lands_after_its_object_was_deleted_is_never_forgotten
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f04_f37_an_old_update_and_an_old_push_that_land_late_are_overwritten() {
-    let mut rig = Rig::start().await;
+    let rig = Rig::start().await;
     rig.secret("provider", &[("apiKey", "first-provider-key")]).await;
     let spec = json!({"enabled": true, "credentials": [{"secretRef": {"name": "provider"}}]});
     let id = id_of(&rig.ready("a", spec).await);

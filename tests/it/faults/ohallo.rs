@@ -55,10 +55,40 @@ async fn f06_huge_and_malformed_answers_are_read_no_further_than_a_mebibyte_and_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f06_answers_without_end_to_many_calls_at_once_cost_a_bounded_memory() {
+    let rig = Rig::bare(Config::default(), &QUICK).await;
+    let flags: Vec<_> =
+        QUICK.iter().map(ToString::to_string).chain(["--requests-per-second=0".into()]).collect();
+    let program = crate::binary::at_work(&rig, &flags).await;
+    let names: Vec<_> = (0..12).map(|number| format!("a{number}")).collect();
+    for name in &names {
+        rig.ready(name, json!({})).await;
+    }
+    let before = program.peak_memory_kib();
+    for code in [200, 500] {
+        let fault = rig.sim.add_fault(Fault::any(Action::Endless { code }));
+        for name in &names {
+            rig.edit(name, json!({"spec": {"displayName": format!("Name {code}")}})).await;
+        }
+        let met =
+            |sim: &Sim| sim.ledger().iter().filter(|entry| entry.fault == Some(fault)).count() >= names.len();
+        rig.sim.wait_until(met, PATIENCE).await.unwrap();
+        rig.sim.remove_fault(fault);
+        for name in &names {
+            looked(&rig, name, &code.to_string()).await;
+            rig.reason(name, "Available").await;
+        }
+    }
+    let grown = program.peak_memory_kib() - before;
+    assert!(grown < 48 * 1024, "by {grown} KiB from {before} KiB");
+    drop(program);
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f07_a_key_whose_calls_hang_holds_up_no_other_key() {
-    let mut rig = Rig::with(Config::default(), &["--request-timeout=5", "--create-timeout=5"]).await;
+    let rig = Rig::with(Config::default(), &["--request-timeout=5", "--create-timeout=5"]).await;
     let other = "sf_test_v1_of_another_team_0123456789";
-    rig.canaries.push(other.into());
     rig.sim.add_key(Key::new(other, TENANT));
     rig.put_secret(json!({"metadata": {"name": "other-key"}, "stringData": {"apiKey": other}})).await;
     rig.workspace("other", "other-key").await;

@@ -40,8 +40,11 @@ const ROWS: [Row; 42] = [
     ),
     row(
         "F6",
-        "2xx with garbage, no id, a wrong type, 1 GiB, a gzip bomb",
-        &["answers::a_create_whose_answer_says_nothing_is_never_sent_again"],
+        "2xx with garbage, no id, a wrong type, 1 GiB, a gzip bomb, without end",
+        &[
+            "answers::a_create_whose_answer_says_nothing_is_never_sent_again",
+            "hostile::an_answer_with_a_hostile_id_or_about_another_channel_is_believed_by_no_call",
+        ],
     ),
     row("F7", "no accept, no headers, one byte a second", &[]),
     row(
@@ -168,6 +171,8 @@ const ROWS: [Row; 42] = [
         &[
             "unknown::an_object_copied_with_its_annotations_and_status_calls_nothing",
             "rules_update::a_status_that_comes_with_a_copied_manifest_is_not_taken_over",
+            "hostile::a_hostile_id_in_a_status_is_called_nowhere_and_holds_the_object_until_it_is_released_by_name",
+            "hostile::times_and_numbers_of_any_shape_that_the_api_server_lets_pass_stop_nobody",
         ],
     ),
     row("F44", "a Secret answered in a wrong shape", &[]),
@@ -184,6 +189,7 @@ Made from the tests: `OHALLO_TEST_WRITE=1 cargo test --test it every_row_of_the_
 | `OHALLO_TEST_OUTAGE_SECONDS` | F23: how long the API server is away | 5 |
 | `OHALLO_TEST_COLD_START` | F40: how many Channels | 200 |
 | `OHALLO_TEST_MIX_SECONDS` `OHALLO_TEST_MIX_SEED` | F45: how long, and which order | 15, 45 |
+| `OHALLO_TEST_FUZZ` | the properties of what is read from others (`cargo test --lib hostile`): how many inputs of each kind, and with it which | 200 to 3,000 |
 
 | row | fault | tests |
 |---|---|---|

@@ -130,6 +130,21 @@ async fn a_huge_body_is_streamed() {
 }
 
 #[tokio::test]
+async fn a_body_without_end_goes_on_under_its_status() {
+    for code in [200, 429] {
+        let rig = with(Action::Endless { code }).await;
+        let mut got = rename(&rig, SOON).await.unwrap();
+        assert_eq!((got.status().as_u16(), got.content_length()), (code, None));
+        let mut seen = 0;
+        while seen < 8 << 20 {
+            seen += got.chunk().await.unwrap().unwrap().len();
+        }
+        drop(got);
+        assert!(renamed(&rig));
+    }
+}
+
+#[tokio::test]
 async fn a_gzip_bomb_is_small_on_the_wire() {
     let rig = with(Action::GzipBomb).await;
     let got = rename(&rig, SOON).await.unwrap();

@@ -63,6 +63,17 @@ async fn every_call_is_entered_in_order_with_what_became_of_it() {
 }
 
 #[tokio::test]
+async fn a_path_is_entered_as_it_arrived() {
+    let rig = Rig::new().await;
+    let long = format!("/{}", "a".repeat(2000));
+    for path in ["/api/channels/%2e%2e%2Fx?a=%20b", "/api//channels", &long] {
+        rig.get(path).await;
+    }
+    let paths: Vec<_> = rig.sim.ledger().into_iter().map(|entry| entry.path).collect();
+    assert_eq!(paths, ["/api/channels/%2e%2e%2Fx?a=%20b", "/api//channels", &long[..512]]);
+}
+
+#[tokio::test]
 async fn calls_are_counted_and_the_ledger_can_be_cleared() {
     let rig = Rig::new().await;
     for _ in 0..3 {

@@ -7,7 +7,7 @@ use crate::ohallo::client::{Client, Options, SetupError};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 11\r\n\r\n{\"id\":\"c1\"}";
 
-fn options(url: &str) -> Options {
+pub(super) fn options(url: &str) -> Options {
     Options {
         api_url: url.parse().unwrap(),
         create_path: "/api/workspaces/{workspaceId}/channels".into(),
@@ -23,7 +23,10 @@ fn options(url: &str) -> Options {
 }
 
 /// Answers every connection with these bytes and keeps it open for `open`; gives what was asked.
-async fn server(answer: Vec<u8>, open: Duration) -> (String, tokio::sync::mpsc::UnboundedReceiver<String>) {
+pub(super) async fn server(
+    answer: Vec<u8>,
+    open: Duration,
+) -> (String, tokio::sync::mpsc::UnboundedReceiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (asked, asks) = tokio::sync::mpsc::unbounded_channel();
@@ -47,16 +50,16 @@ fn nobody() -> Wake {
     Arc::new(|| {})
 }
 
-fn session(options: Options) -> Session {
+pub(super) fn session(options: Options) -> Session {
     let client = Client::new(options, Arc::new(Metrics::new())).unwrap_or_else(|error| panic!("{error}"));
     client.session(ApiKey::new("sf_test_v1_secret".into()), "uid-1", nobody(), Lane::User)
 }
 
-fn id() -> Id {
+pub(super) fn id() -> Id {
     Id::parse("c1").unwrap()
 }
 
-async fn get(answer: impl Into<Vec<u8>>, open: u64) -> Result<(), (Class, Kind, Option<u16>)> {
+pub(super) async fn get(answer: impl Into<Vec<u8>>, open: u64) -> Result<(), (Class, Kind, Option<u16>)> {
     let (url, _asks) = server(answer.into(), Duration::from_millis(open)).await;
     match session(options(&url)).get_channel(&id()).await {
         Ok(_) => Ok(()),
@@ -112,7 +115,8 @@ fn urls_that_would_leak_or_mislead_are_refused() {
 
 #[tokio::test]
 async fn a_request_says_who_asks_and_for_what() {
-    let (url, mut asks) = server(OK.into(), Duration::ZERO).await;
+    let answer = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 14\r\n\r\n{\"id\":\"a~b.c\"}";
+    let (url, mut asks) = server(answer.into(), Duration::ZERO).await;
     let mut session = session(options(&format!("{url}/prefix/")));
     session.get_channel(&Id::parse("a~b.c").unwrap()).await.unwrap();
     let asked = asks.recv().await.unwrap().to_lowercase();

@@ -1,0 +1,266 @@
+// I/O
+//! What tenants, and others who may write to their objects, may put there to lead the operator astray.
+
+use std::collections::BTreeSet;
+
+use kube::api::{Patch, PatchParams};
+use ohallo_sim::{Action, Config, Fault, Operation};
+use serde_json::{Value, json};
+use testbed::User;
+
+use crate::acts::{LOOK, RELEASE, is, looked, so, uid};
+use crate::rig::{Rig, WORKSPACE, id_of, message};
+
+/// Ids that some library, server or proxy takes for more than one path segment, or for none; more of them, without
+/// an API server, beside the client's own tests.
+const IDS: [&str; 6] = [
+    "..",
+    "../workspaces",
+    "http://evil.example/x",
+    "a?enabled=false",
+    "%2e%2e%2fadmin",
+    "a\r\nHost: evil.example",
+];
+
+/// The paths that were called, each once, and without the ids that they may hold.
+fn paths(rig: &Rig) -> BTreeSet<String> {
+    let mut ids: Vec<_> = rig.sim.ledger().into_iter().filter_map(|entry| entry.channel).collect();
+    ids.push(WORKSPACE.into());
+    ids.retain(|id| id.len() == WORKSPACE.len());
+    let plain = |path: String| ids.iter().fold(path, |path, id| path.replace(id.as_str(), "ID"));
+    rig.sim.ledger().into_iter().map(|entry| plain(format!("{} {}", entry.method, entry.path))).collect()
+}
+
+const PATHS: [&str; 9] = [
+    "DELETE /api/channels/ID",
+    "GET /api/channels/ID",
+    "GET /api/workspaces/ID",
+    "GET /api/workspaces/ID/channels",
+    "PATCH /api/channels/ID",
+    "POST /api/channels/ID/credentials",
+    "POST /api/channels/ID/retry-provisioning",
+    "POST /api/channels/ID/test",
+    "POST /api/workspaces/ID/channels",
+];
+
+fn only_known_paths(rig: &Rig) {
+    let paths = paths(rig);
+    let strange: Vec<_> = paths.iter().filter(|path| !PATHS.contains(&path.as_str())).collect();
+    assert!(strange.is_empty(), "{strange:?}");
+}
+
+fn forge(rig: &Rig, name: &str, status: &Value) -> bool {
+    let patch = json!({ "status": status }).to_string();
+    let args = ["patch", "channel", name, "--subresource=status", "--type=merge", "-p", &patch];
+    rig.kubectl(&args, None).status.success()
+}
+
+fn nested(levels: usize) -> Value {
+    (1..levels).fold(json!(1), |inner, _| json!({ "a": inner }))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_config_however_deep_stops_nobody_but_its_own_channel() {
+    let mut rig = Rig::start().await;
+    rig.ready("flat", json!({"config": nested(32)})).await;
+    for (name, levels) in [("deep", 34), ("deeper", 130), ("deepest", 4000)] {
+        let manifest = rig.manifest(name, json!({"config": nested(levels)})).to_string();
+        let made = rig.kubectl(&["create", "--validate=false", "-f", "-"], Some(&manifest));
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
+    rig.stop_operator().await;
+    rig.start_operator().await;
+    let ready = [
+        "--for=jsonpath={.status.conditions[?(@.type==\"Ready\")].reason}=ValidationFailed",
+        "--timeout=60s",
+    ];
+    for name in ["deep", "deeper", "deepest"] {
+        let waited = rig.kubectl(&[&["wait", "channel", name][..], &ready].concat(), None);
+        assert!(waited.status.success(), "{name}: {}", String::from_utf8_lossy(&waited.stderr));
+    }
+    // While they are there, others are served, before and after the watches begin again.
+    let made = rig.kubectl(&["create", "-f", "-"], Some(&rig.manifest("other", json!({})).to_string()));
+    assert!(made.status.success());
+    rig.sim.wait_until(|sim| sim.count(Operation::CreateChannel) == 2, crate::rig::PATIENCE).await.unwrap();
+    let gone = rig.kubectl(&["delete", "channel", "deep", "deeper", "deepest", "--timeout=60s"], None);
+    assert!(gone.status.success(), "{}", String::from_utf8_lossy(&gone.stderr));
+    rig.reason("other", "Available").await;
+    rig.reason("flat", "Available").await;
+    assert_eq!(rig.count(Operation::CreateChannel), 2);
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_name_of_a_secret_leads_to_no_other_place_of_the_api_server() {
+    let rig = Rig::start().await;
+    let names = ["../configmaps/kube-root-ca.crt", "../../default/secrets/x", "..", "a?watch=true", "%2e%2e"];
+    for (number, name) in names.into_iter().enumerate() {
+        let channel = format!("c{number}");
+        rig.create(&channel, json!({"credentials": [{"secretRef": {"name": name}}]})).await;
+        let found = rig.reason(&channel, "SecretNotFound").await;
+        assert!(message(&found, "Ready").contains(&format!("{name:?}")), "{}", message(&found, "Ready"));
+        rig.workspace(&format!("w{number}"), name).await;
+        rig.workspace_reason(&format!("w{number}"), "SecretNotFound").await;
+    }
+    let of_secrets = |event: &testbed::AuditEvent| {
+        let written = event.verb == "get" || !event.verb.starts_with(['l', 'w']);
+        (event.user == User::Operator.name() && event.resource == "secrets" && written)
+            .then(|| event.name.clone())
+    };
+    let asked: BTreeSet<_> = rig.audited().iter().filter_map(of_secrets).collect();
+    assert_eq!(asked, BTreeSet::from([Some("ohallo-api-key".to_owned())]));
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hostile_id_in_a_status_is_called_nowhere_and_holds_the_object_until_it_is_released_by_name() {
+    let mut rig = Rig::start().await;
+    for (number, hostile) in IDS.into_iter().enumerate() {
+        let name = format!("c{number}");
+        let channel = rig.ready(&name, json!({"enabled": true})).await;
+        let status = json!({"channelId": hostile, "boundUid": uid(&channel), "origin": "Created"});
+        let calls = rig.calls();
+        assert!(forge(&rig, &name, &status), "{hostile:?}");
+        rig.edit(&name, json!({"spec": {"displayName": "Changed", "enabled": false}})).await;
+        rig.annotate(&name, "ohallo.eu/test-requested-at", "1").await;
+        rig.annotate(&name, "ohallo.eu/retry-requested-at", "1").await;
+        rig.reason(&name, "ValidationFailed").await;
+        assert_eq!(rig.calls(), calls, "{hostile:?}");
+        rig.excused.push(name.clone());
+        rig.delete(&name).await;
+        let channel = rig.has(&name, "DeletionBlocked", "AbsenceNotProven").await;
+        assert!(message(&channel, "DeletionBlocked").contains("is no id of oHallo's"));
+        rig.annotate(&name, RELEASE, hostile).await;
+        rig.gone(&name).await;
+    }
+    only_known_paths(&rig);
+    assert_eq!((rig.count(Operation::CreateChannel), rig.count(Operation::DeleteChannel)), (IDS.len(), 0));
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_with_a_hostile_id_or_about_another_channel_is_believed_by_no_call() {
+    let rig = Rig::with(Config::default(), &["--request-timeout=2"]).await;
+    let other = id_of(&rig.ready("other", json!({})).await);
+    let id = id_of(&rig.ready("a", json!({})).await);
+    let body = |id: &str| {
+        Action::Body {
+        code: 200,
+        body: json!({"id": id, "workspaceId": WORKSPACE, "channelType": "chat", "displayName": "Of another", "status": "active", "config": {}}).to_string(),
+        content_type: "application/json".into(),
+        commit: false,
+    }
+    };
+    for hostile in [IDS[0], other.as_str()] {
+        let fault = rig.sim.add_fault(Fault::on(Operation::GetChannel, body(hostile)).channel(&id));
+        rig.annotate("a", LOOK, hostile).await;
+        rig.until("a", "told", |channel| is(channel, "Reconciling") == so("True", "UnexpectedResponse"))
+            .await;
+        rig.sim.remove_fault(fault);
+        looked(&rig, "a", &format!("{hostile} again")).await;
+        rig.reason("a", "Available").await;
+    }
+    assert_eq!(rig.count(Operation::UpdateChannel), 0, "what another channel is called is no drift");
+    for (number, hostile) in IDS.into_iter().enumerate().skip(1).take(2) {
+        let name = format!("c{number}");
+        let fault = rig.sim.add_fault(Fault::on(Operation::CreateChannel, body(hostile)));
+        rig.create(&name, json!({})).await;
+        rig.reason(&name, "CreateOutcomeUnknown").await;
+        rig.sim.remove_fault(fault);
+    }
+    only_known_paths(&rig);
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_call_about_an_id_goes_to_the_path_of_that_id() {
+    let rig = Rig::start().await;
+    rig.put_secret(json!({"metadata": {"name": "s"}, "stringData": {"a": "value-of-every-call"}})).await;
+    let spec = json!({"enabled": true, "config": {"greeting": "Hello"}, "credentials": [{"secretRef": {"name": "s"}}]});
+    let id = id_of(&rig.ready("a", spec).await);
+    rig.edit("a", json!({"spec": {"displayName": "Changed"}})).await;
+    rig.annotate("a", "ohallo.eu/test-requested-at", "1").await;
+    rig.has("a", "Connected", "TestPassed").await;
+    looked(&rig, "a", "1").await;
+    rig.deleted("a").await;
+    only_known_paths(&rig);
+    for entry in rig.sim.ledger() {
+        let about = entry.channel.filter(|_| entry.operation != Operation::CreateChannel);
+        assert_eq!(entry.path.contains(&id), about.as_ref() == Some(&id), "{}", entry.path);
+    }
+    let called = paths(&rig);
+    for path in
+        PATHS.iter().filter(|path| !path.contains("retry") && !path.starts_with("GET /api/workspaces/ID/"))
+    {
+        assert!(called.contains(*path), "{path} of {called:?}");
+    }
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn times_and_numbers_of_any_shape_that_the_api_server_lets_pass_stop_nobody() {
+    let mut rig = Rig::start().await;
+    rig.ready("before", json!({})).await;
+    let condition = |time: &str| {
+        let forged = json!({"type": "Ready", "status": "Unknown", "reason": "A", "message": "", "observedGeneration": 1});
+        let mut conditions = json!([forged]);
+        conditions[0]["lastTransitionTime"] = time.into();
+        json!({ "conditions": conditions })
+    };
+    let mut shapes: Vec<_> = [
+        "0000-01-01T00:00:00Z",
+        "9999-12-31T23:59:59Z",
+        "2016-12-31T23:59:60Z",
+        "2026-02-30T00:00:00Z",
+        "2026-01-01T00:00:00.123456789012Z",
+        "2026-01-01t00:00:00z",
+        "2026-01-01T24:00:00Z",
+        "2026-01-01T00:00:00+23:59",
+        "2026-01-01T00:00:00-00:00",
+        "2026-01-01 00:00:00Z",
+    ]
+    .map(condition)
+    .to_vec();
+    for number in
+        [json!(1e19), json!(-1e19), json!(1e300), json!(i64::MAX), json!(u64::MAX), json!(1.5), json!(1.0)]
+    {
+        shapes.push(json!({"test": {"request": "x", "result": number}}));
+        shapes.push(json!({"create": {"attempt": number, "outcome": "Unknown"}}));
+        shapes.push(json!({"provisioning": {"attempts": number}}));
+    }
+    rig.stop_operator().await;
+    let mut taken = 0;
+    for (number, shape) in shapes.iter().enumerate() {
+        let name = format!("c{number}");
+        rig.create(&name, json!({"suspend": true})).await;
+        let status = Patch::Merge(json!({ "status": shape }));
+        let forged = rig.channels().patch_status(&name, &PatchParams::default(), &status).await;
+        // What can't be read was taken all the same.
+        taken += usize::from(!matches!(forged, Err(kube::Error::Api(_))));
+    }
+    assert!(taken >= 4, "{taken} of {} are taken", shapes.len());
+    rig.start_operator().await;
+    // For this one nobody needs rights on the status.
+    rig.create("fields", json!({"suspend": true})).await;
+    rig.has("fields", "Suspended", "Suspended").await;
+    let far = "9999-12-31T23:59:59Z";
+    let patch =
+        json!([{"op": "replace", "path": "/metadata/managedFields/0/time", "value": far}]).to_string();
+    for object in ["channel/fields", "workspace/default"] {
+        assert!(rig.kubectl(&["patch", object, "--type=json", "-p", &patch], None).status.success());
+        let shown = rig.kubectl(
+            &["get", object, "-o", "jsonpath={.metadata.managedFields[*].time}", "--show-managed-fields"],
+            None,
+        );
+        assert!(String::from_utf8_lossy(&shown.stdout).contains(far), "{shown:?}");
+    }
+    rig.stop_operator().await;
+    rig.start_operator().await;
+    let made = rig.kubectl(&["create", "-f", "-"], Some(&rig.manifest("after", json!({})).to_string()));
+    assert!(made.status.success());
+    rig.sim.wait_until(|sim| sim.count(Operation::CreateChannel) == 2, crate::rig::PATIENCE).await.unwrap();
+    let all = rig.kubectl(&["delete", "channel", "fields"], None);
+    assert!(all.status.success(), "{all:?}");
+    rig.reason("after", "Available").await;
+    rig.finish().await;
+}

@@ -1,0 +1,169 @@
+// I/O
+//! Where secrets could come out of an operator: what it has the API server store, and what its programs log and show.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use testbed::{ControlPlane, User};
+use tokio::sync::watch;
+
+use crate::canary;
+use crate::rig::{PATIENCE, Rig};
+
+/// What is rightly in them.
+const SECRETS: &str = "/registry/secrets/";
+/// etcd's name for the range of all keys, as the gateway takes it.
+const ALL: &str = "AA==";
+
+/// Everything that is ever written to an etcd is looked through, in a thread of its own: statuses, annotations and
+/// events in each of their versions, also of objects that are gone.
+pub struct Follower {
+    url: String,
+    seen: watch::Receiver<i64>,
+}
+
+// === impl Follower ===
+
+impl Follower {
+    pub fn start(plane: &ControlPlane) -> Self {
+        register_tokens(plane);
+        let url = plane.etcd_url();
+        let (said, seen) = watch::channel(0);
+        let follower = Self { url: url.clone(), seen };
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(follow(&url, &said));
+        });
+        follower
+    }
+
+    /// Waits until everything is looked through that is written now.
+    pub async fn up_to_now(&self) {
+        let body = json!({"key": ALL, "range_end": ALL, "limit": 1, "keys_only": true});
+        let now = revision(&post(&self.url, "kv/range", &body).await["header"]);
+        let mut seen = self.seen.clone();
+        let reached = tokio::time::timeout(PATIENCE, seen.wait_for(|seen| *seen >= now)).await;
+        assert!(matches!(reached, Ok(Ok(_))), "what etcd holds is not looked through");
+    }
+}
+
+async fn follow(url: &str, said: &watch::Sender<i64>) {
+    let body = json!({"create_request": {"key": ALL, "range_end": ALL, "start_revision": "1"}});
+    let request = reqwest::Client::new().post(format!("{url}/v3/watch")).body(body.to_string());
+    let Ok(mut answer) = request.send().await else { return };
+    let mut buffer = Vec::new();
+    // Ends with the control plane.
+    while let Ok(Some(chunk)) = answer.chunk().await {
+        buffer.extend_from_slice(&chunk);
+        while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = buffer.drain(..=end).collect();
+            let Ok(line) = serde_json::from_slice::<Value>(&line) else { return };
+            for event in line["result"]["events"].as_array().into_iter().flatten() {
+                look(&event["kv"]);
+                let revision = event["kv"]["mod_revision"].as_str().and_then(|text| text.parse().ok());
+                said.send_modify(|seen| *seen = revision.unwrap_or(*seen));
+            }
+        }
+    }
+}
+
+/// Looks through all that an etcd holds at this moment: for a control plane of a test's own.
+pub async fn dump(plane: &ControlPlane) {
+    register_tokens(plane);
+    let all = post(&plane.etcd_url(), "kv/range", &json!({"key": ALL, "range_end": ALL})).await;
+    let all = all["kvs"].as_array().unwrap();
+    assert!(all.len() > 100, "an API server has more keys than {}", all.len());
+    all.iter().for_each(look);
+}
+
+fn look(pair: &Value) {
+    let bytes = |name: &str| STANDARD.decode(pair[name].as_str().unwrap_or_default()).unwrap();
+    let key = String::from_utf8(bytes("key")).unwrap();
+    if !key.starts_with(SECRETS) {
+        canary::scan("the name of a key in etcd", &key);
+        canary::scan(&format!("etcd, {key}"), bytes("value"));
+    }
+}
+
+async fn post(url: &str, path: &str, body: &Value) -> Value {
+    let request = reqwest::Client::new().post(format!("{url}/v3/{path}")).body(body.to_string());
+    serde_json::from_str(&request.send().await.unwrap().text().await.unwrap()).unwrap()
+}
+
+fn revision(header: &Value) -> i64 {
+    header["revision"].as_str().unwrap().parse().unwrap()
+}
+
+/// With which the operators talk to the API server.
+fn register_tokens(plane: &ControlPlane) {
+    for user in [User::Admin, User::Operator] {
+        let token = plane.client_config(user).auth_info.token.unwrap();
+        canary::register(token.expose_secret());
+    }
+}
+
+/// What a program shows at `/metrics`, if it still listens.
+pub fn metrics(address: &str) -> Option<String> {
+    let mut stream = TcpStream::connect_timeout(&address.parse().ok()?, Duration::from_secs(2)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+    write!(stream, "GET /metrics HTTP/1.0\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_is_found_wherever_it_could_come_out_and_only_there() {
+    let mut rig = Rig::start().await;
+    let decoys = [
+        "decoy-in-status",
+        "decoy-in-event/<1>",
+        "decoy-in-annotation",
+        "decoy-in-its-secret",
+        "decoy-as-a-name",
+    ];
+    decoys.into_iter().for_each(canary::decoy);
+    // Shown at every /metrics.
+    canary::decoy("ohallo_workspaces{");
+    rig.put_secret(json!({"metadata": {"name": "s"}, "stringData": {"a": decoys[3]}})).await;
+    rig.ready(decoys[4], json!({})).await;
+    let hidden = json!({"status": {"createdAt": STANDARD.encode(format!("ab{}c", decoys[0]))}}).to_string();
+    let status = ["patch", "channel", decoys[4], "--subresource=status", "--type=merge", "-p", &hidden];
+    assert!(rig.kubectl(&status, None).status.success());
+    rig.annotate(decoys[4], "a/b", &decoys[2].bytes().map(|byte| format!("{byte:02x}")).collect::<String>())
+        .await;
+    let event = json!({
+        "apiVersion": "v1", "kind": "Event", "metadata": {"name": "e"}, "message": decoys[1],
+        "involvedObject": {"namespace": rig.namespace},
+    });
+    rig.apply(&event);
+    rig.http("/metrics").await;
+    rig.stop_operator().await;
+    let program = crate::binary::at_work(&rig, &[]).await;
+    rig.deleted(decoys[4]).await;
+    drop(program);
+    let namespace = rig.namespace.clone();
+    rig.finish().await;
+    let found = canary::of_decoys();
+    let channel = format!("etcd, /registry/ohallo.eu/channels/{namespace}/{}", decoys[4]);
+    for (place, form) in [
+        (channel.clone(), "base64"),
+        (channel.clone(), "hex"),
+        (channel.clone(), "raw"),
+        (format!("etcd, /registry/events/{namespace}/e"), "raw"),
+        ("the name of a key in etcd".into(), "raw"),
+        ("an operator's log".into(), "raw"),
+        ("/metrics".into(), "raw"),
+        ("a program's metrics".into(), "raw"),
+        ("a program's log".into(), "raw"),
+    ] {
+        let told = found.iter().any(|leak| leak.place == place && leak.form == form);
+        assert!(told, "{form} at {place}");
+    }
+    assert!(found.iter().all(|leak| !leak.place.contains(SECRETS)), "{found:#?}");
+}
