@@ -37,6 +37,7 @@ pub mod leader;
 pub mod metrics;
 pub mod ohallo;
 pub mod operator;
+pub mod read;
 pub mod retry;
 pub mod secret;
 pub mod secrets;

@@ -13,6 +13,7 @@ use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use crate::metrics::Metrics;
+use crate::read::{Read, opened};
 use crate::serve::Readiness;
 
 /// kubectl's copy of the manifest: as large as the object and of no use to us.
@@ -34,7 +35,7 @@ pub type Event<K> = watcher::Result<watcher::Event<K>>;
 
 impl Watching {
     /// The Api of each namespace; of the whole cluster where none is named.
-    pub fn apis<K>(&self, namespaces: &[String]) -> Vec<Api<K>>
+    pub fn apis<K>(&self, namespaces: &[String]) -> Vec<Api<Read<K>>>
     where
         K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
     {
@@ -47,7 +48,7 @@ impl Watching {
     /// Watches each Api, with backoff, and strips what nobody reads before it is stored.
     pub fn events<K>(
         &self,
-        apis: Vec<Api<K>>,
+        apis: Vec<Api<Read<K>>>,
         selector: Option<&str>,
         keep_labels: bool,
     ) -> Vec<BoxStream<'static, Event<K>>>
@@ -60,8 +61,8 @@ impl Watching {
             .map(|api| {
                 let this = self.clone();
                 let stream = watcher(api, config.clone()).default_backoff();
-                let stream = stream.modify(move |object| strip(object, keep_labels));
-                stream.inspect(move |event| this.note(event)).boxed()
+                let stream = stream.modify(move |Read(object)| strip(object, keep_labels));
+                stream.map(|event| event.map(opened)).inspect(move |event| this.note(event)).boxed()
             })
             .collect()
     }

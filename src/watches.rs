@@ -16,6 +16,7 @@ use crate::api::workspace::{ClusterWorkspace, Workspace};
 use crate::conditions;
 use crate::context::Context;
 use crate::index::{Name, Wakes};
+use crate::read::Read;
 use crate::serve::Readiness;
 use crate::watch::{Event, Watching, merged};
 use crate::workspace::Kind;
@@ -92,7 +93,7 @@ impl Watches<'_> {
     pub async fn namespaces(&self, writer: reflector::store::Writer<PartialObjectMeta<Namespace>>) {
         let watching = self.of("namespaces");
         let events = watching.events(
-            vec![Api::<PartialObjectMeta<Namespace>>::all(self.ctx.client.clone())],
+            vec![Api::<Read<PartialObjectMeta<Namespace>>>::all(self.ctx.client.clone())],
             None,
             true,
         );

@@ -64,7 +64,7 @@ pub struct ChannelSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
 
-    /// The channel's settings in oHallo, by channel type: free-form, at most 64 keys and 64 KiB. Only the keys written here are managed; objects are compared
+    /// The channel's settings in oHallo, by channel type: free-form, at most 64 keys, 64 KiB and 64 levels. Only the keys written here are managed; objects are compared
     /// key by key, arrays as a whole. A key removed from here stops being managed and is not deleted in oHallo.
     #[schemars(schema_with = "config_schema")]
     #[serde(default, skip_serializing_if = "Option::is_none")]

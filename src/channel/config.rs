@@ -8,6 +8,9 @@ use sha2::{Digest, Sha256};
 /// The most bytes of JSON that `spec.config` may have.
 pub const MAX_BYTES: usize = 64 * 1024;
 
+/// The most objects and lists inside each other that `spec.config` may have, itself included.
+pub const MAX_DEPTH: usize = 64;
+
 /// One declared path whose value oHallo does not have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Differs {
@@ -58,6 +61,18 @@ pub fn overlay(declared: &Map<String, Value>, actual: &Map<String, Value>) -> Ma
         whole.insert(key.clone(), value);
     }
     whole
+}
+
+/// Whether more objects and lists are inside each other than this.
+pub fn is_deeper(fields: &Map<String, Value>, most: usize) -> bool {
+    fn deeper(value: &Value, most: usize) -> bool {
+        match value {
+            Value::Object(fields) => is_deeper(fields, most),
+            Value::Array(items) => most == 0 || items.iter().any(|item| deeper(item, most - 1)),
+            _ => false,
+        }
+    }
+    most == 0 || fields.values().any(|value| deeper(value, most - 1))
 }
 
 /// Every declared path, for telling which ones are no longer declared.
@@ -140,6 +155,15 @@ mod tests {
             let found = differences(&map(differs), &actual);
             assert_eq!(found.iter().map(|f| f.path.as_str()).collect::<Vec<_>>(), [path]);
         }
+    }
+
+    #[test]
+    fn depth_counts_objects_and_lists() {
+        let two = map(json!({"a": [1, "x"], "b": {"c": null}}));
+        assert!(is_deeper(&two, 1) && !is_deeper(&two, 2));
+        let three = map(json!({"a": 1, "b": {"c": []}}));
+        assert!(is_deeper(&three, 2) && !is_deeper(&three, 3));
+        assert!(is_deeper(&map(json!({})), 0) && !is_deeper(&map(json!({})), 1));
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::events::Note;
 use crate::index::{Handle, Name};
 use crate::leader::Epoch;
 use crate::ohallo::{Lane, Session};
+use crate::read::Read;
 use crate::secret::{Credentials, Redactor};
 
 /// How often a guarded write is tried again on a newer version before the pass is.
@@ -181,14 +182,16 @@ impl Pass {
         self.ctx.publish(&self.channel, notes);
     }
 
-    fn api(&self) -> Api<Channel> {
+    fn api(&self) -> Api<Read<Channel>> {
         Api::namespaced(self.ctx.client.clone(), &self.channel.namespace().unwrap_or_default())
     }
 
     /// The object as it now is; `None` where it is gone, or another of the same name is there.
     pub async fn fresh(&self) -> Result<Option<Channel>, Failure> {
         match self.api().get(&self.channel.name_any()).await {
-            Ok(fresh) => Ok(Some(fresh).filter(|fresh| fresh.metadata.uid == self.channel.metadata.uid)),
+            Ok(Read(fresh)) => {
+                Ok(Some(fresh).filter(|fresh| fresh.metadata.uid == self.channel.metadata.uid))
+            }
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
             Err(error) => Err(cluster(&error)),
         }
@@ -246,7 +249,7 @@ impl Pass {
         self.fence()?;
         let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
         match self.api().patch(&self.channel.name_any(), &params, &patch).await {
-            Ok(channel) => {
+            Ok(Read(channel)) => {
                 self.adopt_version(channel);
                 Ok(Some(()))
             }
@@ -278,15 +281,15 @@ impl Pass {
             object.status = Some(status.clone());
             object.metadata.managed_fields = None;
             let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
-            match self.api().replace_status(&self.channel.name_any(), &params, &object).await {
-                Ok(channel) => {
+            match self.api().replace_status(&self.channel.name_any(), &params, &Read(object)).await {
+                Ok(Read(channel)) => {
                     self.adopt_version(channel);
                     return Ok(Written::Stands);
                 }
                 Err(kube::Error::Api(answer)) if answer.code == 404 => return Ok(Written::Gone),
                 Err(kube::Error::Api(answer)) if answer.code == 409 => {
                     match self.api().get(&self.channel.name_any()).await {
-                        Ok(fresh) => {
+                        Ok(Read(fresh)) => {
                             match conflict::of_status(&self.channel, base.as_ref(), status, &fresh) {
                                 Refused::Gone => return Ok(Written::Gone),
                                 Refused::Stale => return Ok(Written::Stale),

@@ -252,7 +252,15 @@ pub const CREATE_UNSUPPORTED: &str = "oHallo's API does not create channels in t
 
 /// A spec that the schema can't refuse but oHallo must not see.
 pub fn unfit(spec: &ChannelSpec) -> Option<Verdict> {
-    let size = serde_json::to_vec(spec.config.as_ref()?).map_or(0, |bytes| bytes.len());
+    let declared = spec.config.as_ref()?;
+    if config::is_deeper(declared, config::MAX_DEPTH) {
+        let message = format!(
+            "spec.config nests more than {} levels deep, which is not sent: make it flatter.",
+            config::MAX_DEPTH
+        );
+        return Some(Verdict::user(Reason::ValidationFailed, message));
+    }
+    let size = serde_json::to_vec(declared).map_or(0, |bytes| bytes.len());
     (size > config::MAX_BYTES).then(|| {
         let message = format!(
             "spec.config has {size} bytes of JSON; at most {} are sent: make it smaller.",

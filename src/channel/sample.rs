@@ -269,6 +269,12 @@ pub fn condition<'a>(status: &'a ChannelStatus, kind: &str) -> Option<(&'a str, 
     Some((found.status.as_str(), found.reason.as_str()))
 }
 
+/// A config of one level more than is sent.
+pub fn too_deep() -> Map<String, Value> {
+    let inner = (1..crate::channel::config::MAX_DEPTH).fold(json!([]), |inner, _| json!([inner]));
+    [("x".to_owned(), inner)].into_iter().collect()
+}
+
 /// A config of more bytes than are sent.
 pub fn too_large() -> Map<String, Value> {
     map(json!({ "text": "x".repeat(super::config::MAX_BYTES) }))

@@ -11,6 +11,7 @@ use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use ohallo_operator::api::channel::Channel;
+use ohallo_operator::read::Read;
 
 use crate::kstatus;
 
@@ -27,15 +28,15 @@ pub struct History(Arc<Mutex<Vec<Seen>>>);
 
 impl History {
     pub fn watch(client: Client, namespace: &str) -> Self {
-        let api: Api<Channel> = Api::namespaced(client, namespace);
+        let api: Api<Read<Channel>> = Api::namespaced(client, namespace);
         let history = Self::default();
         let seen = history.clone();
         tokio::spawn(async move {
             let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
             while let Some(event) = events.next().await {
                 let (channel, gone) = match event {
-                    Ok(Event::Apply(channel) | Event::InitApply(channel)) => (channel, false),
-                    Ok(Event::Delete(channel)) => (channel, true),
+                    Ok(Event::Apply(Read(channel)) | Event::InitApply(Read(channel))) => (channel, false),
+                    Ok(Event::Delete(Read(channel))) => (channel, true),
                     Ok(_) | Err(_) => continue,
                 };
                 seen.0.lock().unwrap().push(Seen { channel, gone });
@@ -46,6 +47,13 @@ impl History {
 
     pub fn seen(&self) -> Vec<Seen> {
         self.0.lock().unwrap().clone()
+    }
+
+    /// The last version of the Channel of this name.
+    pub fn newest(&self, name: &str) -> Option<serde_json::Value> {
+        let seen = self.0.lock().unwrap();
+        let last = seen.iter().rev().find(|seen| seen.channel.metadata.name.as_deref() == Some(name))?;
+        Some(serde_json::to_value(&last.channel).unwrap())
     }
 
     /// The last version of each object, by uid.

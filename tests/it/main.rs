@@ -23,10 +23,10 @@ mod faults;
 mod history;
 mod install;
 mod invariants;
-
 mod kill;
 mod kstatus;
 mod lease;
+mod misoperation;
 mod ownership;
 mod parting;
 mod policy;

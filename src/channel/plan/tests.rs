@@ -39,7 +39,7 @@ fn a_new_channel_is_created_as_declared_without_nulls() {
 #[test]
 fn a_create_waits_for_all_that_it_needs() {
     type Edit = fn(&mut Sample);
-    let rows: [(&str, Edit, Is, Reason); 9] = [
+    let rows: [(&str, Edit, Is, Reason); 10] = [
         ("suspended", |it| it.channel.spec.suspend = Some(true), Is::Suspended, Reason::Suspended),
         (
             "workspace suspended",
@@ -55,6 +55,7 @@ fn a_create_waits_for_all_that_it_needs() {
         ),
         ("not ready", |it| it.observed.place = Err(not_ready()), INPUT, Reason::WorkspaceNotReady),
         ("not allowed", |it| it.observed.place = Err(not_allowed()), USER, Reason::WorkspaceNotAllowed),
+        ("too deep", |it| it.channel.spec.config = Some(too_deep()), USER, Reason::ValidationFailed),
         ("too large", |it| it.channel.spec.config = Some(too_large()), USER, Reason::ValidationFailed),
         ("no Secret", |it| it.credentials(missing(), None), INPUT, Reason::SecretNotFound),
         ("bad Secret", |it| it.credentials(invalid(), None), USER, Reason::SecretInvalid),
