@@ -13,6 +13,7 @@ use moka::future::Cache;
 use secrecy::SecretSlice;
 
 use crate::api::conditions::Reason;
+use crate::api::is_name;
 use crate::channel::inputs::Version;
 use crate::error::Failure;
 use crate::index::Name;
@@ -85,6 +86,10 @@ impl Secrets {
 
     /// The content as of the newest version the watch has told of; one GET, however many ask at once.
     pub async fn get(&self, name: &Name) -> Result<Arc<Content>, Failure> {
+        // The client writes names into paths as they are: `../../other/secrets/theirs` must not get so far.
+        if !is_name(&name.name) {
+            return Ok(Arc::new(Content::Absent));
+        }
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &name.namespace);
         let read = async {
             match api.get(&name.name).await {
@@ -196,4 +201,40 @@ fn unreadable(name: &Name, error: &kube::Error) -> Failure {
         _ => "the API server did not answer".to_owned(),
     };
     Failure::transient(Reason::InternalError, format!("The Secret {:?} can't be read: {why}.", name.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_can_be_no_secret_s_name_is_absent_without_a_call() {
+        // Nobody listens: whoever calls, fails.
+        let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let secrets = Secrets::new(Client::try_from(config).unwrap());
+        let long = "a".repeat(254);
+        for name in [
+            "",
+            ".",
+            "..",
+            "../../b/secrets/c",
+            "a/b",
+            "a?b",
+            "a#b",
+            "%2e%2e",
+            "A",
+            "a b",
+            "ä",
+            "a\n",
+            "-a",
+            "a.",
+            &long,
+        ] {
+            let content = secrets.get(&Name::new("namespace", name)).await;
+            assert!(content.is_ok_and(|content| matches!(*content, Content::Absent)), "{name}");
+        }
+        for name in ["a", "7", "a.b-c", &"a".repeat(253)] {
+            assert!(secrets.get(&Name::new("namespace", name)).await.is_err(), "{name}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 // pure
 //! What oHallo holds of a channel, and what a manifest makes of it: the contract in a few lines, without the operator.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
@@ -95,15 +95,17 @@ fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
-        (Value::Object(a), Value::Object(b)) => a.keys().chain(b.keys()).all(|key| {
-            let value = |fields: &Map<String, Value>| {
-                fields.get(key).filter(|value| !value.as_object().is_some_and(is_nothing)).cloned()
-            };
-            match (value(a), value(b)) {
-                (Some(a), Some(b)) => same(&a, &b),
+        (Value::Object(a), Value::Object(b)) => {
+            let keys: BTreeSet<_> = a.keys().chain(b.keys()).collect();
+            keys.into_iter().all(|key| match (said(a, key), said(b, key)) {
+                (Some(a), Some(b)) => same(a, b),
                 (a, b) => a.is_none() && b.is_none(),
-            }
-        }),
+            })
+        }
         _ => a == b,
     }
+}
+
+fn said<'v>(fields: &'v Map<String, Value>, key: &str) -> Option<&'v Value> {
+    fields.get(key).filter(|value| !value.as_object().is_some_and(is_nothing))
 }

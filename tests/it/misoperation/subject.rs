@@ -98,7 +98,7 @@ impl Subject<'_> {
     /// Waits until the object is so; else what it last was.
     pub async fn until(&self, holds: impl Fn(&Value) -> bool) -> Result<Value, Value> {
         let mut last = Value::Null;
-        for _ in 0..PATIENCE.as_millis() / 20 {
+        for _ in 0..PATIENCE.as_millis() / 60 {
             // Every version of every Channel is watched already; of the others there are few.
             let seen = match self.kind {
                 "Channel" => self.rig.history.newest(self.name()),
@@ -139,6 +139,8 @@ pub fn settled(object: &Value, generation: &Value) -> bool {
 pub fn is_ready(object: &Value) -> bool {
     condition(object, "Suspended").is_none()
         && condition(object, "Ready").is_some_and(|ready| ready["status"] == "True")
+        // What was sent before goes on working where a Secret is missing, and Ready stays.
+        && condition(object, "CredentialsApplied").is_none_or(|applied| applied["status"] == "True")
 }
 
 /// What must be the same again when the manifest is: all but times and generations. What became of the last

@@ -20,6 +20,8 @@ pub const OWN_ID: &str = "id-of-this-channel";
 const PINNED: &str = "channelId can't be changed or removed once the Channel is bound to it";
 /// How many Channels are maltreated at the same time.
 const AT_ONCE: usize = 16;
+/// After so many failures no more are looked for.
+const ENOUGH: usize = 20;
 
 /// How a trial ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,7 +96,15 @@ impl<'a> Trials<'a> {
                     *ends.lock().unwrap().entry(end).or_default() += 1;
                     subject = Some(healthy).filter(|_| end != End::Pinned);
                 }
-                Err(why) => failed.lock().unwrap().push(format!("{} {way:?} {name}: {why}", base.name)),
+                Err(why) => {
+                    let why = format!("{} {way:?} {name}: {why}", base.name);
+                    eprintln!("{}", why.chars().take(400).collect::<String>());
+                    let mut failed = failed.lock().unwrap();
+                    failed.push(why);
+                    if failed.len() >= ENOUGH {
+                        return;
+                    }
+                }
             }
         }
     }
@@ -139,7 +149,8 @@ impl<'a> Trials<'a> {
             Err(refusal) => return refused(&refusal, plan).map(|()| End::Refused),
             Ok(taken) => taken,
         };
-        if plan.iter().any(|mutation| !mutation.fits) {
+        // Of a field that is not its own, server-side apply keeps what is there.
+        if plan.iter().any(|mutation| !mutation.fits) && taken["spec"] != before["spec"] {
             return Err(format!("it was accepted: {}", cut(&taken["spec"])));
         }
         let generation = &taken["metadata"]["generation"];
@@ -181,7 +192,10 @@ fn reaches(spec: &Value) -> bool {
 
 fn refused(refusal: &Refusal, plan: &[Mutation]) -> Result<(), String> {
     let named = plan.iter().any(|mutation| refusal.message.contains(&mutation.place.field()));
-    if named && refusal.message.contains(' ') && (400..500).contains(&refusal.code) {
+    // Server-side apply answers a value of a wrong type with 500, and reads what it is sent as YAML.
+    let typed = refusal.code == 500 && refusal.message.starts_with("failed to create typed patch object");
+    let yaml = refusal.message.starts_with("error decoding YAML");
+    if yaml || named && (typed || (400..500).contains(&refusal.code)) {
         return Ok(());
     }
     Err(format!("refused without a word about it: {} {}", refusal.code, refusal.message))
