@@ -26,7 +26,7 @@ use crate::rig::Rig;
 const ROUND: usize = 1000;
 
 /// Names that are there, as a Secret and as a key of it.
-const WORDS: [&str; 2] = ["alpha", "beta"];
+pub const WORDS: [&str; 2] = ["alpha", "beta"];
 /// Of a Secret, a Workspace and a namespace, none of which are this namespace's.
 const ELSEWHERE: &str = "elsewhere";
 

@@ -106,6 +106,7 @@ fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
-fn said<'v>(fields: &'v Map<String, Value>, key: &str) -> Option<&'v Value> {
+/// What an object says under this key, if anything.
+pub fn said<'v>(fields: &'v Map<String, Value>, key: &str) -> Option<&'v Value> {
     fields.get(key).filter(|value| !value.as_object().is_some_and(is_nothing))
 }

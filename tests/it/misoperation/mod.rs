@@ -7,5 +7,6 @@ mod channels;
 mod kept;
 mod mutations;
 mod schema;
+mod sequence;
 mod subject;
 mod trial;
