@@ -10,3 +10,4 @@ mod schema;
 mod sequence;
 mod subject;
 mod trial;
+mod workspaces;

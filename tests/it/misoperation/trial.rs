@@ -190,7 +190,7 @@ fn reaches(spec: &Value) -> bool {
     spec["managementPolicy"] != "Observe" && spec["suspend"] != true
 }
 
-fn refused(refusal: &Refusal, plan: &[Mutation]) -> Result<(), String> {
+pub fn refused(refusal: &Refusal, plan: &[Mutation]) -> Result<(), String> {
     let named = plan.iter().any(|mutation| refusal.message.contains(&mutation.place.field()));
     // Server-side apply answers a value of a wrong type with 500, and reads what it is sent as YAML.
     let typed = refusal.code == 500 && refusal.message.starts_with("failed to create typed patch object");
@@ -203,6 +203,14 @@ fn refused(refusal: &Refusal, plan: &[Mutation]) -> Result<(), String> {
 
 /// What is wrong is said in sentences, and the channel is known.
 fn told(seen: &Value, id: &str) -> Result<(), String> {
+    sentences(seen)?;
+    if seen["status"]["channelId"] != id {
+        return Err(format!("the id is lost: {}", seen["status"]));
+    }
+    Ok(())
+}
+
+pub fn sentences(seen: &Value) -> Result<(), String> {
     let conditions = seen["status"]["conditions"].as_array().cloned().unwrap_or_default();
     let sentence = |condition: &Value| {
         let message = condition["message"].as_str().unwrap_or_default();
@@ -210,9 +218,6 @@ fn told(seen: &Value, id: &str) -> Result<(), String> {
     };
     if conditions.is_empty() || !conditions.iter().all(sentence) {
         return Err(format!("a condition has no sentence: {conditions:#?}"));
-    }
-    if seen["status"]["channelId"] != id {
-        return Err(format!("the id is lost: {}", seen["status"]));
     }
     Ok(())
 }
