@@ -8,6 +8,7 @@ mod kept;
 mod mutations;
 mod schema;
 mod sequence;
+mod specs;
 mod subject;
 mod trial;
 mod workspaces;

@@ -164,24 +164,39 @@ impl<'a> Trials<'a> {
             return Err(format!("oHallo has {:?} instead of {after:?}", self.kept(&id)));
         }
         let tested = condition(&seen, "Connected").is_some();
+        match self.corrected(subject, &before, tested, &[after, kept]).await? {
+            true => Ok(end),
+            false => Ok(End::Pinned),
+        }
+    }
+
+    /// Brings the good manifest again, after which all must be as before. False where it can't be taken back.
+    async fn corrected(
+        &self,
+        subject: &Subject<'_>,
+        before: &Value,
+        tested: bool,
+        kept: &[Kept; 2],
+    ) -> Result<bool, String> {
+        let id = before["status"]["channelId"].as_str().unwrap();
         let good = match subject.bring(&subject.manifest).await {
             Ok(good) => good,
-            Err(refusal) if refusal.message.contains(PINNED) => return Ok(End::Pinned),
+            Err(refusal) if refusal.message.contains(PINNED) => return Ok(false),
             Err(refusal) => return Err(format!("the good one was refused after it: {}", refusal.message)),
         };
         let generation = &good["metadata"]["generation"];
-        let wanted = picture(&before, tested);
+        let wanted = picture(before, tested);
         let same =
             |seen: &Value| settled(seen, generation) && is_ready(seen) && picture(seen, tested) == wanted;
         let last = subject.until(same).await;
         last.map_err(|last| format!("it was {wanted:#} and is {:#}", picture(&last, tested)))?;
         let good = &subject.manifest["spec"];
-        let ends = [&after, &kept].map(|kept| kept.after(good, self.secrets));
-        let now = self.kept(&id);
+        let ends = kept.each_ref().map(|kept| kept.after(good, self.secrets));
+        let now = self.kept(id);
         if !ends.iter().any(|end| now.is(end)) {
             return Err(format!("in the end oHallo has {now:?} instead of {:?}", ends[0]));
         }
-        Ok(end)
+        Ok(true)
     }
 }
 
