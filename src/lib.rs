@@ -42,13 +42,13 @@ pub mod secret;
 pub mod secrets;
 pub mod serve;
 pub mod settings;
+pub mod sieve;
 pub mod telemetry;
 pub mod workspace;
 
 mod census;
 #[cfg(test)]
 mod hostile;
-mod sieve;
 mod watch;
 mod watches;
 

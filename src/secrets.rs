@@ -13,6 +13,7 @@ use moka::future::Cache;
 use secrecy::SecretSlice;
 
 use crate::api::conditions::Reason;
+use crate::api::is_name;
 use crate::channel::inputs::Version;
 use crate::error::Failure;
 use crate::index::Name;
@@ -85,6 +86,11 @@ impl Secrets {
 
     /// The content as of the newest version the watch has told of; one GET, however many ask at once.
     pub async fn get(&self, name: &Name) -> Result<Arc<Content>, Failure> {
+        // kube puts a name into the path as it is: "../../other/secrets/x" would be read elsewhere by whatever
+        // tidies paths on the way.
+        if !is_name(&name.name) {
+            return Ok(Arc::new(Content::Absent));
+        }
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &name.namespace);
         let read = async {
             match api.get(&name.name).await {
@@ -93,13 +99,8 @@ impl Secrets {
                 Err(error) => Err(error),
             }
         };
-        // kube puts a name into the path as it is: "../../other/secrets/x" would be read elsewhere by whatever
-        // tidies paths on the way.
-        let content = if is_name(&name.name) {
-            self.cache.try_get_with(name.clone(), read).await.map_err(|error| unreadable(name, &error))?
-        } else {
-            Arc::new(Content::Absent)
-        };
+        let content =
+            self.cache.try_get_with(name.clone(), read).await.map_err(|error| unreadable(name, &error))?;
         self.note(name.clone(), content.version());
         Ok(content)
     }
@@ -183,13 +184,6 @@ impl Secrets {
     }
 }
 
-/// Whether a Secret may be called so, by the characters alone: no other exists.
-fn is_name(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let ends = text.bytes().next().is_some_and(plain) && text.bytes().next_back().is_some_and(plain);
-    ends && text.bytes().all(|byte| plain(byte) || matches!(byte, b'-' | b'.'))
-}
-
 /// The watch may lag behind a GET: what it then tells is old.
 fn older(version: &Version, known: &Version) -> bool {
     let number = |version: &Version| match version {
@@ -208,4 +202,40 @@ fn unreadable(name: &Name, error: &kube::Error) -> Failure {
         _ => "the API server did not answer".to_owned(),
     };
     Failure::transient(Reason::InternalError, format!("The Secret {:?} can't be read: {why}.", name.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_can_be_no_secret_s_name_is_absent_without_a_call() {
+        // Nobody listens: whoever calls, fails.
+        let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let secrets = Secrets::new(Client::try_from(config).unwrap());
+        let long = "a".repeat(254);
+        for name in [
+            "",
+            ".",
+            "..",
+            "../../b/secrets/c",
+            "a/b",
+            "a?b",
+            "a#b",
+            "%2e%2e",
+            "A",
+            "a b",
+            "ä",
+            "a\n",
+            "-a",
+            "a.",
+            &long,
+        ] {
+            let content = secrets.get(&Name::new("namespace", name)).await;
+            assert!(content.is_ok_and(|content| matches!(*content, Content::Absent)), "{name}");
+        }
+        for name in ["a", "7", "a.b-c", &"a".repeat(253)] {
+            assert!(secrets.get(&Name::new("namespace", name)).await.is_err(), "{name}");
+        }
+    }
 }

@@ -7,6 +7,8 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::NAME_PATTERN;
+
 const BOUND_ID: &str = "!has(oldSelf.status) || !has(oldSelf.status.channelId) || !has(self.spec.channelId) \
      || self.spec.channelId == oldSelf.status.channelId \
      || (has(oldSelf.spec.channelId) && self.spec.channelId == oldSelf.spec.channelId)";
@@ -132,7 +134,7 @@ pub struct WorkspaceRef {
     pub kind: String,
 
     /// The name of the Workspace or ClusterWorkspace.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME_PATTERN))]
     pub name: String,
 }
 
@@ -161,7 +163,7 @@ pub struct CredentialSource {
 #[serde(rename_all = "camelCase")]
 pub struct SecretRef {
     /// The name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME_PATTERN))]
     pub name: String,
 
     /// When true, a Secret that is missing is passed over. Defaults to false.
@@ -175,7 +177,7 @@ pub struct SecretRef {
 #[serde(rename_all = "camelCase")]
 pub struct SecretKeyRef {
     /// The name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME_PATTERN))]
     pub name: String,
 
     /// The key inside the Secret.

@@ -17,6 +17,19 @@ pub const GROUP: &str = "ohallo.eu";
 /// The pattern of every oHallo id that a user may write: one URL path segment, never `.` or `..`.
 pub const ID_PATTERN: &str = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$";
 
+/// The pattern of what a Secret or a Workspace can be called: nothing else is ever asked for.
+pub const NAME_PATTERN: &str = "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$";
+
+/// Whether a Secret or a Workspace can be called so.
+pub fn is_name(name: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
+    let outer = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
+    name.len() <= 253
+        && name.bytes().all(inner)
+        && outer(name.bytes().next())
+        && outer(name.bytes().next_back())
+}
+
 /// Annotations; the meaning of each stands with its reader.
 pub mod annotation {
     /// Look now, whatever the backoff. Set by a user.

@@ -5,6 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
+use super::NAME_PATTERN;
+
 /// A handle on one existing oHallo workspace for the Channels of its namespace: the workspace's id and the Secret with the API key.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[kube(
@@ -103,7 +105,7 @@ pub struct AllowedNamespaces {
 #[serde(rename_all = "camelCase")]
 pub struct ApiKeyRef {
     /// The name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME_PATTERN))]
     pub name: String,
 
     /// The key inside the Secret whose value is the API key. Defaults to apiKey.

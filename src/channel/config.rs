@@ -212,6 +212,16 @@ mod tests {
         }
     }
 
+    /// A number that is read as its neighbour is never what was sent, and fought over.
+    #[test]
+    fn a_number_is_read_as_it_is_written() {
+        for text in ["1.4177256573876494e-108", "2.2250738585072014e-308", "0.30000000000000004", "1e23"] {
+            let number: f64 = text.parse().unwrap();
+            let read: Value = serde_json::from_str(text).unwrap();
+            assert_eq!(read.as_f64(), Some(number), "{text}");
+        }
+    }
+
     fn json() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),

@@ -11,6 +11,7 @@ use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use ohallo_operator::api::channel::Channel;
+use ohallo_operator::sieve;
 
 use crate::kstatus;
 
@@ -27,7 +28,7 @@ pub struct History(Arc<Mutex<Vec<Seen>>>);
 
 impl History {
     pub fn watch(client: Client, namespace: &str) -> Self {
-        let api: Api<Channel> = Api::namespaced(client, namespace);
+        let api: Api<Channel> = Api::namespaced(sieve::before(client), namespace);
         let history = Self::default();
         let seen = history.clone();
         tokio::spawn(async move {
@@ -46,6 +47,13 @@ impl History {
 
     pub fn seen(&self) -> Vec<Seen> {
         self.0.lock().unwrap().clone()
+    }
+
+    /// The last version of the Channel of this name.
+    pub fn newest(&self, name: &str) -> Option<serde_json::Value> {
+        let seen = self.0.lock().unwrap();
+        let last = seen.iter().rev().find(|seen| seen.channel.metadata.name.as_deref() == Some(name))?;
+        Some(serde_json::to_value(&last.channel).unwrap())
     }
 
     /// The last version of each object, by uid.

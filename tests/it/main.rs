@@ -24,12 +24,12 @@ mod history;
 mod hostile;
 mod install;
 mod invariants;
-
 mod kill;
 mod kstatus;
 mod leaks;
 mod lease;
 mod metrics;
+mod misoperation;
 mod ownership;
 mod parting;
 mod policy;

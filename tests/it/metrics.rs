@@ -33,7 +33,7 @@ async fn reaches(rig: &Rig, series: &str, least: f64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_metric_of_a_channels_life_moves() {
-    let mut rig = Rig::proxied(Config::default(), &["--requests-per-second=20", "--burst=1"]).await;
+    let rig = Rig::proxied(Config::default(), &["--requests-per-second=20", "--burst=1"]).await;
     rig.secret("provider", &[("apiKey", PROVIDER)]).await;
     let credentials = json!([{"name": "apiKey", "secretKeyRef": {"name": "provider", "key": "apiKey"}}]);
     let id = id_of(&rig.ready("a", json!({"channelType": "chat", "credentials": credentials})).await);

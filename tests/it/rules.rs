@@ -55,6 +55,14 @@ fn name_cases(cases: &mut Vec<Case>, kind: &'static str, path: &str, make: impl 
     cases.push((kind, make(json!(7)), format!("spec.{path} in body must be of type string")));
 }
 
+/// The same of what is looked up in the cluster: nothing else can be a name there.
+fn object_name_cases(cases: &mut Vec<Case>, kind: &'static str, path: &str, make: impl Fn(Value) -> Value) {
+    for wrong in ["..", "../../b/secrets/c", "a/b", "a?b", "%2e", "A", "a b", "ä", "a\n", "-a", "a."] {
+        cases.push((kind, make(json!(wrong)), format!("spec.{path} in body should match")));
+    }
+    name_cases(cases, kind, path, make);
+}
+
 fn id_cases(cases: &mut Vec<Case>, kind: &'static str, field: &str) {
     for wrong in [
         ".",
@@ -143,8 +151,13 @@ fn channel_cases() -> Vec<Case> {
     channel(kind, "spec.workspaceRef.kind: Unsupported value: \"Namespace\"");
     channel(json!({"workspaceRef": {"kind": "ClusterWorkspace"}}), "spec.workspaceRef.name: Required value");
     id_cases(&mut cases, "Channel", "channelId");
-    name_cases(&mut cases, "Channel", "workspaceRef.name", |name| json!({"workspaceRef": {"name": name}}));
-    name_cases(
+    object_name_cases(
+        &mut cases,
+        "Channel",
+        "workspaceRef.name",
+        |name| json!({"workspaceRef": {"name": name}}),
+    );
+    object_name_cases(
         &mut cases,
         "Channel",
         "credentials[0].secretRef.name",
@@ -156,7 +169,7 @@ fn channel_cases() -> Vec<Case> {
         "credentials[0].name",
         |name| json!({"credentials": [{"name": name, "secretKeyRef": {"name": "a", "key": "b"}}]}),
     );
-    name_cases(
+    object_name_cases(
         &mut cases,
         "Channel",
         "credentials[0].secretKeyRef.name",
@@ -180,7 +193,7 @@ fn workspace_cases() -> Vec<Case> {
         workspace(json!({"apiKeySecretRef": {}}), "spec.apiKeySecretRef.name: Required value");
         workspace(json!({"suspend": 1}), "spec.suspend in body must be of type boolean");
         id_cases(&mut cases, kind, "workspaceId");
-        name_cases(
+        object_name_cases(
             &mut cases,
             kind,
             "apiKeySecretRef.name",

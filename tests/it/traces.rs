@@ -76,7 +76,7 @@ fn failed(span: &Span) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_pass_is_a_span_with_its_calls_below_it_and_ohallo_is_told_which() {
-    let mut rig = Rig::bare(Config::default(), &[]).await;
+    let rig = Rig::bare(Config::default(), &[]).await;
     let (collected, address) = collector().await;
     let mut program = at_work(&rig, &[format!("--otlp-endpoint={address}")]).await;
     rig.secret("provider", &[("apiKey", PROVIDER)]).await;
@@ -119,7 +119,7 @@ async fn each_pass_is_a_span_with_its_calls_below_it_and_ohallo_is_told_which() 
 
     assert!(collected.services().iter().all(|name| name == "ohallo-operator"));
     let all = format!("{spans:?}");
-    assert_eq!(canary::found(&all, &rig.canaries), Vec::<String>::new(), "a secret is in a span");
+    canary::scan("a span", &all);
     assert!(!all.contains(&id) && !all.contains("Refused"), "a span quotes what was sent or answered");
     rig.finish().await;
 }

@@ -1,0 +1,140 @@
+// I/O
+//! Every field of a Workspace and of a ClusterWorkspace, wrong in every way that its schema knows of, while a Channel
+//! lives on it.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use ohallo_sim::{Key, Operation};
+use serde_json::{Value, json};
+
+use super::mutations::{Mutation, mutations};
+use super::schema::spec_of;
+use super::subject::{Subject, Way, is_ready, picture, settled};
+use super::trial::{End, refused, sentences};
+use crate::cluster_workspaces;
+use crate::rig::{Rig, WORKSPACE};
+
+/// How many Workspaces are maltreated at the same time.
+const AT_ONCE: usize = 8;
+/// A workspace, a key and a Secret of another tenant.
+const STRANGER: &str = "stranger";
+
+/// A healthy Workspace and the Channel on it.
+struct Home<'a> {
+    workspace: Subject<'a>,
+    channel: Subject<'a>,
+}
+
+fn spec(rig: &Rig, kind: &str) -> Value {
+    let mut spec = json!({"workspaceId": WORKSPACE, "apiKeySecretRef": {"name": "ohallo-api-key"}});
+    if kind == "ClusterWorkspace" {
+        let labels = json!({"matchLabels": {"team": "a"}, "matchExpressions": [{"key": "team", "operator": "In", "values": ["a"]}]});
+        spec["allowedNamespaces"] = json!({"names": [rig.namespace], "selector": labels});
+    }
+    spec
+}
+
+/// A Workspace with a Channel, both Ready.
+async fn home<'a>(rig: &'a Rig, kind: &'static str, number: usize) -> Home<'a> {
+    let name = format!("{}-{number}", rig.namespace);
+    let metadata = json!({"name": name, "labels": {"test": rig.namespace}});
+    let manifest = json!({"apiVersion": "ohallo.eu/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec(rig, kind)});
+    let way = if number.is_multiple_of(2) { Way::Apply } else { Way::Replace };
+    let workspace = Subject { rig, kind, manifest, way };
+    let made = workspace.bring(&workspace.manifest).await.unwrap();
+    let manifest = rig.manifest(&name, json!({"workspaceRef": {"kind": kind, "name": name}}));
+    let channel = Subject { rig, kind: "Channel", manifest, way };
+    channel.bring(&channel.manifest).await.unwrap();
+    channel.until(|seen| settled(seen, &json!(1)) && is_ready(seen)).await.expect("the Channel is Ready");
+    let generation = &made["metadata"]["generation"];
+    let in_use = |seen: &Value| {
+        let finalizers = seen["metadata"]["finalizers"].as_array();
+        settled(seen, generation) && is_ready(seen) && finalizers.is_some_and(|names| !names.is_empty())
+    };
+    workspace.until(in_use).await.expect("the Workspace is Ready and in use");
+    Home { workspace, channel }
+}
+
+async fn trial(home: &Home<'_>, mutation: &Mutation) -> Result<End, String> {
+    let (before, channel) = (home.workspace.get().await, picture(&home.channel.get().await, true));
+    let wrong = mutation.apply(&home.workspace.manifest).ok_or("it can't be applied")?;
+    let taken = match home.workspace.bring(&wrong).await {
+        Err(refusal) => {
+            return refused(&refusal, std::slice::from_ref(mutation)).map(|()| End::Refused);
+        }
+        Ok(taken) => taken,
+    };
+    if !mutation.fits && taken["spec"] != before["spec"] {
+        return Err(format!("it was accepted: {}", taken["spec"]));
+    }
+    let generation = &taken["metadata"]["generation"];
+    let seen = home.workspace.until(|seen| settled(seen, generation)).await;
+    let seen = seen.map_err(|last| format!("it never settled: {}", last["status"]))?;
+    sentences(&seen)?;
+    let good = home.workspace.bring(&home.workspace.manifest).await;
+    let good = good.map_err(|refusal| format!("the good one was refused after it: {}", refusal.message))?;
+    let generation = &good["metadata"]["generation"];
+    let wanted = picture(&before, true);
+    let same = |seen: &Value| settled(seen, generation) && picture(seen, true) == wanted;
+    let last = home.workspace.until(same).await;
+    last.map_err(|last| format!("it was {wanted:#} and is {:#}", picture(&last, true)))?;
+    let last = home.channel.until(|seen| is_ready(seen) && picture(seen, true) == channel).await;
+    last.map_err(|last| format!("its Channel was {channel:#} and is {:#}", picture(&last, true)))?;
+    Ok(if is_ready(&seen) { End::Applied } else { End::Told })
+}
+
+async fn run(kind: &'static str, plural: &str) {
+    let rig = cluster_workspaces::rig().await;
+    let other = format!("sf_test_v1_other-{}", rig.namespace);
+    rig.sim.add_workspace("other tenant", STRANGER, "Not ours");
+    rig.sim.add_key(Key::new(&other, "other tenant"));
+    rig.secret(STRANGER, &[("apiKey", &other)]).await;
+    let words = [STRANGER, "missing", "apiKey"];
+    let all = mutations(&spec_of(plural), &json!({"spec": spec(&rig, kind)}), &words);
+    let count = all.len();
+    let queue = Mutex::new(VecDeque::from(all));
+    let (ends, failed) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    let began = rig.sim.elapsed_ms();
+    let work = async |number: usize| {
+        let home = home(&rig, kind, number).await;
+        let next = || queue.lock().unwrap().pop_front();
+        while let Some(mutation) = next() {
+            match trial(&home, &mutation).await {
+                Ok(end) => ends.lock().unwrap().push(end),
+                Err(why) => failed.lock().unwrap().push(format!("{mutation}: {why}")),
+            }
+        }
+        home.channel.until(is_ready).await.expect("the Channel is Ready");
+    };
+    (0..AT_ONCE).map(work).collect::<FuturesUnordered<_>>().collect::<Vec<()>>().await;
+    let (ends, failed) = (ends.into_inner().unwrap(), failed.into_inner().unwrap());
+    eprintln!("misoperation: {count} of a {kind} in {} ms", rig.sim.elapsed_ms() - began);
+    assert!(failed.is_empty(), "{} failed: {failed:#?}", failed.len());
+    for end in [End::Refused, End::Told, End::Applied] {
+        assert!(ends.contains(&end), "none was {end:?}");
+    }
+    assert_eq!(rig.count(Operation::CreateChannel), AT_ONCE, "each was created once");
+    let others = [Operation::DeleteChannel, Operation::UpdateChannel, Operation::StoreCredentials];
+    assert_eq!(others.map(|operation| rig.count(operation)), [0; 3]);
+    if kind == "ClusterWorkspace" {
+        for number in 0..AT_ONCE {
+            let name = format!("{}-{number}", rig.namespace);
+            rig.deleted(&name).await;
+            cluster_workspaces::gone(&rig, &name).await;
+        }
+    }
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_wrong_field_of_a_workspace_is_refused_or_told_and_harms_no_channel() {
+    run("Workspace", "workspaces").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_wrong_field_of_a_clusterworkspace_is_refused_or_told_and_harms_no_channel() {
+    run("ClusterWorkspace", "clusterworkspaces").await;
+}
