@@ -36,11 +36,17 @@ pub fn doubt(status: &mut ChannelStatus, generation: Option<i64>) {
 pub fn plan(view: &View, id: &Id, remote: &RemoteChannel, differs: &[Differs]) -> Option<Plan> {
     let due = due(view, differs);
     if !due.is_empty() {
+        // Listed as drift, what is yet to be sent would be taken for what is only to be reported.
+        let drift = if reports(view) {
+            differs.iter().filter(|it| !due.contains(it)).cloned().collect()
+        } else {
+            due.clone()
+        };
         if view.contested() {
-            return Some(not_converging(&due).settled());
+            return Some(Verdict { drift: listed(&drift), ..not_converging(&due) }.settled());
         }
         if view.observed.updated {
-            return Some(kept_another(&due).settled());
+            return Some(Verdict { drift: listed(&drift), ..kept_another(&due) }.settled());
         }
     }
     let again = view.memory.enabled_again.is_some_and(|at| at <= view.instant);
@@ -65,7 +71,7 @@ pub fn plan(view: &View, id: &Id, remote: &RemoteChannel, differs: &[Differs]) -
 /// The differences that are to be sent. With `driftPolicy: Report` those that the manifest made: not what the status
 /// shows as drift from a value that is still the declared one.
 pub fn due(view: &View, differs: &[Differs]) -> Vec<Differs> {
-    if view.spec().drift_policy.as_deref() != Some("Report") {
+    if !reports(view) {
         return differs.to_vec();
     }
     if !manifest_changed(view) {
@@ -76,6 +82,10 @@ pub fn due(view: &View, differs: &[Differs]) -> Vec<Differs> {
         view.status.drift.iter().any(|shown| shown.path == differs.path && shown.declared == declared)
     };
     differs.iter().filter(|differs| !shown(differs)).cloned().collect()
+}
+
+pub fn reports(view: &View) -> bool {
+    view.spec().drift_policy.as_deref() == Some("Report")
 }
 
 /// The declared config but what differs and is not to be sent.
@@ -92,23 +102,19 @@ fn manifest_changed(view: &View) -> bool {
 }
 
 fn not_converging(differs: &[Differs]) -> Verdict {
-    let mut verdict = Verdict::user(
+    Verdict::user(
         Reason::NotConverging,
         format!(
             "oHallo again and again has other values than were written ({}): write what oHallo keeps, stop whatever else writes them, or set driftPolicy to Report.",
             names(differs)
         ),
-    );
-    verdict.drift = listed(differs);
-    verdict
+    )
 }
 
 fn kept_another(differs: &[Differs]) -> Verdict {
     let message =
         format!("oHallo took the update but kept other values ({}); it is looked at again.", names(differs));
-    let mut verdict = Verdict::of(Is::Busy { longest: LONGEST_POLL }, Reason::Progressing, message);
-    verdict.drift = listed(differs);
-    verdict
+    Verdict::of(Is::Busy { longest: LONGEST_POLL }, Reason::Progressing, message)
 }
 
 fn names(differs: &[Differs]) -> String {

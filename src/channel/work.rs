@@ -59,7 +59,7 @@ pub fn plan(view: &View, id: &str) -> Plan {
         Ok(plan) => return plan,
         Err(verdict) => verdict,
     };
-    if view.spec().drift_policy.as_deref() == Some("Report") {
+    if update::reports(view) {
         verdict.drift = listed(&differs);
     }
     verdict.settled()
