@@ -46,6 +46,8 @@ pub mod telemetry;
 pub mod workspace;
 
 mod census;
+mod crds;
+mod permissions;
 mod watch;
 mod watches;
 
