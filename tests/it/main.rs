@@ -20,6 +20,7 @@ mod cluster_workspaces;
 mod crds;
 mod deletion;
 mod faults;
+mod helm;
 mod history;
 mod install;
 mod invariants;

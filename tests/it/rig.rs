@@ -170,7 +170,12 @@ impl Rig {
 
     /// A namespace and a stand-in; no Workspace and no operator yet.
     pub async fn bare(config: Config, flags: &[&str]) -> Self {
-        let plane = plane().await;
+        Self::on(plane().await, config, flags).await
+    }
+
+    /// The same on a control plane of its own, which has the CRDs.
+    pub async fn on(plane: &'static ControlPlane, config: Config, flags: &[&str]) -> Self {
+        log();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let namespace = format!("t{number}");
         let admin = plane.client(User::Admin).unwrap();

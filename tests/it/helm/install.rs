@@ -1,0 +1,164 @@
+// I/O
+//! Install, upgrade, rollback and uninstall on a real API server, with the operator's process beside it: under the
+//! chart's service account, with the arguments of its Deployment.
+
+use ohallo_sim::{Config, Operation};
+use serde_json::{Value, json};
+use testbed::{ControlPlane, Options, User};
+
+use super::{CHART, HOME, RELEASE, copy, on, said, stored_arguments};
+use crate::binary::Program;
+use crate::rig::{Rig, id_of, kubectl_as};
+
+/// A control plane with nothing of ours. It ends with the tests' process.
+pub async fn empty() -> &'static ControlPlane {
+    Box::leak(Box::new(ControlPlane::start(Options::default()).await.unwrap()))
+}
+
+pub fn kubectl(plane: &ControlPlane, args: &[&str]) -> String {
+    let output = kubectl_as(plane, User::Admin, args, None);
+    assert!(output.status.success(), "kubectl {args:?}: {}", said(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+pub fn established(plane: &ControlPlane) {
+    let crds =
+        ["channels", "workspaces", "clusterworkspaces"].map(|plural| format!("crd/{plural}.ohallo.eu"));
+    let mut args = vec!["wait", "--for=condition=Established", "--timeout=60s"];
+    args.extend(crds.iter().map(String::as_str));
+    kubectl(plane, &args);
+}
+
+/// The chart of a release before this one: its CRDs lack what has come since.
+fn previous() -> tempfile::TempDir {
+    let chart = copy();
+    let edit = |file: &str, edit: &dyn Fn(String) -> String| {
+        let path = chart.path().join(file);
+        std::fs::write(&path, edit(std::fs::read_to_string(&path).unwrap())).unwrap();
+    };
+    edit("Chart.yaml", &|text| text.replace("ersion: 0.1.0", "ersion: 0.0.9"));
+    edit("files/crds/channels.ohallo.eu.yaml", &|text| {
+        let mut crd: Value = serde_yaml_ng::from_str(&text).unwrap();
+        let schema = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        for (part, field) in [("spec", "provisioningRetry"), ("status", "drift")] {
+            let properties = schema["properties"][part]["properties"].as_object_mut().unwrap();
+            assert!(properties.remove(field).is_some(), "{field}");
+        }
+        serde_yaml_ng::to_string(&crd).unwrap()
+    });
+    chart
+}
+
+/// Starts what the Deployment in the cluster says.
+fn program(plane: &ControlPlane) -> Program {
+    Program::named(plane, User::Operator, "pod", &stored_arguments(plane))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_is_installed_upgraded_rolled_back_and_uninstalled_and_no_channel_is_lost() {
+    let plane = empty().await;
+    let old = previous();
+    let old = old.path().to_str().unwrap();
+    let url = "http://127.0.0.1:9";
+    on(
+        plane,
+        &[
+            "install",
+            RELEASE,
+            old,
+            "-n",
+            HOME,
+            "--create-namespace",
+            "--set",
+            &format!("ohallo.apiUrl={url}"),
+        ],
+    );
+    established(plane);
+    let rig = Rig::on(plane, Config::default(), &[]).await;
+    let values = format!("ohallo.apiUrl={}", rig.sim.url());
+    rig.put_secret(json!({"metadata": {"name": "ohallo-api-key"}, "stringData": {"apiKey": rig.key}})).await;
+    rig.workspace("default", "ohallo-api-key").await;
+    rig.create("a", json!({})).await;
+
+    // The operator of this version waits for its CRDs, and makes nothing whose id could be dropped.
+    on(plane, &["upgrade", RELEASE, old, "-n", HOME, "--set", &values]);
+    let mut operator = program(plane);
+    let old_crd = "channels.ohallo.eu is older than this operator and lacks spec.provisioningRetry, status.drift: \
+                   apply crds/ of this version, or upgrade the chart";
+    operator.until("/readyz", 503, old_crd).await;
+    operator.until("/livez", 200, "ok").await;
+    assert!(operator.log().contains("lacks spec.provisioningRetry"), "{}", operator.log());
+    on(plane, &["upgrade", RELEASE, CHART, "-n", HOME, "--set", &values]);
+    operator.until("/readyz", 200, "this replica: leader").await;
+    let id = id_of(&rig.reason("a", "Available").await);
+    let kept = rig.create("b", json!({"provisioningRetry": {"limit": 3}})).await;
+    assert!(kept.spec.provisioning_retry.is_some(), "the new schema is in force");
+    rig.reason("b", "Available").await;
+    operator.terminate();
+    assert_eq!(operator.ended().await.0, Some(0), "{}", operator.log());
+
+    // Back to the older chart and forth again: its CRDs too, and the Channels stay who they are.
+    on(plane, &["rollback", RELEASE, "2", "-n", HOME]);
+    let channels = kubectl(
+        plane,
+        &["get", "channels", "-n", &rig.namespace, "-o", "jsonpath={.items[*].metadata.name}"],
+    );
+    assert_eq!(channels, "a b");
+    let schema = kubectl(plane, &["get", "crd", "channels.ohallo.eu", "-o", "json"]);
+    assert!(!schema.contains("provisioningRetry"), "the rollback was none");
+    on(plane, &["upgrade", RELEASE, CHART, "-n", HOME, "--set", &values]);
+
+    let gone = on(plane, &["uninstall", RELEASE, "-n", HOME]);
+    assert!(gone.contains("[CustomResourceDefinition] channels.ohallo.eu"), "{gone}");
+    let left = kubectl(
+        plane,
+        &["get", "clusterrole,clusterrolebinding,role,deployment,service,sa", "-A", "-o", "name"],
+    );
+    assert!(!left.contains("ohallo"), "{left}");
+    assert_eq!(id_of(&rig.get("a").await), id);
+    established(plane);
+
+    // And anew over what was kept.
+    on(plane, &["install", RELEASE, CHART, "-n", HOME, "--set", &values]);
+    let mut operator = program(plane);
+    operator.until("/readyz", 200, "this replica: leader").await;
+    rig.edit("a", json!({"spec": {"displayName": "Renamed"}})).await;
+    assert_eq!(id_of(&rig.reason("a", "Available").await), id);
+    assert_eq!(
+        rig.count(Operation::CreateChannel),
+        2,
+        "one for each Channel, whatever became of the release"
+    );
+    rig.deleted("a").await;
+    rig.deleted("b").await;
+    assert_eq!(rig.sim.channel_count(), 0);
+    operator.terminate();
+    operator.ended().await;
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_pod_passes_the_restricted_standard_with_every_switch() {
+    let plane = crate::rig::plane().await;
+    let mut variants: Vec<Vec<&str>> = super::values::SWITCHES.iter().map(|switch| vec![*switch]).collect();
+    // A mount needs its volume.
+    variants.retain(|switches| !switches[0].starts_with("extraVolumeMounts"));
+    variants.push(super::values::SWITCHES.to_vec());
+    let mut pods = Vec::new();
+    for (n, switches) in variants.iter().enumerate() {
+        let rendered = super::render(switches).unwrap();
+        let template = &super::of_kind(&rendered, "Deployment")[0]["spec"]["template"];
+        let mut pod = template.clone();
+        pod["apiVersion"] = "v1".into();
+        pod["kind"] = "Pod".into();
+        pod["metadata"]["name"] = format!("probe-{n}").into();
+        pod["metadata"]["namespace"] = HOME.into();
+        // The priority class is looked up, and is there in this namespace for no one.
+        pod["spec"].as_object_mut().unwrap().remove("priorityClassName");
+        pods.push(pod);
+    }
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": pods}).to_string();
+    let passed = kubectl_as(plane, User::Admin, &["create", "--dry-run=server", "-f", "-"], Some(&list));
+    assert!(passed.status.success() && passed.stderr.is_empty(), "{}", said(&passed));
+    assert_eq!(String::from_utf8_lossy(&passed.stdout).lines().count(), variants.len());
+}
