@@ -24,12 +24,12 @@ mod helm;
 mod history;
 mod install;
 mod invariants;
-
 mod kill;
 mod kstatus;
 mod lease;
 mod ownership;
 mod parting;
+mod permissions;
 mod policy;
 mod races;
 mod rbac;

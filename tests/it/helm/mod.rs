@@ -3,7 +3,10 @@
 
 mod differences;
 mod install;
+mod kustomize;
 mod policies;
+mod rights;
+mod rollout;
 mod values;
 
 use std::path::Path;
