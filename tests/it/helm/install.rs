@@ -162,3 +162,33 @@ async fn the_pod_passes_the_restricted_standard_with_every_switch() {
     assert!(passed.status.success() && passed.stderr.is_empty(), "{}", said(&passed));
     assert_eq!(String::from_utf8_lossy(&passed.stdout).lines().count(), variants.len());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_api_server_accepts_all_that_the_switches_render() {
+    let plane = crate::rig::plane().await;
+    let apply = |args: &[&str], object: &Value| {
+        let args: Vec<_> = ["apply"].iter().chain(args).chain(&["-f", "-"]).copied().collect();
+        let output = kubectl_as(plane, User::Admin, &args, Some(&object.to_string()));
+        assert!(output.status.success(), "{}", said(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    apply(&[], &super::kustomize::monitoring_crds());
+    for name in ["team-a", "team-b"] {
+        apply(&[], &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
+    }
+    kubectl(plane, &["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]);
+    let pod_monitor = r#"metrics={"podMonitor":{"enabled":true,"relabelings":[{"action":"keep"}]}}"#;
+    // Another release than the one that is there.
+    let rendered = |values: &[&str]| {
+        let own: Vec<_> = values.iter().copied().chain([r#"crds={"install":false}"#]).collect();
+        super::render_as("probe", "team-a", &own).unwrap()
+    };
+    for objects in [
+        rendered(&super::values::SWITCHES),
+        rendered(&[pod_monitor, r#"podDisruptionBudget={"enabled":true,"minAvailable":"50%"}"#]),
+    ] {
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
+        let told = apply(&["--dry-run=server"], &list);
+        assert_eq!(told.lines().count(), objects.len(), "{told}");
+    }
+}

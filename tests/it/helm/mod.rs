@@ -59,7 +59,11 @@ pub fn on(plane: &ControlPlane, args: &[&str]) -> String {
 
 /// What the chart renders with these `--set-json` values, or what Helm says instead.
 pub fn render(values: &[&str]) -> Result<Vec<Value>, String> {
-    let mut args = vec!["template", RELEASE, CHART, "--namespace", HOME];
+    render_as(RELEASE, HOME, values)
+}
+
+pub fn render_as(release: &str, namespace: &str, values: &[&str]) -> Result<Vec<Value>, String> {
+    let mut args = vec!["template", release, CHART, "--namespace", namespace];
     values.iter().for_each(|value| args.extend(["--set-json", value]));
     let output = alone(&args);
     if !output.status.success() {
