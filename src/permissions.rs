@@ -172,3 +172,65 @@ impl Right {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::Parser;
+    use k8s_openapi::api::rbac::v1::PolicyRule;
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        settings: Settings,
+    }
+
+    fn asked(flags: &[&str]) -> BTreeSet<String> {
+        let cli = Cli::try_parse_from([&["run"], flags].concat()).unwrap();
+        rights(&cli.settings).iter().map(Right::told).collect()
+    }
+
+    /// What the shipped roles grant, in the same words; the lease apart, which names its place.
+    fn shipped() -> BTreeSet<String> {
+        let text = include_str!("../deploy/kustomize/base/rbac.yaml");
+        let documents = serde_yaml_ng::Deserializer::from_str(text);
+        let documents: Vec<_> =
+            documents.map(|document| serde_json::Value::deserialize(document).unwrap()).collect();
+        let role = documents.iter().find(|object| object["kind"] == "ClusterRole").unwrap();
+        let rules: Vec<PolicyRule> = serde_json::from_value(role["rules"].clone()).unwrap();
+        let mut told = BTreeSet::new();
+        for rule in rules {
+            let group = rule.api_groups.unwrap_or_default().concat();
+            let group = if group.is_empty() { group } else { format!(".{group}") };
+            for resource in rule.resources.iter().flatten() {
+                let (resource, part) = resource.split_once('/').unwrap_or((resource, ""));
+                let part = if part.is_empty() { String::new() } else { format!("/{part}") };
+                told.extend(rule.verbs.iter().map(|verb| format!("{verb} {resource}{group}{part}")));
+            }
+        }
+        told
+    }
+
+    #[test]
+    fn it_asks_for_all_that_the_shipped_role_grants_but_what_it_can_do_without() {
+        let asked = asked(&[]);
+        let left: Vec<_> = shipped().difference(&asked).cloned().collect();
+        assert_eq!(left, ["create events.events.k8s.io", "get secrets"]);
+        assert_eq!(asked.difference(&shipped()).collect::<Vec<_>>(), [] as [&String; 0]);
+    }
+
+    #[test]
+    fn in_listed_namespaces_it_asks_for_each_and_for_nothing_cluster_wide() {
+        let listed = asked(&["--namespace=a,b", "--leader-elect", "--operator-namespace=home"]);
+        assert!(listed.contains("patch channels.ohallo.eu in namespace b"), "{listed:?}");
+        assert!(listed.contains("update leases.coordination.k8s.io ohallo-operator in namespace home"));
+        assert!(listed.iter().all(|right| right.contains(" in namespace ")), "{listed:?}");
+        let shared = asked(&["--namespace=a", "--cluster-workspaces", "--operator-namespace=home"]);
+        assert!(shared.contains("watch secrets in namespace home"), "{shared:?}");
+        assert!(shared.contains("patch clusterworkspaces.ohallo.eu") && shared.contains("list namespaces"));
+    }
+}

@@ -135,6 +135,7 @@ async fn a_release_is_installed_upgraded_rolled_back_and_uninstalled_and_no_chan
     operator.terminate();
     operator.ended().await;
     rig.finish().await;
+    plane.kill().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

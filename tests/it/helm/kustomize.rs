@@ -206,4 +206,5 @@ async fn each_overlay_is_applied_in_one_go_and_its_operator_works() {
         assert_eq!(operator.ended().await.0, Some(0), "{}", operator.log());
         kubectl(plane, &["delete", "-k", &folder, "--timeout=60s"]);
     }
+    plane.kill().unwrap();
 }

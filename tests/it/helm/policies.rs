@@ -130,7 +130,9 @@ impl Policed {
     async fn finish(mut self) {
         self.operator.terminate();
         assert_eq!(self.operator.ended().await.0, Some(0), "{}", self.operator.log());
+        let plane = self.plane();
         self.rig.finish().await;
+        plane.kill().unwrap();
     }
 }
 

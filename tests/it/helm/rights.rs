@@ -83,6 +83,7 @@ async fn in_listed_namespaces_the_operator_uses_every_right_that_it_has_and_has_
     operator.terminate();
     assert_eq!(operator.ended().await.0, Some(0), "{}", operator.log());
     rig.finish().await;
+    plane.kill().unwrap();
 }
 
 /// Who may do what, as the real kubectl tells it.

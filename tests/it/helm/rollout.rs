@@ -67,6 +67,7 @@ async fn a_rolling_update_hands_the_work_over_and_repeats_no_call() {
         assert_eq!(program.ended().await.0, Some(0), "{}", program.log());
     }
     rig.finish().await;
+    plane.kill().unwrap();
 }
 
 /// That a Deployment of two adds one before it takes one, and that a drain may take one as well.

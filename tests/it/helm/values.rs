@@ -202,3 +202,30 @@ fn replicas_spread_over_nodes_without_naming_themselves() {
     assert_eq!(constraint["labelSelector"]["matchLabels"], spec["selector"]["matchLabels"]);
     assert_eq!(constraint["maxSkew"], 1);
 }
+
+#[test]
+fn the_network_policy_lets_out_what_is_needed_and_in_who_scrapes() {
+    let policy = |value: &str| {
+        let rendered = render(&[value]).unwrap();
+        let found = of_kind(&rendered, "NetworkPolicy");
+        let selector = &of_kind(&rendered, "Deployment")[0]["spec"]["selector"];
+        assert_eq!(found[0]["spec"]["podSelector"], *selector);
+        found[0]["spec"].clone()
+    };
+    let port = |protocol: &str, port: Value| json!({"protocol": protocol, "port": port});
+    let tcp = |number: u16| port("TCP", number.into());
+    let plain = policy(r#"networkPolicy={"enabled":true}"#);
+    assert_eq!(plain["policyTypes"], json!(["Ingress", "Egress"]), "what is not named is denied");
+    assert_eq!(plain["ingress"], json!([{"ports": [port("TCP", "http".into())]}]));
+    let dns = json!([port("UDP", 53.into()), tcp(53)]);
+    let egress = json!([{"ports": dns}, {"ports": [tcp(443), tcp(6443)]}, {"ports": [tcp(443)]}]);
+    assert_eq!(plain["egress"], egress);
+
+    let peer = json!([{"ipBlock": {"cidr": "192.0.2.0/24"}}]);
+    let narrow = policy(&format!(
+        r#"networkPolicy={{"enabled":true,"dns":{{"to":{peer}}},"apiServer":{{"to":{peer}}},"ohallo":{{"ports":[3128],"to":{peer}}},"metrics":{{"from":{peer}}}}}"#
+    ));
+    assert_eq!(narrow["ingress"][0]["from"], peer);
+    assert!(narrow["egress"].as_array().unwrap().iter().all(|rule| rule["to"] == peer), "{narrow}");
+    assert_eq!(narrow["egress"][2]["ports"], json!([tcp(3128)]));
+}
