@@ -54,76 +54,99 @@ fn program(plane: &ControlPlane) -> Program {
     Program::named(plane, User::Operator, "pod", &stored_arguments(plane))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_release_is_installed_upgraded_rolled_back_and_uninstalled_and_no_channel_is_lost() {
-    let plane = empty().await;
-    let old = previous();
-    let old = old.path().to_str().unwrap();
-    let url = "http://127.0.0.1:9";
-    on(
-        plane,
-        &[
-            "install",
-            RELEASE,
-            old,
-            "-n",
-            HOME,
-            "--create-namespace",
-            "--set",
-            &format!("ohallo.apiUrl={url}"),
-        ],
-    );
-    established(plane);
-    let rig = Rig::on(plane, Config::default(), &[]).await;
-    let values = format!("ohallo.apiUrl={}", rig.sim.url());
-    rig.put_secret(json!({"metadata": {"name": "ohallo-api-key"}, "stringData": {"apiKey": rig.key}})).await;
-    rig.workspace("default", "ohallo-api-key").await;
-    rig.create("a", json!({})).await;
+/// The release, and Channels beside it.
+struct Released {
+    rig: Rig,
+    /// Where its oHallo is.
+    values: String,
+}
 
-    // The operator of this version waits for its CRDs, and makes nothing whose id could be dropped.
-    on(plane, &["upgrade", RELEASE, old, "-n", HOME, "--set", &values]);
-    let mut operator = program(plane);
-    let old_crd = "channels.ohallo.eu is older than this operator and lacks spec.provisioningRetry, status.drift: \
-                   apply crds/ of this version, or upgrade the chart";
-    operator.until("/readyz", 503, old_crd).await;
-    operator.until("/livez", 200, "ok").await;
-    assert!(operator.log().contains("lacks spec.provisioningRetry"), "{}", operator.log());
-    on(plane, &["upgrade", RELEASE, CHART, "-n", HOME, "--set", &values]);
-    operator.until("/readyz", 200, "this replica: leader").await;
-    let id = id_of(&rig.reason("a", "Available").await);
-    let kept = rig.create("b", json!({"provisioningRetry": {"limit": 3}})).await;
-    assert!(kept.spec.provisioning_retry.is_some(), "the new schema is in force");
-    rig.reason("b", "Available").await;
+// === impl Released ===
+
+impl Released {
+    /// The release before, with a Channel that nobody works at yet.
+    async fn before() -> Self {
+        let plane = empty().await;
+        let old = previous();
+        let path = old.path().to_str().unwrap();
+        on(plane, &["install", RELEASE, path, "-n", HOME, "--create-namespace"]);
+        established(plane);
+        let rig = Rig::on(plane, Config::default(), &[]).await;
+        let values = format!("ohallo.apiUrl={}", rig.sim.url());
+        on(plane, &["upgrade", RELEASE, path, "-n", HOME, "--set", &values]);
+        rig.put_secret(json!({"metadata": {"name": "ohallo-api-key"}, "stringData": {"apiKey": rig.key}}))
+            .await;
+        rig.workspace("default", "ohallo-api-key").await;
+        rig.create("a", json!({})).await;
+        Self { rig, values }
+    }
+
+    /// `helm <verb>` with the chart as it is.
+    fn helm(&self, verb: &str) {
+        on(self.rig.plane, &[verb, RELEASE, CHART, "-n", HOME, "--set", &self.values]);
+    }
+
+    fn kubectl(&self, args: &str) -> String {
+        kubectl(self.rig.plane, &args.split(' ').collect::<Vec<_>>())
+    }
+
+    /// The operator of this version waits for its CRDs, and makes nothing whose id could be dropped.
+    async fn upgraded(&self) {
+        let mut operator = program(self.rig.plane);
+        let old_crd = "channels.ohallo.eu is older than this operator and lacks spec.provisioningRetry, \
+                       status.drift: apply crds/ of this version, or upgrade the chart";
+        operator.until("/readyz", 503, old_crd).await;
+        operator.until("/livez", 200, "ok").await;
+        assert!(operator.log().contains("lacks spec.provisioningRetry"), "{}", operator.log());
+        assert_eq!(self.rig.count(Operation::CreateChannel), 0);
+        self.helm("upgrade");
+        operator.until("/readyz", 200, "this replica: leader").await;
+        self.rig.reason("a", "Available").await;
+        let kept = self.rig.create("b", json!({"provisioningRetry": {"limit": 3}})).await;
+        assert!(kept.spec.provisioning_retry.is_some(), "the new schema is in force");
+        self.rig.reason("b", "Available").await;
+        ended(&mut operator).await;
+    }
+
+    fn back_and_forth(&self) {
+        on(self.rig.plane, &["rollback", RELEASE, "2", "-n", HOME]);
+        let schema = self.kubectl("get crd channels.ohallo.eu -o json");
+        assert!(!schema.contains("provisioningRetry"), "the CRDs were not rolled back");
+        self.helm("upgrade");
+    }
+
+    fn uninstalled(&self) {
+        let gone = on(self.rig.plane, &["uninstall", RELEASE, "-n", HOME]);
+        assert!(gone.contains("[CustomResourceDefinition] channels.ohallo.eu"), "{gone}");
+        let left = self.kubectl("get clusterrole,clusterrolebinding,role,deployment,service,sa -A -o name");
+        assert!(!left.contains("ohallo"), "{left}");
+        established(self.rig.plane);
+    }
+}
+
+async fn ended(operator: &mut Program) {
     operator.terminate();
     assert_eq!(operator.ended().await.0, Some(0), "{}", operator.log());
+}
 
-    // Back to the older chart and forth again: its CRDs too, and the Channels stay who they are.
-    on(plane, &["rollback", RELEASE, "2", "-n", HOME]);
-    let channels = kubectl(
-        plane,
-        &["get", "channels", "-n", &rig.namespace, "-o", "jsonpath={.items[*].metadata.name}"],
-    );
-    assert_eq!(channels, "a b");
-    let schema = kubectl(plane, &["get", "crd", "channels.ohallo.eu", "-o", "json"]);
-    assert!(!schema.contains("provisioningRetry"), "the rollback was none");
-    on(plane, &["upgrade", RELEASE, CHART, "-n", HOME, "--set", &values]);
-
-    let gone = on(plane, &["uninstall", RELEASE, "-n", HOME]);
-    assert!(gone.contains("[CustomResourceDefinition] channels.ohallo.eu"), "{gone}");
-    let left = kubectl(
-        plane,
-        &["get", "clusterrole,clusterrolebinding,role,deployment,service,sa", "-A", "-o", "name"],
-    );
-    assert!(!left.contains("ohallo"), "{left}");
-    assert_eq!(id_of(&rig.get("a").await), id);
-    established(plane);
-
-    // And anew over what was kept.
-    on(plane, &["install", RELEASE, CHART, "-n", HOME, "--set", &values]);
-    let mut operator = program(plane);
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_is_installed_upgraded_rolled_back_and_uninstalled_and_no_channel_is_lost() {
+    let release = Released::before().await;
+    let rig = &release.rig;
+    release.upgraded().await;
+    let ids = async || (id_of(&rig.get("a").await), id_of(&rig.get("b").await));
+    let before = ids().await;
+    release.back_and_forth();
+    assert_eq!(ids().await, before);
+    release.uninstalled();
+    assert_eq!(ids().await, before);
+    // Anew over what was kept.
+    release.helm("install");
+    let mut operator = program(rig.plane);
     operator.until("/readyz", 200, "this replica: leader").await;
     rig.edit("a", json!({"spec": {"displayName": "Renamed"}})).await;
-    assert_eq!(id_of(&rig.reason("a", "Available").await), id);
+    rig.reason("a", "Available").await;
+    assert_eq!(ids().await, before);
     assert_eq!(
         rig.count(Operation::CreateChannel),
         2,
@@ -132,9 +155,9 @@ async fn a_release_is_installed_upgraded_rolled_back_and_uninstalled_and_no_chan
     rig.deleted("a").await;
     rig.deleted("b").await;
     assert_eq!(rig.sim.channel_count(), 0);
-    operator.terminate();
-    operator.ended().await;
-    rig.finish().await;
+    ended(&mut operator).await;
+    let plane = rig.plane;
+    release.rig.finish().await;
     plane.kill().unwrap();
 }
 
