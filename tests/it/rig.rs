@@ -614,6 +614,10 @@ impl Rig {
         self.history.until_complete(&channels).await;
         let broken = self.history.against_kstatus();
         assert!(broken.is_empty(), "rules of kstatus were broken on the way: {broken:#?}");
+        let mut asked = self.audited();
+        asked.retain(|event| event.user == User::Operator.name());
+        let outside = crate::rbac::outside(&asked);
+        assert!(outside.is_empty(), "the shipped roles do not grant: {outside:#?}");
         let broken = World::of(&self, channels).broken();
         assert!(broken.is_empty(), "invariants were broken: {broken:#?}\nledger: {:#?}", self.sim.ledger());
     }

@@ -17,16 +17,24 @@ pub struct Binaries {
     pub controller_manager: PathBuf,
 }
 
+const MODULE: &str = "controlplane";
 const TAKES: &str = "all three take about 5 minutes";
-const ETCD: GoProgram =
-    GoProgram { name: "etcd", package: "go.etcd.io/etcd/server/v3", built_as: "server", takes: TAKES };
+const ETCD: GoProgram = GoProgram {
+    module: MODULE,
+    name: "etcd",
+    package: "go.etcd.io/etcd/server/v3",
+    built_as: "server",
+    takes: TAKES,
+};
 const APISERVER: GoProgram = GoProgram {
+    module: MODULE,
     name: "kube-apiserver",
     package: "k8s.io/kubernetes/cmd/kube-apiserver",
     built_as: "kube-apiserver",
     takes: TAKES,
 };
 const CONTROLLER_MANAGER: GoProgram = GoProgram {
+    module: MODULE,
     name: "kube-controller-manager",
     package: "k8s.io/kubernetes/cmd/kube-controller-manager",
     built_as: "kube-controller-manager",
@@ -43,7 +51,7 @@ impl Binaries {
     /// A program is missing and can't be built: no Go, no network, no cache folder.
     pub fn find() -> Result<Self> {
         let assets = env::var_os("KUBEBUILDER_ASSETS").filter(|dir| !dir.is_empty()).map(PathBuf::from);
-        let module = Module::open("controlplane")?;
+        let module = Module::open(MODULE)?;
         let ldflags = stamp(kubernetes_version(&module.go_mod)?);
         let find = |program: &GoProgram| -> Result<PathBuf> {
             let given = assets.as_ref().map(|dir| dir.join(program.name)).filter(|path| path.is_file());
@@ -79,7 +87,7 @@ mod tests {
 
     #[test]
     fn the_version_is_the_one_that_go_mod_pins() {
-        let module = Module::open("controlplane").unwrap();
+        let module = Module::open(MODULE).unwrap();
         assert!(kubernetes_version(&module.go_mod).unwrap().starts_with("v1."));
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Module {
 /// A program that a go.mod pins.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GoProgram {
+    /// The folder of the go.mod.
+    pub(crate) module: &'static str,
     pub(crate) name: &'static str,
     pub(crate) package: &'static str,
     /// What `go install` calls it.

@@ -1,5 +1,6 @@
 // I/O
-//! Programs of others that tests run. To add one: `go get -tool PACKAGE` in `tools`, and a line below.
+//! Programs of others that tests run. To add one: `go get -tool PACKAGE` in `tools`, and a line below. One whose
+//! requirements do not go with those of the others gets a folder with a go.mod of its own.
 
 use std::path::PathBuf;
 
@@ -8,6 +9,7 @@ use anyhow::{Context, Result};
 use crate::gobuild::{GoProgram, Module};
 
 const TOOLS: [GoProgram; 1] = [GoProgram {
+    module: "tools",
     name: "helm",
     package: "helm.sh/helm/v4/cmd/helm",
     built_as: "helm",
@@ -20,8 +22,8 @@ const TOOLS: [GoProgram; 1] = [GoProgram {
 /// There is none of this name, or it can't be built: no Go, no network, no cache folder.
 pub fn tool(name: &str) -> Result<PathBuf> {
     let found = TOOLS.iter().find(|tool| tool.name == name);
-    let tool = found.with_context(|| format!("{name} is none of the tools that tools/go.mod pins"))?;
-    Module::open("tools")?.program(tool, "")
+    let tool = found.with_context(|| format!("{name} is none of the tools that are known here"))?;
+    Module::open(tool.module)?.program(tool, "")
 }
 
 /// Builds what is missing of them.
@@ -38,8 +40,8 @@ mod tests {
 
     #[test]
     fn each_tool_is_one_that_go_mod_pins() {
-        let module = Module::open("tools").unwrap();
         for tool in TOOLS {
+            let module = Module::open(tool.module).unwrap();
             assert!(module.go_mod.contains(tool.package), "{}", tool.name);
         }
         assert!(tool("hammer").unwrap_err().to_string().contains("hammer"));

@@ -1,7 +1,7 @@
 // I/O
 //! The plain manifests say what the chart says.
 //!
-//! `OHALLO_UPDATE=1 cargo test --test it the_components` writes the components' files from the chart.
+//! `OHALLO_TEST_WRITE=1 cargo test --test it the_components` writes the components' files from the chart.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -104,16 +104,16 @@ fn the_components_files_are_those_of_the_chart() {
         // The Role for the lease is in the base.
         objects.retain(|object| object["metadata"]["name"] != "ohallo-operator-lease");
         let yaml: Vec<_> = objects.iter().map(|object| serde_yaml_ng::to_string(object).unwrap()).collect();
-        let head = "# Made from the chart: OHALLO_UPDATE=1 cargo test --test it the_components\n";
+        let head = "# Made from the chart: OHALLO_TEST_WRITE=1 cargo test --test it the_components\n";
         let text = format!("{head}{}", yaml.join("---\n"));
         let path = Path::new(ROOT).join(format!("deploy/kustomize/components/{file}.yaml"));
-        if std::env::var_os("OHALLO_UPDATE").is_some() {
+        if std::env::var_os("OHALLO_TEST_WRITE").is_some() {
             std::fs::write(&path, &text).unwrap();
         }
         let found = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(
             found == text,
-            "{file}.yaml is not what the chart says: OHALLO_UPDATE=1 cargo test --test it the_components"
+            "{file}.yaml is not what the chart says: OHALLO_TEST_WRITE=1 cargo test --test it the_components"
         );
     }
 }

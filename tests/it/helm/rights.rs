@@ -2,6 +2,7 @@
 //! What the chart grants: to the operator for listed namespaces, and to people.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
 use kube::api::{Api, ListParams};
@@ -15,7 +16,7 @@ use super::{CHART, HOME, RELEASE, on, said, stored_arguments};
 use crate::binary::Program;
 use crate::cluster_workspaces::{gone, has_reason, in_use, until, using};
 use crate::rbac::{Grant, grant, grants, requests};
-use crate::rig::{Rig, WORKSPACE, kubectl_as};
+use crate::rig::{PATIENCE, Rig, WORKSPACE, kubectl_as};
 
 /// A right, and the namespace in which it holds.
 type Placed = (Option<String>, Grant);
@@ -76,7 +77,15 @@ async fn in_listed_namespaces_the_operator_uses_every_right_that_it_has_and_has_
         let asked = requests(plane).into_iter().filter(|event| !event.resource.is_empty());
         asked.map(|event| (event.namespace.clone(), grant(&event))).collect()
     };
-    rig.eventually("every right used", || async { granted.is_subset(&used()).then_some(()) }).await;
+    let unused = || granted.difference(&used()).cloned().collect::<Vec<_>>();
+    let all_used = async {
+        while !unused().is_empty() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    // What is missing then, the next line tells.
+    let _late = tokio::time::timeout(PATIENCE, all_used).await;
+    assert_eq!(unused(), [], "granted and never used there");
     let more: Vec<_> = used().difference(&granted).cloned().collect();
     assert_eq!(more, [], "used and not granted there");
     people(&rig);

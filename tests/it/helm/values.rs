@@ -1,3 +1,4 @@
+// I/O
 //! What can be given to the chart, and what it makes of it.
 
 use std::collections::BTreeSet;
@@ -11,7 +12,7 @@ use super::{CHART, alone, arguments, of_kind, render, said};
 use crate::rig::settings;
 
 /// Every switch, thrown.
-pub const SWITCHES: [&str; 30] = [
+pub const SWITCHES: [&str; 31] = [
     r#"watchNamespaces=["team-a","team-b"]"#,
     "clusterWorkspaces=true",
     "replicas=3",
@@ -41,6 +42,7 @@ pub const SWITCHES: [&str; 30] = [
     r#"podDisruptionBudget={"enabled":true}"#,
     r#"networkPolicy={"enabled":true,"metrics":{"from":[{"namespaceSelector":{}}]}}"#,
     r#"metrics={"serviceMonitor":{"enabled":true,"labels":{"release":"prometheus"}},"prometheusRule":{"enabled":true},"dashboard":{"enabled":true}}"#,
+    r#"crds={"annotations":{"argocd.argoproj.io/sync-options":"Delete=false"}}"#,
     r#"admissionPolicies={"enabled":true,"operators":["system:serviceaccount:other:ohallo"]}"#,
 ];
 
