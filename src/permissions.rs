@@ -43,7 +43,7 @@ pub async fn granted(client: &Client, settings: &Settings, readiness: &Readiness
         let missing = missing(client, &rights).await;
         if missing.is_empty() {
             readiness.set("permissions", Ok(()));
-            return;
+            break;
         }
         let missing = sentence(&missing);
         if missing != told {
@@ -53,6 +53,22 @@ pub async fn granted(client: &Client, settings: &Settings, readiness: &Readiness
         }
         tokio::time::sleep(POLL).await;
     }
+    let without = self::missing(client, &events(settings)).await;
+    if !without.is_empty() {
+        tracing::warn!(missing = sentence(&without), "going on without events");
+    }
+}
+
+/// What the work goes on without.
+fn events(settings: &Settings) -> Vec<Right> {
+    let group = "events.k8s.io";
+    scopes(settings).iter().flat_map(|scope| each(&["create"], group, "events", scope.as_ref())).collect()
+}
+
+/// The namespaces, or all.
+fn scopes(settings: &Settings) -> Vec<Option<String>> {
+    let all = settings.namespaces.is_empty().then_some(None);
+    settings.namespaces.iter().cloned().map(Some).chain(all).collect()
 }
 
 fn sentence(missing: &[Right]) -> String {
@@ -85,13 +101,12 @@ async fn denied(client: Client, right: Right) -> Option<Right> {
     }
 }
 
-/// All but `get secrets`, which may be granted for single ones and is told of where it is missing, and events, without
-/// which the work goes on.
+/// What the work can't do without. Not `get secrets`: it may be granted for single ones, and what is missing of it is
+/// told where it is missed.
 fn rights(settings: &Settings) -> Vec<Right> {
-    let all = settings.namespaces.is_empty().then_some(None);
-    let scopes = settings.namespaces.iter().cloned().map(Some).chain(all);
     let home = Some(settings.operator_namespace.clone());
-    let mut rights: Vec<Right> = scopes.flat_map(|scope| in_namespace(scope.as_ref())).collect();
+    let mut rights: Vec<Right> =
+        scopes(settings).iter().flat_map(|scope| in_namespace(scope.as_ref())).collect();
     if settings.serves_cluster_workspaces() {
         let none = None;
         rights.extend(each(&["list", "watch", "patch"], OHALLO, "clusterworkspaces", none));

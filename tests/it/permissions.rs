@@ -67,6 +67,12 @@ async fn a_missing_permission_is_named_by_verb_and_resource_and_nothing_is_made_
     rig.apply(&binding("status", &user));
     program.until("/readyz", 200, "permissions: ok").await;
     rig.reason("a", "Available").await;
+    let events = format!("may not create events.events.k8s.io {here}");
+    assert!(
+        program.log().contains(&events) && program.log().contains("going on without events"),
+        "{}",
+        program.log()
+    );
     rig.deleted("a").await;
     drop(program);
     rig.finish().await;

@@ -180,6 +180,13 @@ fn listed_namespaces_take_roles_there_and_nothing_cluster_wide() {
     let here = ["ohallo-system/ohallo-operator-lease", "team-a/ohallo-operator", "team-b/ohallo-operator"];
     assert_eq!(names(&of_kind(&listed, "Role")), here);
     assert_eq!(names(&of_kind(&listed, "RoleBinding")), here);
+    let policed = render(&[SWITCHES[0], r#"admissionPolicies={"enabled":true}"#]).unwrap();
+    for binding in of_kind(&policed, "ValidatingAdmissionPolicyBinding") {
+        let selector = &binding["spec"]["matchResources"]["namespaceSelector"];
+        let listed =
+            json!({"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["team-a", "team-b"]});
+        assert_eq!(selector["matchExpressions"], json!([listed]));
+    }
 
     let shared = render(&[SWITCHES[0], "clusterWorkspaces=true", people]).unwrap();
     let rules = serde_json::to_string(&of_kind(&shared, "ClusterRole")[0]["rules"]).unwrap();
