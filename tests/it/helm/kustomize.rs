@@ -195,8 +195,8 @@ async fn each_overlay_is_applied_in_one_go_and_its_operator_works() {
         let applied =
             kubectl_as(plane, User::Admin, &["-n", HOME, "apply", "-f", "-"], Some(&objects.to_string()));
         assert!(applied.status.success(), "{}", said(&applied));
-        kubectl(plane, &["-n", HOME, "wait", "--for=condition=Ready", "channel/a", "--timeout=60s"]);
-        kubectl(plane, &["-n", HOME, "delete", "channel/a", "--timeout=60s"]);
+        kubectl(plane, &["-n", HOME, "wait", "--for=condition=Ready", "channel/a", "--timeout=180s"]);
+        kubectl(plane, &["-n", HOME, "delete", "channel/a", "--timeout=180s"]);
         assert_eq!(
             (sim.count(ohallo_sim::Operation::CreateChannel), sim.channel_count()),
             (n + 1, 0),
@@ -204,7 +204,7 @@ async fn each_overlay_is_applied_in_one_go_and_its_operator_works() {
         );
         operator.terminate();
         assert_eq!(operator.ended().await.0, Some(0), "{}", operator.log());
-        kubectl(plane, &["delete", "-k", &folder, "--timeout=60s"]);
+        kubectl(plane, &["delete", "-k", &folder, "--timeout=180s"]);
     }
     plane.kill().unwrap();
 }

@@ -283,8 +283,8 @@ async fn a_namespace_goes_with_its_channels(policed: &Policed) {
     let apply = ["-n", "leaving", "apply", "-f", "-"];
     let applied = kubectl_as(plane, User::Admin, &apply, Some(&all.to_string()));
     assert!(applied.status.success(), "{}", said(&applied));
-    kubectl(plane, &["-n", "leaving", "wait", "--for=condition=Ready", "channel/c", "--timeout=60s"]);
-    kubectl(plane, &["delete", "namespace", "leaving", "--timeout=60s"]);
+    kubectl(plane, &["-n", "leaving", "wait", "--for=condition=Ready", "channel/c", "--timeout=180s"]);
+    kubectl(plane, &["delete", "namespace", "leaving", "--timeout=180s"]);
     assert_eq!((rig.count(Operation::DeleteChannel), rig.sim.channel_count()), (2, 0));
     policed.may(EDITOR, &["delete", "channel", "a"], None);
 }
