@@ -47,8 +47,10 @@ pub mod telemetry;
 pub mod workspace;
 
 mod census;
+mod crds;
 #[cfg(test)]
 mod hostile;
+mod permissions;
 mod watch;
 mod watches;
 

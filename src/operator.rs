@@ -3,11 +3,9 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::channel::mpsc;
 use futures::stream::{BoxStream, StreamExt};
-use kube::api::{Api, ListParams};
 use kube::runtime::controller::{self, Controller};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher;
@@ -16,8 +14,6 @@ use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::channel::Channel;
-use crate::api::workspace::{ClusterWorkspace, Workspace};
 use crate::census::census;
 use crate::context::{Context, Stores, Wakers};
 use crate::events::events;
@@ -28,13 +24,10 @@ use crate::serve::{self, Readiness};
 use crate::settings::{SHUTDOWN_GRACE, Settings};
 use crate::sieve;
 use crate::watches::Watches;
-use crate::{channel, workspace};
+use crate::{channel, crds, permissions, workspace};
 
 /// Passes of one key that call at the same time: a key that hangs can't hold every worker.
 const KEY_CONCURRENCY: usize = 12;
-
-/// How often it is looked whether the CRDs are there.
-const CRD_POLL: Duration = Duration::from_secs(2);
 
 /// Why the operator can't run.
 #[derive(Debug, thiserror::Error)]
@@ -145,7 +138,11 @@ async fn operate(
     readiness: Readiness,
     stop: CancellationToken,
 ) {
-    if stop.run_until_cancelled(crds_there(&client, &settings, &readiness)).await.is_none() {
+    let able = async {
+        crds::there(&client, &settings, &readiness).await;
+        permissions::granted(&client, &settings, &readiness).await;
+    };
+    if stop.run_until_cancelled(able).await.is_none() {
         return;
     }
     let (channels, channel_writer) = reflector::store();
@@ -250,54 +247,6 @@ async fn drained(work: impl Future<Output = ()>, stop: &CancellationToken) {
         () = work => {}
         () = late => tracing::warn!("work was under way when the time to stop was over"),
     }
-}
-
-/// Waits until the API server knows our kinds.
-async fn crds_there(client: &Client, settings: &Settings, readiness: &Readiness) {
-    let mut told = String::new();
-    loop {
-        let missing = missing_crds(client, settings).await;
-        if missing.is_empty() {
-            readiness.set("CustomResourceDefinitions", Ok(()));
-            return;
-        }
-        if missing != told {
-            tracing::warn!(missing, "waiting for the CustomResourceDefinitions: apply crds/");
-            readiness.set("CustomResourceDefinitions", Err(format!("{missing}: apply crds/")));
-            told = missing;
-        }
-        tokio::time::sleep(CRD_POLL).await;
-    }
-}
-
-async fn missing_crds(client: &Client, settings: &Settings) -> String {
-    async fn look<K: Resource + Clone + Debug + DeserializeOwned>(api: Api<K>, name: &str) -> Option<String> {
-        match api.list_metadata(&ListParams::default().limit(1)).await {
-            Ok(_) => None,
-            Err(kube::Error::Api(status)) if status.code == 404 => Some(format!("{name} is not installed")),
-            Err(kube::Error::Api(status)) => {
-                Some(format!("{name} can't be listed ({} {})", status.code, status.message))
-            }
-            Err(_) => Some(format!("{name} can't be listed (the API server does not answer)")),
-        }
-    }
-    let namespace = settings.namespaces.first();
-    let channels = namespace
-        .map_or_else(|| Api::<Channel>::all(client.clone()), |ns| Api::namespaced(client.clone(), ns));
-    let workspaces = namespace
-        .map_or_else(|| Api::<Workspace>::all(client.clone()), |ns| Api::namespaced(client.clone(), ns));
-    let clusters = async {
-        if !settings.serves_cluster_workspaces() {
-            return None;
-        }
-        look(Api::<ClusterWorkspace>::all(client.clone()), "clusterworkspaces.ohallo.eu").await
-    };
-    let (channels, workspaces, clusters) = tokio::join!(
-        look(channels, "channels.ohallo.eu"),
-        look(workspaces, "workspaces.ohallo.eu"),
-        clusters
-    );
-    [channels, workspaces, clusters].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// Runs one controller over a stream that its store has taken in.

@@ -3,6 +3,7 @@
 
 pub mod channel;
 pub mod conditions;
+pub mod served;
 pub mod workspace;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

@@ -244,7 +244,9 @@ fn without_a_cluster_or_a_port_it_says_so_and_fails() {
     let said = |flags: &[&str]| {
         let output = run(flags, &[("HOME", "/none")]);
         assert_eq!(output.status.code(), Some(1));
-        String::from_utf8(output.stderr).unwrap()
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(said.lines().count(), 1, "one sentence: {said}");
+        said
     };
     assert!(
         said(&["run", "--http-addr=127.0.0.1:0", "--kubeconfig=/none"]).contains("no way to the cluster")

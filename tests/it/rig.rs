@@ -173,7 +173,12 @@ impl Rig {
 
     /// A namespace and a stand-in; no Workspace and no operator yet.
     pub async fn bare(config: Config, flags: &[&str]) -> Self {
-        let plane = plane().await;
+        Self::on(plane().await, config, flags).await
+    }
+
+    /// The same on a control plane of its own, which has the CRDs.
+    pub async fn on(plane: &'static ControlPlane, config: Config, flags: &[&str]) -> Self {
+        log();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let namespace = format!("t{number}");
         let admin = plane.client(User::Admin).unwrap();
@@ -607,6 +612,10 @@ impl Rig {
         self.history.until_complete(&channels).await;
         let broken = self.history.against_kstatus();
         assert!(broken.is_empty(), "rules of kstatus were broken on the way: {broken:#?}");
+        let mut asked = self.audited();
+        asked.retain(|event| event.user == User::Operator.name());
+        let outside = crate::rbac::outside(&asked);
+        assert!(outside.is_empty(), "the shipped roles do not grant: {outside:#?}");
         let broken = World::of(&self, channels).broken();
         assert!(broken.is_empty(), "invariants were broken: {broken:#?}\nledger: {:#?}", self.sim.ledger());
     }

@@ -94,6 +94,16 @@ impl ControlPlane {
         drop(self);
     }
 
+    /// Ends its programs at once, where it can't be dropped; its folder goes with this process.
+    ///
+    /// # Errors
+    /// They do not run any more.
+    pub fn kill(&self) -> Result<()> {
+        [&self.controller_manager, &self.apiserver, &self.etcd]
+            .iter()
+            .try_for_each(|part| part.signal("KILL"))
+    }
+
     /// etcd's address for clients, plain HTTP; its JSON gateway is under `/v3/`.
     #[must_use]
     pub fn etcd_url(&self) -> String {

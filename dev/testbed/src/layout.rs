@@ -17,7 +17,8 @@ rules:
   - level: Metadata
 "#;
 
-const CONTROLLERS: &str = "namespace-controller,garbage-collector-controller,serviceaccount-controller";
+const CONTROLLERS: &str = "namespace-controller,garbage-collector-controller,serviceaccount-controller,\
+     clusterrole-aggregation-controller";
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ports {

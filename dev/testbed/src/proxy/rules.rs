@@ -109,9 +109,10 @@ impl Rule {
     }
 }
 
-/// Whether the request changes something; an event is about a change and none itself.
+/// Whether the request changes something; an event is about a change and none itself, and a review is a question.
 pub(super) fn is_write(method: &Method, target: &str) -> bool {
-    *method != Method::GET && !target.contains("/events.k8s.io/")
+    let silent = ["/events.k8s.io/", "/authorization.k8s.io/"];
+    *method != Method::GET && !silent.iter().any(|part| target.contains(part))
 }
 
 // === impl Rules ===

@@ -1,0 +1,218 @@
+// I/O
+//! Install, upgrade, rollback and uninstall on a real API server, with the operator's process beside it: under the
+//! chart's service account, with the arguments of its Deployment.
+
+use ohallo_sim::{Config, Operation};
+use serde_json::{Value, json};
+use testbed::{ControlPlane, Options, User};
+
+use super::{CHART, HOME, RELEASE, copy, on, said, stored_arguments};
+use crate::binary::Program;
+use crate::rig::{Rig, id_of, kubectl_as};
+
+/// A control plane with nothing of ours. It ends with the tests' process.
+pub async fn empty() -> &'static ControlPlane {
+    Box::leak(Box::new(ControlPlane::start(Options::default()).await.unwrap()))
+}
+
+pub fn kubectl(plane: &ControlPlane, args: &[&str]) -> String {
+    let output = kubectl_as(plane, User::Admin, args, None);
+    assert!(output.status.success(), "kubectl {args:?}: {}", said(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+pub fn established(plane: &ControlPlane) {
+    let crds =
+        ["channels", "workspaces", "clusterworkspaces"].map(|plural| format!("crd/{plural}.ohallo.eu"));
+    let mut args = vec!["wait", "--for=condition=Established", "--timeout=60s"];
+    args.extend(crds.iter().map(String::as_str));
+    kubectl(plane, &args);
+}
+
+/// The chart of a release before this one: its CRDs lack what has come since.
+fn previous() -> tempfile::TempDir {
+    let chart = copy();
+    let edit = |file: &str, edit: &dyn Fn(String) -> String| {
+        let path = chart.path().join(file);
+        std::fs::write(&path, edit(std::fs::read_to_string(&path).unwrap())).unwrap();
+    };
+    edit("Chart.yaml", &|text| text.replace("ersion: 0.1.0", "ersion: 0.0.9"));
+    edit("files/crds/channels.ohallo.eu.yaml", &|text| {
+        let mut crd: Value = serde_yaml_ng::from_str(&text).unwrap();
+        let schema = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        for (part, field) in [("spec", "provisioningRetry"), ("status", "drift")] {
+            let properties = schema["properties"][part]["properties"].as_object_mut().unwrap();
+            assert!(properties.remove(field).is_some(), "{field}");
+        }
+        serde_yaml_ng::to_string(&crd).unwrap()
+    });
+    chart
+}
+
+/// Starts what the Deployment in the cluster says.
+fn program(plane: &ControlPlane) -> Program {
+    Program::named(plane, User::Operator, "pod", &stored_arguments(plane))
+}
+
+/// The release, and Channels beside it.
+struct Released {
+    rig: Rig,
+    /// Where its oHallo is.
+    values: String,
+}
+
+// === impl Released ===
+
+impl Released {
+    /// The release before, with a Channel that nobody works at yet.
+    async fn before() -> Self {
+        let plane = empty().await;
+        let old = previous();
+        let path = old.path().to_str().unwrap();
+        on(plane, &["install", RELEASE, path, "-n", HOME, "--create-namespace"]);
+        established(plane);
+        let rig = Rig::on(plane, Config::default(), &[]).await;
+        let values = format!("ohallo.apiUrl={}", rig.sim.url());
+        on(plane, &["upgrade", RELEASE, path, "-n", HOME, "--set", &values]);
+        rig.put_secret(json!({"metadata": {"name": "ohallo-api-key"}, "stringData": {"apiKey": rig.key}}))
+            .await;
+        rig.workspace("default", "ohallo-api-key").await;
+        rig.create("a", json!({})).await;
+        Self { rig, values }
+    }
+
+    /// `helm <verb>` with the chart as it is.
+    fn helm(&self, verb: &str) {
+        on(self.rig.plane, &[verb, RELEASE, CHART, "-n", HOME, "--set", &self.values]);
+    }
+
+    fn kubectl(&self, args: &str) -> String {
+        kubectl(self.rig.plane, &args.split(' ').collect::<Vec<_>>())
+    }
+
+    /// The operator of this version waits for its CRDs, and makes nothing whose id could be dropped.
+    async fn upgraded(&self) {
+        let mut operator = program(self.rig.plane);
+        let old_crd = "channels.ohallo.eu is older than this operator and lacks spec.provisioningRetry, \
+                       status.drift: apply crds/ of this version, or upgrade the chart";
+        operator.until("/readyz", 503, old_crd).await;
+        operator.until("/livez", 200, "ok").await;
+        assert!(operator.log().contains("lacks spec.provisioningRetry"), "{}", operator.log());
+        assert_eq!(self.rig.count(Operation::CreateChannel), 0);
+        self.helm("upgrade");
+        operator.until("/readyz", 200, "this replica: leader").await;
+        self.rig.reason("a", "Available").await;
+        let kept = self.rig.create("b", json!({"provisioningRetry": {"limit": 3}})).await;
+        assert!(kept.spec.provisioning_retry.is_some(), "the new schema is in force");
+        self.rig.reason("b", "Available").await;
+        ended(&mut operator).await;
+    }
+
+    fn back_and_forth(&self) {
+        on(self.rig.plane, &["rollback", RELEASE, "2", "-n", HOME]);
+        let schema = self.kubectl("get crd channels.ohallo.eu -o json");
+        assert!(!schema.contains("provisioningRetry"), "the CRDs were not rolled back");
+        self.helm("upgrade");
+    }
+
+    fn uninstalled(&self) {
+        let gone = on(self.rig.plane, &["uninstall", RELEASE, "-n", HOME]);
+        assert!(gone.contains("[CustomResourceDefinition] channels.ohallo.eu"), "{gone}");
+        let left = self.kubectl("get clusterrole,clusterrolebinding,role,deployment,service,sa -A -o name");
+        assert!(!left.contains("ohallo"), "{left}");
+        established(self.rig.plane);
+    }
+}
+
+async fn ended(operator: &mut Program) {
+    operator.terminate();
+    assert_eq!(operator.ended().await.0, Some(0), "{}", operator.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_is_installed_upgraded_rolled_back_and_uninstalled_and_no_channel_is_lost() {
+    let release = Released::before().await;
+    let rig = &release.rig;
+    release.upgraded().await;
+    let ids = async || (id_of(&rig.get("a").await), id_of(&rig.get("b").await));
+    let before = ids().await;
+    release.back_and_forth();
+    assert_eq!(ids().await, before);
+    release.uninstalled();
+    assert_eq!(ids().await, before);
+    // Anew over what was kept.
+    release.helm("install");
+    let mut operator = program(rig.plane);
+    operator.until("/readyz", 200, "this replica: leader").await;
+    rig.edit("a", json!({"spec": {"displayName": "Renamed"}})).await;
+    rig.reason("a", "Available").await;
+    assert_eq!(ids().await, before);
+    assert_eq!(
+        rig.count(Operation::CreateChannel),
+        2,
+        "one for each Channel, whatever became of the release"
+    );
+    rig.deleted("a").await;
+    rig.deleted("b").await;
+    assert_eq!(rig.sim.channel_count(), 0);
+    ended(&mut operator).await;
+    let plane = rig.plane;
+    release.rig.finish().await;
+    plane.kill().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_pod_passes_the_restricted_standard_with_every_switch() {
+    let plane = crate::rig::plane().await;
+    let mut variants: Vec<Vec<&str>> = super::values::SWITCHES.iter().map(|switch| vec![*switch]).collect();
+    // A mount needs its volume.
+    variants.retain(|switches| !switches[0].starts_with("extraVolumeMounts"));
+    variants.push(super::values::SWITCHES.to_vec());
+    let mut pods = Vec::new();
+    for (n, switches) in variants.iter().enumerate() {
+        let rendered = super::render(switches).unwrap();
+        let template = &super::of_kind(&rendered, "Deployment")[0]["spec"]["template"];
+        let mut pod = template.clone();
+        pod["apiVersion"] = "v1".into();
+        pod["kind"] = "Pod".into();
+        pod["metadata"]["name"] = format!("probe-{n}").into();
+        pod["metadata"]["namespace"] = HOME.into();
+        // The priority class is looked up, and is there in this namespace for no one.
+        pod["spec"].as_object_mut().unwrap().remove("priorityClassName");
+        pods.push(pod);
+    }
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": pods}).to_string();
+    let passed = kubectl_as(plane, User::Admin, &["create", "--dry-run=server", "-f", "-"], Some(&list));
+    assert!(passed.status.success() && passed.stderr.is_empty(), "{}", said(&passed));
+    assert_eq!(String::from_utf8_lossy(&passed.stdout).lines().count(), variants.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_api_server_accepts_all_that_the_switches_render() {
+    let plane = crate::rig::plane().await;
+    let apply = |args: &[&str], object: &Value| {
+        let args: Vec<_> = ["apply"].iter().chain(args).chain(&["-f", "-"]).copied().collect();
+        let output = kubectl_as(plane, User::Admin, &args, Some(&object.to_string()));
+        assert!(output.status.success(), "{}", said(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    apply(&[], &super::kustomize::monitoring_crds());
+    for name in ["team-a", "team-b"] {
+        apply(&[], &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
+    }
+    kubectl(plane, &["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]);
+    let pod_monitor = r#"metrics={"podMonitor":{"enabled":true,"relabelings":[{"action":"keep"}]}}"#;
+    // Another release than the one that is there.
+    let rendered = |values: &[&str]| {
+        let own: Vec<_> = values.iter().copied().chain([r#"crds={"install":false}"#]).collect();
+        super::render_as("probe", "team-a", &own).unwrap()
+    };
+    for objects in [
+        rendered(&super::values::SWITCHES),
+        rendered(&[pod_monitor, r#"podDisruptionBudget={"enabled":true,"minAvailable":"50%"}"#]),
+    ] {
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
+        let told = apply(&["--dry-run=server"], &list);
+        assert_eq!(told.lines().count(), objects.len(), "{told}");
+    }
+}

@@ -1,0 +1,290 @@
+// I/O
+//! The admission policies, with real users: who may have a Secret sent, and who may write what is the operator's.
+
+use std::process::Output;
+
+use ohallo_sim::{Config, Operation};
+use serde_json::{Value, json};
+use testbed::{ControlPlane, User};
+
+use super::install::{empty, established, kubectl};
+use super::{CHART, HOME, RELEASE, on, said, stored_arguments};
+use crate::binary::Program;
+use crate::rig::{Rig, WORKSPACE, kubectl_as};
+
+/// Edits Channels and Workspaces and may get the Secrets `mine-1` to `mine-9` only.
+const EDITOR: User = User::Tenant;
+/// Edits them and may get every Secret of the namespace.
+const OWNER: User = User::Spare(1);
+/// Has every verb on our kinds, those of status included, but not `override`.
+const WRITER: User = User::Spare(2);
+/// The same with `override`.
+const OVERRIDER: User = User::Spare(3);
+
+struct Policed {
+    rig: Rig,
+    operator: Program,
+}
+
+fn bind(rig: &Rig, user: User, rules: &Value) {
+    let name = user.name();
+    let meta = json!({"name": name});
+    let api = "rbac.authorization.k8s.io";
+    rig.apply(&json!({"apiVersion": format!("{api}/v1"), "kind": "Role", "metadata": meta, "rules": rules}));
+    rig.apply(&json!({
+        "apiVersion": format!("{api}/v1"), "kind": "RoleBinding", "metadata": meta,
+        "roleRef": {"apiGroup": api, "kind": "Role", "name": name},
+        "subjects": [{"apiGroup": api, "kind": "User", "name": name}],
+    }));
+}
+
+fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> Value {
+    json!({"apiGroups": [group], "resources": resources, "verbs": verbs})
+}
+
+// === impl Policed ===
+
+impl Policed {
+    async fn start() -> Self {
+        let plane = empty().await;
+        let install = ["install", RELEASE, CHART, "-n", HOME, "--create-namespace"];
+        on(plane, &[&install[..], &["--set", "admissionPolicies.enabled=true"]].concat());
+        established(plane);
+        let rig = Rig::on(plane, Config::default(), &[]).await;
+        let url = format!("ohallo.apiUrl={}", rig.sim.url());
+        on(plane, &["upgrade", RELEASE, CHART, "-n", HOME, "--reuse-values", "--set", &url]);
+        let edit = rule(
+            "ohallo.eu",
+            &["channels", "workspaces"],
+            &["get", "list", "create", "update", "patch", "delete"],
+        );
+        let mine: Vec<_> = (1..=9).map(|n| format!("mine-{n}")).collect();
+        let mut some = rule("", &["secrets"], &["get"]);
+        some["resourceNames"] = json!(mine);
+        bind(&rig, EDITOR, &json!([edit, some]));
+        bind(&rig, OWNER, &json!([edit, rule("", &["secrets"], &["get"])]));
+        let status =
+            rule("ohallo.eu", &["channels/status", "workspaces/status"], &["get", "update", "patch"]);
+        bind(&rig, WRITER, &json!([edit, status]));
+        let over = rule("ohallo.eu", &["channels"], &["override"]);
+        bind(&rig, OVERRIDER, &json!([edit, status, over]));
+        let operator = Program::named(plane, User::Operator, "pod", &stored_arguments(plane));
+        operator.until("/readyz", 200, "this replica: leader").await;
+        rig.put_secret(json!({"metadata": {"name": "ohallo-api-key"}, "stringData": {"apiKey": rig.key}}))
+            .await;
+        rig.workspace("default", "ohallo-api-key").await;
+        rig.workspace_reason("default", "Verified").await;
+        let policed = Self { rig, operator };
+        policed.in_force().await;
+        policed
+    }
+
+    /// A policy holds a moment after it is written.
+    async fn in_force(&self) {
+        for manifest in [
+            self.channel("probe", &["theirs"]),
+            workspace("probe", "theirs"),
+            json!({"apiVersion": "ohallo.eu/v1alpha1", "kind": "Channel",
+                "metadata": {"name": "probe", "annotations": {"ohallo.eu/create-intent": "x"}},
+                "spec": {"channelType": "chat", "displayName": "Probe"}}),
+        ] {
+            let refused = || async {
+                let output = self.dry(EDITOR, &manifest);
+                (!output.status.success()).then_some(())
+            };
+            self.rig.eventually("the policies in force", refused).await;
+        }
+    }
+
+    fn plane(&self) -> &'static ControlPlane {
+        self.rig.plane
+    }
+
+    fn channel(&self, name: &str, secrets: &[&str]) -> Value {
+        let items: Vec<_> =
+            secrets.iter().map(|name| json!({"secretRef": {"name": name, "optional": true}})).collect();
+        // Only what the API server says of it matters.
+        self.rig.manifest(name, json!({"credentials": items, "suspend": true}))
+    }
+
+    fn dry(&self, user: User, manifest: &Value) -> Output {
+        self.run(user, &["create", "--dry-run=server", "-f", "-"], Some(manifest))
+    }
+
+    fn run(&self, user: User, args: &[&str], manifest: Option<&Value>) -> Output {
+        let args: Vec<_> = ["-n", &self.rig.namespace].into_iter().chain(args.iter().copied()).collect();
+        kubectl_as(self.plane(), user, &args, manifest.map(Value::to_string).as_deref())
+    }
+
+    fn may(&self, user: User, args: &[&str], manifest: Option<&Value>) {
+        let output = self.run(user, args, manifest);
+        assert!(output.status.success(), "{user:?} {args:?}: {}", said(&output));
+    }
+
+    fn may_not(&self, user: User, args: &[&str], manifest: Option<&Value>, why: &str) {
+        let output = self.run(user, args, manifest);
+        let said = said(&output).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(!output.status.success() && said.contains(why), "{user:?} {args:?}: {said}");
+    }
+
+    async fn finish(mut self) {
+        self.operator.terminate();
+        assert_eq!(self.operator.ended().await.0, Some(0), "{}", self.operator.log());
+        let plane = self.plane();
+        self.rig.finish().await;
+        plane.kill().unwrap();
+    }
+}
+
+fn workspace(name: &str, secret: &str) -> Value {
+    json!({
+        "apiVersion": "ohallo.eu/v1alpha1", "kind": "Workspace", "metadata": {"name": name},
+        "spec": {"workspaceId": WORKSPACE, "apiKeySecretRef": {"name": secret}},
+    })
+}
+
+const APPLY: [&str; 3] = ["apply", "-f", "-"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn policies_let_everybody_do_their_part_and_nobody_another_ones() {
+    let policed = Policed::start().await;
+    who_may_have_a_secret_sent(&policed);
+    who_may_use_a_secret_as_a_key(&policed);
+    what_is_the_operators(&policed).await;
+    a_namespace_goes_with_its_channels(&policed).await;
+    policed.finish().await;
+}
+
+fn who_may_have_a_secret_sent(policed: &Policed) {
+    let own = policed.channel("a", &["mine-1", "mine-2", "mine-1"]);
+    let theirs = policed.channel("a", &["mine-1", "theirs"]);
+    let sends = "would send the Secret theirs, which tenant may not get";
+    policed.may_not(EDITOR, &APPLY, Some(&theirs), sends);
+    policed.may(EDITOR, &APPLY, Some(&own));
+    policed.may_not(EDITOR, &APPLY, Some(&theirs), sends);
+    policed.may(OWNER, &APPLY, Some(&theirs));
+    // What somebody else has named may stay, and every other field may be edited.
+    policed.may(EDITOR, &["label", "channel", "a", "team=x"], None);
+    policed.may(
+        EDITOR,
+        &["patch", "channel", "a", "--type=merge", "-p", r#"{"spec":{"displayName":"B"}}"#],
+        None,
+    );
+    // Another key of the same Secret is something new.
+    let one = json!({"spec": {"credentials": [
+        {"name": "token", "secretKeyRef": {"name": "theirs", "key": "other", "optional": true}},
+    ]}});
+    policed.may_not(EDITOR, &["patch", "channel", "a", "--type=merge", "-p", &one.to_string()], None, sends);
+    let mine: Vec<_> = (1..=9).map(|n| format!("mine-{n}")).collect();
+    let mine: Vec<_> = mine.iter().map(String::as_str).collect();
+    policed.may(EDITOR, &APPLY, Some(&policed.channel("eight", &mine[..8])));
+    policed.may_not(
+        EDITOR,
+        &APPLY,
+        Some(&policed.channel("nine", &mine)),
+        "no more than 8 new ones at a time",
+    );
+    let many: Vec<_> = (1..=32).map(|n| format!("s-{n}")).collect();
+    let many: Vec<_> = many.iter().map(String::as_str).collect();
+    policed.may(OWNER, &APPLY, Some(&policed.channel("many", &many)));
+    policed.may_not(EDITOR, &APPLY, Some(&policed.channel("more", &many)), "may not get");
+    policed.may(EDITOR, &["delete", "channel", "eight", "many"], None);
+}
+
+fn who_may_use_a_secret_as_a_key(policed: &Policed) {
+    let uses = "the Secret theirs would be used as an API key, and tenant may not get it in namespace";
+    policed.may_not(EDITOR, &APPLY, Some(&workspace("w", "theirs")), uses);
+    policed.may(EDITOR, &APPLY, Some(&workspace("w", "mine-1")));
+    policed.may_not(EDITOR, &APPLY, Some(&workspace("w", "theirs")), uses);
+    policed.may(OWNER, &APPLY, Some(&workspace("w", "theirs")));
+    policed.may(EDITOR, &["label", "workspace", "w", "team=x"], None);
+    policed.may(EDITOR, &["delete", "workspace", "w"], None);
+    // The Secrets of ClusterWorkspaces lie in the operator's namespace, whoever may get those of the own one.
+    let mut shared = workspace("shared", "mine-1");
+    shared["kind"] = "ClusterWorkspace".into();
+    let role = [
+        "create",
+        "clusterrole",
+        "sharer",
+        "--verb=create,get,patch",
+        "--resource=clusterworkspaces.ohallo.eu",
+    ];
+    kubectl(policed.plane(), &role);
+    kubectl(
+        policed.plane(),
+        &["create", "clusterrolebinding", "sharer", "--clusterrole=sharer", "--user=user-1"],
+    );
+    policed.may_not(OWNER, &APPLY, Some(&shared), "user-1 may not get it in namespace ohallo-system");
+    policed.may(User::Admin, &APPLY, Some(&shared));
+    policed.may(User::Admin, &["delete", "clusterworkspace", "shared"], None);
+}
+
+async fn what_is_the_operators(policed: &Policed) {
+    let rig = &policed.rig;
+    // The operator itself is not in the way of itself.
+    let channel = rig.ready("b", json!({})).await;
+    let intent = channel.metadata.annotations.unwrap_or_default()["ohallo.eu/create-intent"].clone();
+    let status = [
+        "patch",
+        "channel",
+        "b",
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        r#"{"status":{"state":"forged"}}"#,
+    ];
+    policed.may_not(WRITER, &status, None, "status: only the operator writes it");
+    policed.may(OVERRIDER, &status, None);
+    let on_workspace = [
+        "patch",
+        "workspace",
+        "default",
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        r#"{"status":{"name":"x"}}"#,
+    ];
+    policed.may_not(WRITER, &on_workspace, None, "status: only the operator writes it");
+
+    let only = "only the operator writes ohallo.eu/create-intent";
+    let forge = ["annotate", "channel", "b", "--overwrite", "ohallo.eu/create-intent=x"];
+    let forget = ["annotate", "channel", "b", "ohallo.eu/create-intent-"];
+    policed.may_not(WRITER, &forge, None, only);
+    policed.may_not(WRITER, &forget, None, only);
+    let mut copied = rig.manifest("copied", json!({}));
+    copied["metadata"]["annotations"] = json!({"ohallo.eu/create-intent": intent});
+    policed.may_not(WRITER, &["create", "-f", "-"], Some(&copied), only);
+    policed.may(OVERRIDER, &["create", "--dry-run=server", "-f", "-"], Some(&copied));
+    for ours in ["create-again=uid/1", "release=id", "reconcile-requested-at=now"] {
+        policed.may(EDITOR, &["annotate", "channel", "b", "--overwrite", &format!("ohallo.eu/{ours}")], None);
+    }
+
+    let bare = ["patch", "channel", "b", "--type=merge", "-p", r#"{"metadata":{"finalizers":[]}}"#];
+    policed.may_not(WRITER, &bare, None, "only the operator takes its finalizer off");
+    let more = r#"{"metadata":{"finalizers":["ohallo.eu/channel","a.example/b"]}}"#;
+    let less = r#"{"metadata":{"finalizers":["ohallo.eu/channel"]}}"#;
+    policed.may(WRITER, &["patch", "channel", "b", "--type=merge", "-p", more], None);
+    policed.may(WRITER, &["patch", "channel", "b", "--type=merge", "-p", less], None);
+    let in_use = ["patch", "workspace", "default", "--type=merge", "-p", r#"{"metadata":{"finalizers":[]}}"#];
+    policed.may_not(WRITER, &in_use, None, "only the operator takes its finalizer off");
+    // And its deletion works as ever, by somebody who has no right to any of that.
+    policed.may(EDITOR, &["delete", "channel", "b"], None);
+    assert_eq!(rig.sim.count(Operation::DeleteChannel), 1);
+}
+
+async fn a_namespace_goes_with_its_channels(policed: &Policed) {
+    let (rig, plane) = (&policed.rig, policed.plane());
+    kubectl(plane, &["create", "namespace", "leaving"]);
+    let key = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "ohallo-api-key"},
+        "stringData": {"apiKey": rig.key}});
+    let mut channel = rig.manifest("c", json!({}));
+    channel["metadata"]["namespace"] = "leaving".into();
+    let all = json!({"apiVersion": "v1", "kind": "List", "items": [key, workspace("default", "ohallo-api-key"), channel]});
+    let apply = ["-n", "leaving", "apply", "-f", "-"];
+    let applied = kubectl_as(plane, User::Admin, &apply, Some(&all.to_string()));
+    assert!(applied.status.success(), "{}", said(&applied));
+    kubectl(plane, &["-n", "leaving", "wait", "--for=condition=Ready", "channel/c", "--timeout=180s"]);
+    kubectl(plane, &["delete", "namespace", "leaving", "--timeout=180s"]);
+    assert_eq!((rig.count(Operation::DeleteChannel), rig.sim.channel_count()), (2, 0));
+    policed.may(EDITOR, &["delete", "channel", "a"], None);
+}

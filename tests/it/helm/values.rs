@@ -1,0 +1,240 @@
+// I/O
+//! What can be given to the chart, and what it makes of it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::differences::differences;
+use super::{CHART, alone, arguments, of_kind, render, said};
+use crate::rig::settings;
+
+/// Every switch, thrown.
+pub const SWITCHES: [&str; 31] = [
+    r#"watchNamespaces=["team-a","team-b"]"#,
+    "clusterWorkspaces=true",
+    "replicas=3",
+    r#"image={"repository":"registry.example/ohallo","digest":"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"}"#,
+    r#"imagePullSecrets=[{"name":"registry"}]"#,
+    r#"ohallo={"apiUrl":"https://eu.ohallo.example","createPath":"/v2/{workspaceId}/channels","requestsPerSecond":0.5,"burst":10000,"requestTimeoutSeconds":30,"createTimeoutSeconds":90,"proxy":"http://proxy.example:3128","caConfigMap":{"name":"ohallo-ca","key":"ca.pem"}}"#,
+    "concurrency=1000",
+    r#"channelSelector="tier=gold""#,
+    r#"workspaceSelector="tier in (gold, silver)""#,
+    r#"log={"format":"human","level":"debug"}"#,
+    r#"http={"address":"[::]","port":9090}"#,
+    r#"leaderElection={"leaseName":"other","leaseDurationSeconds":30,"renewDeadlineSeconds":20,"retrySeconds":2}"#,
+    r#"extraArgs=["--context=here"]"#,
+    r#"extraEnv=[{"name":"OHALLO_BURST","value":"3"}]"#,
+    r#"extraEnvFrom=[{"configMapRef":{"name":"more"}}]"#,
+    r#"extraVolumes=[{"name":"more","emptyDir":{}}]"#,
+    r#"extraVolumeMounts=[{"name":"more","mountPath":"/more"}]"#,
+    r#"nodeSelector={"kubernetes.io/os":"linux"}"#,
+    r#"tolerations=[{"operator":"Exists"}]"#,
+    r#"affinity={"podAntiAffinity":{}}"#,
+    r#"topologySpreadConstraints=[{"maxSkew":1,"topologyKey":"kubernetes.io/hostname","whenUnsatisfiable":"ScheduleAnyway"}]"#,
+    r#"priorityClassName="system-cluster-critical""#,
+    r#"podLabels={"team":"platform"}"#,
+    r#"podAnnotations={"a.example/b":"c"}"#,
+    r#"commonLabels={"owner":"platform"}"#,
+    r#"commonAnnotations={"d.example/e":"f"}"#,
+    r#"podDisruptionBudget={"enabled":true}"#,
+    r#"networkPolicy={"enabled":true,"metrics":{"from":[{"namespaceSelector":{}}]}}"#,
+    r#"metrics={"serviceMonitor":{"enabled":true,"labels":{"release":"prometheus"}},"prometheusRule":{"enabled":true},"dashboard":{"enabled":true}}"#,
+    r#"crds={"annotations":{"argocd.argoproj.io/sync-options":"Delete=false"}}"#,
+    r#"admissionPolicies={"enabled":true,"operators":["system:serviceaccount:other:ohallo"]}"#,
+];
+
+#[test]
+fn the_chart_passes_helms_linter_as_it_is_and_with_every_switch() {
+    let mut args = vec!["lint", "--strict", CHART];
+    let plain = alone(&args);
+    assert!(plain.status.success(), "{}", said(&plain));
+    SWITCHES.iter().for_each(|switch| args.extend(["--set-json", switch]));
+    let all = alone(&args);
+    assert!(all.status.success(), "{}", said(&all));
+}
+
+#[test]
+fn each_switch_changes_what_is_rendered() {
+    let plain = render(&[]).unwrap();
+    for switch in SWITCHES {
+        // What is as it is by default where all namespaces are served is not where some are listed.
+        let beside: &[&str] = if switch == "clusterWorkspaces=true" { &[SWITCHES[0]] } else { &[] };
+        let with: Vec<_> = beside.iter().copied().chain([switch]).collect();
+        let changed = render(&with).unwrap_or_else(|said| panic!("{switch}: {said}"));
+        let before = if beside.is_empty() { plain.clone() } else { render(beside).unwrap() };
+        assert!(changed != before, "{switch} changes nothing");
+    }
+}
+
+#[test]
+fn every_flag_of_the_chart_is_one_that_the_operator_takes() {
+    let deployment = |switches: &[&str]| of_kind(&render(switches).unwrap(), "Deployment")[0].clone();
+    let plain = arguments(&deployment(&[]));
+    assert_eq!(plain, ["--leader-elect"], "the defaults are the operator's own");
+    let without_ca =
+        SWITCHES.map(|switch| switch.replace(r#","caConfigMap":{"name":"ohallo-ca","key":"ca.pem"}"#, ""));
+    let without_ca: Vec<_> = without_ca.iter().map(String::as_str).collect();
+    let given = arguments(&deployment(&without_ca));
+    let settings = settings(&given);
+    assert_eq!(settings.namespaces, ["team-a", "team-b"]);
+    assert_eq!((settings.concurrency, settings.burst, settings.rate()), (1000, 10_000, Some(0.5)));
+    assert_eq!(settings.workspace_selector.as_deref(), Some("tier in (gold, silver)"));
+    assert_eq!(settings.http_addr.to_string(), "[::]:9090");
+    assert!(settings.serves_cluster_workspaces() && settings.leader_elect);
+    // What has no value of its own is a path in the pod, or comes from the pod.
+    let known: BTreeSet<_> = given.iter().map(|flag| flag.split('=').next().unwrap().to_owned()).collect();
+    let help = Command::new(env!("CARGO_BIN_EXE_ohallo-operator")).args(["run", "--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let flags = help.lines().filter_map(|line| line.trim_start().strip_prefix("--"));
+    let flags = flags.map(|flag| format!("--{}", flag.split(' ').next().unwrap()));
+    let left: Vec<_> = flags.filter(|flag| !known.contains(flag)).collect();
+    assert_eq!(
+        left,
+        ["--kubeconfig", "--operator-namespace", "--ca-file", "--allow-insecure-api"],
+        "a new flag of the operator is to be given by a value of the chart"
+    );
+}
+
+#[test]
+fn a_wrong_value_is_refused_with_a_sentence() {
+    for (value, part) in [
+        (r#"replicas="two""#, "at '/replicas': got string, want integer"),
+        ("replicas=-1", "at '/replicas': minimum: got -1, want 0"),
+        ("replica=2", "additional properties 'replica' not allowed"),
+        (r#"image={"tags":"v1"}"#, "additional properties 'tags' not allowed"),
+        (r#"image={"digest":"abc"}"#, "'abc' does not match pattern '^(sha256:"),
+        (r#"watchNamespaces="team-a""#, "at '/watchNamespaces': got string, want array"),
+        (r#"watchNamespaces=["Team_A"]"#, "'Team_A' does not match pattern"),
+        (r#"watchNamespaces=["a","a"]"#, "items at 0 and 1 are equal"),
+        (r#"http={"port":70000}"#, "at '/http/port': maximum: got 70,000, want 65,535"),
+        (r#"ohallo={"apiUrl":"ftp://x"}"#, "'ftp://x' does not match pattern '^https?://'"),
+        (r#"ohallo={"burst":0}"#, "at '/ohallo/burst': minimum: got 0, want 1"),
+        (r#"metrics={"serviceMonitor":{"enabled":"yes"}}"#, "got string, want boolean"),
+        (r#"podLabels={"a":1}"#, "at '/podLabels/a': got number, want string"),
+        (
+            r#"podDisruptionBudget={"minAvailable":1,"maxUnavailable":"50%"}"#,
+            "podDisruptionBudget: set minAvailable or maxUnavailable, not both.",
+        ),
+        (
+            r#"leaderElection={"retrySeconds":50}"#,
+            "renewDeadlineSeconds (40), and that longer than retrySeconds (50).",
+        ),
+        (r#"ohallo={"requestTimeoutSeconds":90}"#, "createTimeoutSeconds (60) must not be shorter"),
+        (r#"serviceAccount={"create":false}"#, "serviceAccount.name must be set"),
+        (
+            r#"metrics={"serviceMonitor":{"enabled":true},"podMonitor":{"enabled":true}}"#,
+            "enable serviceMonitor or podMonitor, not both",
+        ),
+        (
+            r#"metrics={"serviceMonitor":{"enabled":true},"service":{"enabled":false}}"#,
+            "serviceMonitor needs metrics.service.enabled",
+        ),
+    ] {
+        let said = render(&[value]).expect_err(value);
+        assert!(said.contains(part), "{value}: {said}");
+    }
+}
+
+#[test]
+fn the_crds_of_the_chart_are_those_of_the_code_and_outlive_the_release() {
+    let rendered = render(&[]).unwrap();
+    let crds = of_kind(&rendered, "CustomResourceDefinition");
+    assert_eq!(crds.len(), 3);
+    for ours in ohallo_operator::api::crds() {
+        let ours = serde_json::to_value(ours).unwrap();
+        let found = crds.iter().find(|crd| crd["metadata"]["name"] == ours["metadata"]["name"]).unwrap();
+        let differences = differences(&found["spec"], &ours["spec"]);
+        assert!(differences.is_empty(), "cargo run -- crd --out {CHART}/files/crds: {differences:#?}");
+        assert_eq!(found["metadata"]["annotations"], json!({"helm.sh/resource-policy": "keep"}));
+    }
+    let text = std::fs::read_dir(Path::new(CHART).join("files/crds")).unwrap().count();
+    assert_eq!(text, 3, "a file that is no CRD of ours");
+    assert!(of_kind(&render(&[r#"crds={"install":false}"#]).unwrap(), "CustomResourceDefinition").is_empty());
+    let let_go = render(&[r#"crds={"keep":false}"#]).unwrap();
+    assert!(
+        of_kind(&let_go, "CustomResourceDefinition")
+            .iter()
+            .all(|crd| crd["metadata"]["annotations"].is_null())
+    );
+}
+
+fn names(objects: &[&Value]) -> Vec<String> {
+    let name = |object: &&Value| {
+        let metadata = &object["metadata"];
+        let namespace = metadata["namespace"].as_str().map(|name| format!("{name}/")).unwrap_or_default();
+        format!("{namespace}{}", metadata["name"].as_str().unwrap())
+    };
+    let mut names: Vec<_> = objects.iter().map(name).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn listed_namespaces_take_roles_there_and_nothing_cluster_wide() {
+    let people = r#"rbac={"aggregateRoles":false}"#;
+    let listed = render(&[SWITCHES[0], people]).unwrap();
+    assert!(of_kind(&listed, "ClusterRole").is_empty() && of_kind(&listed, "ClusterRoleBinding").is_empty());
+    let here = ["ohallo-system/ohallo-operator-lease", "team-a/ohallo-operator", "team-b/ohallo-operator"];
+    assert_eq!(names(&of_kind(&listed, "Role")), here);
+    assert_eq!(names(&of_kind(&listed, "RoleBinding")), here);
+    let policed = render(&[SWITCHES[0], r#"admissionPolicies={"enabled":true}"#]).unwrap();
+    for binding in of_kind(&policed, "ValidatingAdmissionPolicyBinding") {
+        let selector = &binding["spec"]["matchResources"]["namespaceSelector"];
+        let listed =
+            json!({"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["team-a", "team-b"]});
+        assert_eq!(selector["matchExpressions"], json!([listed]));
+    }
+
+    let shared = render(&[SWITCHES[0], "clusterWorkspaces=true", people]).unwrap();
+    let rules = serde_json::to_string(&of_kind(&shared, "ClusterRole")[0]["rules"]).unwrap();
+    assert!(!rules.contains("secrets") && !rules.contains("\"channels\""), "{rules}");
+    let more = ["default/ohallo-operator-events", "ohallo-system/ohallo-operator-keys"];
+    let mut all: Vec<_> = more.iter().chain(&here).map(|name| (*name).to_owned()).collect();
+    all.sort();
+    assert_eq!(names(&of_kind(&shared, "Role")), all);
+
+    let own = render(&["clusterWorkspaces=false"]).unwrap();
+    let operator =
+        of_kind(&own, "ClusterRole").into_iter().find(|role| role["metadata"]["name"] == "ohallo-operator");
+    let rules = serde_json::to_string(&operator.unwrap()["rules"]).unwrap();
+    assert!(!rules.contains("clusterworkspaces") && !rules.contains("\"namespaces\""), "{rules}");
+}
+
+#[test]
+fn replicas_spread_over_nodes_without_naming_themselves() {
+    let rendered = render(&[SWITCHES[20]]).unwrap();
+    let spec = &of_kind(&rendered, "Deployment")[0]["spec"];
+    let constraint = &spec["template"]["spec"]["topologySpreadConstraints"][0];
+    assert_eq!(constraint["labelSelector"]["matchLabels"], spec["selector"]["matchLabels"]);
+    assert_eq!(constraint["maxSkew"], 1);
+}
+
+#[test]
+fn the_network_policy_lets_out_what_is_needed_and_in_who_scrapes() {
+    let policy = |value: &str| {
+        let rendered = render(&[value]).unwrap();
+        let found = of_kind(&rendered, "NetworkPolicy");
+        let selector = &of_kind(&rendered, "Deployment")[0]["spec"]["selector"];
+        assert_eq!(found[0]["spec"]["podSelector"], *selector);
+        found[0]["spec"].clone()
+    };
+    let port = |protocol: &str, port: Value| json!({"protocol": protocol, "port": port});
+    let tcp = |number: u16| port("TCP", number.into());
+    let plain = policy(r#"networkPolicy={"enabled":true}"#);
+    assert_eq!(plain["policyTypes"], json!(["Ingress", "Egress"]), "what is not named is denied");
+    assert_eq!(plain["ingress"], json!([{"ports": [port("TCP", "http".into())]}]));
+    let dns = json!([port("UDP", 53.into()), tcp(53)]);
+    let egress = json!([{"ports": dns}, {"ports": [tcp(443), tcp(6443)]}, {"ports": [tcp(443)]}]);
+    assert_eq!(plain["egress"], egress);
+
+    let peer = json!([{"ipBlock": {"cidr": "192.0.2.0/24"}}]);
+    let narrow = policy(&format!(
+        r#"networkPolicy={{"enabled":true,"dns":{{"to":{peer}}},"apiServer":{{"to":{peer}}},"ohallo":{{"ports":[3128],"to":{peer}}},"metrics":{{"from":{peer}}}}}"#
+    ));
+    assert_eq!(narrow["ingress"][0]["from"], peer);
+    assert!(narrow["egress"].as_array().unwrap().iter().all(|rule| rule["to"] == peer), "{narrow}");
+    assert_eq!(narrow["egress"][2]["ports"], json!([tcp(3128)]));
+}
