@@ -183,7 +183,12 @@ async fn kubectl_explains_every_field_of_a_spec_with_its_sentence() {
         ("workspace.spec", "Workspace", "/properties/spec"),
         ("clusterworkspace.spec", "ClusterWorkspace", "/properties/spec"),
     ] {
-        let said = rig.kubectl(&["explain", path], None);
+        // The API server publishes the schema a moment after it takes the CRD.
+        let said = rig
+            .eventually(path, || async {
+                Some(rig.kubectl(&["explain", path], None)).filter(|said| said.status.success())
+            })
+            .await;
         let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let text = words(&String::from_utf8_lossy(&said.stdout));
         let schema = schema_of(kind);

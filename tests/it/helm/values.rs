@@ -12,7 +12,7 @@ use super::{CHART, alone, arguments, of_kind, render, said};
 use crate::rig::settings;
 
 /// Every switch, thrown.
-pub const SWITCHES: [&str; 31] = [
+pub const SWITCHES: [&str; 32] = [
     r#"watchNamespaces=["team-a","team-b"]"#,
     "clusterWorkspaces=true",
     "replicas=3",
@@ -41,9 +41,10 @@ pub const SWITCHES: [&str; 31] = [
     r#"commonAnnotations={"d.example/e":"f"}"#,
     r#"podDisruptionBudget={"enabled":true}"#,
     r#"networkPolicy={"enabled":true,"metrics":{"from":[{"namespaceSelector":{}}]}}"#,
-    r#"metrics={"serviceMonitor":{"enabled":true,"labels":{"release":"prometheus"}},"prometheusRule":{"enabled":true},"dashboard":{"enabled":true}}"#,
+    r#"metrics={"perObject":true,"serviceMonitor":{"enabled":true,"labels":{"release":"prometheus"}},"prometheusRule":{"enabled":true},"dashboard":{"enabled":true}}"#,
     r#"crds={"annotations":{"argocd.argoproj.io/sync-options":"Delete=false"}}"#,
     r#"admissionPolicies={"enabled":true,"operators":["system:serviceaccount:other:ohallo"]}"#,
+    r#"traces={"otlpEndpoint":"http://collector.monitoring:4318"}"#,
 ];
 
 #[test]

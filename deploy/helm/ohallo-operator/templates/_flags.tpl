@@ -23,6 +23,7 @@
   (list "channel-selector" $values.channelSelector)
   (list "workspace-selector" $values.workspaceSelector)
   (list "log-format" $values.log.format)
+  (list "otlp-endpoint" $values.traces.otlpEndpoint)
   (list "lease-duration-seconds" $values.leaderElection.leaseDurationSeconds)
   (list "lease-renew-deadline-seconds" $values.leaderElection.renewDeadlineSeconds)
   (list "lease-retry-seconds" $values.leaderElection.retrySeconds)
@@ -31,6 +32,7 @@
 {{- $value := index . 1 -}}
 {{- if not (kindIs "invalid" $value) }}{{ $args = append $args (printf "--%s=%v" (index . 0) $value) }}{{ end -}}
 {{- end -}}
+{{- if $values.metrics.perObject }}{{ $args = append $args "--object-metrics" }}{{ end -}}
 {{- if $values.ohallo.allowInsecureApi }}{{ $args = append $args "--allow-insecure-api" }}{{ end -}}
 {{- if $values.ohallo.caConfigMap.name }}{{ $args = append $args "--ca-file=/etc/ohallo/ca/ca.crt" }}{{ end -}}
 {{- concat $args $values.extraArgs | toJson -}}
