@@ -1,5 +1,8 @@
 // pure
-//! Names of conditions and reasons. What each means and when it is set: the README's table and `status.rs`.
+//! Names of conditions and reasons. What each means and when it is set: the README's table,
+//! docs/troubleshooting.md and `status.rs`.
+
+use strum::{IntoStaticStr, VariantArray};
 
 /// Condition types.
 pub mod kind {
@@ -14,7 +17,7 @@ pub mod kind {
 }
 
 /// Why a condition is as it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, VariantArray)]
 pub enum Reason {
     // Ready is True
     Available,
@@ -22,6 +25,7 @@ pub enum Reason {
     Observed,
     // Ready is False: oHallo is busy, or said so
     Provisioning,
+    #[strum(serialize = "WaitingForDNS")]
     WaitingForDns,
     UnknownState,
     ProvisioningFailed,
@@ -70,47 +74,6 @@ pub enum Reason {
 impl Reason {
     /// The word in the status.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Available => "Available",
-            Self::Disabled => "Disabled",
-            Self::Observed => "Observed",
-            Self::Provisioning => "Provisioning",
-            Self::WaitingForDns => "WaitingForDNS",
-            Self::UnknownState => "UnknownState",
-            Self::ProvisioningFailed => "ProvisioningFailed",
-            Self::SecretNotFound => "SecretNotFound",
-            Self::SecretKeyMissing => "SecretKeyMissing",
-            Self::WorkspaceNotFound => "WorkspaceNotFound",
-            Self::WorkspaceNotReady => "WorkspaceNotReady",
-            Self::SecretInvalid => "SecretInvalid",
-            Self::WorkspaceNotAllowed => "WorkspaceNotAllowed",
-            Self::PermissionDenied => "PermissionDenied",
-            Self::AuthenticationFailed => "AuthenticationFailed",
-            Self::ValidationFailed => "ValidationFailed",
-            Self::CreateUnsupported => "CreateUnsupported",
-            Self::CreateOutcomeUnknown => "CreateOutcomeUnknown",
-            Self::ChannelNotFound => "ChannelNotFound",
-            Self::IdentityMismatch => "IdentityMismatch",
-            Self::OwnershipConflict => "OwnershipConflict",
-            Self::NotConverging => "NotConverging",
-            Self::NotCreated => "NotCreated",
-            Self::Progressing => "Progressing",
-            Self::ApiUnavailable => "ApiUnavailable",
-            Self::RateLimited => "RateLimited",
-            Self::UnexpectedResponse => "UnexpectedResponse",
-            Self::InternalError => "InternalError",
-            Self::Applied => "Applied",
-            Self::PushFailed => "PushFailed",
-            Self::TestPassed => "TestPassed",
-            Self::TestFailed => "TestFailed",
-            Self::TestOutcomeUnknown => "TestOutcomeUnknown",
-            Self::DriftDetected => "DriftDetected",
-            Self::Suspended => "Suspended",
-            Self::WorkspaceSuspended => "WorkspaceSuspended",
-            Self::KeyUnavailable => "KeyUnavailable",
-            Self::AbsenceNotProven => "AbsenceNotProven",
-            Self::Verified => "Verified",
-            Self::Unverified => "Unverified",
-        }
+        self.into()
     }
 }

@@ -30,7 +30,7 @@ use crate::context::{Context, MANAGER};
 use crate::error::Failure;
 use crate::events::Note;
 use crate::leader::Epoch;
-use crate::retry::Gate;
+use crate::retry::{self, Gate};
 use crate::secret::Redactor;
 use crate::telemetry::traces;
 
@@ -50,6 +50,8 @@ pub struct Memory {
     /// In which it was closed; none on a standby.
     epoch: Option<Epoch>,
     failures: u32,
+    /// Writes in a row that the API server did not take.
+    unwritten: u32,
     checked: Option<Instant>,
 }
 
@@ -102,6 +104,7 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     ctx.metrics.reconciled(K::NAME, summary.result, took);
     write(&object, &summary, &ctx, epoch).await?;
     memory.failures = summary.failures;
+    memory.unwritten = 0;
     memory.gate = Some(Gate::new(inputs(&object, &used), clock::instant() + summary.wake));
     ctx.remember_workspace(&uid, memory);
     Ok(Action::requeue(summary.wake))
@@ -124,9 +127,13 @@ async fn look<K: Kind>(object: &K, ctx: &Arc<Context>, memory: &Memory, used: &m
 }
 
 /// How the controller goes on when the API server did not take a write.
-pub fn error_policy<K: Kind>(object: Arc<K>, error: &Refused, _: Arc<Context>) -> Action {
+pub fn error_policy<K: Kind>(object: Arc<K>, error: &Refused, ctx: Arc<Context>) -> Action {
     tracing::warn!(kind = K::NAME, name = object.name_any(), namespace = object.namespace(), %error, "not written");
-    Action::requeue(Duration::from_secs(2).mul_f64(1.0 + rand::random::<f64>()))
+    let uid = object.uid().unwrap_or_default();
+    let memory = ctx.workspace_memory(&uid);
+    let unwritten = memory.unwritten.saturating_add(1);
+    ctx.remember_workspace(&uid, Memory { unwritten, ..memory });
+    Action::requeue(retry::backoff(unwritten, rand::random()))
 }
 
 /// What opens the gate when it changes.

@@ -1,10 +1,24 @@
-//! The two reasons that only a moment or a missing permission shows.
+//! Every reason is explained to users; and the two that only a moment or a missing permission shows.
 
+use std::collections::BTreeSet;
+
+use ohallo_operator::api::conditions::Reason;
 use ohallo_sim::{Action, Config, Fault, Operation};
 use serde_json::json;
+use strum::VariantArray;
 use testbed::User;
 
 use crate::rig::{Rig, condition, message};
+
+#[test]
+fn every_reason_has_an_entry_in_troubleshooting_and_none_is_left_over() {
+    let document = include_str!("../../docs/troubleshooting.md");
+    let entries: Vec<_> = document.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    let explained: BTreeSet<_> = entries.iter().copied().collect();
+    let reasons: BTreeSet<_> = Reason::VARIANTS.iter().map(|reason| reason.as_str()).collect();
+    assert_eq!(explained, reasons);
+    assert_eq!(entries.len(), explained.len(), "an entry is there twice");
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_is_bound_before_its_credentials_are_sent_and_not_ready_until_then() {
