@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use kube::api::{Patch, PatchParams};
 use ohallo_sim::{Action, Config, Fault, Operation};
 use serde_json::{Value, json};
-use testbed::User;
 
 use crate::acts::{LOOK, RELEASE, is, looked, so, uid};
 use crate::rig::{Rig, WORKSPACE, id_of, message};
@@ -61,13 +60,15 @@ fn nested(levels: usize) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_config_however_deep_stops_nobody_but_its_own_channel() {
-    let mut rig = Rig::start().await;
-    rig.ready("flat", json!({"config": nested(32)})).await;
+    let mut rig = Rig::bare(Config::default(), &[]).await;
     for (name, levels) in [("deep", 34), ("deeper", 130), ("deepest", 4000)] {
         let manifest = rig.manifest(name, json!({"config": nested(levels)})).to_string();
         let made = rig.kubectl(&["create", "--validate=false", "-f", "-"], Some(&manifest));
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     }
+    // Its very first list holds them, and so does that of the next process.
+    rig.begin().await;
+    rig.ready("flat", json!({"config": nested(32)})).await;
     rig.stop_operator().await;
     rig.start_operator().await;
     let ready = [
@@ -87,28 +88,6 @@ async fn a_config_however_deep_stops_nobody_but_its_own_channel() {
     rig.reason("other", "Available").await;
     rig.reason("flat", "Available").await;
     assert_eq!(rig.count(Operation::CreateChannel), 2);
-    rig.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_name_of_a_secret_leads_to_no_other_place_of_the_api_server() {
-    let rig = Rig::start().await;
-    let names = ["../configmaps/kube-root-ca.crt", "../../default/secrets/x", "..", "a?watch=true", "%2e%2e"];
-    for (number, name) in names.into_iter().enumerate() {
-        let channel = format!("c{number}");
-        rig.create(&channel, json!({"credentials": [{"secretRef": {"name": name}}]})).await;
-        let found = rig.reason(&channel, "SecretNotFound").await;
-        assert!(message(&found, "Ready").contains(&format!("{name:?}")), "{}", message(&found, "Ready"));
-        rig.workspace(&format!("w{number}"), name).await;
-        rig.workspace_reason(&format!("w{number}"), "SecretNotFound").await;
-    }
-    let of_secrets = |event: &testbed::AuditEvent| {
-        let written = event.verb == "get" || !event.verb.starts_with(['l', 'w']);
-        (event.user == User::Operator.name() && event.resource == "secrets" && written)
-            .then(|| event.name.clone())
-    };
-    let asked: BTreeSet<_> = rig.audited().iter().filter_map(of_secrets).collect();
-    assert_eq!(asked, BTreeSet::from([Some("ohallo-api-key".to_owned())]));
     rig.finish().await;
 }
 
