@@ -126,6 +126,20 @@ fn nothing_of_the_census_is_shown_before_it_can_be_counted() {
 }
 
 #[test]
+fn every_metric_is_in_the_documentation_and_nothing_else_is() {
+    let metrics = one_of_each();
+    drop(metrics.reconciling("Channel"));
+    metrics.on_scrape(Box::new(census));
+    let text = metrics.encode_plain().unwrap();
+    let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE ohallo_")?.split(' ').next());
+    let names: std::collections::BTreeSet<_> = names.map(|name| format!("ohallo_{name}")).collect();
+    let document = include_str!("../../docs/monitoring.md");
+    let rows = document.lines().filter_map(|line| line.strip_prefix("| `ohallo_")?.split('`').next());
+    let rows: std::collections::BTreeSet<_> = rows.map(|name| format!("ohallo_{name}")).collect();
+    assert_eq!(rows, names);
+}
+
+#[test]
 fn what_alerts_look_at_is_there_at_zero_from_the_start() {
     let text = Metrics::new().encode().unwrap();
     for series in [
