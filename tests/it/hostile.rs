@@ -54,21 +54,25 @@ fn forge(rig: &Rig, name: &str, status: &Value) -> bool {
     rig.kubectl(&args, None).status.success()
 }
 
-fn nested(levels: usize) -> Value {
-    (1..levels).fold(json!(1), |inner, _| json!({ "a": inner }))
+/// A manifest whose config has so many levels; as a text, for a value would be walked recursively.
+fn nested(rig: &Rig, name: &str, levels: usize) -> String {
+    let deep = format!("{}1{}", "{\"a\":".repeat(levels - 1), "}".repeat(levels - 1));
+    rig.manifest(name, json!({"config": "DEEP"})).to_string().replace("\"DEEP\"", &deep)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_config_however_deep_stops_nobody_but_its_own_channel() {
     let mut rig = Rig::bare(Config::default(), &[]).await;
     for (name, levels) in [("deep", 34), ("deeper", 130), ("deepest", 4000)] {
-        let manifest = rig.manifest(name, json!({"config": nested(levels)})).to_string();
+        let manifest = nested(&rig, name, levels);
         let made = rig.kubectl(&["create", "--validate=false", "-f", "-"], Some(&manifest));
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     }
     // Its very first list holds them, and so does that of the next process.
     rig.begin().await;
-    rig.ready("flat", json!({"config": nested(32)})).await;
+    let made = rig.kubectl(&["create", "-f", "-"], Some(&nested(&rig, "flat", 32)));
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    rig.reason("flat", "Available").await;
     rig.stop_operator().await;
     rig.start_operator().await;
     let ready = [
