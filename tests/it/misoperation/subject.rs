@@ -94,7 +94,7 @@ impl Subject<'_> {
         let body = serde_json::to_vec(&whole).unwrap();
         let mut request = Request::new(api.resource_url()).replace(self.name(), &params, body).unwrap();
         *request.uri_mut() = format!("{}&fieldValidation=Strict", request.uri()).parse().unwrap();
-        self.rig.admin.request(request).await
+        sieve::before(self.rig.admin.clone()).request(request).await
     }
 
     /// Waits until the object is so; else what it last was.
