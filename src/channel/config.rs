@@ -35,7 +35,7 @@ fn compare(
     found: &mut Vec<Differs>,
 ) {
     for (key, wanted) in declared {
-        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        let path = below(prefix, key);
         match (wanted, actual.get(key)) {
             (Value::Null, _) => {}
             (Value::Object(wanted), Some(Value::Object(present))) => compare(wanted, present, &path, found),
@@ -63,25 +63,25 @@ pub fn overlay(declared: &Map<String, Value>, actual: &Map<String, Value>) -> Ma
     whole
 }
 
-/// What is declared but at the paths that `left` names, written as [`Differs::path`] is.
-pub fn without(declared: &Map<String, Value>, left: &impl Fn(&str) -> bool) -> Map<String, Value> {
-    without_below(declared, "", left)
-}
-
-fn without_below(
+/// What is declared, below `prefix`, but at the paths that `left` names, written as [`Differs::path`] is.
+pub fn without(
     declared: &Map<String, Value>,
     prefix: &str,
     left: &impl Fn(&str) -> bool,
 ) -> Map<String, Value> {
     let kept = declared.iter().filter_map(|(key, value)| {
-        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        let path = below(prefix, key);
         match value {
             _ if left(&path) => None,
-            Value::Object(inner) => Some((key.clone(), Value::Object(without_below(inner, &path, left)))),
+            Value::Object(inner) => Some((key.clone(), without(inner, &path, left).into())),
             other => Some((key.clone(), other.clone())),
         }
     });
     kept.collect()
+}
+
+fn below(prefix: &str, key: &str) -> String {
+    if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") }
 }
 
 /// Every declared path, for telling which ones are no longer declared.

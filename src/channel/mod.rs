@@ -83,7 +83,7 @@ pub async fn reconcile(channel: Arc<Channel>, ctx: Arc<Context>) -> Result<Actio
     let _active = ctx.metrics.reconciling("Channel");
     let span = traces::pass(&*channel);
     let (report, result) = pass(&channel, &ctx, epoch).instrument(span.clone()).await;
-    traces::passed(&span, result, matches!(result, "transient" | "stalled" | "unwritten"));
+    traces::passed(&span, result);
     let took = clock::instant().saturating_duration_since(started);
     ctx.metrics.reconciled("Channel", result, took);
     log(&channel, result, took);

@@ -152,7 +152,7 @@ impl Writing<'_> {
         }
         if self.status.channel_id.is_some()
             && !view.observing()
-            && update::due(view, &view.differences(remote)).is_empty()
+            && update::due(view, &view.differences(remote)).0.is_empty()
         {
             let digest = Some(view.digest());
             let enabled = self.status.applied.as_ref().and_then(|applied| applied.enabled);

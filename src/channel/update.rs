@@ -1,18 +1,14 @@
 // pure
 //! Which declared values are sent to oHallo, and when it is no use to send them again.
 
-use std::time::Duration;
-
 use serde_json::{Map, Value};
 
 use super::config::{self, Differs};
 use super::plan::{Cause, Is, Plan, Step, Verdict, View};
+use super::work::LONGEST_POLL;
 use crate::api::channel::{ChannelStatus, Difference};
 use crate::api::conditions::Reason;
 use crate::ohallo::{Changes, Id, RemoteChannel};
-
-/// The longest distance of two looks at a channel that did not take its update.
-const LONGEST_POLL: Duration = Duration::from_secs(60);
 
 /// The most differences that a status lists.
 pub const MOST_DIFFERENCES: usize = 16;
@@ -34,19 +30,15 @@ pub fn doubt(status: &mut ChannelStatus, generation: Option<i64>) {
 
 /// The update that is due, or why it is not sent.
 pub fn plan(view: &View, id: &Id, remote: &RemoteChannel, differs: &[Differs]) -> Option<Plan> {
-    let due = due(view, differs);
+    let (due, reported) = due(view, differs);
     if !due.is_empty() {
         // Listed as drift, what is yet to be sent would be taken for what is only to be reported.
-        let drift = if reports(view) {
-            differs.iter().filter(|it| !due.contains(it)).cloned().collect()
-        } else {
-            due.clone()
-        };
+        let drift = listed(if reports(view) { &reported } else { &due });
         if view.contested() {
-            return Some(Verdict { drift: listed(&drift), ..not_converging(&due) }.settled());
+            return Some(Verdict { drift, ..not_converging(&due) }.settled());
         }
         if view.observed.updated {
-            return Some(Verdict { drift: listed(&drift), ..kept_another(&due) }.settled());
+            return Some(Verdict { drift, ..kept_another(&due) }.settled());
         }
     }
     let again = view.memory.enabled_again.is_some_and(|at| at <= view.instant);
@@ -58,8 +50,7 @@ pub fn plan(view: &View, id: &Id, remote: &RemoteChannel, differs: &[Differs]) -
     let config = view.spec().config.as_ref().filter(|_| sends("config."));
     let changes = Changes {
         display_name: view.spec().display_name.clone().filter(|_| sends("displayName")),
-        config: config
-            .map(|declared| config::overlay(&without_drift(declared, differs, &due), &remote.config)),
+        config: config.map(|declared| config::overlay(&without(declared, &reported), &remote.config)),
         enabled,
     };
     let fields = due.iter().map(|differs| differs.path.clone());
@@ -68,31 +59,30 @@ pub fn plan(view: &View, id: &Id, remote: &RemoteChannel, differs: &[Differs]) -
     Some(Plan::Work(Step::Update { id: id.clone(), changes, fields, cause }))
 }
 
-/// The differences that are to be sent. With `driftPolicy: Report` those that the manifest made: not what the status
-/// shows as drift from a value that is still the declared one.
-pub fn due(view: &View, differs: &[Differs]) -> Vec<Differs> {
+/// The differences that are to be sent, and those that are only reported. With `driftPolicy: Report` that is what oHallo
+/// made: what the status shows as drift from a value that is still the declared one.
+pub fn due(view: &View, differs: &[Differs]) -> (Vec<Differs>, Vec<Differs>) {
     if !reports(view) {
-        return differs.to_vec();
+        return (differs.to_vec(), Vec::new());
     }
     if !manifest_changed(view) {
-        return Vec::new();
+        return (Vec::new(), differs.to_vec());
     }
-    let shown = |differs: &&Differs| {
+    let shown = |differs: &Differs| {
         let declared = Some(text(&differs.declared));
         view.status.drift.iter().any(|shown| shown.path == differs.path && shown.declared == declared)
     };
-    differs.iter().filter(|differs| !shown(differs)).cloned().collect()
+    differs.iter().cloned().partition(|differs| !shown(differs))
 }
 
 pub fn reports(view: &View) -> bool {
     view.spec().drift_policy.as_deref() == Some("Report")
 }
 
-/// The declared config but what differs and is not to be sent.
-fn without_drift(declared: &Map<String, Value>, differs: &[Differs], due: &[Differs]) -> Map<String, Value> {
-    let drift: Vec<_> = differs.iter().filter(|differs| !due.contains(differs)).collect();
-    config::without(declared, &|path| {
-        drift.iter().any(|drift| drift.path.strip_prefix("config.") == Some(path))
+/// The declared config but what is only reported.
+fn without(declared: &Map<String, Value>, reported: &[Differs]) -> Map<String, Value> {
+    config::without(declared, "", &|path| {
+        reported.iter().any(|drift| drift.path.strip_prefix("config.") == Some(path))
     })
 }
 

@@ -15,8 +15,8 @@ use crate::error::Need;
 use crate::ohallo::{Id, RemoteChannel};
 use crate::retry;
 
-/// The longest distance of two looks at a channel that oHallo provisions.
-const LONGEST_POLL: Duration = Duration::from_secs(60);
+/// The longest distance of two looks at a channel that oHallo is at work on.
+pub const LONGEST_POLL: Duration = Duration::from_secs(60);
 
 /// Decides for the channel `id`, which is bound or shall be adopted.
 pub fn plan(view: &View, id: &str) -> Plan {
