@@ -51,6 +51,7 @@ mod crds;
 #[cfg(test)]
 mod hostile;
 mod permissions;
+mod prerequisites;
 mod watch;
 mod watches;
 

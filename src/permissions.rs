@@ -2,8 +2,6 @@
 //! Whether the service account may do what the operator is about to do. Asked before it begins: one that may make a
 //! channel and not write down its id does harm.
 
-use std::time::Duration;
-
 use futures::stream::{self, StreamExt};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
@@ -11,14 +9,16 @@ use k8s_openapi::api::authorization::v1::{
 use kube::api::{Api, PostParams};
 use kube::{Client, Error};
 
+use crate::prerequisites::{LONGEST, Prerequisite, some_of};
 use crate::serve::Readiness;
 use crate::settings::Settings;
 
-const POLL: Duration = Duration::from_secs(2);
-const LONGEST: Duration = Duration::from_secs(10);
+const PERMISSIONS: Prerequisite = Prerequisite {
+    part: "permissions",
+    waiting: "waiting for permissions of the service account",
+    remedy: "grant what the chart's or the base's roles grant",
+};
 const AT_ONCE: usize = 8;
-/// How many are named; the first ones tell what sort is missing.
-const NAMED: usize = 4;
 
 const OHALLO: &str = "ohallo.eu";
 const LEASES: &str = "coordination.k8s.io";
@@ -37,25 +37,11 @@ struct Right {
 
 /// Waits until it may do all of it; says in the log and in `/readyz` what is missing.
 pub async fn granted(client: &Client, settings: &Settings, readiness: &Readiness) {
-    let rights = rights(settings);
-    let mut told = String::new();
-    loop {
-        let missing = missing(client, &rights).await;
-        if missing.is_empty() {
-            readiness.set("permissions", Ok(()));
-            break;
-        }
-        let missing = sentence(&missing);
-        if missing != told {
-            tracing::warn!(missing, "waiting for permissions of the service account");
-            readiness.set("permissions", Err(missing.clone()));
-            told = missing;
-        }
-        tokio::time::sleep(POLL).await;
-    }
-    let without = self::missing(client, &events(settings)).await;
+    let (rights, events) = (rights(settings), events(settings));
+    PERMISSIONS.met(readiness, || missing(client, &rights)).await;
+    let without = missing(client, &events).await;
     if !without.is_empty() {
-        tracing::warn!(missing = sentence(&without), "going on without events");
+        tracing::warn!(missing = without, "going on without events: {}", PERMISSIONS.remedy);
     }
 }
 
@@ -71,20 +57,12 @@ fn scopes(settings: &Settings) -> Vec<Option<String>> {
     settings.namespaces.iter().cloned().map(Some).chain(all).collect()
 }
 
-fn sentence(missing: &[Right]) -> String {
-    let named: Vec<_> = missing.iter().take(NAMED).map(Right::told).collect();
-    let more = missing.len().saturating_sub(NAMED);
-    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-    format!(
-        "the service account may not {}{more}: grant what the chart's or the base's roles grant",
-        named.join(", ")
-    )
-}
-
-async fn missing(client: &Client, rights: &[Right]) -> Vec<Right> {
+/// Which of them are denied, in words; nothing if none.
+async fn missing(client: &Client, rights: &[Right]) -> String {
     let asked: Vec<_> = rights.iter().map(|right| denied(client.clone(), right.clone())).collect();
     let denied: Vec<Option<Right>> = stream::iter(asked).buffered(AT_ONCE).collect().await;
-    denied.into_iter().flatten().collect()
+    let told: Vec<_> = denied.iter().flatten().map(Right::told).collect();
+    if told.is_empty() { String::new() } else { format!("the service account may not {}", some_of(&told)) }
 }
 
 /// The right, if it is denied. An answer that can't be had says nothing: the work itself will tell.
