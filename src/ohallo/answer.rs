@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use serde_json::Value;
+use strum::{IntoStaticStr, VariantArray};
 
 use super::types::{Id, RemoteChannel, RemoteWorkspace};
 
@@ -17,7 +18,8 @@ const WAIT_MIN: Duration = Duration::from_secs(1);
 const WAIT_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// One kind of call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Operation {
     GetChannel,
     GetWorkspace,
@@ -245,17 +247,7 @@ fn unreadable(text: &str) -> ApiError {
 impl Operation {
     /// The value of the metric label `operation`.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::GetChannel => "get_channel",
-            Self::GetWorkspace => "get_workspace",
-            Self::ListChannels => "list_channels",
-            Self::Create => "create",
-            Self::Update => "update",
-            Self::StoreCredentials => "store_credentials",
-            Self::Delete => "delete",
-            Self::Test => "test",
-            Self::RetryProvisioning => "retry_provisioning",
-        }
+        self.into()
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
+use crate::api::is_name;
 use crate::leader::Terms;
 use crate::leader::lease::LONGEST;
 
@@ -45,13 +46,13 @@ pub(super) fn api_url(text: &str) -> Result<Url, &'static str> {
         return Err("it must hold no white space, no control characters and no \\");
     }
     let url = Url::parse(text).map_err(|_| "write an address like https://api.ohallo.eu")?;
-    if !matches!(url.scheme(), "https" | "http") || !url.has_host() {
+    if !is_http(&url) {
         return Err("it must begin with https:// (or http://) and name a host");
     }
-    if !url.username().is_empty() || url.password().is_some() {
+    if holds_login(&url) {
         return Err("it must hold no user or password, API keys come from Secrets");
     }
-    if url.query().is_some() || url.fragment().is_some() {
+    if goes_on(&url) {
         return Err("it must have no ? and no #");
     }
     Ok(url)
@@ -59,15 +60,26 @@ pub(super) fn api_url(text: &str) -> Result<Url, &'static str> {
 
 pub(super) fn collector(text: &str) -> Result<Url, &'static str> {
     let url = Url::parse(text).map_err(|_| "write an address like http://collector:4318")?;
-    if !matches!(url.scheme(), "https" | "http") || !url.has_host() {
+    if !is_http(&url) {
         return Err("it must begin with http:// or https:// and name a host");
     }
-    let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
-    if plain && url.fragment().is_none() {
-        Ok(url)
-    } else {
-        Err("it must hold no user, password, ? or #; headers go into OTEL_EXPORTER_OTLP_HEADERS")
+    if holds_login(&url) || goes_on(&url) {
+        return Err("it must hold no user, password, ? or #; headers go into OTEL_EXPORTER_OTLP_HEADERS");
     }
+    Ok(url)
+}
+
+fn is_http(url: &Url) -> bool {
+    matches!(url.scheme(), "https" | "http") && url.has_host()
+}
+
+fn holds_login(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
+}
+
+/// Behind the path.
+fn goes_on(url: &Url) -> bool {
+    url.query().is_some() || url.fragment().is_some()
 }
 
 pub(super) fn create_path(text: &str) -> Result<String, &'static str> {
@@ -89,10 +101,7 @@ pub(super) fn create_path(text: &str) -> Result<String, &'static str> {
 }
 
 pub(super) fn namespace(text: &str) -> Result<String, &'static str> {
-    let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let ends = text.starts_with(word) && text.ends_with(word);
-    let fits = ends && text.len() <= 63 && text.chars().all(|c| word(c) || c == '-');
-    if fits {
+    if is_name(text) && text.len() <= 63 && !text.contains('.') {
         Ok(text.to_owned())
     } else {
         Err("a namespace is 1 to 63 of a-z, 0-9 and -, with no - at the ends")
@@ -141,11 +150,7 @@ pub(super) fn transport(url: &Url, allow_insecure: bool) -> Result<(), SettingsE
 
 pub(super) fn proxy(text: &str) -> Result<(), SettingsError> {
     let url = Url::parse(text).map_err(|_| SettingsError::Proxy)?;
-    if matches!(url.scheme(), "http" | "https") && url.has_host() {
-        Ok(())
-    } else {
-        Err(SettingsError::Proxy)
-    }
+    if is_http(&url) { Ok(()) } else { Err(SettingsError::Proxy) }
 }
 
 pub(super) fn ca_file(path: &Path) -> Result<(), SettingsError> {

@@ -90,9 +90,9 @@ pub fn pass<K: Resource<DynamicType = ()>>(object: &K) -> Span {
 }
 
 /// Notes on the span of a pass how it ended.
-pub fn passed(span: &Span, outcome: &'static str, failed: bool) {
+pub fn passed(span: &Span, outcome: &'static str) {
     span.record("ohallo.outcome", outcome);
-    if failed {
+    if matches!(outcome, "transient" | "stalled" | "unwritten") {
         span.record("otel.status_code", "ERROR");
     }
 }

@@ -99,7 +99,7 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     let _active = ctx.metrics.reconciling(K::NAME);
     let span = traces::pass(&object);
     let summary = look(&object, &ctx, &memory, &mut used).instrument(span.clone()).await;
-    traces::passed(&span, summary.result, matches!(summary.result, "transient" | "stalled"));
+    traces::passed(&span, summary.result);
     let took = clock::instant().saturating_duration_since(now);
     ctx.metrics.reconciled(K::NAME, summary.result, took);
     write(&object, &summary, &ctx, epoch).await?;

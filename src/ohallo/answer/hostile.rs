@@ -7,20 +7,8 @@ use serde_json::Value;
 use super::*;
 use crate::hostile::{body, config, document, object, text};
 
-const ALL: [Operation; 9] = [
-    Operation::GetChannel,
-    Operation::GetWorkspace,
-    Operation::ListChannels,
-    Operation::Create,
-    Operation::Update,
-    Operation::StoreCredentials,
-    Operation::Delete,
-    Operation::Test,
-    Operation::RetryProvisioning,
-];
-
 fn operation() -> impl Strategy<Value = Operation> {
-    prop::sample::select(&ALL[..])
+    prop::sample::select(Operation::VARIANTS)
 }
 
 fn now() -> impl Strategy<Value = Timestamp> {

@@ -1,17 +1,5 @@
 use super::*;
 
-const ALL: [Operation; 9] = [
-    Operation::GetChannel,
-    Operation::GetWorkspace,
-    Operation::ListChannels,
-    Operation::Create,
-    Operation::Update,
-    Operation::StoreCredentials,
-    Operation::Delete,
-    Operation::Test,
-    Operation::RetryProvisioning,
-];
-
 fn now() -> Timestamp {
     "2026-03-01T12:00:00Z".parse().unwrap()
 }
@@ -75,7 +63,7 @@ fn every_refusal_has_its_class_whatever_the_call_and_the_body() {
         (520, Ambiguous, Unavailable),
         (599, Ambiguous, Unavailable),
     ];
-    for operation in ALL {
+    for &operation in Operation::VARIANTS {
         for status in (100..1000).filter(|status| !(200..300).contains(status)) {
             let expected = listed.iter().find(|(listed, ..)| *listed == status).map_or_else(
                 || (Ambiguous, if (500..600).contains(&status) { Unavailable } else { Unexpected }),
@@ -91,7 +79,7 @@ fn every_refusal_has_its_class_whatever_the_call_and_the_body() {
 
 #[test]
 fn faults_of_the_connection_have_their_class_whatever_the_call() {
-    for operation in ALL {
+    for &operation in Operation::VARIANTS {
         for (raw, expected) in [
             (Raw::NotConnected("x".into()), (Class::NotSent, Kind::NotConnected)),
             (Raw::Broken("x".into()), (Class::Ambiguous, Kind::Broken)),
@@ -104,7 +92,7 @@ fn faults_of_the_connection_have_their_class_whatever_the_call() {
 
 #[test]
 fn every_well_formed_success_is_done() {
-    for operation in ALL {
+    for &operation in Operation::VARIANTS {
         for status in [200, 201, 202, 299] {
             assert_eq!(outcome(operation, &answered(status, good_body(operation))), None, "{operation:?}");
         }
@@ -113,7 +101,7 @@ fn every_well_formed_success_is_done() {
 
 #[test]
 fn a_success_that_can_not_be_read_is_ambiguous() {
-    for operation in ALL {
+    for &operation in Operation::VARIANTS {
         for body in
             ["", "{", "<html>", "null", "7", "\"ok\"", "{}", "\u{0}", r#"{"ok":"true"}"#, r#"{"id":".."}"#]
         {

@@ -224,26 +224,12 @@ async fn what_is_the_operators(policed: &Policed) {
     // The operator itself is not in the way of itself.
     let channel = rig.ready("b", json!({})).await;
     let intent = channel.metadata.annotations.unwrap_or_default()["ohallo.eu/create-intent"].clone();
-    let status = [
-        "patch",
-        "channel",
-        "b",
-        "--subresource=status",
-        "--type=merge",
-        "-p",
-        r#"{"status":{"state":"forged"}}"#,
-    ];
+    let merge =
+        |kind, name, patch| ["patch", kind, name, "--subresource=status", "--type=merge", "-p", patch];
+    let status = merge("channel", "b", r#"{"status":{"state":"forged"}}"#);
     policed.may_not(WRITER, &status, None, "status: only the operator writes it");
     policed.may(OVERRIDER, &status, None);
-    let on_workspace = [
-        "patch",
-        "workspace",
-        "default",
-        "--subresource=status",
-        "--type=merge",
-        "-p",
-        r#"{"status":{"name":"x"}}"#,
-    ];
+    let on_workspace = merge("workspace", "default", r#"{"status":{"name":"x"}}"#);
     policed.may_not(WRITER, &on_workspace, None, "status: only the operator writes it");
 
     let only = "only the operator writes ohallo.eu/create-intent";
