@@ -52,3 +52,16 @@ pub fn some_of(all: &[String]) -> String {
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
     format!("{}{more}", named.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_four_are_named_and_the_others_counted() {
+        let all = ["a", "b", "c", "d", "e", "f"].map(str::to_owned);
+        for (count, text) in [(1, "a"), (4, "a, b, c, d"), (6, "a, b, c, d and 2 more")] {
+            assert_eq!(some_of(&all[..count]), text);
+        }
+    }
+}

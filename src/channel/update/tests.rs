@@ -68,6 +68,25 @@ fn drift_that_is_only_reported_is_not_undone_by_a_change_of_another_value() {
 }
 
 #[test]
+fn what_is_due_and_not_taken_is_not_listed_as_drift_that_is_only_reported() {
+    let mut sample = Sample::bound().with(|it| {
+        it.channel.spec.drift_policy = Some("Report".into());
+        it.config(json!({"a": 1}), json!({"a": 2}));
+        it.applied();
+        it.status.drift = it.verdict().drift;
+    });
+    sample.channel.spec.display_name = Some("New".into());
+    for (edit, reason) in [
+        ((|it| it.observed.updated = true) as fn(&mut Sample), Reason::Progressing),
+        (|it| it.memory.contested = CONTESTED, Reason::NotConverging),
+    ] {
+        let verdict = sample.clone().with(edit).verdict();
+        let listed: Vec<_> = verdict.drift.iter().map(|entry| entry.path.as_str()).collect();
+        assert_eq!((verdict.reason, listed), (reason, vec!["config.a"]));
+    }
+}
+
+#[test]
 fn enabled_is_sent_when_it_is_another_than_was_last_sent() {
     let enabled = |declared: Option<bool>, applied: Option<bool>| {
         Sample::bound().with(|it| {
