@@ -5,6 +5,7 @@ pub mod ahead;
 pub mod config;
 pub mod conflict;
 pub mod create;
+pub mod cut;
 pub mod delete;
 pub mod inputs;
 pub mod memory;

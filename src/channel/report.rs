@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 
+use super::cut::cut;
 use super::memory::Memory;
 use super::pass::{Pass, Written};
 use super::status::{self, Outcome, Setting, Summary};
@@ -133,28 +134,20 @@ fn remember(pass: &mut Pass, summary: &Summary, now: std::time::Instant) {
 
 /// Writes the status. One that the API server finds invalid is cut down to what must not be lost.
 async fn write(pass: &mut Pass, status: &ChannelStatus) -> Result<Written, kube::Error> {
-    match pass.write_status(status).await {
-        Err(kube::Error::Api(answer)) if answer.code == 422 => {
-            pass.ctx.metrics.status_rejected();
-            tracing::error!(
-                channel = pass.channel.name_any(),
-                namespace = pass.channel.namespace(),
-                "the API server refused the status; what must not be lost is written alone"
-            );
-            let least = ChannelStatus {
-                observed_generation: status.observed_generation,
-                channel_id: status.channel_id.clone(),
-                bound_uid: status.bound_uid.clone(),
-                origin: status.origin.clone(),
-                workspace_id: status.workspace_id.clone(),
-                create: status.create.clone(),
-                conditions: status.conditions.clone(),
-                ..ChannelStatus::default()
-            };
-            pass.write_status(&least).await
+    let mut written = pass.write_status(status).await;
+    for less in cut(status.clone()) {
+        if !matches!(&written, Err(kube::Error::Api(answer)) if answer.code == 422) {
+            break;
         }
-        other => other,
+        pass.ctx.metrics.status_rejected();
+        tracing::error!(
+            channel = pass.channel.name_any(),
+            namespace = pass.channel.namespace(),
+            "the API server refused the status; it is written without what can be read again"
+        );
+        written = pass.write_status(&less).await;
     }
+    written
 }
 
 /// The API server's error without anything it quotes; of a missing permission also which.

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use ohallo_sim::{Action, Config, Fault, NewChannel, Operation};
 use serde_json::json;
+use testbed::{Act, Rule, When};
 
+use crate::acts::looked;
 use crate::rig::{Rig, WORKSPACE, condition, id_of, message};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -204,6 +206,25 @@ async fn a_test_that_was_asked_for_while_nobody_ran_is_made_at_once_and_one_cut_
     rig.annotate("a", "ohallo.eu/test-requested-at", "2").await;
     rig.start_operator().await;
     rig.has("a", "Connected", "TestOutcomeUnknown").await;
+    assert_eq!(rig.count(Operation::TestChannel), 1);
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_status_that_the_api_server_refuses_costs_no_second_test() {
+    let rig = Rig::proxied(Config::default(), &[]).await;
+    rig.ready("a", json!({"channelType": "voice"})).await;
+    let held =
+        rig.sim.add_fault(Fault::on(Operation::TestChannel, Action::Hold { commit_first: true }).times(1));
+    rig.annotate("a", "ohallo.eu/test-requested-at", "1").await;
+    rig.eventually("a held test", || async { (rig.count(Operation::TestChannel) == 1).then_some(()) }).await;
+    let refused = Act::Answer { code: 422, body: String::new() };
+    let rule = rig.proxy().add(Rule::write(When::Before, refused).part("/a/status").times(1));
+    rig.sim.release(held);
+    let channel = rig.has("a", "Connected", "TestPassed").await;
+    assert_eq!(rule.met(), 1);
+    assert_eq!(channel.status.unwrap().test.unwrap().handled_request.as_deref(), Some("1"));
+    looked(&rig, "a", "1").await;
     assert_eq!(rig.count(Operation::TestChannel), 1);
     rig.finish().await;
 }

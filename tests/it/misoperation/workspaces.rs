@@ -26,6 +26,8 @@ const STRANGER: &str = "stranger";
 struct Home<'a> {
     workspace: Subject<'a>,
     channel: Subject<'a>,
+    /// Both as they were at first: taken before each trial, it could show what the last one still does.
+    healthy: [Value; 2],
 }
 
 fn spec(rig: &Rig, kind: &str) -> Value {
@@ -48,18 +50,19 @@ async fn home<'a>(rig: &'a Rig, kind: &'static str, number: usize) -> Home<'a> {
     let manifest = rig.manifest(&name, json!({"workspaceRef": {"kind": kind, "name": name}}));
     let channel = Subject { rig, kind: "Channel", manifest, way };
     channel.bring(&channel.manifest).await.unwrap();
-    channel.until(|seen| settled(seen, &json!(1)) && is_ready(seen)).await.expect("the Channel is Ready");
+    let ready = channel.until(|seen| settled(seen, &json!(1)) && is_ready(seen)).await;
+    let ready = picture(&ready.expect("the Channel is Ready"), true);
     let generation = &made["metadata"]["generation"];
     let in_use = |seen: &Value| {
         let finalizers = seen["metadata"]["finalizers"].as_array();
         settled(seen, generation) && is_ready(seen) && finalizers.is_some_and(|names| !names.is_empty())
     };
-    workspace.until(in_use).await.expect("the Workspace is Ready and in use");
-    Home { workspace, channel }
+    let used = workspace.until(in_use).await.expect("the Workspace is Ready and in use");
+    Home { workspace, channel, healthy: [picture(&used, true), ready] }
 }
 
 async fn trial(home: &Home<'_>, mutation: &Mutation) -> Result<End, String> {
-    let (before, channel) = (home.workspace.get().await, picture(&home.channel.get().await, true));
+    let (before, [workspace, channel]) = (home.workspace.get().await, &home.healthy);
     let wrong = mutation.apply(&home.workspace.manifest).ok_or("it can't be applied")?;
     let taken = match home.workspace.bring(&wrong).await {
         Err(refusal) => {
@@ -77,11 +80,10 @@ async fn trial(home: &Home<'_>, mutation: &Mutation) -> Result<End, String> {
     let good = home.workspace.bring(&home.workspace.manifest).await;
     let good = good.map_err(|refusal| format!("the good one was refused after it: {}", refusal.message))?;
     let generation = &good["metadata"]["generation"];
-    let wanted = picture(&before, true);
-    let same = |seen: &Value| settled(seen, generation) && picture(seen, true) == wanted;
+    let same = |seen: &Value| settled(seen, generation) && picture(seen, true) == *workspace;
     let last = home.workspace.until(same).await;
-    last.map_err(|last| format!("it was {wanted:#} and is {:#}", picture(&last, true)))?;
-    let last = home.channel.until(|seen| is_ready(seen) && picture(seen, true) == channel).await;
+    last.map_err(|last| format!("it was {workspace:#} and is {:#}", picture(&last, true)))?;
+    let last = home.channel.until(|seen| is_ready(seen) && picture(seen, true) == *channel).await;
     last.map_err(|last| format!("its Channel was {channel:#} and is {:#}", picture(&last, true)))?;
     Ok(if is_ready(&seen) { End::Applied } else { End::Told })
 }
