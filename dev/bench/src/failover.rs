@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use testbed::{Process, User};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::world::World;
+use crate::world::{World, manifest};
 
 /// Short, or a kill would be measured for an hour: a minute each with the default times.
 const SHORT: Terms = Terms { duration: 3, deadline: 2, retry: 1 };
@@ -73,7 +73,7 @@ async fn measure(world: &mut World, terms: Terms, end: End, failovers: u32) -> R
             leader.process.terminate(LIMIT).await?;
             Instant::now()
         };
-        pair.world.create(&pair.namespace, &name).await?;
+        pair.world.create(&pair.namespace, manifest(&name, "Bench")).await?;
         pair.bound(&name).await?;
         times.push(gone.elapsed().as_secs_f64());
         pair.made += 1;

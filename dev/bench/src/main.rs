@@ -35,7 +35,7 @@ struct Size {
     /// How long the operator is watched doing nothing, in seconds
     #[arg(long, default_value_t = 10)]
     idle: u64,
-    /// Only measure the time from apply to Ready, of 200 Channels one by one
+    /// Only measure the time from apply to Ready, of 200 Channels one by one, with and without a sweep of reads beside
     #[arg(long)]
     latency: bool,
     /// Only measure so many failovers by SIGKILL and as many by SIGTERM

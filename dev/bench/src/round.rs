@@ -82,7 +82,7 @@ pub async fn run(world: &mut World, who: Who, size: &Size) -> Result<Round> {
     let count = usize::try_from(size.channels)?;
 
     let mark = mark(world, Some(&running))?;
-    each(count, |name| world.create(&namespace, name)).await?;
+    each(count, |name| world.create(&namespace, world::manifest(name, "Bench"))).await?;
     until(&seen, |seen| seen.ready == count).await?;
     let create = mark.phase(world, &running, 0.0).await?;
 
@@ -125,7 +125,7 @@ async fn update(world: &World, running: &Running, count: usize) -> Result<Phase>
 }
 
 /// Does something with each of so many names, several at a time.
-async fn each<'a, F: Future<Output = Result<()>> + 'a>(
+pub async fn each<'a, F: Future<Output = Result<()>> + 'a>(
     count: usize,
     act: impl Fn(&'a str) -> F,
 ) -> Result<()> {

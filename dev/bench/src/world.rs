@@ -158,8 +158,8 @@ impl World {
     }
 
     /// Creates a Channel.
-    pub async fn create(&self, namespace: &str, name: &str) -> Result<()> {
-        let channel: DynamicObject = serde_json::from_value(manifest(name, "Bench"))?;
+    pub async fn create(&self, namespace: &str, manifest: Value) -> Result<()> {
+        let channel: DynamicObject = serde_json::from_value(manifest)?;
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), namespace, &resource("Channel"));
         api.create(&PostParams::default(), &channel).await?;
