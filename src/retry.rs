@@ -18,6 +18,13 @@ pub fn backoff(failures: u32, random: f64) -> Duration {
     ceiling.mul_f64(random.clamp(0.0, 1.0)).max(Duration::from_millis(200))
 }
 
+/// The next look at a key that oHallo refused: all its Channels wait for it, and it may have been a slip of oHallo's. 30 s · 2ⁿ up to
+/// [`STALLED`], ±10 %. `failures` counts from 1.
+pub fn refused_key(failures: u32, random: f64) -> Duration {
+    let wait = Duration::from_secs(30).saturating_mul(1 << failures.saturating_sub(1).min(16));
+    spread(wait.min(STALLED), random)
+}
+
 /// The next look at something that oHallo is busy with: a quarter of the time so far, 1 s to `longest`.
 pub fn poll(elapsed: Duration, longest: Duration) -> Duration {
     (elapsed / 4).clamp(Duration::from_secs(1), longest.max(Duration::from_secs(1)))
@@ -79,6 +86,13 @@ mod tests {
         assert_eq!(ceilings, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]);
         assert_eq!(backoff(u32::MAX, 1.0), s(300));
         assert_eq!(backoff(0, 0.0), Duration::from_millis(200));
+    }
+
+    #[test]
+    fn looks_at_a_refused_key_soon_and_then_hourly() {
+        let waits: Vec<_> = (1..=9).map(|n| refused_key(n, 0.5).as_secs()).collect();
+        assert_eq!(waits, [30, 60, 120, 240, 480, 960, 1920, 3600, 3600]);
+        assert_eq!(refused_key(u32::MAX, 0.5), STALLED);
     }
 
     #[test]

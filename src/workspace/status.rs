@@ -97,7 +97,8 @@ fn failed(
     match failure.need {
         Need::User => {
             writer.ready(Status::False, Progress::Stalled, failure.reason, &message);
-            (retry::spread(retry::STALLED, random), 0, "stalled")
+            let failures = failures.saturating_add(1);
+            (retry::refused_key(failures, random), failures, "stalled")
         }
         Need::Input => {
             writer.ready(Status::False, Progress::Reconciling, failure.reason, &message);
@@ -126,4 +127,39 @@ fn warnings(old: &WorkspaceStatus, new: &WorkspaceStatus) -> Vec<(String, String
         ready.status != "True" && before != Some(&ready.reason) && ready.reason != "Progressing"
     });
     bad.map(|ready| (ready.reason.clone(), ready.message.clone())).into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::workspace::Workspace;
+
+    fn after(failures: u32, finding: &Finding) -> Summary {
+        let object: Workspace = serde_json::from_value(json!({
+            "apiVersion": "ohallo.eu/v1alpha1", "kind": "Workspace",
+            "metadata": {"name": "w", "namespace": "n", "generation": 1},
+            "spec": {"workspaceId": "a1b2c3d4-e5f6-7890-abcd-ef1234567890", "apiKeySecretRef": {"name": "key"}},
+        }))
+        .unwrap();
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        summarize(&object, finding, failures, 0.5, now, &Redactor::none())
+    }
+
+    #[test]
+    fn a_key_that_was_refused_is_looked_at_again_within_a_minute_and_ever_later() {
+        let refused = Finding::Failed(Failure::user(Reason::AuthenticationFailed, "401"));
+        let mut failures = 0;
+        let mut wakes = vec![];
+        for _ in 0..4 {
+            let summary = after(failures, &refused);
+            assert_eq!(summary.result, "stalled");
+            failures = summary.failures;
+            wakes.push(summary.wake.as_secs());
+        }
+        assert_eq!(wakes, [30, 60, 120, 240]);
+        let good = Finding::Good { workspace: None, environment: None };
+        assert_eq!(after(failures, &good).failures, 0);
+    }
 }

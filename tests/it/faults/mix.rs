@@ -111,6 +111,9 @@ async fn settle(rig: &Rig, seed: u64) {
     for round in 0..120 {
         let listed = rig.channels().list(&Default::default()).await.unwrap().items;
         let mut busy = 0;
+        if round % 10 == 9 {
+            rig.ask_workspace("default", &format!("round {round}")).await;
+        }
         for channel in &listed {
             let name = channel.metadata.name.clone().unwrap();
             let good = condition(channel, "Ready").is_some_and(|ready| {

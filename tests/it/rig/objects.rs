@@ -109,6 +109,13 @@ impl Rig {
         self.edit_if_there(name, json!({"metadata": {"annotations": {annotation: value}}})).await;
     }
 
+    /// Asks for a look at a Workspace.
+    pub async fn ask_workspace(&self, name: &str, value: &str) {
+        let api: Api<Workspace> = Api::namespaced(self.admin.clone(), &self.namespace);
+        let patch = json!({"metadata": {"annotations": {"ohallo.eu/reconcile-requested-at": value}}});
+        api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    }
+
     pub async fn edit_if_there(&self, name: &str, patch: Value) {
         match self.channels().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await {
             Err(kube::Error::Api(status)) if status.code == 404 => {}
