@@ -19,6 +19,7 @@ mod channel;
 mod cluster_workspaces;
 mod crds;
 mod deletion;
+mod docs;
 mod faults;
 mod helm;
 mod history;

@@ -2,7 +2,7 @@
 //! The chart, by the real Helm.
 
 mod differences;
-mod install;
+pub mod install;
 mod kustomize;
 mod policies;
 mod rights;

@@ -1,0 +1,42 @@
+// I/O
+//! A link between pages leads somewhere.
+
+use std::path::{Path, PathBuf};
+
+use super::pages;
+
+/// The targets of `[words](target)`, and of pictures.
+fn targets(text: &str) -> Vec<&str> {
+    text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).collect()
+}
+
+/// As GitHub makes it of a heading.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().to_lowercase();
+    let kept = kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+fn has_heading(page: &Path, wanted: &str) -> bool {
+    let text = std::fs::read_to_string(page).unwrap();
+    text.lines().any(|line| line.starts_with('#') && anchor(line.trim_start_matches('#')) == wanted)
+}
+
+#[test]
+fn every_link_of_the_documents_leads_to_a_file_and_heading_that_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut followed = 0;
+    for (path, text) in pages::all() {
+        let page = root.join(&path);
+        for target in targets(&text).into_iter().filter(|target| !target.contains("://")) {
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let file: PathBuf =
+                if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            assert!(file.exists(), "{path} links to {target}, which is not there");
+            assert!(heading.is_empty() || has_heading(&file, heading), "{path}: no heading {target}");
+            followed += 1;
+        }
+    }
+    assert!(followed > 10, "{followed}");
+    assert_eq!(anchor(" Which Secrets it may read?"), "which-secrets-it-may-read");
+}

@@ -1,0 +1,7 @@
+//! What the documents say is so.
+
+mod commands;
+mod links;
+mod manifests;
+mod pages;
+mod reference;
