@@ -14,6 +14,8 @@ use crate::acts::{AGAIN, FINALIZER, INTENT, RELEASE};
 use crate::history::Seen;
 use crate::rig::{Rig, condition};
 
+mod quiet;
+
 const TEST: &str = "ohallo.eu/test-requested-at";
 const RETRY: &str = "ohallo.eu/retry-requested-at";
 /// Two looks this far apart prove an absence, in milliseconds.
@@ -203,27 +205,6 @@ impl World {
             let twice = absent.iter().zip(absent.iter().skip(1)).any(|(a, b)| b - a >= APART);
             if !twice && !calls.iter().any(|entry| entry.committed && entry.status == Some(200)) {
                 broken.push(format!("{} went without a proof that {id} is gone", channel.name_any()));
-            }
-        }
-        broken
-    }
-
-    /// I15, for the Channels that are there now: Ready with the current generation means applied and active.
-    pub fn ready_is_true(&self) -> Vec<String> {
-        let ready = |channel: &&Channel| {
-            condition(channel, "Ready").is_some_and(|r| r.1 == "True" && r.3 == channel.metadata.generation)
-        };
-        let mut broken = Vec::new();
-        for channel in self.listed.iter().filter(ready) {
-            let id = bound(channel).unwrap_or_default();
-            let name = channel.spec.display_name.clone().unwrap_or_default();
-            let fits = self.live.iter().any(|live| {
-                let enabled = channel.spec.enabled.is_none_or(|wanted| wanted == live.enabled);
-                live.id == id && live.status == "active" && live.display_name == name && enabled
-            });
-            if !fits {
-                let found: Vec<_> = self.live.iter().filter(|live| live.id == id).collect();
-                broken.push(format!("{} says Ready; oHallo has {found:?}", channel.name_any()));
             }
         }
         broken

@@ -128,7 +128,7 @@ async fn settle(rig: &Rig, seed: u64) {
             decide(rig, channel).await;
             rig.annotate_if_there(&name, LOOK, &format!("round {round}")).await;
         }
-        let broken = World::of(rig, listed).ready_is_true();
+        let broken = unsettled(rig, listed).await;
         if busy == 0 && broken.is_empty() {
             return;
         }
@@ -137,12 +137,18 @@ async fn settle(rig: &Rig, seed: u64) {
     let listed = rig.channels().list(&Default::default()).await.unwrap().items;
     let status = |channel: &Channel| json!({"spec": channel.spec, "status": channel.status});
     let told: Vec<_> = listed.iter().map(status).collect();
-    let broken = World::of(rig, listed).ready_is_true();
+    let broken = unsettled(rig, listed).await;
     let ledger = rig.sim.ledger();
     panic!(
         "seed {seed}: never settled: {broken:#?}\n{}\n{ledger:#?}",
         serde_json::to_string_pretty(&told).unwrap()
     );
+}
+
+async fn unsettled(rig: &Rig, listed: Vec<Channel>) -> Vec<String> {
+    let secrets = rig.secrets().list(&Default::default()).await.unwrap().items;
+    let world = World::of(rig, listed);
+    world.ready_is_true().into_iter().chain(world.secrets_arrived(&secrets)).collect()
 }
 
 async fn decide(rig: &Rig, channel: &Channel) {
