@@ -33,6 +33,8 @@ pub(crate) struct GoProgram {
     pub(crate) package: &'static str,
     /// What `go install` calls it.
     pub(crate) built_as: &'static str,
+    /// Go's build tags.
+    pub(crate) tags: &'static str,
     /// How long it takes, in words.
     pub(crate) takes: &'static str,
 }
@@ -94,8 +96,8 @@ impl Module {
 
     fn go_install(&self, program: &GoProgram, ldflags: &str, into: &Path, log: File) -> Result<Child> {
         let started = Command::new("go")
-            .args(["install", "-mod=readonly", "-buildvcs=false", "-trimpath", "-ldflags"])
-            .args([&format!("-s -w {ldflags}"), program.package])
+            .args(["install", "-mod=readonly", "-buildvcs=false", "-trimpath", "-tags", program.tags])
+            .args(["-ldflags", &format!("-s -w {ldflags}"), program.package])
             .current_dir(&self.dir)
             .env("CGO_ENABLED", "0")
             .env("GOBIN", into)
