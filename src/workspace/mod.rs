@@ -72,7 +72,9 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     }
     let handle = object.handle();
     let epoch = ctx.leadership.epoch();
-    let Some(object) = mark(&*object, &ctx, epoch).await? else {
+    let now = clock::instant();
+    let unwritten = |error: &Refused| done(&*object, &ctx, now, "unwritten", Err(error));
+    let Some(object) = mark(&*object, &ctx, epoch).await.inspect_err(unwritten)? else {
         ctx.release(&handle);
         ctx.forget_workspace(&uid);
         return Ok(Action::await_change());
@@ -84,7 +86,6 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     let secret = object.key_secret(&ctx.settings.operator_namespace);
     // The version that the look uses; what comes while it goes on opens the gate again.
     let mut used = secret.map_or(Version::Unknown, |secret| ctx.secrets.version(&secret));
-    let now = clock::instant();
     let now_inputs = inputs(&object, &used);
     if let Some(rest) = memory.gate.as_ref().and_then(|gate| gate.closed(now, |was| *was != now_inputs)) {
         let early = memory.checked.map(|at| RECHECK.saturating_sub(now.duration_since(at)));
@@ -100,14 +101,37 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     let span = traces::pass(&object);
     let summary = look(&object, &ctx, &memory, &mut used).instrument(span.clone()).await;
     traces::passed(&span, summary.result);
-    let took = clock::instant().saturating_duration_since(now);
-    ctx.metrics.reconciled(K::NAME, summary.result, took);
-    write(&object, &summary, &ctx, epoch).await?;
+    let written = write(&object, &summary, &ctx, epoch).await;
+    done(&object, &ctx, now, summary.result, written.as_ref().copied());
+    written?;
     memory.failures = summary.failures;
     memory.unwritten = 0;
     memory.gate = Some(Gate::new(inputs(&object, &used), clock::instant() + summary.wake));
     ctx.remember_workspace(&uid, memory);
     Ok(Action::requeue(summary.wake))
+}
+
+/// Counts a pass and says so, in one line.
+fn done<K: Kind>(
+    object: &K,
+    ctx: &Context,
+    began: Instant,
+    result: &'static str,
+    written: Result<bool, &Refused>,
+) {
+    let took = clock::instant().saturating_duration_since(began);
+    let outcome = if written.is_err() { "unwritten" } else { result };
+    ctx.metrics.reconciled(K::NAME, outcome, took);
+    let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let (kind, name, namespace) = (K::NAME, object.name_any(), object.namespace());
+    let generation = object.meta().generation;
+    match written {
+        Err(error) => {
+            tracing::warn!(kind, name, namespace, generation, outcome, took_ms, %error, "reconciled");
+        }
+        Ok(true) => tracing::info!(kind, name, namespace, generation, outcome, took_ms, "reconciled"),
+        Ok(false) => tracing::debug!(kind, name, namespace, generation, outcome, took_ms, "reconciled"),
+    }
 }
 
 /// One look at the key, within its time. A bug in it stays in its object.
@@ -127,8 +151,7 @@ async fn look<K: Kind>(object: &K, ctx: &Arc<Context>, memory: &Memory, used: &m
 }
 
 /// How the controller goes on when the API server did not take a write.
-pub fn error_policy<K: Kind>(object: Arc<K>, error: &Refused, ctx: Arc<Context>) -> Action {
-    tracing::warn!(kind = K::NAME, name = object.name_any(), namespace = object.namespace(), %error, "not written");
+pub fn error_policy<K: Kind>(object: Arc<K>, _: &Refused, ctx: Arc<Context>) -> Action {
     let uid = object.uid().unwrap_or_default();
     let memory = ctx.workspace_memory(&uid);
     let unwritten = memory.unwritten.saturating_add(1);
@@ -176,32 +199,26 @@ fn leads(ctx: &Context, epoch: Option<Epoch>) -> bool {
     epoch.is_some() && ctx.leadership.epoch() == epoch
 }
 
+/// Whether there was something to write, and it was.
 async fn write<K: Kind>(
     object: &K,
     summary: &Summary,
     ctx: &Context,
     epoch: Option<Epoch>,
-) -> Result<(), Refused> {
+) -> Result<bool, Refused> {
     if object.status() == Some(&summary.status) || !leads(ctx, epoch) {
-        return Ok(());
+        return Ok(false);
     }
     let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
     let api: Api<K> = object.api(&ctx.client);
     match api.replace_status(&object.name_any(), &params, &object.with_status(summary.status.clone())).await {
         Ok(written) => {
-            tracing::info!(
-                kind = K::NAME,
-                name = object.name_any(),
-                namespace = object.namespace(),
-                outcome = summary.result,
-                "reconciled"
-            );
             let notes: Vec<_> =
                 summary.warnings.iter().map(|(reason, message)| Note::warning(reason, message)).collect();
             ctx.publish(&written, notes);
-            Ok(())
+            Ok(true)
         }
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
         Err(error) => Err(Refused(crate::channel::plain(&error))),
     }
 }

@@ -59,7 +59,8 @@ impl Module {
     /// # Errors
     /// It can't be built: no Go, or no network.
     pub(crate) fn program(&self, program: &GoProgram, ldflags: &str) -> Result<PathBuf> {
-        let built = self.cache.join(program.name);
+        // Other tags make another program.
+        let built = self.cache.join(program.tags).join(program.name);
         if !built.is_file() {
             self.build(program, ldflags, &built)?;
         }
@@ -67,7 +68,7 @@ impl Module {
     }
 
     fn build(&self, program: &GoProgram, ldflags: &str, target: &Path) -> Result<()> {
-        fs::create_dir_all(&self.cache)
+        fs::create_dir_all(target.parent().unwrap_or(&self.cache))
             .context("the cache folder can't be made; set OHALLO_TESTBED_CACHE")?;
         let _lock = lock(&self.cache)?;
         if target.is_file() {

@@ -23,14 +23,14 @@ const TOOLS: [GoProgram; 3] = [
 /// The others are for tests that are run on request.
 const OF_EVERY_RUN: [&str; 1] = ["helm"];
 
-/// Without the ways to find targets in clouds, which are most of it, and without its pages.
+/// Of the ways to find targets only the one in Kubernetes: those in clouds are most of it.
 const fn prometheus(name: &'static str, package: &'static str) -> GoProgram {
     GoProgram {
         module: "prometheus",
         name,
         package,
         built_as: name,
-        tags: "remove_all_sd",
+        tags: "remove_all_sd,enable_kubernetes_sd",
         takes: "about 5 minutes",
     }
 }
