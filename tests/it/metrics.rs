@@ -79,12 +79,7 @@ async fn every_metric_of_a_channels_life_moves() {
 async fn the_first_ready_of_each_channel_is_timed_once_however_it_came_about() {
     let rig = Rig::start().await;
     rig.ready("made-active-at-once", json!({})).await;
-    let new = NewChannel {
-        workspace_id: WORKSPACE.into(),
-        channel_type: "chat".into(),
-        display_name: "Channel adopted".into(),
-        ..NewChannel::default()
-    };
+    let new = NewChannel::new(WORKSPACE, "chat", "Channel adopted");
     let id = rig.sim.insert_channel(new.clone());
     rig.ready("adopted", json!({"channelId": id, "displayName": "Channel adopted"})).await;
     let id = rig.sim.insert_channel(new);
