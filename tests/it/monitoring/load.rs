@@ -180,7 +180,7 @@ impl Load {
         self.rig.sim.set(|behaviour| behaviour.provisioning = provisioning);
         let at = usize::try_from(round / 6).unwrap() % TYPES.len();
         self.channel(&format!("campaign-{round}"), TYPES[at], json!({})).await;
-        if round >= 24 {
+        if round > 24 {
             self.rig.delete(&format!("campaign-{}", round - 24)).await;
         }
     }
