@@ -57,8 +57,19 @@ pub struct Memory {
 
 /// The API server did not take a write.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Refused(String);
+#[error("{why}")]
+pub struct Refused {
+    why: String,
+    /// The object was changed meanwhile: nothing is wrong, and it is looked at again.
+    outdated: bool,
+}
+
+impl From<kube::Error> for Refused {
+    fn from(error: kube::Error) -> Self {
+        let outdated = matches!(&error, kube::Error::Api(status) if status.code == 409);
+        Self { why: crate::channel::plain(&error), outdated }
+    }
+}
 
 /// Brings one Workspace closer to what it declares. A standby looks too, and keeps the key, but writes nothing.
 ///
@@ -73,8 +84,8 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     let handle = object.handle();
     let epoch = ctx.leadership.epoch();
     let now = clock::instant();
-    let unwritten = |error: &Refused| done(&*object, &ctx, now, "unwritten", Err(error));
-    let Some(object) = mark(&*object, &ctx, epoch).await.inspect_err(unwritten)? else {
+    let refused = |error: &Refused| done(&*object, &ctx, now, "", Err(error));
+    let Some(object) = mark(&*object, &ctx, epoch).await.inspect_err(refused)? else {
         ctx.release(&handle);
         ctx.forget_workspace(&uid);
         return Ok(Action::await_change());
@@ -120,17 +131,21 @@ fn done<K: Kind>(
     written: Result<bool, &Refused>,
 ) {
     let took = clock::instant().saturating_duration_since(began);
-    let outcome = if written.is_err() { "unwritten" } else { result };
+    let outcome = match written {
+        Err(Refused { outdated: true, .. }) => "conflict",
+        Err(_) => "unwritten",
+        Ok(_) => result,
+    };
     ctx.metrics.reconciled(K::NAME, outcome, took);
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     let (kind, name, namespace) = (K::NAME, object.name_any(), object.namespace());
     let generation = object.meta().generation;
     match written {
-        Err(error) => {
+        Err(error) if !error.outdated => {
             tracing::warn!(kind, name, namespace, generation, outcome, took_ms, %error, "reconciled");
         }
         Ok(true) => tracing::info!(kind, name, namespace, generation, outcome, took_ms, "reconciled"),
-        Ok(false) => tracing::debug!(kind, name, namespace, generation, outcome, took_ms, "reconciled"),
+        _ => tracing::debug!(kind, name, namespace, generation, outcome, took_ms, "reconciled"),
     }
 }
 
@@ -190,7 +205,7 @@ async fn mark<K: Kind>(object: &K, ctx: &Context, epoch: Option<Epoch>) -> Resul
     match object.api(&ctx.client).patch(&object.name_any(), &params, &patch).await {
         Ok(object) => Ok((!terminating).then_some(object)),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-        Err(error) => Err(Refused(crate::channel::plain(&error))),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -219,6 +234,6 @@ async fn write<K: Kind>(
             Ok(true)
         }
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
-        Err(error) => Err(Refused(crate::channel::plain(&error))),
+        Err(error) => Err(error.into()),
     }
 }

@@ -17,8 +17,9 @@ const CELL: (u32, u32) = (58, 30);
 const GAP: i32 = 4;
 /// Points of a line.
 const POINTS: usize = 120;
-/// Pixels that a letter of the legend takes.
+/// Pixels that a letter and a line of the legend take.
 const LETTER: i32 = 6;
+const LINE: i32 = 14;
 
 const PAPER: RGBColor = RGBColor(244, 245, 245);
 const CARD: RGBColor = RGBColor(255, 255, 255);
@@ -53,6 +54,7 @@ fn drawn(answered: &[Answered], svg: &mut String) -> Drawn {
     let root = SVGBackend::with_string(svg, (24 * CELL.0, rows * CELL.1)).into_drawing_area();
     root.fill(&PAPER)?;
     let moments = moments(answered);
+    let end = moments[moments.len() - 1];
     for it in answered {
         let place = it.panel.place;
         let (x, y) = ((place.x * CELL.0) as i32, (place.y * CELL.1) as i32);
@@ -67,8 +69,8 @@ fn drawn(answered: &[Answered], svg: &mut String) -> Drawn {
         area.draw_text(&it.panel.title, &text(13).color(&INK), (8, 6))?;
         let body = area.margin(26, 4, 8, 8);
         match it.panel.kind.as_str() {
-            "stat" => stat(&body, it)?,
-            "table" => table(&body, it)?,
+            "stat" => stat(&body, it, end)?,
+            "table" => table(&body, it, end)?,
             _ => chart(body, it, &moments)?,
         }
     }
@@ -89,11 +91,15 @@ fn moments(answered: &[Answered]) -> Vec<f64> {
     seconds.into_values().step_by(every).collect()
 }
 
-/// The last value of each series, with its name.
-fn last(it: &Answered) -> Vec<(String, f64)> {
+/// The last value of each series that has one at the end, with its name; the largest first.
+fn last(it: &Answered, end: f64) -> Vec<(String, f64)> {
     let queries = it.panel.queries.iter().zip(&it.answers);
     let all = queries.flat_map(|(query, answers)| answers.iter().map(move |series| (query, series)));
-    all.filter_map(|(query, series)| Some((name(query, series), series.points.last()?.1))).collect()
+    let now = |series: &Series| series.points.last().filter(|point| point.0 > end - 2.0).map(|point| point.1);
+    let mut values: Vec<_> =
+        all.filter_map(|(query, series)| Some((name(query, series), now(series)?))).collect();
+    values.sort_by(|a, b| b.1.total_cmp(&a.1));
+    values
 }
 
 fn name(query: &Query, series: &Series) -> String {
@@ -106,9 +112,9 @@ fn name(query: &Query, series: &Series) -> String {
     labels.fold(query.legend.clone(), |legend, (label, value)| legend.replace(&label, value))
 }
 
-fn stat(area: &Area, it: &Answered) -> Drawn {
+fn stat(area: &Area, it: &Answered, end: f64) -> Drawn {
     let (width, height) = area.dim_in_pixel();
-    let values = last(it);
+    let values = last(it, end);
     let count = values.len().max(1) as i32;
     let style =
         text(if count > 1 { 22 } else { 34 }).color(&PALETTE[2]).pos(Pos::new(HPos::Center, VPos::Center));
@@ -120,8 +126,8 @@ fn stat(area: &Area, it: &Answered) -> Drawn {
     Ok(())
 }
 
-fn table(area: &Area, it: &Answered) -> Drawn {
-    for (at, (name, value)) in last(it).iter().enumerate() {
+fn table(area: &Area, it: &Answered, end: f64) -> Drawn {
+    for (at, (name, value)) in last(it, end).iter().enumerate() {
         let y = 4 + at as i32 * 20;
         area.draw_text(name, &text(12).color(&INK), (10, y))?;
         let right = text(12).color(&INK).pos(Pos::new(HPos::Right, VPos::Top));
@@ -140,6 +146,8 @@ fn lines(it: &Answered, moments: &[f64]) -> Vec<Line> {
             lines.push((name(query, series), values.collect()));
         }
     }
+    let size = |line: &Line| line.1.iter().flatten().sum::<f64>();
+    lines.sort_by(|a, b| size(b).total_cmp(&size(a)));
     if it.panel.stacked {
         let mut below = vec![0.0; moments.len()];
         for (_, values) in &mut lines {
@@ -154,7 +162,8 @@ fn lines(it: &Answered, moments: &[f64]) -> Vec<Line> {
 
 fn chart(area: Area, it: &Answered, moments: &[f64]) -> Drawn {
     let lines = lines(it, moments);
-    let (area, legend) = area.split_vertically(area.dim_in_pixel().1 - 18);
+    let (places, height) = legend(&lines, area.dim_in_pixel().0 as i32);
+    let (area, below) = area.split_vertically(area.dim_in_pixel().1 as i32 - height);
     let (first, end) = (moments[0], moments[moments.len() - 1]);
     let highest =
         lines.iter().flat_map(|line| &line.1).flatten().fold(0.0_f64, |high, value| high.max(*value));
@@ -184,18 +193,27 @@ fn chart(area: Area, it: &Answered, moments: &[f64]) -> Drawn {
             chart.draw_series(LineSeries::new(run, color.stroke_width(1)))?;
         }
     }
-    let mut x = 8;
-    for (at, (name, _)) in lines.iter().enumerate() {
-        let width = 22 + name.len() as i32 * LETTER;
-        if x + width > legend.dim_in_pixel().0 as i32 {
-            break;
-        }
+    for (at, ((name, _), (x, y))) in lines.iter().zip(places).enumerate() {
         let color = PALETTE[at % PALETTE.len()];
-        legend.draw(&Rectangle::new([(x, 6), (x + 9, 10)], color.filled()))?;
-        legend.draw_text(name, &text(11).color(&INK), (x + 13, 2))?;
-        x += width;
+        below.draw(&Rectangle::new([(x, y + 4), (x + 9, y + 8)], color.filled()))?;
+        below.draw_text(name, &text(11).color(&INK), (x + 13, y))?;
     }
     Ok(())
+}
+
+/// Where each name goes, in lines, and how high that is.
+fn legend(lines: &[Line], width: i32) -> (Vec<(i32, i32)>, i32) {
+    let (mut x, mut y) = (8, 4);
+    let mut places = Vec::new();
+    for (name, _) in lines {
+        let wide = 24 + name.len() as i32 * LETTER;
+        if x > 8 && x + wide > width {
+            (x, y) = (8, y + LINE);
+        }
+        places.push((x, y));
+        x += wide;
+    }
+    (places, y + LINE)
 }
 
 /// Of a stack each area hides those behind it.

@@ -114,7 +114,7 @@ async fn ask(prometheus: &Prometheus, namespace: &str, span: (f64, f64)) -> Vec<
 /// As Grafana fills it in, with the scrape interval of this run.
 fn filled(expr: &str, namespace: &str) -> String {
     let filled = expr.replace("$namespace", namespace).replace("$job", JOB);
-    let filled = filled.replace("$__rate_interval", "8s").replace("$__range", "5m");
+    let filled = filled.replace("$__rate_interval", "20s").replace("$__range", "5m");
     assert!(!filled.contains('$'), "a variable that is not known: {filled}");
     filled
 }
