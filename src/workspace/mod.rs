@@ -64,13 +64,6 @@ pub struct Refused {
     outdated: bool,
 }
 
-impl From<kube::Error> for Refused {
-    fn from(error: kube::Error) -> Self {
-        let outdated = matches!(&error, kube::Error::Api(status) if status.code == 409);
-        Self { why: crate::channel::plain(&error), outdated }
-    }
-}
-
 /// Brings one Workspace closer to what it declares. A standby looks too, and keeps the key, but writes nothing.
 ///
 /// # Errors
@@ -84,7 +77,7 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     let handle = object.handle();
     let epoch = ctx.leadership.epoch();
     let now = clock::instant();
-    let refused = |error: &Refused| done(&*object, &ctx, now, "", Err(error));
+    let refused = |error: &Refused| done(&*object, &ctx, now, Err(error));
     let Some(object) = mark(&*object, &ctx, epoch).await.inspect_err(refused)? else {
         ctx.release(&handle);
         ctx.forget_workspace(&uid);
@@ -113,7 +106,7 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     let summary = look(&object, &ctx, &memory, &mut used).instrument(span.clone()).await;
     traces::passed(&span, summary.result);
     let written = write(&object, &summary, &ctx, epoch).await;
-    done(&object, &ctx, now, summary.result, written.as_ref().copied());
+    done(&object, &ctx, now, written.as_ref().map(|written| (summary.result, *written)));
     written?;
     memory.failures = summary.failures;
     memory.unwritten = 0;
@@ -122,29 +115,23 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     Ok(Action::requeue(summary.wake))
 }
 
-/// Counts a pass and says so, in one line.
-fn done<K: Kind>(
-    object: &K,
-    ctx: &Context,
-    began: Instant,
-    result: &'static str,
-    written: Result<bool, &Refused>,
-) {
-    let took = clock::instant().saturating_duration_since(began);
-    let outcome = match written {
-        Err(Refused { outdated: true, .. }) => "conflict",
-        Err(_) => "unwritten",
-        Ok(_) => result,
+/// Counts a pass, by its result or the refusal of its write, and says so in one line.
+fn done<K: Kind>(object: &K, ctx: &Context, began: Instant, result: Result<(&'static str, bool), &Refused>) {
+    let (outcome, written) = match result {
+        Ok(result) => result,
+        Err(refused) if refused.outdated => ("conflict", false),
+        Err(_) => ("unwritten", false),
     };
+    let took = clock::instant().saturating_duration_since(began);
     ctx.metrics.reconciled(K::NAME, outcome, took);
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     let (kind, name, namespace) = (K::NAME, object.name_any(), object.namespace());
     let generation = object.meta().generation;
-    match written {
+    match result {
         Err(error) if !error.outdated => {
             tracing::warn!(kind, name, namespace, generation, outcome, took_ms, %error, "reconciled");
         }
-        Ok(true) => tracing::info!(kind, name, namespace, generation, outcome, took_ms, "reconciled"),
+        _ if written => tracing::info!(kind, name, namespace, generation, outcome, took_ms, "reconciled"),
         _ => tracing::debug!(kind, name, namespace, generation, outcome, took_ms, "reconciled"),
     }
 }
@@ -235,5 +222,14 @@ async fn write<K: Kind>(
         }
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
         Err(error) => Err(error.into()),
+    }
+}
+
+// === impl Refused ===
+
+impl From<kube::Error> for Refused {
+    fn from(error: kube::Error) -> Self {
+        let outdated = matches!(&error, kube::Error::Api(status) if status.code == 409);
+        Self { why: crate::channel::plain(&error), outdated }
     }
 }

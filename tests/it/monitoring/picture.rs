@@ -109,7 +109,9 @@ fn name(query: &Query, series: &Series) -> String {
             series.labels.iter().filter(|label| label.0 != "namespace").map(|label| label.1.as_str());
         return values.collect::<Vec<_>>().join("  ");
     }
-    labels.fold(query.legend.clone(), |legend, (label, value)| legend.replace(&label, value))
+    let name = labels.fold(query.legend.clone(), |legend, (label, value)| legend.replace(&label, value));
+    // A label that is empty is no label.
+    name.split("{{").map(|part| part.split_once("}}").map_or(part, |(_, after)| after)).collect()
 }
 
 fn stat(area: &Area, it: &Answered, end: f64) -> Drawn {
