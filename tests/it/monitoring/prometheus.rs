@@ -115,9 +115,11 @@ fn configuration(targets: &[String]) -> Value {
     }
     job.insert("scrape_interval".into(), "1s".into());
     job.insert("scrape_timeout".into(), "1s".into());
-    let pods = targets.iter().enumerate();
-    let pods =
-        pods.map(|(n, target)| json!({"targets": [target], "labels": {"instance": format!("pod-{n}")}}));
+    let pods = targets.iter().enumerate().map(|(n, target)| {
+        // The Prometheus operator gives each pod its namespace.
+        let labels = json!({"instance": format!("pod-{n}"), "namespace": "ohallo-system"});
+        json!({"targets": [target], "labels": labels})
+    });
     job.insert("static_configs".into(), pods.collect());
     config
 }
