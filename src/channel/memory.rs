@@ -4,8 +4,13 @@
 
 use std::time::{Duration, Instant};
 
+use kube::ResourceExt;
+
 use super::inputs::Inputs;
-use crate::api::channel::AppliedStatus;
+use crate::api::channel::{AppliedStatus, Channel, ChannelStatus};
+use crate::api::conditions::kind;
+use crate::api::finalizer;
+use crate::conditions;
 use crate::leader::Epoch;
 use crate::ohallo::RemoteChannel;
 use crate::retry::Gate;
@@ -53,6 +58,8 @@ pub struct Memory {
     pub test_due: bool,
     /// A pass of this process has looked at the object.
     pub seen: bool,
+    /// This process has known the object since it was made, and not seen it Ready.
+    pub newborn: bool,
 }
 
 /// The last attempt to create that this process made.
@@ -114,6 +121,20 @@ impl Memory {
             .is_some_and(|(written, at)| Some(written) > version && now.saturating_duration_since(at) < LATE)
     }
 
+    /// Notes the object as a pass finds it: one without any condition and finalizer has just been made.
+    pub fn meet(&mut self, channel: &Channel) {
+        let conditions = channel.status.as_ref().map_or(0, |status| status.conditions.len());
+        self.newborn |=
+            conditions == 0 && !channel.finalizers().iter().any(|name| name == finalizer::CHANNEL);
+    }
+
+    /// Whether a status makes it Ready for the first time. It is so once.
+    pub fn first_ready(&mut self, status: &ChannelStatus) -> bool {
+        self.newborn
+            && conditions::is_true(&status.conditions, kind::READY)
+            && std::mem::take(&mut self.newborn)
+    }
+
     /// Notes a look: whether oHallo had other values than those that were sent for the same manifest.
     pub fn look(&mut self, differs: bool, digest: &str) {
         let contested = differs && self.sent.as_deref() == Some(digest);
@@ -137,6 +158,40 @@ mod tests {
         memory.enter(epoch(2));
         let kept = attempt.map(|own| Attempt { last: false, ..own });
         assert_eq!((memory.deleted, memory.failures, memory.attempt), (false, 0, kept));
+    }
+
+    #[test]
+    fn the_first_ready_of_an_object_that_was_known_from_its_beginning_counts_once() {
+        let made = |finalizers: &[&str], status: serde_json::Value| -> Channel {
+            let spec = serde_json::json!({"channelType": "chat"});
+            let metadata = serde_json::json!({"name": "a", "finalizers": finalizers});
+            let (api, kind) = ("ohallo.eu/v1alpha1", "Channel");
+            let object = serde_json::json!({"apiVersion": api, "kind": kind, "metadata": metadata, "spec": spec, "status": status});
+            serde_json::from_value(object).unwrap()
+        };
+        let ready = |status: &str| {
+            let at = "2026-01-10T08:00:00Z";
+            serde_json::json!({"conditions": [{"type": "Ready", "status": status, "reason": "R", "message": "", "lastTransitionTime": at}]})
+        };
+        let none = serde_json::Value::Null;
+        for (what, met, counts) in [
+            ("just made", made(&[], none.clone()), true),
+            ("with the finalizer of another", made(&["other"], none.clone()), true),
+            ("worked on by an earlier process", made(&[finalizer::CHANNEL], none), false),
+            ("looked at by an earlier process", made(&[], ready("Unknown")), false),
+        ] {
+            let mut memory = Memory::default();
+            memory.meet(&met);
+            let [not_yet, at_last] =
+                ["False", "True"].map(|word| made(&[], ready(word)).status.unwrap_or_default());
+            assert!(!memory.first_ready(&not_yet), "{what}");
+            memory.meet(&made(&[finalizer::CHANNEL], ready("False")));
+            assert_eq!(
+                (memory.first_ready(&at_last), memory.first_ready(&at_last)),
+                (counts, false),
+                "{what}"
+            );
+        }
     }
 
     #[test]

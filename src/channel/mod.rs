@@ -87,7 +87,7 @@ pub async fn reconcile(channel: Arc<Channel>, ctx: Arc<Context>) -> Result<Actio
     traces::passed(&span, result);
     let took = clock::instant().saturating_duration_since(started);
     ctx.metrics.reconciled("Channel", result, took);
-    log(&channel, result, took);
+    log(&channel, result, took, &report);
     match report {
         Report::Wake(wake) => Ok(Action::requeue(wake)),
         Report::Done => Ok(Action::await_change()),
@@ -118,19 +118,22 @@ async fn pass(channel: &Channel, ctx: &Arc<Context>, epoch: Epoch) -> (Report, &
 }
 
 /// How the controller goes on when a status could not be written.
-pub fn error_policy(channel: Arc<Channel>, error: &Unwritten, ctx: Arc<Context>) -> Action {
-    tracing::warn!(channel = channel.name_any(), namespace = channel.namespace(), %error, "status not written");
+pub fn error_policy(channel: Arc<Channel>, _: &Unwritten, ctx: Arc<Context>) -> Action {
     let cell = ctx.memory(&channel.uid().unwrap_or_default());
     let mut memory = cell.lock().unwrap_or_else(PoisonError::into_inner);
     memory.failures = memory.failures.saturating_add(1);
     Action::requeue(retry::backoff(memory.failures, rand::random()))
 }
 
-fn log(channel: &Channel, outcome: &str, took: Duration) {
+/// One line for each pass.
+fn log(channel: &Channel, outcome: &str, took: Duration, report: &Report) {
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     let (name, namespace, generation) =
         (channel.name_any(), channel.namespace(), channel.metadata.generation);
-    if matches!(outcome, "in_sync" | "deferred" | "in_flight" | "waiting") {
+    if let Report::Unwritten(error) = report {
+        let error = report::plain(error);
+        tracing::warn!(channel = name, namespace, generation, outcome, took_ms, error, "reconciled");
+    } else if matches!(outcome, "in_sync" | "deferred" | "in_flight" | "waiting") {
         tracing::debug!(channel = name, namespace, generation, outcome, took_ms, "reconciled");
     } else {
         tracing::info!(channel = name, namespace, generation, outcome, took_ms, "reconciled");

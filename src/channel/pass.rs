@@ -69,7 +69,8 @@ pub enum Written {
 impl Pass {
     pub fn new(ctx: &Arc<Context>, channel: &Channel, epoch: Epoch) -> Self {
         let cell = ctx.memory(&channel.uid().unwrap_or_default());
-        let memory = cell.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut memory = cell.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        memory.meet(channel);
         // Before anything is looked up: what changes during the pass must open the gate again.
         let began = inputs(ctx, channel);
         let mut status = channel.status.clone().unwrap_or_default();

@@ -12,7 +12,6 @@ use super::status::{self, Outcome, Setting, Summary};
 use super::work;
 use crate::api::channel::ChannelStatus;
 use crate::clock;
-use crate::conditions;
 use crate::events::Note;
 use crate::index::Handle;
 use crate::retry::{self, Gate};
@@ -61,7 +60,7 @@ pub async fn report(mut pass: Box<Pass>, outcome: &Outcome) -> (Report, &'static
             pass.note(Note::warning(reason, message));
         }
         noted(&mut pass, &old, &status);
-        ready_at_last(&pass, &old, &status);
+        ready_at_last(&mut pass, &status);
     }
     pass.publish_notes();
     remember(&mut pass, &summary, now);
@@ -101,12 +100,8 @@ fn noted(pass: &mut Pass, old: &ChannelStatus, new: &ChannelStatus) {
 }
 
 /// How long the user waited from the object's creation to its first Ready.
-fn ready_at_last(pass: &Pass, old: &ChannelStatus, new: &ChannelStatus) {
-    let ready = |status: &ChannelStatus| conditions::is_true(&status.conditions, "Ready");
-    let first = old.observed_generation.is_none_or(|generation| generation <= 1) && pass.memory.bound_here;
-    if first
-        && ready(new)
-        && !ready(old)
+fn ready_at_last(pass: &mut Pass, status: &ChannelStatus) {
+    if pass.memory.first_ready(status)
         && let Some(created) = pass.channel.creation_timestamp()
     {
         let took = Duration::try_from(clock::now().duration_since(created.0)).unwrap_or_default();

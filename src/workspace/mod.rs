@@ -57,8 +57,12 @@ pub struct Memory {
 
 /// The API server did not take a write.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Refused(String);
+#[error("{why}")]
+pub struct Refused {
+    why: String,
+    /// The object was changed meanwhile: nothing is wrong, and it is looked at again.
+    outdated: bool,
+}
 
 /// Brings one Workspace closer to what it declares. A standby looks too, and keeps the key, but writes nothing.
 ///
@@ -72,7 +76,9 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     }
     let handle = object.handle();
     let epoch = ctx.leadership.epoch();
-    let Some(object) = mark(&*object, &ctx, epoch).await? else {
+    let now = clock::instant();
+    let refused = |error: &Refused| done(&*object, &ctx, now, Err(error));
+    let Some(object) = mark(&*object, &ctx, epoch).await.inspect_err(refused)? else {
         ctx.release(&handle);
         ctx.forget_workspace(&uid);
         return Ok(Action::await_change());
@@ -84,7 +90,6 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     let secret = object.key_secret(&ctx.settings.operator_namespace);
     // The version that the look uses; what comes while it goes on opens the gate again.
     let mut used = secret.map_or(Version::Unknown, |secret| ctx.secrets.version(&secret));
-    let now = clock::instant();
     let now_inputs = inputs(&object, &used);
     if let Some(rest) = memory.gate.as_ref().and_then(|gate| gate.closed(now, |was| *was != now_inputs)) {
         let early = memory.checked.map(|at| RECHECK.saturating_sub(now.duration_since(at)));
@@ -100,14 +105,35 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     let span = traces::pass(&object);
     let summary = look(&object, &ctx, &memory, &mut used).instrument(span.clone()).await;
     traces::passed(&span, summary.result);
-    let took = clock::instant().saturating_duration_since(now);
-    ctx.metrics.reconciled(K::NAME, summary.result, took);
-    write(&object, &summary, &ctx, epoch).await?;
+    let written = write(&object, &summary, &ctx, epoch).await;
+    done(&object, &ctx, now, written.as_ref().map(|written| (summary.result, *written)));
+    written?;
     memory.failures = summary.failures;
     memory.unwritten = 0;
     memory.gate = Some(Gate::new(inputs(&object, &used), clock::instant() + summary.wake));
     ctx.remember_workspace(&uid, memory);
     Ok(Action::requeue(summary.wake))
+}
+
+/// Counts a pass, by its result or the refusal of its write, and says so in one line.
+fn done<K: Kind>(object: &K, ctx: &Context, began: Instant, result: Result<(&'static str, bool), &Refused>) {
+    let (outcome, written) = match result {
+        Ok(result) => result,
+        Err(refused) if refused.outdated => ("conflict", false),
+        Err(_) => ("unwritten", false),
+    };
+    let took = clock::instant().saturating_duration_since(began);
+    ctx.metrics.reconciled(K::NAME, outcome, took);
+    let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let (kind, name, namespace) = (K::NAME, object.name_any(), object.namespace());
+    let generation = object.meta().generation;
+    match result {
+        Err(error) if !error.outdated => {
+            tracing::warn!(kind, name, namespace, generation, outcome, took_ms, %error, "reconciled");
+        }
+        _ if written => tracing::info!(kind, name, namespace, generation, outcome, took_ms, "reconciled"),
+        _ => tracing::debug!(kind, name, namespace, generation, outcome, took_ms, "reconciled"),
+    }
 }
 
 /// One look at the key, within its time. A bug in it stays in its object.
@@ -127,8 +153,7 @@ async fn look<K: Kind>(object: &K, ctx: &Arc<Context>, memory: &Memory, used: &m
 }
 
 /// How the controller goes on when the API server did not take a write.
-pub fn error_policy<K: Kind>(object: Arc<K>, error: &Refused, ctx: Arc<Context>) -> Action {
-    tracing::warn!(kind = K::NAME, name = object.name_any(), namespace = object.namespace(), %error, "not written");
+pub fn error_policy<K: Kind>(object: Arc<K>, _: &Refused, ctx: Arc<Context>) -> Action {
     let uid = object.uid().unwrap_or_default();
     let memory = ctx.workspace_memory(&uid);
     let unwritten = memory.unwritten.saturating_add(1);
@@ -167,7 +192,7 @@ async fn mark<K: Kind>(object: &K, ctx: &Context, epoch: Option<Epoch>) -> Resul
     match object.api(&ctx.client).patch(&object.name_any(), &params, &patch).await {
         Ok(object) => Ok((!terminating).then_some(object)),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-        Err(error) => Err(Refused(crate::channel::plain(&error))),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -176,32 +201,35 @@ fn leads(ctx: &Context, epoch: Option<Epoch>) -> bool {
     epoch.is_some() && ctx.leadership.epoch() == epoch
 }
 
+/// Whether there was something to write, and it was.
 async fn write<K: Kind>(
     object: &K,
     summary: &Summary,
     ctx: &Context,
     epoch: Option<Epoch>,
-) -> Result<(), Refused> {
+) -> Result<bool, Refused> {
     if object.status() == Some(&summary.status) || !leads(ctx, epoch) {
-        return Ok(());
+        return Ok(false);
     }
     let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
     let api: Api<K> = object.api(&ctx.client);
     match api.replace_status(&object.name_any(), &params, &object.with_status(summary.status.clone())).await {
         Ok(written) => {
-            tracing::info!(
-                kind = K::NAME,
-                name = object.name_any(),
-                namespace = object.namespace(),
-                outcome = summary.result,
-                "reconciled"
-            );
             let notes: Vec<_> =
                 summary.warnings.iter().map(|(reason, message)| Note::warning(reason, message)).collect();
             ctx.publish(&written, notes);
-            Ok(())
+            Ok(true)
         }
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(error) => Err(Refused(crate::channel::plain(&error))),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+// === impl Refused ===
+
+impl From<kube::Error> for Refused {
+    fn from(error: kube::Error) -> Self {
+        let outdated = matches!(&error, kube::Error::Api(status) if status.code == 409);
+        Self { why: crate::channel::plain(&error), outdated }
     }
 }

@@ -29,14 +29,19 @@ impl Program {
 
     /// As this user, in a pod of this name.
     pub fn named(plane: &ControlPlane, user: User, pod: &str, flags: &[String]) -> Self {
-        Self::launch(&plane.kubeconfig(user), pod, flags)
+        Self::launch(&plane.kubeconfig(user), pod, "trace", flags)
     }
 
     pub fn with_kubeconfig(kubeconfig: &Path, flags: &[String]) -> Self {
-        Self::launch(kubeconfig, "", flags)
+        Self::logging(kubeconfig, "trace", flags)
     }
 
-    fn launch(kubeconfig: &Path, pod: &str, flags: &[String]) -> Self {
+    /// With this `RUST_LOG`.
+    pub fn logging(kubeconfig: &Path, levels: &str, flags: &[String]) -> Self {
+        Self::launch(kubeconfig, "", levels, flags)
+    }
+
+    fn launch(kubeconfig: &Path, pod: &str, levels: &str, flags: &[String]) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = tempfile::NamedTempFile::new().unwrap();
         let child = bare()
@@ -45,7 +50,7 @@ impl Program {
             .arg(format!("--http-addr=127.0.0.1:{port}"))
             .args(flags)
             .env("POD_NAME", pod)
-            .env("RUST_LOG", "trace")
+            .env("RUST_LOG", levels)
             .stdin(Stdio::null())
             .stderr(log.reopen().unwrap())
             .spawn()
@@ -55,6 +60,11 @@ impl Program {
 
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.log.path()).unwrap()
+    }
+
+    /// Where it serves its metrics.
+    pub fn address(&self) -> &str {
+        self.http.trim_start_matches("http://")
     }
 
     /// Status and text; `None` while nobody listens.
@@ -98,7 +108,7 @@ impl Program {
     }
 
     fn look_at_metrics(&self) {
-        let shown = leaks::metrics(self.http.trim_start_matches("http://"));
+        let shown = leaks::metrics(self.address());
         canary::scan("a program's metrics", shown.unwrap_or_default());
     }
 

@@ -2,12 +2,13 @@
 //! Every metric moves when what it counts happens.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use ohallo_sim::{Action, Config, Fault, Operation, Provisioning};
+use ohallo_sim::{Action, Config, Fault, NewChannel, Operation, Provisioning};
 use serde_json::json;
 use testbed::{Act, Rule, When};
 
-use crate::rig::{Rig, id_of};
+use crate::rig::{Rig, WORKSPACE, id_of};
 
 const PROVIDER: &str = "provider-key-of-the-metric-tests";
 
@@ -71,6 +72,35 @@ async fn every_metric_of_a_channels_life_moves() {
     reaches(&rig, "ohallo_deletions_blocked{reason=\"PermissionDenied\"}", 1.0).await;
     rig.annotate("a", "ohallo.eu/reconcile-requested-at", "1").await;
     rig.gone("a").await;
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_ready_of_each_channel_is_timed_once_however_it_came_about() {
+    let rig = Rig::start().await;
+    rig.ready("made-active-at-once", json!({})).await;
+    let new = NewChannel::new(WORKSPACE, "chat", "Channel adopted");
+    let id = rig.sim.insert_channel(new.clone());
+    rig.ready("adopted", json!({"channelId": id, "displayName": "Channel adopted"})).await;
+    let id = rig.sim.insert_channel(new);
+    rig.create("observed", json!({"channelId": id, "managementPolicy": "Observe"})).await;
+    rig.reason("observed", "Observed").await;
+    rig.create("edited-before", json!({"workspaceRef": {"name": "later"}})).await;
+    rig.reason("edited-before", "WorkspaceNotFound").await;
+    rig.edit("edited-before", json!({"spec": {"displayName": "Edited"}})).await;
+    rig.workspace("later", "ohallo-api-key").await;
+    rig.reason("edited-before", "Available").await;
+    // Ready a second time.
+    let fault = rig.sim.add_fault(Fault::on(Operation::UpdateChannel, Action::status(422)));
+    rig.edit("made-active-at-once", json!({"spec": {"displayName": "Refused"}})).await;
+    rig.reason("made-active-at-once", "ValidationFailed").await;
+    rig.sim.remove_fault(fault);
+    rig.edit("made-active-at-once", json!({"spec": {"displayName": "Taken"}})).await;
+    rig.reason("made-active-at-once", "Available").await;
+    let series = "ohallo_channel_time_to_ready_seconds_count{type=\"chat\"}";
+    reaches(&rig, series, 4.0).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(samples(&rig).await[series], 4.0);
     rig.finish().await;
 }
 

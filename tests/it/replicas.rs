@@ -14,7 +14,7 @@ use crate::rbac::shipped;
 use crate::rig::{Rig, id_of};
 
 /// Short, so that a test need not wait long for a lease to run out.
-const SHORT: [&str; 3] =
+pub const SHORT: [&str; 3] =
     ["--lease-duration-seconds=3", "--lease-renew-deadline-seconds=2", "--lease-retry-seconds=1"];
 /// Both have the shipped rights; the audit log tells them apart by name.
 const USERS: [User; 2] = [User::Operator, User::Spare(7)];

@@ -24,6 +24,7 @@ const ETCD: GoProgram = GoProgram {
     name: "etcd",
     package: "go.etcd.io/etcd/server/v3",
     built_as: "server",
+    tags: "",
     takes: TAKES,
 };
 const APISERVER: GoProgram = GoProgram {
@@ -31,6 +32,7 @@ const APISERVER: GoProgram = GoProgram {
     name: "kube-apiserver",
     package: "k8s.io/kubernetes/cmd/kube-apiserver",
     built_as: "kube-apiserver",
+    tags: "",
     takes: TAKES,
 };
 const CONTROLLER_MANAGER: GoProgram = GoProgram {
@@ -38,6 +40,7 @@ const CONTROLLER_MANAGER: GoProgram = GoProgram {
     name: "kube-controller-manager",
     package: "k8s.io/kubernetes/cmd/kube-controller-manager",
     built_as: "kube-controller-manager",
+    tags: "",
     takes: TAKES,
 };
 

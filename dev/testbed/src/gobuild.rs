@@ -33,6 +33,8 @@ pub(crate) struct GoProgram {
     pub(crate) package: &'static str,
     /// What `go install` calls it.
     pub(crate) built_as: &'static str,
+    /// Go's build tags.
+    pub(crate) tags: &'static str,
     /// How long it takes, in words.
     pub(crate) takes: &'static str,
 }
@@ -57,7 +59,8 @@ impl Module {
     /// # Errors
     /// It can't be built: no Go, or no network.
     pub(crate) fn program(&self, program: &GoProgram, ldflags: &str) -> Result<PathBuf> {
-        let built = self.cache.join(program.name);
+        // Other tags make another program.
+        let built = self.cache.join(program.tags).join(program.name);
         if !built.is_file() {
             self.build(program, ldflags, &built)?;
         }
@@ -65,7 +68,7 @@ impl Module {
     }
 
     fn build(&self, program: &GoProgram, ldflags: &str, target: &Path) -> Result<()> {
-        fs::create_dir_all(&self.cache)
+        fs::create_dir_all(target.parent().unwrap_or(&self.cache))
             .context("the cache folder can't be made; set OHALLO_TESTBED_CACHE")?;
         let _lock = lock(&self.cache)?;
         if target.is_file() {
@@ -94,8 +97,8 @@ impl Module {
 
     fn go_install(&self, program: &GoProgram, ldflags: &str, into: &Path, log: File) -> Result<Child> {
         let started = Command::new("go")
-            .args(["install", "-mod=readonly", "-buildvcs=false", "-trimpath", "-ldflags"])
-            .args([&format!("-s -w {ldflags}"), program.package])
+            .args(["install", "-mod=readonly", "-buildvcs=false", "-trimpath", "-tags", program.tags])
+            .args(["-ldflags", &format!("-s -w {ldflags}"), program.package])
             .current_dir(&self.dir)
             .env("CGO_ENABLED", "0")
             .env("GOBIN", into)

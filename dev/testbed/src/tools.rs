@@ -8,13 +8,32 @@ use anyhow::{Context, Result};
 
 use crate::gobuild::{GoProgram, Module};
 
-const TOOLS: [GoProgram; 1] = [GoProgram {
-    module: "tools",
-    name: "helm",
-    package: "helm.sh/helm/v4/cmd/helm",
-    built_as: "helm",
-    takes: "about 3 minutes",
-}];
+const TOOLS: [GoProgram; 3] = [
+    GoProgram {
+        module: "tools",
+        name: "helm",
+        package: "helm.sh/helm/v4/cmd/helm",
+        built_as: "helm",
+        tags: "",
+        takes: "about 3 minutes",
+    },
+    prometheus("prometheus", "github.com/prometheus/prometheus/cmd/prometheus"),
+    prometheus("promtool", "github.com/prometheus/prometheus/cmd/promtool"),
+];
+/// The others are for tests that are run on request.
+const OF_EVERY_RUN: [&str; 1] = ["helm"];
+
+/// Of the ways to find targets only the one in Kubernetes: those in clouds are most of it.
+const fn prometheus(name: &'static str, package: &'static str) -> GoProgram {
+    GoProgram {
+        module: "prometheus",
+        name,
+        package,
+        built_as: name,
+        tags: "remove_all_sd,enable_kubernetes_sd",
+        takes: "about 5 minutes",
+    }
+}
 
 /// Where a tool of this name is. Blocks for minutes where it has to be built, once; says so on stderr.
 ///
@@ -26,12 +45,12 @@ pub fn tool(name: &str) -> Result<PathBuf> {
     Module::open(tool.module)?.program(tool, "")
 }
 
-/// Builds what is missing of them.
+/// Builds what is missing of those that a plain `cargo test` runs.
 ///
 /// # Errors
 /// As [`tool`].
 pub fn tools() -> Result<()> {
-    TOOLS.iter().try_for_each(|known| tool(known.name).map(drop))
+    OF_EVERY_RUN.iter().try_for_each(|name| tool(name).map(drop))
 }
 
 #[cfg(test)]
