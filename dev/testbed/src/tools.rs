@@ -1,6 +1,7 @@
 // I/O
-//! Programs of others that tests run. To add one: `go get -tool PACKAGE` in `tools`, and a line below. One whose
-//! requirements do not go with those of the others gets a folder with a go.mod of its own.
+//! Programs of others that tests run, and one of ours around their libraries. To add one: `go get -tool PACKAGE` in
+//! `tools`, and a line below. One whose requirements do not go with those of the others gets a folder with a go.mod of
+//! its own.
 
 use std::path::PathBuf;
 
@@ -8,6 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::gobuild::{GoProgram, Module};
 
+/// What every run of the tests needs.
 const TOOLS: [GoProgram; 1] = [GoProgram {
     module: "tools",
     name: "helm",
@@ -16,17 +18,48 @@ const TOOLS: [GoProgram; 1] = [GoProgram {
     takes: "about 3 minutes",
 }];
 
+/// What only the long tests need.
+const RARE: [GoProgram; 2] = [
+    GoProgram {
+        module: "gitops",
+        name: "gitops",
+        package: "ohallo-operator/gitops",
+        built_as: "gitops",
+        takes: "about 5 minutes",
+    },
+    GoProgram {
+        module: "flux",
+        name: "kustomize-controller",
+        package: "github.com/fluxcd/kustomize-controller",
+        built_as: "kustomize-controller",
+        takes: "about 5 minutes",
+    },
+];
+
+fn known(name: &str) -> Result<&'static GoProgram> {
+    let found = TOOLS.iter().chain(&RARE).find(|tool| tool.name == name);
+    found.with_context(|| format!("{name} is none of the tools that are known here"))
+}
+
 /// Where a tool of this name is. Blocks for minutes where it has to be built, once; says so on stderr.
 ///
 /// # Errors
 /// There is none of this name, or it can't be built: no Go, no network, no cache folder.
 pub fn tool(name: &str) -> Result<PathBuf> {
-    let found = TOOLS.iter().find(|tool| tool.name == name);
-    let tool = found.with_context(|| format!("{name} is none of the tools that are known here"))?;
+    let tool = known(name)?;
     Module::open(tool.module)?.program(tool, "")
 }
 
-/// Builds what is missing of them.
+/// Where the source of a tool of this name is, with what it ships beside its program.
+///
+/// # Errors
+/// There is none of this name, or it can't be fetched: no Go, no network.
+pub fn tool_source(name: &str) -> Result<PathBuf> {
+    let tool = known(name)?;
+    Module::open(tool.module)?.source(tool.package)
+}
+
+/// Builds what is missing of those that every run needs.
 ///
 /// # Errors
 /// As [`tool`].
@@ -40,7 +73,7 @@ mod tests {
 
     #[test]
     fn each_tool_is_one_that_go_mod_pins() {
-        for tool in TOOLS {
+        for tool in TOOLS.iter().chain(&RARE) {
             let module = Module::open(tool.module).unwrap();
             assert!(module.go_mod.contains(tool.package), "{}", tool.name);
         }
