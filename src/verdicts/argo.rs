@@ -30,16 +30,17 @@ pub struct Shown {
 
 /// What holds beside the health.
 pub fn check(set: &Set, object: &Value, shown: &Shown) {
-    let (_, reason) = set.shows;
-    if set.tools[1] != "Progressing" && set.tools[1] != "Healthy" {
-        assert!(shown.message.starts_with(reason.as_str()), "{reason:?}: {}", shown.message);
+    let reason = set.shows.map(|shown| shown.1);
+    if ["Suspended", "Degraded"].contains(&set.tools[1]) {
+        let reason = reason.unwrap().as_str();
+        assert!(shown.message.starts_with(reason), "{reason}: {}", shown.message);
     }
     let mut expected: BTreeSet<_> = ["reconcile"].into();
     if object["kind"] == "Channel" {
         if object["status"]["channelId"].is_string() {
             expected.insert("test");
         }
-        if reason == Reason::ProvisioningFailed {
+        if reason == Some(Reason::ProvisioningFailed) {
             expected.insert("retry");
         }
         let disabled = shown.disabled.clone().unwrap_or_default();

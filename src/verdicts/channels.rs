@@ -55,7 +55,7 @@ fn in_state(state: &str) -> Sample {
 }
 
 fn set(kind: &'static str, reason: Reason, tools: Tools, object: Value) -> Set {
-    Set { shows: (kind, reason), object, tools }
+    Set { shows: Some((kind, reason)), object, tools }
 }
 
 fn active() -> Vec<Set> {
@@ -72,7 +72,8 @@ fn active() -> Vec<Set> {
 }
 
 fn waiting() -> Vec<Set> {
-    let place = |reason| Sample::new().with(|it| it.observed.place = Err(Failure::input(reason, "Not there.")));
+    let place =
+        |reason| Sample::new().with(|it| it.observed.place = Err(Failure::input(reason, "Not there.")));
     let secret = Sample::new().with(|it| it.credentials(missing(), None));
     let key = Failure::input(Reason::SecretKeyMissing, "The Secret has no such key.");
     let observing = Sample::new().with(|it| it.channel.spec.management_policy = Some("Observe".into()));
@@ -192,8 +193,7 @@ fn deleted(edit: impl FnOnce(&mut Sample)) -> Sample {
 
 fn parting() -> Vec<Set> {
     let suspended = deleted(|it| it.channel.spec.suspend = Some(true));
-    let no_key =
-        deleted(|it| it.observed.place = Err(Failure::input(Reason::SecretNotFound, "No Secret.")));
+    let no_key = deleted(|it| it.observed.place = Err(Failure::input(Reason::SecretNotFound, "No Secret.")));
     let once = deleted(|it| it.memory.absent_since = Some(it.instant));
     let unknown = deleted(|it| it.status = Default::default());
     let refused = |reason| failed(deleted(|_| {}), user(reason));

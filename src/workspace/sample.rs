@@ -26,7 +26,7 @@ fn of<K: Kind>() -> Vec<Set> {
     let mut sets = Vec::new();
     let mut add = |kind, reason, tools: Tools, object: &K| {
         let object = serde_json::to_value(object).unwrap();
-        sets.push(Set { shows: (kind, reason), object, tools });
+        sets.push(Set { shows: Some((kind, reason)), object, tools });
     };
     for (reason, finding, tools) in [
         (Reason::Verified, good(true), DONE),

@@ -165,7 +165,7 @@ async fn the_server_fills_in_the_documented_defaults_and_nothing_else() {
         let got = rig.kubectl(&["get", kind, name, "-o", "json"], None);
         let got: Value = serde_json::from_slice(&got.stdout).unwrap();
         assert_eq!(got["spec"], expected, "{kind} {name}");
-        assert!(got.get("status").is_none(), "{kind} {name}");
+        assert_eq!(got["status"], api::unseen(), "{kind} {name}");
     }
     let deleted = rig.kubectl(&["delete", "clusterworkspace", &cluster], None);
     assert!(deleted.status.success());

@@ -20,6 +20,7 @@ mod cluster_workspaces;
 mod crds;
 mod deletion;
 mod faults;
+mod gitops;
 mod helm;
 mod history;
 mod hostile;

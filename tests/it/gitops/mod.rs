@@ -1,0 +1,4 @@
+//! What GitOps tools do with our kinds: apply again and again, wait, prune in any order.
+
+mod apply;
+mod prune;

@@ -1,0 +1,72 @@
+//! Everything is deleted at once, in the worst order.
+
+use kube::ResourceExt;
+use kube::api::Api;
+use ohallo_operator::api::workspace::Workspace;
+use ohallo_sim::{Action, Fault, Operation};
+
+use crate::acts::finalized;
+use crate::rig::{Rig, id_of, message};
+
+fn delete(rig: &Rig, objects: &[&str]) {
+    for object in objects {
+        let deleted = rig.kubectl(&["delete", object, "--wait=false"], None);
+        assert!(deleted.status.success(), "{object}: {}", String::from_utf8_lossy(&deleted.stderr));
+    }
+}
+
+async fn workspace(rig: &Rig) -> Option<Workspace> {
+    Api::<Workspace>::namespaced(rig.admin.clone(), &rig.namespace).get_opt("default").await.unwrap()
+}
+
+async fn all_is_gone(rig: &Rig) {
+    rig.gone("a").await;
+    rig.gone("b").await;
+    rig.eventually("the Workspace gone", || async { workspace(rig).await.is_none().then_some(()) }).await;
+    assert!(rig.sim.channels().is_empty(), "they are deleted in oHallo as well");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_workspace_that_is_pruned_before_its_channels_waits_for_them() {
+    let rig = Rig::start().await;
+    rig.ready("a", Default::default()).await;
+    rig.ready("b", Default::default()).await;
+    let hold = rig.sim.add_fault(Fault::on(Operation::DeleteChannel, Action::Hold { commit_first: false }));
+    delete(&rig, &["workspace/default", "channel/a", "channel/b"]);
+    rig.sim.held(hold).await.unwrap();
+    let waiting = workspace(&rig).await.unwrap();
+    assert!(waiting.metadata.deletion_timestamp.is_some());
+    assert_eq!(waiting.finalizers(), ["ohallo.eu/in-use"]);
+    rig.sim.release(hold);
+    all_is_gone(&rig).await;
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_is_pruned_first_holds_everything_until_it_is_back() {
+    let rig = Rig::start().await;
+    let id = id_of(&rig.ready("a", Default::default()).await);
+    rig.ready("b", Default::default()).await;
+    // What a tool does to a folder that is emptied; the operator may be slower than it.
+    delete(&rig, &["secret/ohallo-api-key", "workspace/default"]);
+    rig.eventually("the key is missed", || async {
+        let workspace = workspace(&rig).await?;
+        let conditions = workspace.status?.conditions;
+        conditions.iter().any(|found| found.reason == "SecretNotFound").then_some(())
+    })
+    .await;
+    delete(&rig, &["channel/a", "channel/b"]);
+    for name in ["a", "b"] {
+        let blocked = rig.has(name, "DeletionBlocked", "KeyUnavailable").await;
+        assert!(finalized(&blocked));
+        let said = message(&blocked, "DeletionBlocked");
+        assert!(said.contains("ohallo-api-key"), "it names the Secret: {said}");
+    }
+    assert_eq!(rig.count(Operation::DeleteChannel), 0);
+    assert!(rig.sim.channel(&id).is_some());
+    assert!(workspace(&rig).await.is_some(), "it is in use");
+    let key = rig.key.clone();
+    rig.secret("ohallo-api-key", &[("apiKey", &key)]).await;
+    all_is_gone(&rig).await;
+    rig.finish().await;
+}
