@@ -15,7 +15,7 @@ use strum::VariantArray;
 use crate::api::conditions::Reason;
 use crate::{api, workspace};
 
-const KUSTOMIZATION: &str = include_str!("../deploy/flux/kustomization.yaml");
+const FLUX: &str = include_str!("../deploy/flux/channels.yaml");
 const ARGOCD: &str = include_str!("../deploy/argocd/argocd-cm.yaml");
 
 /// kstatus, Argo CD, and Flux with its health check expressions.
@@ -58,12 +58,12 @@ fn unseen() -> [Set; 3] {
 
 /// Asks the tools.
 fn judge(objects: &[Value]) -> Vec<Verdict> {
-    let yaml = |text: &str| -> Value { serde_yaml_ng::from_str(text).unwrap() };
-    let request = json!({
-        "argocd": yaml(ARGOCD),
-        "flux": yaml(KUSTOMIZATION)["spec"]["healthCheckExprs"],
-        "objects": objects,
-    });
+    let argocd: Value = serde_yaml_ng::from_str(ARGOCD).unwrap();
+    let flux =
+        serde_yaml_ng::Deserializer::from_str(FLUX).map(|document| Value::deserialize(document).unwrap());
+    let kustomization = flux.into_iter().find(|object| object["kind"] == "Kustomization").unwrap();
+    let flux = &kustomization["spec"]["healthCheckExprs"];
+    let request = json!({"argocd": argocd, "flux": flux, "objects": objects});
     let mut asked = Command::new(testbed::tool("gitops").unwrap())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

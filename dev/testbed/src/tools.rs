@@ -19,7 +19,7 @@ const TOOLS: [GoProgram; 1] = [GoProgram {
 }];
 
 /// What only the long tests need.
-const RARE: [GoProgram; 2] = [
+const RARE: [GoProgram; 3] = [
     GoProgram {
         module: "gitops",
         name: "gitops",
@@ -27,14 +27,13 @@ const RARE: [GoProgram; 2] = [
         built_as: "gitops",
         takes: "about 5 minutes",
     },
-    GoProgram {
-        module: "flux",
-        name: "kustomize-controller",
-        package: "github.com/fluxcd/kustomize-controller",
-        built_as: "kustomize-controller",
-        takes: "about 5 minutes",
-    },
+    flux("kustomize-controller", "github.com/fluxcd/kustomize-controller"),
+    flux("source-controller", "github.com/fluxcd/source-controller"),
 ];
+
+const fn flux(name: &'static str, package: &'static str) -> GoProgram {
+    GoProgram { module: "flux", name, package, built_as: name, takes: "about 5 minutes" }
+}
 
 fn known(name: &str) -> Result<&'static GoProgram> {
     let found = TOOLS.iter().chain(&RARE).find(|tool| tool.name == name);

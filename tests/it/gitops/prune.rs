@@ -4,6 +4,7 @@ use kube::ResourceExt;
 use kube::api::Api;
 use ohallo_operator::api::workspace::Workspace;
 use ohallo_sim::{Action, Fault, Operation};
+use serde_json::json;
 
 use crate::acts::finalized;
 use crate::rig::{Rig, id_of, message};
@@ -29,8 +30,8 @@ async fn all_is_gone(rig: &Rig) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_workspace_that_is_pruned_before_its_channels_waits_for_them() {
     let rig = Rig::start().await;
-    rig.ready("a", Default::default()).await;
-    rig.ready("b", Default::default()).await;
+    rig.ready("a", json!({})).await;
+    rig.ready("b", json!({})).await;
     let hold = rig.sim.add_fault(Fault::on(Operation::DeleteChannel, Action::Hold { commit_first: false }));
     delete(&rig, &["workspace/default", "channel/a", "channel/b"]);
     rig.sim.held(hold).await.unwrap();
@@ -45,8 +46,8 @@ async fn a_workspace_that_is_pruned_before_its_channels_waits_for_them() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_that_is_pruned_first_holds_everything_until_it_is_back() {
     let rig = Rig::start().await;
-    let id = id_of(&rig.ready("a", Default::default()).await);
-    rig.ready("b", Default::default()).await;
+    let id = id_of(&rig.ready("a", json!({})).await);
+    rig.ready("b", json!({})).await;
     // What a tool does to a folder that is emptied; the operator may be slower than it.
     delete(&rig, &["secret/ohallo-api-key", "workspace/default"]);
     rig.eventually("the key is missed", || async {
