@@ -2,8 +2,8 @@
 
 use std::net::TcpListener;
 use std::path::Path;
-use std::time::Instant;
 
+use ohallo_operator::clock;
 use ohallo_sim::{Action, Fault, Operation};
 use serde_json::{Value, json};
 use testbed::{Process, User};
@@ -89,7 +89,7 @@ fn says(object: &Value, kind: &str) -> Option<Value> {
 
 /// Has Flux look at the repository and apply it, which it else does in its own time.
 fn ask(rig: &Rig, kind: &str) {
-    let at = format!("reconcile.fluxcd.io/requestedAt={}", rig.count(Operation::GetChannel));
+    let at = format!("reconcile.fluxcd.io/requestedAt={}", clock::now());
     let asked = rig.kubectl(&["annotate", "--overwrite", kind, NAME, &at], None);
     assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
 }
@@ -136,7 +136,7 @@ async fn flux_waits_for_ready_fails_at_once_corrects_and_prunes() {
     // A Channel that needs somebody fails it at once, not after the timeout.
     let large = json!({"config": {"text": "x".repeat(70_000)}});
     git.commit(&[a.clone(), rig.manifest("b", large), keep()]);
-    let begun = Instant::now();
+    let begun = clock::instant();
     ask(&rig, "gitrepository.source.toolkit.fluxcd.io");
     let failed = rig
         .eventually("it fails", || async {

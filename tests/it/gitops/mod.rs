@@ -3,4 +3,5 @@
 mod apply;
 mod flux;
 mod git;
+mod pages;
 mod prune;
