@@ -67,11 +67,12 @@ fn judge(objects: &[Value]) -> Vec<Verdict> {
     let mut asked = Command::new(testbed::tool("gitops").unwrap())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     asked.stdin.take().unwrap().write_all(request.to_string().as_bytes()).unwrap();
     let answer = asked.wait_with_output().unwrap();
-    assert!(answer.status.success());
+    assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
     serde_json::from_slice(&answer.stdout).unwrap()
 }
 

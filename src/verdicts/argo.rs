@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{ARGOCD, Set};
 use crate::api::annotation;
-use crate::api::conditions::Reason;
+use crate::api::conditions::{Reason, kind};
 
 const LUA: [(&str, &str); 5] = [
     ("health", include_str!("../../deploy/argocd/health.lua")),
@@ -31,9 +31,9 @@ pub struct Shown {
 /// What holds beside the health.
 pub fn check(set: &Set, object: &Value, shown: &Shown) {
     let reason = set.shows.map(|shown| shown.1);
-    if ["Suspended", "Degraded"].contains(&set.tools[1]) {
-        let reason = reason.unwrap().as_str();
-        assert!(shown.message.starts_with(reason), "{reason}: {}", shown.message);
+    if let Some(said) = told(set, object) {
+        let words = |field: &str| said[field].as_str().unwrap();
+        assert_eq!(shown.message, format!("{}: {}", words("reason"), words("message")), "{object}");
     }
     let mut expected: BTreeSet<_> = ["reconcile"].into();
     if object["kind"] == "Channel" {
@@ -49,6 +49,21 @@ pub fn check(set: &Set, object: &Value, shown: &Shown) {
     assert_eq!(shown.actions.keys().map(String::as_str).collect::<BTreeSet<_>>(), expected, "{object}");
     for (name, left) in &shown.actions {
         asks(name, object, left);
+    }
+}
+
+/// The condition that Argo CD's message is to quote, where it quotes one.
+fn told<'a>(set: &Set, object: &'a Value) -> Option<&'a Value> {
+    let (shown, _) = set.shows?;
+    let find = |kind: &str| {
+        object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
+    };
+    match set.tools[1] {
+        "Suspended" => find(kind::SUSPENDED),
+        "Degraded" => find(kind::DELETION_BLOCKED).or_else(|| find(kind::STALLED)),
+        "Healthy" if shown == kind::DRIFTED => find(shown),
+        "Healthy" => find(shown).filter(|found| found["status"] == "False").or_else(|| find(kind::READY)),
+        _ => None,
     }
 }
 

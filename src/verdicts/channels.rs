@@ -8,9 +8,9 @@ use crate::api::channel::{ProvisioningStatus, TestStatus};
 use crate::api::conditions::{Reason, kind};
 use crate::channel::memory::CONTESTED;
 use crate::channel::plan::Remote;
-use crate::channel::sample::{INTENT, Sample, invalid, missing, ready, too_large};
+use crate::channel::sample::{Sample, invalid, missing, ready, s, too_large};
 use crate::channel::status::Outcome;
-use crate::error::Failure;
+use crate::error::{Failure, Need};
 
 /// Being deleted, and nothing is wrong.
 const GOES: Tools = ["Terminating", "Progressing", "InProgress"];
@@ -223,12 +223,13 @@ fn behind() -> Vec<Set> {
     asked["metadata"]["annotations"][annotation::RECONCILE_REQUESTED] = json!("now");
     let stuck = Sample::bound().with(|it| it.observed.remote = Remote::Absent { proven: true });
     let suspended = then(|it| it.channel.spec.suspend = Some(true));
-    assert!(asked["metadata"]["annotations"][annotation::CREATE_INTENT] == INTENT);
+    let limited = Failure { need: Need::Until(s(60)), ..Failure::transient(Reason::RateLimited, "Later.") };
     vec![
         set(kind::READY, Reason::Available, GOES_ON, old(Sample::bound())),
         set(kind::READY, Reason::ChannelNotFound, GOES_ON, old(stuck)),
         set(kind::SUSPENDED, Reason::Suspended, GOES_ON, old(suspended)),
         set(kind::READY, Reason::Available, GOES, going),
+        set(kind::READY, Reason::Available, GOES, failed(deleted(|_| {}), limited)),
         set(kind::READY, Reason::Available, DONE, asked),
     ]
 }
