@@ -7,7 +7,7 @@ use ohallo_sim::{Action, Fault, Operation};
 use serde_json::json;
 
 use crate::acts::finalized;
-use crate::rig::{Rig, id_of, message};
+use crate::rig::{Rig, condition, id_of, message};
 
 fn delete(rig: &Rig, objects: &[&str]) {
     for object in objects {
@@ -43,25 +43,40 @@ async fn a_workspace_that_is_pruned_before_its_channels_waits_for_them() {
     rig.finish().await;
 }
 
+/// What a tool does to a folder that is emptied, which waits for nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_that_is_pruned_first_holds_everything_until_it_is_back() {
+async fn everything_may_be_pruned_at_once_in_any_order() {
     let rig = Rig::start().await;
+    let key = rig.key.clone();
+    let parts = [&["secret/ohallo-api-key"][..], &["workspace/default"], &["channel/a", "channel/b"]];
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        rig.secret("ohallo-api-key", &[("apiKey", &key)]).await;
+        rig.workspace("default", "ohallo-api-key").await;
+        rig.ready("a", json!({})).await;
+        rig.ready("b", json!({})).await;
+        order.iter().for_each(|part| delete(&rig, parts[*part]));
+        all_is_gone(&rig).await;
+    }
+    assert_eq!(rig.count(Operation::DeleteChannel), 12);
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_that_begins_after_the_key_was_pruned_holds_everything_until_it_is_back() {
+    let mut rig = Rig::start().await;
     let id = id_of(&rig.ready("a", json!({})).await);
     rig.ready("b", json!({})).await;
-    // What a tool does to a folder that is emptied; the operator may be slower than it.
-    delete(&rig, &["secret/ohallo-api-key", "workspace/default"]);
-    rig.eventually("the key is missed", || async {
-        let workspace = workspace(&rig).await?;
-        let conditions = workspace.status?.conditions;
-        conditions.iter().any(|found| found.reason == "SecretNotFound").then_some(())
-    })
-    .await;
-    delete(&rig, &["channel/a", "channel/b"]);
+    rig.stop_operator().await;
+    delete(&rig, &["secret/ohallo-api-key", "workspace/default", "channel/a", "channel/b"]);
+    rig.start_operator().await;
     for name in ["a", "b"] {
-        let blocked = rig.has(name, "DeletionBlocked", "KeyUnavailable").await;
+        let blocked = rig
+            .until(name, "naming the Secret", |channel| {
+                message(channel, "DeletionBlocked").contains("ohallo-api-key")
+            })
+            .await;
+        assert_eq!(condition(&blocked, "DeletionBlocked").map(|found| found.2), Some("KeyUnavailable"));
         assert!(finalized(&blocked));
-        let said = message(&blocked, "DeletionBlocked");
-        assert!(said.contains("ohallo-api-key"), "it names the Secret: {said}");
     }
     assert_eq!(rig.count(Operation::DeleteChannel), 0);
     assert!(rig.sim.channel(&id).is_some());
