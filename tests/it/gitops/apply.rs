@@ -110,7 +110,7 @@ async fn a_channel_with_every_field_differs_in_nothing_when_it_is_applied_again(
         "channelType": "chat", "displayName": "Every Field", "channelId": id, "enabled": true,
         "config": {
             "nested": {"list": [1, 2.5, "three", true, {"deep": [[]]}], "empty": {}}, "whole": 1.0, "large": 1e15,
-            "small": -0.000001, "text": "æ \u{1F600} 'quoted'", "off": false, "absent": null,
+            "small": -0.000001, "text": "æ \u{1F600} 'quoted'", "off": false,
         },
         "credentials": [
             {"secretRef": {"name": "provider"}}, {"secretRef": {"name": "not-there", "optional": true}},
