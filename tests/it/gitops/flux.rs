@@ -105,8 +105,9 @@ async fn ready(rig: &Rig, commit: &str) {
     .await;
 }
 
-fn keep() -> Value {
-    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "keep"}, "data": {}})
+/// So that the repository is never empty.
+fn beside(rig: &Rig) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "beside", "namespace": rig.namespace}})
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -119,9 +120,10 @@ async fn flux_waits_for_ready_fails_at_once_corrects_and_prunes() {
     // It waits for Ready.
     let hold = rig.sim.add_fault(Fault::on(Operation::CreateChannel, Action::Hold { commit_first: false }));
     let a = rig.manifest("a", json!({}));
-    let commit = git.commit(&[a.clone(), keep()]);
+    let commit = git.commit(&[a.clone(), beside(&rig)]);
     apply(&rig, &git);
-    rig.sim.held(hold).await.unwrap();
+    let held = rig.sim.held(hold).await;
+    assert!(held.is_ok(), "nothing is created: {}", kustomization(&rig)["status"]);
     rig.eventually("it checks the health", || async {
         let reconciling = says(&kustomization(&rig), "Reconciling")?;
         reconciling["message"].as_str()?.contains("health checks").then_some(())
@@ -135,7 +137,7 @@ async fn flux_waits_for_ready_fails_at_once_corrects_and_prunes() {
 
     // A Channel that needs somebody fails it at once, not after the timeout.
     let large = json!({"config": {"text": "x".repeat(70_000)}});
-    git.commit(&[a.clone(), rig.manifest("b", large), keep()]);
+    git.commit(&[a.clone(), rig.manifest("b", large), beside(&rig)]);
     let begun = clock::instant();
     ask(&rig, "gitrepository.source.toolkit.fluxcd.io");
     let failed = rig
@@ -149,7 +151,7 @@ async fn flux_waits_for_ready_fails_at_once_corrects_and_prunes() {
     rig.reason("b", "ValidationFailed").await;
 
     // What is taken out of Git goes.
-    let commit = git.commit(&[a.clone(), keep()]);
+    let commit = git.commit(&[a.clone(), beside(&rig)]);
     ask(&rig, "gitrepository.source.toolkit.fluxcd.io");
     ready(&rig, &commit).await;
     rig.gone("b").await;
@@ -171,7 +173,7 @@ async fn flux_waits_for_ready_fails_at_once_corrects_and_prunes() {
     ready(&rig, &commit).await;
 
     // So does the channel in oHallo of the last one.
-    let commit = git.commit(&[keep()]);
+    let commit = git.commit(&[beside(&rig)]);
     ask(&rig, "gitrepository.source.toolkit.fluxcd.io");
     ready(&rig, &commit).await;
     rig.gone("a").await;

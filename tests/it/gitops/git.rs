@@ -36,13 +36,13 @@ impl Git {
     pub fn commit(&self, objects: &[Value]) -> String {
         for entry in std::fs::read_dir(self.work()).unwrap() {
             let path = entry.unwrap().path();
-            if path.extension().is_some_and(|end| end == "json") {
+            if path.extension().is_some_and(|end| end == "yaml") {
                 std::fs::remove_file(path).unwrap();
             }
         }
         for object in objects {
             let name = object["metadata"]["name"].as_str().unwrap();
-            std::fs::write(self.work().join(format!("{name}.json")), object.to_string()).unwrap();
+            std::fs::write(self.work().join(format!("{name}.yaml")), object.to_string()).unwrap();
         }
         self.run(&["add", "--all"]);
         let author = ["-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false"];
