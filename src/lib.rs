@@ -52,6 +52,8 @@ mod crds;
 mod hostile;
 mod permissions;
 mod prerequisites;
+#[cfg(test)]
+mod verdicts;
 mod watch;
 mod watches;
 

@@ -118,9 +118,6 @@ impl Secrets {
         used: impl Fn(&Name) -> bool,
     ) -> Vec<Name> {
         let scope = scope.map(str::to_owned);
-        let named = |secret: &PartialObjectMeta<Secret>| {
-            Some(Name::new(secret.namespace().unwrap_or_default(), secret.name_any())).filter(&used)
-        };
         let present = |secret: &PartialObjectMeta<Secret>| {
             Version::Present(secret.resource_version().unwrap_or_default())
         };
@@ -129,7 +126,7 @@ impl Secrets {
                 self.listing().insert(scope, HashSet::new());
                 Vec::new()
             }
-            watcher::Event::InitApply(secret) => match named(secret) {
+            watcher::Event::InitApply(secret) => match self.named(secret, &used).await {
                 Some(name) => {
                     self.listing().entry(scope).or_default().insert(name.clone());
                     self.note(name, present(secret))
@@ -137,14 +134,29 @@ impl Secrets {
                 None => Vec::new(),
             },
             // A GET may have told one user of it before: the others are woken all the same.
-            watcher::Event::Apply(secret) => return self.changed(named(secret), present(secret)).await,
-            watcher::Event::Delete(secret) => return self.changed(named(secret), Version::Absent).await,
+            watcher::Event::Apply(secret) => {
+                return self.changed(self.named(secret, &used).await, present(secret)).await;
+            }
+            watcher::Event::Delete(secret) => {
+                return self.changed(self.named(secret, &used).await, Version::Absent).await;
+            }
             watcher::Event::InitDone => self.vanished(scope),
         };
         for name in &changed {
             self.cache.invalidate(name).await;
         }
         changed
+    }
+
+    /// Which Secret it is, if anybody uses it. What was kept of another is out of date: its next user reads it anew.
+    async fn named(&self, secret: &PartialObjectMeta<Secret>, used: impl Fn(&Name) -> bool) -> Option<Name> {
+        let name = Name::new(secret.namespace().unwrap_or_default(), secret.name_any());
+        if used(&name) {
+            return Some(name);
+        }
+        self.versions().remove(&name);
+        self.cache.invalidate(&name).await;
+        None
     }
 
     async fn changed(&self, name: Option<Name>, version: Version) -> Vec<Name> {

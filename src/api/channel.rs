@@ -166,8 +166,7 @@ pub struct SecretRef {
     #[schemars(length(min = 1, max = 253), regex(pattern = NAME_PATTERN))]
     pub name: String,
 
-    /// When true, a Secret that is missing is passed over. Defaults to false.
-    #[schemars(extend("default" = false))]
+    /// When true, a Secret that is missing is passed over. Unset is false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub optional: Option<bool>,
 }
@@ -184,8 +183,7 @@ pub struct SecretKeyRef {
     #[schemars(length(min = 1, max = 253))]
     pub key: String,
 
-    /// When true, a Secret or key that is missing is passed over. Defaults to false.
-    #[schemars(extend("default" = false))]
+    /// When true, a Secret or key that is missing is passed over. Unset is false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub optional: Option<bool>,
 }

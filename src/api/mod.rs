@@ -72,6 +72,12 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         .collect()
 }
 
+/// The status of an object that no operator has looked at yet. kstatus takes one without a status for finished, and
+/// GitOps tools would go on.
+pub fn unseen() -> Value {
+    json!({"observedGeneration": -1})
+}
+
 /// `nullable` would let an explicit null past a default; without it the API server drops the null first. Defaults that
 /// only say how Rust decodes a missing field would show up in users' objects.
 fn tidied(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
@@ -80,6 +86,7 @@ fn tidied(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
         version.schema = schema.and_then(|schema| {
             let mut value = serde_json::to_value(schema).ok()?;
             strip(&mut value);
+            value.pointer_mut("/openAPIV3Schema/properties/status")?["default"] = unseen();
             serde_json::from_value(value).ok()
         });
     }

@@ -4,6 +4,8 @@
 mod access;
 mod check;
 mod kind;
+#[cfg(test)]
+pub mod sample;
 mod status;
 
 use std::panic::AssertUnwindSafe;

@@ -21,6 +21,7 @@ mod crds;
 mod deletion;
 mod docs;
 mod faults;
+mod gitops;
 mod helm;
 mod history;
 mod hostile;

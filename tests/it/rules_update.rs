@@ -1,7 +1,7 @@
 //! The rules that look at what was there before.
 
 use kube::api::{Patch, PatchParams};
-use ohallo_operator::api::channel::Channel;
+use ohallo_operator::api::{self, channel::Channel};
 use serde_json::{Value, json};
 
 use crate::rig::Rig;
@@ -154,7 +154,7 @@ async fn a_status_that_comes_with_a_copied_manifest_is_not_taken_over() {
     copied["metadata"].as_object_mut().unwrap().remove("resourceVersion");
     rig.apply(&copied);
     let copy = rig.get("copy").await;
-    assert_eq!(copy.status, None);
+    assert_eq!(json!(copy.status), api::unseen());
     assert_ne!(copy.metadata.uid, rig.get("original").await.metadata.uid);
     // Nor does replacing an object bring one in or lose the one that is there.
     copied["metadata"]["name"] = "original".into();

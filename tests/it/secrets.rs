@@ -130,6 +130,21 @@ async fn a_rotated_secret_is_read_once_and_sent_once_for_each_of_its_users() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_that_changed_while_nobody_used_it_is_read_anew() {
+    let rig = Rig::start().await;
+    let spec = || json!({"credentials": [{"secretRef": {"name": "shared"}}]});
+    rig.secret("shared", &[("a", "first-value-0123456789")]).await;
+    rig.ready("before", spec()).await;
+    rig.deleted("before").await;
+    rig.secret("shared", &[("a", "second-value-0123456789")]).await;
+    let id = id_of(&rig.ready("after", spec()).await);
+    let sent = || rig.sim.channel(&id).unwrap().credentials["a"].clone();
+    rig.eventually("the second value", || async { (sent() == "second-value-0123456789").then_some(()) })
+        .await;
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_secret_that_vanishes_leaves_an_active_channel_ready_and_says_so() {
     let rig = Rig::start().await;
     rig.secret("s", &[("a", "first-value-0123456789")]).await;

@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
 use crate::keeper::tail;
@@ -48,7 +48,8 @@ impl Module {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
         let read = |file: &str| fs::read_to_string(dir.join(file)).with_context(|| format!("{name}/{file}"));
         let (go_mod, go_sum) = (read("go.mod")?, read("go.sum")?);
-        let digest = Sha256::new().chain_update(&go_mod).chain_update(go_sum).finalize();
+        let digest = Sha256::new().chain_update(&go_mod).chain_update(go_sum).chain_update(sources(&dir)?);
+        let digest = digest.finalize();
         let key: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         let cache = cache_root()?.join(format!("{name}-{key}"));
         Ok(Self { dir, cache, go_mod })
@@ -65,6 +66,22 @@ impl Module {
             self.build(program, ldflags, &built)?;
         }
         Ok(built)
+    }
+
+    /// Where the source of a module of this path is, after it was fetched if need be.
+    ///
+    /// # Errors
+    /// There is no Go, no network, or no such module.
+    pub(crate) fn source(&self, path: &str) -> Result<PathBuf> {
+        let listed = Command::new("go")
+            .args(["mod", "download", "-json", path])
+            .current_dir(&self.dir)
+            .env("GOWORK", "off")
+            .output()
+            .context("go is needed")?;
+        ensure!(listed.status.success(), "{path}: {}", String::from_utf8_lossy(&listed.stderr));
+        let found: serde_json::Value = serde_json::from_slice(&listed.stdout)?;
+        found.get("Dir").and_then(|dir| dir.as_str()).map(PathBuf::from).context("Go names no folder")
     }
 
     fn build(&self, program: &GoProgram, ldflags: &str, target: &Path) -> Result<()> {
@@ -117,6 +134,15 @@ impl Module {
             other => Ok(other?),
         }
     }
+}
+
+/// The Go files of our own in a folder.
+fn sources(dir: &Path) -> Result<String> {
+    let entries = fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    let mut files: Vec<_> =
+        entries.into_iter().filter(|path| path.extension().is_some_and(|end| end == "go")).collect();
+    files.sort();
+    Ok(files.iter().map(fs::read_to_string).collect::<Result<_, _>>()?)
 }
 
 /// `OHALLO_TESTBED_CACHE`, else the user's cache folder.

@@ -36,5 +36,5 @@ pub use keeper::Process;
 pub use kubectl::kubectl;
 pub use operator::{Profile, operator};
 pub use proxy::{Act, Held, Proxy, Rule, When};
-pub use tools::{tool, tools};
+pub use tools::{tool, tool_source, tools};
 pub use user::User;

@@ -1,6 +1,7 @@
 // I/O
-//! Programs of others that tests run. To add one: `go get -tool PACKAGE` in `tools`, and a line below. One whose
-//! requirements do not go with those of the others gets a folder with a go.mod of its own.
+//! Programs of others that tests run, and one of ours around their libraries. To add one: `go get -tool PACKAGE` in
+//! `tools`, and a line below. One whose requirements do not go with those of the others gets a folder with a go.mod of
+//! its own.
 
 use std::path::PathBuf;
 
@@ -8,31 +9,45 @@ use anyhow::{Context, Result};
 
 use crate::gobuild::{GoProgram, Module};
 
-const TOOLS: [GoProgram; 3] = [
-    GoProgram {
-        module: "tools",
-        name: "helm",
-        package: "helm.sh/helm/v4/cmd/helm",
-        built_as: "helm",
-        tags: "",
-        takes: "about 3 minutes",
-    },
+/// What every run of the tests needs.
+const TOOLS: [GoProgram; 1] = [GoProgram {
+    module: "tools",
+    name: "helm",
+    package: "helm.sh/helm/v4/cmd/helm",
+    built_as: "helm",
+    tags: "",
+    takes: "about 3 minutes",
+}];
+
+/// What only the long tests need.
+const RARE: [GoProgram; 5] = [
     prometheus("prometheus", "github.com/prometheus/prometheus/cmd/prometheus"),
     prometheus("promtool", "github.com/prometheus/prometheus/cmd/promtool"),
+    GoProgram {
+        module: "gitops",
+        name: "gitops",
+        package: "ohallo-operator/gitops",
+        built_as: "gitops",
+        tags: "",
+        takes: "about 5 minutes",
+    },
+    flux("kustomize-controller", "github.com/fluxcd/kustomize-controller"),
+    flux("source-controller", "github.com/fluxcd/source-controller"),
 ];
-/// The others are for tests that are run on request.
-const OF_EVERY_RUN: [&str; 1] = ["helm"];
+
+const fn flux(name: &'static str, package: &'static str) -> GoProgram {
+    GoProgram { module: "flux", name, package, built_as: name, tags: "", takes: "about 5 minutes" }
+}
 
 /// Of the ways to find targets only the one in Kubernetes: those in clouds are most of it.
 const fn prometheus(name: &'static str, package: &'static str) -> GoProgram {
-    GoProgram {
-        module: "prometheus",
-        name,
-        package,
-        built_as: name,
-        tags: "remove_all_sd,enable_kubernetes_sd",
-        takes: "about 5 minutes",
-    }
+    let (module, tags) = ("prometheus", "remove_all_sd,enable_kubernetes_sd");
+    GoProgram { module, name, package, built_as: name, tags, takes: "about 5 minutes" }
+}
+
+fn known(name: &str) -> Result<&'static GoProgram> {
+    let found = TOOLS.iter().chain(&RARE).find(|tool| tool.name == name);
+    found.with_context(|| format!("{name} is none of the tools that are known here"))
 }
 
 /// Where a tool of this name is. Blocks for minutes where it has to be built, once; says so on stderr.
@@ -40,17 +55,25 @@ const fn prometheus(name: &'static str, package: &'static str) -> GoProgram {
 /// # Errors
 /// There is none of this name, or it can't be built: no Go, no network, no cache folder.
 pub fn tool(name: &str) -> Result<PathBuf> {
-    let found = TOOLS.iter().find(|tool| tool.name == name);
-    let tool = found.with_context(|| format!("{name} is none of the tools that are known here"))?;
+    let tool = known(name)?;
     Module::open(tool.module)?.program(tool, "")
 }
 
-/// Builds what is missing of those that a plain `cargo test` runs.
+/// Where the source of a tool of this name is, with what it ships beside its program.
+///
+/// # Errors
+/// There is none of this name, or it can't be fetched: no Go, no network.
+pub fn tool_source(name: &str) -> Result<PathBuf> {
+    let tool = known(name)?;
+    Module::open(tool.module)?.source(tool.package)
+}
+
+/// Builds what is missing of those that every run needs.
 ///
 /// # Errors
 /// As [`tool`].
 pub fn tools() -> Result<()> {
-    OF_EVERY_RUN.iter().try_for_each(|name| tool(name).map(drop))
+    TOOLS.iter().try_for_each(|known| tool(known.name).map(drop))
 }
 
 #[cfg(test)]
@@ -59,7 +82,7 @@ mod tests {
 
     #[test]
     fn each_tool_is_one_that_go_mod_pins() {
-        for tool in TOOLS {
+        for tool in TOOLS.iter().chain(&RARE) {
             let module = Module::open(tool.module).unwrap();
             assert!(module.go_mod.contains(tool.package), "{}", tool.name);
         }

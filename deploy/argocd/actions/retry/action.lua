@@ -1,0 +1,7 @@
+-- Asks for one provisioning retry, which starts the count again.
+local os = require("os")
+if obj.metadata.annotations == nil then
+  obj.metadata.annotations = {}
+end
+obj.metadata.annotations["ohallo.eu/retry-requested-at"] = os.date("!%Y-%m-%dT%H:%M:%SZ")
+return obj

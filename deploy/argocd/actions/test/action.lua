@@ -1,0 +1,7 @@
+-- Asks for one connectivity test. For an email channel it sends a real mail.
+local os = require("os")
+if obj.metadata.annotations == nil then
+  obj.metadata.annotations = {}
+end
+obj.metadata.annotations["ohallo.eu/test-requested-at"] = os.date("!%Y-%m-%dT%H:%M:%SZ")
+return obj

@@ -1,0 +1,7 @@
+//! What GitOps tools do with our kinds: apply again and again, wait, prune in any order.
+
+mod apply;
+mod flux;
+mod git;
+mod pages;
+mod prune;
