@@ -16,9 +16,8 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// What the samples' Secret says.
 const SAMPLE_KEY: &str = "sf_test_v1_demo0000000000000000000000000";
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_samples_get_ready_and_send_the_named_keys_only() {
-    let mut rig = Rig::bare(Config::default(), &[]).await;
+/// The stand-in knows the samples' key, and their Secrets are looked for.
+pub fn samples(rig: &Rig) {
     rig.sim.add_key(Key::new(SAMPLE_KEY, TENANT));
     let secrets = std::fs::read_to_string(format!("{ROOT}/deploy/samples/00-secrets.yaml")).unwrap();
     for document in serde_yaml_ng::Deserializer::from_str(&secrets) {
@@ -26,6 +25,12 @@ async fn the_samples_get_ready_and_send_the_named_keys_only() {
         let values = secret["stringData"].as_object().unwrap().values();
         values.for_each(|value| canary::register(value.as_str().unwrap()));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_samples_get_ready_and_send_the_named_keys_only() {
+    let mut rig = Rig::bare(Config::default(), &[]).await;
+    samples(&rig);
     rig.start_operator().await;
     let applied = rig.kubectl(&["apply", "-k", &format!("{ROOT}/deploy/samples")], None);
     assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));

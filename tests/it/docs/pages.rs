@@ -47,7 +47,7 @@ pub fn commands(text: &str) -> Vec<String> {
 
 /// Without the remark behind it, and with single spaces.
 fn command(code: &str) -> Option<String> {
-    let code = code.split("   #").next().unwrap_or_default();
+    let code = code.split("  # ").next().unwrap_or_default();
     let words: Vec<_> = code.split_whitespace().collect();
     let code = words.join(" ");
     PROGRAMS.iter().any(|program| code.starts_with(program)).then_some(code)
@@ -79,7 +79,7 @@ pub fn yaml(text: &str) -> Vec<String> {
 #[test]
 fn commands_are_found_in_blocks_and_sentences_and_not_in_words() {
     let text = "Say `kubectl apply`, or `kubectl apply -k x` and `--flag`.\n\n    helm upgrade a \\\n      --set b\n    \
-                kubectl get x     # all\n    cargo test\n\n```\nkubectl get y\n$ kubectl get z\n```\n";
+                kubectl get x  # all\n    cargo test\n\n```\nkubectl get y\n$ kubectl get z\n```\n";
     assert_eq!(
         commands(text),
         ["kubectl apply -k x", "helm upgrade a --set b", "kubectl get x", "kubectl get y"]
