@@ -138,3 +138,20 @@ async fn what_waits_and_what_is_not_written_down_yet_is_shown_and_each_channel_w
     assert_eq!((last["ohallo_ids_unrecorded"], last["ohallo_queue_depth{queue=\"calls\"}"]), (0.0, 0.0));
     rig.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_that_was_made_for_an_object_that_is_gone_is_counted() {
+    let mut rig = Rig::start().await;
+    let hold = Fault::on(Operation::CreateChannel, Action::Hold { commit_first: true }).times(1);
+    let hold = rig.sim.add_fault(hold);
+    rig.create("a", json!({})).await;
+    rig.sim.held(hold).await.unwrap();
+    // A person takes the finalizer off by hand.
+    rig.excused.push("a".into());
+    rig.edit("a", json!({"metadata": {"finalizers": null}})).await;
+    rig.deleted("a").await;
+    assert_eq!(samples(&rig).await["ohallo_channel_ids_orphaned_total"], 0.0);
+    rig.sim.release(hold);
+    reaches(&rig, "ohallo_channel_ids_orphaned_total", 1.0).await;
+    rig.finish().await;
+}

@@ -7,7 +7,7 @@ use ohallo_sim::{Action, Behaviour, Config, Fault, Operation, Provisioning, Unti
 use serde_json::{Value, json};
 use testbed::{Act, Proxy, Rule, User, When};
 
-use crate::acts::{FINALIZER, LOOK, parked};
+use crate::acts::{LOOK, parked};
 use crate::binary::Program;
 use crate::replicas::{SHORT, allow_lease};
 use crate::rig::{Rig, id_of};
@@ -112,9 +112,7 @@ impl Load {
         rig.create("orphan", json!({})).await;
         rig.sim.held(hold).await.unwrap();
         rig.excused.push("orphan".into());
-        let channel = rig.get("orphan").await;
-        let others = channel.metadata.finalizers.iter().flatten().filter(|name| *name != FINALIZER);
-        rig.edit("orphan", json!({"metadata": {"finalizers": others.collect::<Vec<_>>()}})).await;
+        rig.edit("orphan", json!({"metadata": {"finalizers": null}})).await;
         rig.deleted("orphan").await;
         rig.sim.release(hold);
         let refused = Act::Answer { code: 503, body: String::new() };
