@@ -98,12 +98,13 @@ fn each_set_means_to_the_tools_what_it_means_to_us() {
     let objects: Vec<_> = sets.iter_mut().map(|set| set.object.take()).collect();
     let verdicts = judge(&objects);
     assert_eq!(verdicts.len(), sets.len());
-    let mut wrong = Vec::new();
-    for ((set, object), said) in sets.iter().zip(&objects).zip(&verdicts) {
-        if [&said.kstatus, &said.argo.health, &said.flux] != set.tools {
-            wrong.push(format!("{} {:?}: {said:?}, not {:?}", object["kind"], set.shows, set.tools));
-        }
-        argo::check(set, object, &said.argo);
-    }
+    let judged = || sets.iter().zip(&objects).zip(&verdicts);
+    let wrong: Vec<_> = judged()
+        .filter(|((set, _), said)| [&said.kstatus, &said.argo.health, &said.flux] != set.tools)
+        .map(|((set, object), said)| {
+            format!("{} {:?}: {said:?}, not {:?}", object["kind"], set.shows, set.tools)
+        })
+        .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
+    judged().for_each(|((set, object), said)| argo::check(set, object, &said.argo));
 }

@@ -2,8 +2,10 @@ module ohallo-operator/flux
 
 go 1.26.0
 
+// The version that source-controller asks for, v0.18.3, is not on every module proxy.
 replace github.com/fluxcd/pkg/artifact => github.com/fluxcd/pkg/artifact v0.18.1
 
+// As Flux replaces it.
 replace github.com/opencontainers/go-digest => github.com/opencontainers/go-digest v1.0.1-0.20220411205349-bde1400a84be
 
 tool (

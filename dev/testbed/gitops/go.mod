@@ -2,6 +2,7 @@ module ohallo-operator/gitops
 
 go 1.26.3
 
+// Argo CD replaces it by a folder of its own, which does not count for others.
 replace github.com/argoproj/argo-cd/gitops-engine => github.com/argoproj/argo-cd/gitops-engine v0.0.0-20260914071520-c9c369efcc5b
 
 require (
