@@ -39,7 +39,7 @@ pub fn commands(text: &str) -> Vec<String> {
         } else if let Some(code) = line.strip_prefix("    ").or(fenced.then_some(line)) {
             found.extend(command(code));
         } else {
-            found.extend(line.split('`').skip(1).step_by(2).filter(|code| whole(code)).filter_map(command));
+            found.extend(line.split('`').skip(1).step_by(2).filter(whole).filter_map(command));
         }
     }
     found
