@@ -308,7 +308,10 @@ impl Rig {
             canary::scan("a path sent to oHallo", &entry.path);
             canary::scan("an idempotency key", entry.idempotency_key.unwrap_or_default());
         }
-        ETCD.get().unwrap().up_to_now().await;
+        // There is none where no test of this run uses the control plane of all.
+        if let Some(etcd) = ETCD.get() {
+            etcd.up_to_now().await;
+        }
         canary::nothing_leaked();
         let channels: Vec<Channel> = self.channels().list(&ListParams::default()).await.unwrap().items;
         self.history.until_complete(&channels).await;

@@ -204,7 +204,8 @@ async fn each_overlay_is_applied_in_one_go_and_its_operator_works() {
         );
         operator.terminate();
         assert_eq!(operator.ended().await.0, Some(0), "{}", operator.log());
-        kubectl(plane, &["delete", "-k", &folder, "--timeout=180s"]);
+        // What goes with its namespace may be gone before kubectl comes to it.
+        kubectl(plane, &["delete", "-k", &folder, "--ignore-not-found", "--timeout=180s"]);
     }
     plane.kill().unwrap();
 }

@@ -114,6 +114,10 @@ fn a_wrong_value_is_refused_with_a_sentence() {
         (r#"ohallo={"apiUrl":"ftp://x"}"#, "'ftp://x' does not match pattern '^https?://'"),
         (r#"ohallo={"burst":0}"#, "at '/ohallo/burst': minimum: got 0, want 1"),
         (r#"metrics={"serviceMonitor":{"enabled":"yes"}}"#, "got string, want boolean"),
+        (
+            r#"metrics={"prometheusRule":{"runbookUrl":"wiki/"}}"#,
+            "'wiki/' does not match pattern '^https?://",
+        ),
         (r#"podLabels={"a":1}"#, "at '/podLabels/a': got number, want string"),
         (
             r#"podDisruptionBudget={"minAvailable":1,"maxUnavailable":"50%"}"#,
@@ -202,6 +206,32 @@ fn listed_namespaces_take_roles_there_and_nothing_cluster_wide() {
         of_kind(&own, "ClusterRole").into_iter().find(|role| role["metadata"]["name"] == "ohallo-operator");
     let rules = serde_json::to_string(&operator.unwrap()["rules"]).unwrap();
     assert!(!rules.contains("clusterworkspaces") && !rules.contains("\"namespaces\""), "{rules}");
+}
+
+#[test]
+fn alerts_link_to_where_the_runbooks_are_read() {
+    let rule = |url: &str| {
+        let values = format!(r#"metrics={{"prometheusRule":{{"enabled":true{url}}}}}"#);
+        let rendered = render(&[&values]).unwrap();
+        let groups = of_kind(&rendered, "PrometheusRule")[0]["spec"]["groups"].clone();
+        let rules: Vec<_> = groups
+            .as_array()
+            .unwrap()
+            .iter()
+            .flat_map(|it| it["rules"].as_array().unwrap().clone())
+            .collect();
+        assert!(rules.len() > 10);
+        rules
+    };
+    for (url, start) in [
+        ("", "https://github.com/ohallo/ohallo-operator/blob/main/docs/runbooks"),
+        (r#","runbookUrl":"https://wiki.example/ohallo""#, "https://wiki.example/ohallo"),
+    ] {
+        for alert in rule(url) {
+            let page = format!("{start}/{}.md", alert["alert"].as_str().unwrap());
+            assert_eq!(alert["annotations"]["runbook_url"], page);
+        }
+    }
 }
 
 #[test]
