@@ -31,3 +31,48 @@ pub fn retry(view: &View, attempts: i64, request: Option<String>) -> Provisionin
         handled_request: request,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::channel::ProvisioningRetry;
+    use crate::channel::sample::*;
+
+    #[test]
+    fn a_test_is_written_down_with_its_request_and_the_last_one_of_a_user() {
+        let sample = Sample::bound().with(|it| {
+            it.annotate(annotation::TEST_REQUESTED, "now");
+            let before = TestStatus { handled_request: Some("before".into()), ..TestStatus::default() };
+            it.status.test = Some(before);
+        });
+        for (request, handled) in [("now", "now"), ("change:abc", "before")] {
+            let handled_request = Some(handled.to_owned());
+            let expected =
+                TestStatus { request: Some(request.into()), handled_request, ..TestStatus::default() };
+            assert_eq!(test(&sample.view(), request.to_owned()), expected);
+        }
+    }
+
+    #[test]
+    fn a_retry_is_written_down_with_the_time_of_the_next() {
+        for (declared, attempts, seconds_later) in
+            [(None, 0, 60), (None, 2, 240), (Some(10), 1, 20), (Some(1), 0, 10), (Some(9000), 0, 1800)]
+        {
+            let sample = Sample::bound().with(|it| {
+                let retry = ProvisioningRetry { backoff_seconds: declared, ..ProvisioningRetry::default() };
+                it.channel.spec.provisioning_retry = declared.map(|_| retry);
+            });
+            let expected = ProvisioningStatus {
+                attempts,
+                last_attempt_at: Some(seconds(sample.now)),
+                next_attempt_at: Some(seconds(sample.now + s(seconds_later))),
+                handled_request: Some("r".into()),
+            };
+            assert_eq!(
+                retry(&sample.view(), attempts, Some("r".into())),
+                expected,
+                "{declared:?} {attempts}"
+            );
+        }
+    }
+}

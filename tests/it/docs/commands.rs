@@ -17,7 +17,7 @@ use crate::install::samples;
 use crate::rig::{Rig, id_of, kubectl_as};
 
 /// Commands that a person gives, in an order that makes sense on a cluster that has nothing of ours.
-const INSTALL: [&str; 22] = [
+const INSTALL: [&str; 21] = [
     "kubectl apply -k deploy/kustomize/base",
     "kubectl --namespace ohallo-system delete deployment ohallo-operator",
     "helm install ohallo-operator deploy/helm/ohallo-operator --namespace ohallo-system --take-ownership --force-conflicts",
@@ -29,7 +29,6 @@ const INSTALL: [&str; 22] = [
     "helm rollback ohallo-operator --namespace ohallo-system",
     "helm uninstall ohallo-operator --namespace ohallo-system",
     "helm install ohallo-operator deploy/helm/ohallo-operator --namespace ohallo-system --create-namespace",
-    "kubectl -n ohallo-system rollout restart deployment/ohallo-operator",
     "kubectl -n team-a create rolebinding team-a --clusterrole=edit --group=team-a",
     "kubectl auth can-i create channels.ohallo.eu -n team-a --as=jane --as-group=team-a",
     "! kubectl auth can-i create channels.ohallo.eu -n team-b --as=jane --as-group=team-a",

@@ -150,7 +150,8 @@ impl<'a> Trials<'a> {
             Ok(taken) => taken,
         };
         // Of a field that is not its own, server-side apply keeps what is there.
-        if plan.iter().any(|mutation| !mutation.fits) && taken["spec"] != before["spec"] {
+        let arrived = |it: &Mutation| it.place.find(&taken) != it.place.find(&before);
+        if plan.iter().any(|mutation| !mutation.fits && arrived(mutation)) {
             return Err(format!("it was accepted: {}", cut(&taken["spec"])));
         }
         let generation = &taken["metadata"]["generation"];
@@ -181,7 +182,12 @@ impl<'a> Trials<'a> {
         let id = before["status"]["channelId"].as_str().unwrap();
         let good = match subject.bring(&subject.manifest).await {
             Ok(good) => good,
-            Err(refusal) if refusal.message.contains(PINNED) => return Ok(false),
+            Err(refusal) if refusal.message.contains(PINNED) => {
+                let mut pinned = subject.manifest.clone();
+                pinned["spec"]["channelId"] = id.into();
+                let good = subject.bring(&pinned).await;
+                return good.map(|_| false).map_err(|refusal| refusal.message);
+            }
             Err(refusal) => return Err(format!("the good one was refused after it: {}", refusal.message)),
         };
         let generation = &good["metadata"]["generation"];
