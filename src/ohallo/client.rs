@@ -105,7 +105,7 @@ impl Client {
 
     /// How many passes wait for a slot of their key.
     pub fn waiting(&self) -> i64 {
-        i64::try_from(self.0.keys.waiting()).unwrap_or(i64::MAX)
+        i64::try_from(self.0.keys.waiting(clock::instant())).unwrap_or(i64::MAX)
     }
 }
 

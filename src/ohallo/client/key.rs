@@ -64,8 +64,8 @@ impl Keys {
         Arc::clone(state)
     }
 
-    pub(super) fn waiting(&self) -> usize {
-        lock(&self.0).values().map(|state| state.slots.waiting()).sum()
+    pub(super) fn waiting(&self, now: Instant) -> usize {
+        lock(&self.0).values().map(|state| state.slots.waiting(now)).sum()
     }
 }
 
@@ -91,7 +91,7 @@ impl KeyState {
 
     /// A slot for the calls of one pass, if one is free; else `who` is woken when one is.
     pub(super) fn slot(&self, who: &str, wake: &Wake) -> Option<Slot> {
-        self.slots.take(who, wake)
+        self.slots.take(who, wake, clock::instant())
     }
 
     /// The token of one call, or the wait for it.

@@ -4,6 +4,10 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Who waits asks again long before. One that does not waits no more: the process does not lead now, or its object needs no call.
+const GONE: Duration = Duration::from_secs(60);
 
 /// Makes an object's next pass begin.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -12,7 +16,13 @@ pub(super) struct Slots(Mutex<State>);
 
 struct State {
     free: usize,
-    waiting: VecDeque<(String, Wake)>,
+    waiting: VecDeque<Waiter>,
+}
+
+struct Waiter {
+    who: String,
+    wake: Wake,
+    asked: Instant,
 }
 
 /// One pass's place; free again when dropped.
@@ -26,13 +36,14 @@ impl Slots {
     }
 
     /// A slot, if one is free; else `who` is woken when its turn has come.
-    pub(super) fn take(self: &Arc<Self>, who: &str, wake: &Wake) -> Option<Slot> {
+    pub(super) fn take(self: &Arc<Self>, who: &str, wake: &Wake, now: Instant) -> Option<Slot> {
         let mut state = self.state();
-        let place = state.waiting.iter().position(|(waiting, _)| waiting == who);
+        let place = state.waiting.iter().position(|waiter| waiter.who == who);
         if state.free == 0 {
+            let waiter = Waiter { who: who.to_owned(), wake: Arc::clone(wake), asked: now };
             match place.and_then(|place| state.waiting.get_mut(place)) {
-                Some((_, waiting)) => *waiting = Arc::clone(wake),
-                None => state.waiting.push_back((who.to_owned(), Arc::clone(wake))),
+                Some(before) => *before = waiter,
+                None => state.waiting.push_back(waiter),
             }
             return None;
         }
@@ -44,8 +55,9 @@ impl Slots {
     }
 
     /// How many wait for one.
-    pub(super) fn waiting(&self) -> usize {
-        self.state().waiting.len()
+    pub(super) fn waiting(&self, now: Instant) -> usize {
+        let state = self.state();
+        state.waiting.iter().filter(|waiter| now.saturating_duration_since(waiter.asked) < GONE).count()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -62,8 +74,8 @@ impl Drop for Slot {
             state.free += 1;
             state.waiting.pop_front()
         };
-        if let Some((_, wake)) = next {
-            wake();
+        if let Some(waiter) = next {
+            (waiter.wake)();
         }
     }
 }
@@ -73,6 +85,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
+    use crate::clock;
 
     fn counting() -> (Arc<AtomicU32>, Wake) {
         let count = Arc::new(AtomicU32::new(0));
@@ -82,29 +95,41 @@ mod tests {
 
     #[test]
     fn a_slot_that_is_given_back_wakes_who_has_waited_longest_and_nobody_else() {
-        let slots = Arc::new(Slots::new(1));
+        let (slots, now) = (Arc::new(Slots::new(1)), clock::instant());
         let ((first, wake_first), (second, wake_second)) = (counting(), counting());
-        let slot = slots.take("holder", &wake_first).unwrap();
-        assert!(slots.take("first", &wake_first).is_none());
-        assert!(slots.take("second", &wake_second).is_none());
-        assert!(slots.take("first", &wake_first).is_none(), "asking again keeps the place");
+        let slot = slots.take("holder", &wake_first, now).unwrap();
+        assert!(slots.take("first", &wake_first, now).is_none());
+        assert!(slots.take("second", &wake_second, now).is_none());
+        assert!(slots.take("first", &wake_first, now).is_none(), "asking again keeps the place");
         drop(slot);
         assert_eq!((first.load(Ordering::Relaxed), second.load(Ordering::Relaxed)), (1, 0));
-        drop(slots.take("first", &wake_first).unwrap());
+        drop(slots.take("first", &wake_first, now).unwrap());
         assert_eq!((first.load(Ordering::Relaxed), second.load(Ordering::Relaxed)), (1, 1));
-        drop(slots.take("second", &wake_second).unwrap());
+        drop(slots.take("second", &wake_second, now).unwrap());
         assert_eq!((first.load(Ordering::Relaxed), second.load(Ordering::Relaxed)), (1, 1));
     }
 
     #[test]
     fn who_took_a_slot_waits_for_none() {
-        let slots = Arc::new(Slots::new(1));
+        let (slots, now) = (Arc::new(Slots::new(1)), clock::instant());
         let (count, wake) = counting();
-        let slot = slots.take("a", &wake).unwrap();
-        assert!(slots.take("b", &wake).is_none());
+        let slot = slots.take("a", &wake, now).unwrap();
+        assert!(slots.take("b", &wake, now).is_none());
         drop(slot);
-        let slot = slots.take("b", &wake).unwrap();
+        let slot = slots.take("b", &wake, now).unwrap();
         drop(slot);
         assert_eq!(count.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn who_asks_no_more_is_not_counted_as_waiting() {
+        let (slots, now) = (Arc::new(Slots::new(1)), clock::instant());
+        let (_, wake) = counting();
+        let _slot = slots.take("holder", &wake, now).unwrap();
+        assert!(slots.take("a", &wake, now).is_none());
+        assert!(slots.take("b", &wake, now).is_none());
+        assert!(slots.take("b", &wake, now + GONE / 2).is_none());
+        let seen = [now, now + GONE, now + GONE * 2].map(|then| slots.waiting(then));
+        assert_eq!(seen, [2, 1, 0]);
     }
 }
