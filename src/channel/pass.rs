@@ -296,10 +296,7 @@ impl Pass {
                             match conflict::of_status(&self.channel, base.as_ref(), status, &fresh) {
                                 Refused::Gone => return Ok(Written::Gone),
                                 Refused::Stale => return Ok(Written::Stale),
-                                Refused::LayOver => {
-                                    self.outdated |= Inputs::own(&fresh) != Inputs::own(&self.channel);
-                                    self.channel = fresh;
-                                }
+                                Refused::LayOver => self.renew(fresh),
                             }
                         }
                         Err(kube::Error::Api(answer)) if answer.code == 404 => return Ok(Written::Gone),
@@ -320,6 +317,12 @@ impl Pass {
             Ok(_) => Err(changed()),
             Err(error) => Err(cluster(&error)),
         }
+    }
+
+    /// Goes on with a newer version of the object.
+    pub fn renew(&mut self, fresh: Channel) {
+        self.outdated |= Inputs::own(&fresh) != Inputs::own(&self.channel);
+        self.channel = fresh;
     }
 
     fn adopt_version(&mut self, channel: Channel) {

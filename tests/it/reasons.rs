@@ -38,6 +38,30 @@ async fn a_channel_is_bound_before_its_credentials_are_sent_and_not_ready_until_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manifest_that_changes_during_its_create_is_not_ready_before_it_is_applied() {
+    let rig = Rig::start().await;
+    rig.secret("provider", &[("apiKey", "whatsapp-api-key-abc123")]).await;
+    let create = rig.sim.add_fault(Fault::on(Operation::CreateChannel, Action::Hold { commit_first: true }));
+    rig.create("a", json!({})).await;
+    rig.sim.held(create).await.unwrap();
+    let push =
+        rig.sim.add_fault(Fault::on(Operation::StoreCredentials, Action::Hold { commit_first: false }));
+    let changed =
+        rig.edit("a", json!({"spec": {"credentials": [{"secretRef": {"name": "provider"}}]}})).await;
+    rig.sim.release(create);
+    rig.sim.held(push).await.unwrap();
+    let early = rig.history.seen().into_iter().find(|seen| {
+        condition(&seen.channel, "Ready")
+            .is_some_and(|ready| ready.1 == "True" && ready.3 == changed.metadata.generation)
+    });
+    assert!(early.is_none(), "it was said to be applied: {:?}", early.map(|seen| seen.channel.status));
+    rig.sim.release(push);
+    rig.has("a", "CredentialsApplied", "Applied").await;
+    rig.reason("a", "Available").await;
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_secret_that_the_operator_may_not_read_is_told_of_and_read_once_it_may() {
     let mut rig = Rig::bare(Config::default(), &[]).await;
     rig.user = User::Spare(3);
