@@ -220,9 +220,13 @@ async fn f44_a_secret_that_is_answered_in_a_wrong_shape_leaks_nothing_and_is_rea
     .enumerate()
     {
         let name = format!("a{number}");
-        rig.secret("provider", &[("apiKey", &format!("{value}-{number}"))]).await;
         let act = Act::Answer { code: 200, body: body.to_string() };
         let rule = rig.proxy().add(Rule::any(When::Before, act).method("GET").part("/secrets/provider"));
+        // Only now: those that use it already would read it before the rule is there, for the new one too.
+        rig.secret("provider", &[("apiKey", &format!("{value}-{number}"))]).await;
+        if number > 0 {
+            rule.reached().await.unwrap();
+        }
         rig.create(&name, json!({"credentials": [{"secretRef": {"name": "provider"}}]})).await;
         rule.reached().await.unwrap();
         rig.until(&name, "told", |channel| is(channel, "Ready").is_some()).await;
