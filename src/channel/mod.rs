@@ -199,8 +199,7 @@ async fn run(mut pass: Box<Pass>) -> (Box<Pass>, Option<Outcome>) {
         let (after, next) = perform(pass, step).await;
         pass = after;
         match next {
-            // What was read for an older manifest says nothing of the one that is there now.
-            Ok(Next::Plan) if pass.outdated => return (pass, Some(Outcome::More)),
+            Ok(Next::Plan) if pass.superseded => return (pass, Some(Outcome::More)),
             Ok(Next::Plan) => {}
             Ok(Next::Look) => return (pass, Some(Outcome::More)),
             Ok(Next::Gone) => return (pass, None),

@@ -50,6 +50,8 @@ pub struct Pass {
     pub owns_attempt: bool,
     /// The object was changed by somebody else while this pass worked on an older version.
     pub outdated: bool,
+    /// Its manifest was: what was read for the older one says nothing of it.
+    pub superseded: bool,
     began: Inputs,
     cell: Arc<Mutex<Memory>>,
 }
@@ -101,6 +103,7 @@ impl Pass {
             secret_versions: BTreeMap::new(),
             owns_attempt: false,
             outdated: false,
+            superseded: false,
             began,
             cell,
         }
@@ -296,7 +299,12 @@ impl Pass {
                             match conflict::of_status(&self.channel, base.as_ref(), status, &fresh) {
                                 Refused::Gone => return Ok(Written::Gone),
                                 Refused::Stale => return Ok(Written::Stale),
-                                Refused::LayOver => self.renew(fresh),
+                                Refused::LayOver => {
+                                    self.outdated |= Inputs::own(&fresh) != Inputs::own(&self.channel);
+                                    self.superseded |=
+                                        fresh.metadata.generation != self.channel.metadata.generation;
+                                    self.channel = fresh;
+                                }
                             }
                         }
                         Err(kube::Error::Api(answer)) if answer.code == 404 => return Ok(Written::Gone),
@@ -317,12 +325,6 @@ impl Pass {
             Ok(_) => Err(changed()),
             Err(error) => Err(cluster(&error)),
         }
-    }
-
-    /// Goes on with a newer version of the object.
-    pub fn renew(&mut self, fresh: Channel) {
-        self.outdated |= Inputs::own(&fresh) != Inputs::own(&self.channel);
-        self.channel = fresh;
     }
 
     fn adopt_version(&mut self, channel: Channel) {
