@@ -12,7 +12,7 @@ use testbed::{ControlPlane, User};
 
 use super::pages;
 use crate::helm::install::{empty, established};
-use crate::helm::said;
+use crate::helm::{apart, said};
 use crate::install::samples;
 use crate::rig::{Rig, id_of, kubectl_as};
 
@@ -118,9 +118,7 @@ impl Shell {
         let mut shell = Command::new("sh");
         shell.args(["-c", command]).current_dir(self.folder.path()).stdin(Stdio::null());
         shell.env("KUBECONFIG", self.file("kubeconfig")).env("PATH", path).env("OHALLO_API_KEY", &self.key);
-        for folder in ["CACHE", "CONFIG", "DATA"] {
-            shell.env(format!("HELM_{folder}_HOME"), self.file(folder));
-        }
+        apart(&mut shell, self.folder.path());
         let output = shell.output().unwrap();
         assert!(output.status.success(), "{command}: {}", said(&output));
         said(&output)

@@ -3,5 +3,5 @@
 mod commands;
 mod links;
 mod manifests;
-mod pages;
+pub mod pages;
 mod reference;

@@ -146,7 +146,7 @@ async fn settle(rig: &Rig, seed: u64) {
 }
 
 async fn unsettled(rig: &Rig, listed: Vec<Channel>) -> Vec<String> {
-    let secrets = rig.secrets().list(&Default::default()).await.unwrap().items;
+    let secrets = rig.secret_values().await;
     let world = World::of(rig, listed);
     world.ready_is_true().into_iter().chain(world.secrets_arrived(&secrets)).collect()
 }

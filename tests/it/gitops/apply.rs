@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::process::Output;
 
 use ohallo_operator::api;
-use ohallo_sim::{Config, Key};
+use ohallo_sim::Config;
 use serde_json::{Value, json};
 
 use crate::acts::by_hand;
-use crate::rig::{Rig, TENANT};
+use crate::install::samples;
+use crate::rig::Rig;
 
 const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/samples");
 
@@ -79,7 +80,7 @@ impl Applied<'_> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_samples_differ_in_nothing_when_they_are_applied_again() {
     let mut rig = Rig::bare(Config::default(), &[]).await;
-    rig.sim.add_key(Key::new("sf_test_v1_demo0000000000000000000000000", TENANT));
+    samples(&rig);
     rig.start_operator().await;
     let objects = vec![
         "workspace/default",
@@ -88,15 +89,15 @@ async fn the_samples_differ_in_nothing_when_they_are_applied_again() {
         "channel/whatsapp",
         "channel/voice",
     ];
-    let samples = Applied { from: ["-k", SAMPLES], stdin: None, objects };
-    samples.says(&rig, &["apply"]);
-    for object in &samples.objects {
+    let applied = Applied { from: ["-k", SAMPLES], stdin: None, objects };
+    applied.says(&rig, &["apply"]);
+    for object in &applied.objects {
         if let Some(name) = object.strip_prefix("channel/") {
             rig.reason(name, "Available").await;
         }
     }
     rig.has("website-chat", "Connected", "TestPassed").await;
-    samples.settles(&rig);
+    applied.settles(&rig);
     rig.finish().await;
 }
 

@@ -23,20 +23,24 @@ pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/helm/ohallo
 pub const RELEASE: &str = "ohallo-operator";
 pub const HOME: &str = "ohallo-system";
 
-/// Runs Helm, with folders of its own instead of the user's.
-fn helm() -> Command {
-    static FOLDERS: OnceLock<(tempfile::TempDir, std::path::PathBuf)> = OnceLock::new();
-    let (home, program) =
-        FOLDERS.get_or_init(|| (tempfile::tempdir().unwrap(), testbed::tool("helm").unwrap()));
-    let mut command = Command::new(program);
+/// Keeps Helm from the user's folders and settings.
+pub fn apart(command: &mut Command, home: &Path) {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("HELM_") {
             command.env_remove(name);
         }
     }
     for folder in ["CACHE", "CONFIG", "DATA"] {
-        command.env(format!("HELM_{folder}_HOME"), home.path().join(folder));
+        command.env(format!("HELM_{folder}_HOME"), home.join(folder));
     }
+}
+
+fn helm() -> Command {
+    static FOLDERS: OnceLock<(tempfile::TempDir, std::path::PathBuf)> = OnceLock::new();
+    let (home, program) =
+        FOLDERS.get_or_init(|| (tempfile::tempdir().unwrap(), testbed::tool("helm").unwrap()));
+    let mut command = Command::new(program);
+    apart(&mut command, home.path());
     command.env_remove("KUBECONFIG").stdin(Stdio::null());
     command
 }

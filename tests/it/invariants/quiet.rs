@@ -1,9 +1,8 @@
 // pure
 //! What must hold once nothing is under way any more.
 
-use k8s_openapi::api::core::v1::Secret;
-
 use super::*;
+use crate::misoperation::kept::{Secrets, credentials};
 
 impl World {
     /// I15, for the Channels that are there now: Ready with the current generation means applied and active.
@@ -28,10 +27,10 @@ impl World {
     }
 
     /// I14, for the Channels that are there now: oHallo holds what their Secrets hold.
-    pub fn secrets_arrived(&self, secrets: &[Secret]) -> Vec<String> {
+    pub fn secrets_arrived(&self, secrets: &Secrets) -> Vec<String> {
         let mut broken = Vec::new();
         for channel in self.listed.iter().filter(|channel| bound(channel).is_some()) {
-            let wanted = wanted(channel, secrets);
+            let wanted = credentials(&serde_json::to_value(&channel.spec).unwrap(), secrets);
             let live = self.live.iter().find(|live| Some(&live.id) == bound(channel).as_ref());
             if live.is_none_or(|live| {
                 wanted.iter().any(|(name, value)| live.credentials.get(name) != Some(value))
@@ -42,23 +41,4 @@ impl World {
         }
         broken
     }
-}
-
-/// Later sources win.
-fn wanted(channel: &Channel, secrets: &[Secret]) -> BTreeMap<String, String> {
-    let mut wanted = BTreeMap::new();
-    let text = |value: &k8s_openapi::ByteString| String::from_utf8_lossy(&value.0).into_owned();
-    let data = |name: &str| {
-        let found = secrets.iter().find(|secret| secret.name_any() == name);
-        found.and_then(|secret| secret.data.clone()).unwrap_or_default()
-    };
-    for source in &channel.spec.credentials {
-        if let Some(all) = &source.secret_ref {
-            wanted.extend(data(&all.name).iter().map(|(name, value)| (name.clone(), text(value))));
-        }
-        if let (Some(name), Some(one)) = (&source.name, &source.secret_key_ref) {
-            wanted.extend(data(&one.name).get(&one.key).map(|value| (name.clone(), text(value))));
-        }
-    }
-    wanted
 }

@@ -59,7 +59,7 @@ pub async fn tell(rig: &Rig, killed: &AtomicBool) -> End {
     let channel = person.until("settled", |channel| current(channel, "Available")).await;
     let world = World::of(rig, vec![channel.clone()]);
     assert!(world.ready_is_true().is_empty(), "{:?}", world.ready_is_true());
-    let secrets = rig.secrets().list(&Default::default()).await.unwrap().items;
+    let secrets = rig.secret_values().await;
     assert!(world.secrets_arrived(&secrets).is_empty(), "{:?}", world.secrets_arrived(&secrets));
     let (remote, credentials) = (remote(rig), credentials(&channel));
     rig.deleted("a").await;

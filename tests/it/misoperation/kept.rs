@@ -55,7 +55,8 @@ impl Kept {
     }
 }
 
-fn credentials(spec: &Value, secrets: &Secrets) -> BTreeMap<String, String> {
+/// What its sources come to; later ones win.
+pub fn credentials(spec: &Value, secrets: &Secrets) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for source in spec["credentials"].as_array().into_iter().flatten() {
         if let Some(name) = source["secretRef"]["name"].as_str() {

@@ -4,7 +4,7 @@
 //! good by the good manifest.
 
 mod channels;
-mod kept;
+pub mod kept;
 mod mutations;
 mod schema;
 mod sequence;

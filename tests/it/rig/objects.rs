@@ -32,6 +32,17 @@ impl Rig {
         Api::namespaced(self.admin.clone(), &self.namespace)
     }
 
+    /// What the Secrets of the namespace hold, by name and key.
+    pub async fn secret_values(&self) -> BTreeMap<String, BTreeMap<String, String>> {
+        let text = |value: k8s_openapi::ByteString| String::from_utf8_lossy(&value.0).into_owned();
+        let all = self.secrets().list(&ListParams::default()).await.unwrap().items.into_iter();
+        let values = |secret: Secret| {
+            let data = secret.data.unwrap_or_default().into_iter();
+            data.map(|(key, value)| (key, text(value))).collect()
+        };
+        all.map(|secret| (secret.name_any(), values(secret))).collect()
+    }
+
     /// Writes a Secret.
     pub async fn secret(&self, name: &str, values: &[(&str, &str)]) {
         let data: BTreeMap<_, _> = values.iter().copied().collect();
