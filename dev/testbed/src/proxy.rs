@@ -41,6 +41,7 @@ pub struct Proxy {
 #[derive(Clone, Debug)]
 pub struct Held {
     met: watch::Receiver<u32>,
+    left: watch::Receiver<u32>,
     open: CancellationToken,
 }
 
@@ -170,6 +171,16 @@ impl Held {
         let mut met = self.met.clone();
         let waited = tokio::time::timeout(REACHED_WITHIN, met.wait_for(|met| *met > 0)).await;
         waited.context("no request met the rule in time")?.map(drop).or(Ok(()))
+    }
+
+    /// Waits until no request that it has met is at hand any more.
+    ///
+    /// # Errors
+    /// One still is.
+    pub async fn left(&self) -> Result<()> {
+        let (met, mut left) = (self.met(), self.left.clone());
+        let waited = tokio::time::timeout(REACHED_WITHIN, left.wait_for(|left| *left >= met)).await;
+        waited.context("a request is still held")?.map(drop).or(Ok(()))
     }
 
     /// Lets what it holds go, and lets what it would meet pass.

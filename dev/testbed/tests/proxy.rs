@@ -78,6 +78,7 @@ async fn counts_writes_and_breaks_the_one_that_it_is_told_to_before_or_after_it_
         let gone = name("gone");
         assert!(timeout(QUIET, create(&api, &gone)).await.is_err());
         held.reached().await.unwrap();
+        held.left().await.unwrap();
         held.release();
         tokio::time::sleep(QUIET).await;
         assert_eq!(there(&direct, &gone).await, took_effect);

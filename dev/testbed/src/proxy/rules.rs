@@ -51,6 +51,7 @@ pub(super) struct Rules(Vec<Put>);
 struct Put {
     rule: Rule,
     met: watch::Sender<u32>,
+    left: watch::Sender<u32>,
     open: CancellationToken,
 }
 
@@ -59,6 +60,7 @@ pub(super) struct Met {
     pub when: When,
     pub act: Act,
     met: watch::Sender<u32>,
+    left: watch::Sender<u32>,
     open: CancellationToken,
 }
 
@@ -119,8 +121,9 @@ pub(super) fn is_write(method: &Method, target: &str) -> bool {
 
 impl Rules {
     pub fn add(&mut self, rule: Rule) -> Held {
-        let put = Put { rule, met: watch::Sender::new(0), open: CancellationToken::new() };
-        let held = Held { met: put.met.subscribe(), open: put.open.clone() };
+        let (met, left) = (watch::Sender::new(0), watch::Sender::new(0));
+        let put = Put { rule, met, left, open: CancellationToken::new() };
+        let held = Held { met: put.met.subscribe(), left: put.left.subscribe(), open: put.open.clone() };
         self.0.push(put);
         held
     }
@@ -131,7 +134,7 @@ impl Rules {
 
     /// The rule that meets this request, counted down.
     pub fn meet(&mut self, method: &Method, target: &str) -> Option<Met> {
-        for Put { rule, met, open } in &mut self.0 {
+        for Put { rule, met, left, open } in &mut self.0 {
             if rule.times == Some(0) || open.is_cancelled() || !rule.fits(method, target) {
                 continue;
             }
@@ -142,8 +145,8 @@ impl Rules {
             if let Some(times) = &mut rule.times {
                 *times -= 1;
             }
-            let (met, open) = (met.clone(), open.clone());
-            return Some(Met { when: rule.when, act: rule.act.clone(), met, open });
+            let (met, left, open) = (met.clone(), left.clone(), open.clone());
+            return Some(Met { when: rule.when, act: rule.act.clone(), met, left, open });
         }
         None
     }
@@ -158,5 +161,12 @@ impl Met {
 
     pub async fn opened(&self) {
         self.open.cancelled().await;
+    }
+}
+
+/// It was acted on, or its client has gone away.
+impl Drop for Met {
+    fn drop(&mut self) {
+        self.left.send_modify(|left| *left += 1);
     }
 }
