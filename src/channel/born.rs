@@ -193,8 +193,8 @@ async fn written_down(pass: &mut Pass, number: i64, remote: &RemoteChannel) -> R
         }
         take_in(pass, remote);
         let outcome = match plan(&pass.view()) {
-            Plan::Settled(verdict) => Outcome::Settled(verdict),
-            Plan::Work(_) => Outcome::More,
+            Plan::Settled(verdict) if !pass.superseded => Outcome::Settled(verdict),
+            _ => Outcome::More,
         };
         let summary = report::summary(pass, &outcome);
         match pass.write_id(&summary.status).await {
@@ -213,7 +213,7 @@ async fn written_down(pass: &mut Pass, number: i64, remote: &RemoteChannel) -> R
             Ok(Written::Stale) => {
                 if let Ok(Some(fresh)) = pass.fresh().await {
                     pass.status = fresh.status.clone().unwrap_or_default();
-                    pass.channel = fresh;
+                    pass.go_on_with(fresh);
                 }
             }
             Err(error) => tracing::error!(

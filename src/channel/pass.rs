@@ -299,12 +299,7 @@ impl Pass {
                             match conflict::of_status(&self.channel, base.as_ref(), status, &fresh) {
                                 Refused::Gone => return Ok(Written::Gone),
                                 Refused::Stale => return Ok(Written::Stale),
-                                Refused::LayOver => {
-                                    self.outdated |= Inputs::own(&fresh) != Inputs::own(&self.channel);
-                                    self.superseded |=
-                                        fresh.metadata.generation != self.channel.metadata.generation;
-                                    self.channel = fresh;
-                                }
+                                Refused::LayOver => self.go_on_with(fresh),
                             }
                         }
                         Err(kube::Error::Api(answer)) if answer.code == 404 => return Ok(Written::Gone),
@@ -325,6 +320,13 @@ impl Pass {
             Ok(_) => Err(changed()),
             Err(error) => Err(cluster(&error)),
         }
+    }
+
+    /// Works on with what somebody else made of the object.
+    pub fn go_on_with(&mut self, fresh: Channel) {
+        self.outdated |= Inputs::own(&fresh) != Inputs::own(&self.channel);
+        self.superseded |= fresh.metadata.generation != self.channel.metadata.generation;
+        self.channel = fresh;
     }
 
     fn adopt_version(&mut self, channel: Channel) {

@@ -52,6 +52,7 @@ impl World {
             ("I2", self.nothing_is_left_and_nothing_kept_is_deleted()),
             ("I6", self.only_own_fields_are_written()),
             ("I7", self.keys_stay_with_their_tenant()),
+            ("I8", self.who_had_an_id_creates_no_more()),
             ("I9", self.one_object_for_a_channel()),
             ("I13", self.one_call_for_a_request()),
             ("I17", self.finalizers_go_by_proof()),
@@ -61,7 +62,7 @@ impl World {
             .collect()
     }
 
-    /// I1, and of I8 that nothing but a person's word makes a second create.
+    /// I1.
     pub fn one_channel_for_an_object(&self) -> Vec<String> {
         let mut broken = Vec::new();
         for uid in self.uids() {
@@ -140,6 +141,27 @@ impl World {
             let owner = owners.entry(id).or_insert(tenant);
             if *owner != tenant {
                 broken.push(format!("channel {id} of {owner} was changed by {tenant}"));
+            }
+        }
+        broken
+    }
+
+    /// I8: whatever oHallo answers about a channel that was made, and whatever becomes of it, only a person's word
+    /// makes its object create once more. Of the finalizer I17 tells.
+    pub fn who_had_an_id_creates_no_more(&self) -> Vec<String> {
+        let mut broken = Vec::new();
+        for uid in self.uids().into_iter().filter(|uid| self.values(uid, AGAIN).is_empty()) {
+            let ids = self.ids_of(&uid);
+            let creates = self.ledger.iter().filter(|entry| {
+                entry.operation == Operation::CreateChannel
+                    && made_for(entry.idempotency_key.as_deref(), &uid)
+            });
+            let after: Vec<_> = creates
+                .skip_while(|entry| entry.channel.as_ref().is_none_or(|id| !ids.contains(id)))
+                .skip(1)
+                .collect();
+            if !after.is_empty() {
+                broken.push(format!("{uid} had {ids:?} and created again: {after:?}"));
             }
         }
         broken
@@ -228,6 +250,12 @@ impl World {
     fn values(&self, uid: &str, annotation: &str) -> BTreeSet<String> {
         let of = self.history.iter().filter(|seen| seen.channel.uid().as_deref() == Some(uid));
         of.filter_map(|seen| seen.channel.annotations().get(annotation).cloned()).collect()
+    }
+
+    /// The ids that were ever bound to an object.
+    fn ids_of(&self, uid: &str) -> BTreeSet<String> {
+        let of = self.history.iter().filter(|seen| seen.channel.uid().as_deref() == Some(uid));
+        of.filter_map(|seen| bound(&seen.channel)).collect()
     }
 
     fn released(&self, uid: &str) -> bool {

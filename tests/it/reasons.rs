@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use kube::api::{Patch, PatchParams};
 use ohallo_operator::api::conditions::Reason;
 use ohallo_sim::{Action, Config, Fault, Operation};
 use serde_json::json;
@@ -41,23 +42,33 @@ async fn a_channel_is_bound_before_its_credentials_are_sent_and_not_ready_until_
 async fn a_manifest_that_changes_during_its_create_is_not_ready_before_it_is_applied() {
     let rig = Rig::start().await;
     rig.secret("provider", &[("apiKey", "whatsapp-api-key-abc123")]).await;
-    let create = rig.sim.add_fault(Fault::on(Operation::CreateChannel, Action::Hold { commit_first: true }));
-    rig.create("a", json!({})).await;
-    rig.sim.held(create).await.unwrap();
-    let push =
-        rig.sim.add_fault(Fault::on(Operation::StoreCredentials, Action::Hold { commit_first: false }));
-    let changed =
-        rig.edit("a", json!({"spec": {"credentials": [{"secretRef": {"name": "provider"}}]}})).await;
-    rig.sim.release(create);
-    rig.sim.held(push).await.unwrap();
-    let early = rig.history.seen().into_iter().find(|seen| {
-        condition(&seen.channel, "Ready")
-            .is_some_and(|ready| ready.1 == "True" && ready.3 == changed.metadata.generation)
-    });
-    assert!(early.is_none(), "it was said to be applied: {:?}", early.map(|seen| seen.channel.status));
-    rig.sim.release(push);
-    rig.has("a", "CredentialsApplied", "Applied").await;
-    rig.reason("a", "Available").await;
+    // Alone, and with somebody's own edit of the status.
+    for (name, status) in [("a", None), ("b", Some(json!({"status": {"state": "edited"}})))] {
+        let hold = |operation, commit_first| {
+            rig.sim.add_fault(Fault::on(operation, Action::Hold { commit_first }).times(1))
+        };
+        let create = hold(Operation::CreateChannel, true);
+        rig.create(name, json!({})).await;
+        rig.sim.held(create).await.unwrap();
+        let push = hold(Operation::StoreCredentials, false);
+        let credentials = json!({"spec": {"credentials": [{"secretRef": {"name": "provider"}}]}});
+        let changed = rig.edit(name, credentials).await;
+        if let Some(status) = status {
+            let params = PatchParams::default();
+            rig.channels().patch_status(name, &params, &Patch::Merge(status)).await.unwrap();
+        }
+        rig.sim.release(create);
+        rig.sim.held(push).await.unwrap();
+        let early = rig.history.seen().into_iter().find(|seen| {
+            seen.channel.metadata.uid == changed.metadata.uid
+                && condition(&seen.channel, "Ready")
+                    .is_some_and(|ready| ready.1 == "True" && ready.3 == changed.metadata.generation)
+        });
+        assert!(early.is_none(), "it was said to be applied: {:?}", early.map(|seen| seen.channel.status));
+        rig.sim.release(push);
+        rig.has(name, "CredentialsApplied", "Applied").await;
+        rig.reason(name, "Available").await;
+    }
     rig.finish().await;
 }
 

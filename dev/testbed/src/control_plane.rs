@@ -196,7 +196,15 @@ impl ControlPlane {
     /// # Errors
     /// It is not running.
     pub async fn pause_apiserver(&self) -> Result<()> {
-        self.apiserver.signal("STOP")
+        self.apiserver.signal("STOP")?;
+        // Until its last thread has stopped it may answer.
+        within("kube-apiserver", async {
+            while !self.apiserver.stopped()? {
+                sleep(POLL).await;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Ends a pause.

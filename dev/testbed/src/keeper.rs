@@ -4,7 +4,7 @@
 //! folder. The group has a leader of its own so that it exists before its first real member and until the kill.
 
 use std::ffi::OsStr;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -173,6 +173,18 @@ impl Process {
             .status()?;
         ensure!(status.success(), "{} could not be sent SIG{name}", self.name);
         Ok(())
+    }
+
+    /// Whether all of its threads are stopped.
+    pub(crate) fn stopped(&self) -> Result<bool> {
+        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let stat = fs::read_to_string(thread?.path().join("stat"))?;
+            // The state follows the name, which is in brackets and may hold any.
+            if stat.rsplit_once(") ").is_none_or(|(_, rest)| !rest.starts_with('T')) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     pub(crate) fn log_tail(&self) -> String {
