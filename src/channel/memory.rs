@@ -56,6 +56,8 @@ pub struct Memory {
     pub absent_since: Option<Instant>,
     /// Something changed that `connectivityTest: OnChange` asks to test.
     pub test_due: bool,
+    /// When oHallo last described the channel, or this process began to look after it.
+    pub read: Option<Instant>,
     /// A pass of this process has looked at the object.
     pub seen: bool,
     /// This process has known the object since it was made, and not seen it Ready.

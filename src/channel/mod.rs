@@ -147,6 +147,7 @@ fn rests(channel: &Channel, uid: &str, ctx: &Context, epoch: Epoch) -> Option<Du
     let now_inputs = pass::inputs(ctx, channel);
     let mut memory = cell.lock().unwrap_or_else(PoisonError::into_inner);
     memory.enter(epoch);
+    memory.read.get_or_insert(now);
     if memory.outran(pass::version(channel), now) {
         return Some(Duration::from_secs(5));
     }

@@ -221,6 +221,7 @@ pub fn found(pass: &mut Pass, remote: RemoteChannel) {
     }
     pass.memory.look(differs, &digest);
     pass.memory.absent_since = None;
+    pass.memory.read = Some(clock::instant());
     pass.observed.remote = Remote::Found(Box::new(remote));
 }
 

@@ -43,9 +43,8 @@ pub async fn report(mut pass: Box<Pass>, outcome: &Outcome) -> (Report, &'static
     pass.session = None;
     let now = clock::instant();
     let summary = summary(&pass, outcome);
-    let silent = outcome.silent();
     // What was done before the turn ran out is not lost.
-    let status = if silent { pass.status.clone() } else { summary.status.clone() };
+    let status = if summary.silent { pass.status.clone() } else { summary.status.clone() };
     let old = pass.channel.status.clone().unwrap_or_default();
     if status != old && summary.result != "gone" {
         match write(&mut pass, &status).await {
@@ -55,7 +54,7 @@ pub async fn report(mut pass: Box<Pass>, outcome: &Outcome) -> (Report, &'static
             Err(error) => return (Report::Unwritten(error), "unwritten"),
         }
     }
-    if !silent {
+    if !summary.silent {
         for (reason, message) in &summary.warnings {
             pass.note(Note::warning(reason, message));
         }

@@ -55,6 +55,8 @@ pub struct Summary {
     pub failures: u32,
     /// oHallo is busy with it.
     pub busy: bool,
+    /// Nothing is to be said.
+    pub silent: bool,
     /// The word for logs and metrics.
     pub result: &'static str,
 }
@@ -74,9 +76,12 @@ const PATIENCE: u32 = 3;
 /// A step was done: look again.
 const SOON: Duration = Duration::from_secs(1);
 
+const NO_TURN: &str = "The channel was not read for two intervals, as the rate limit of its API key left no turn; it is when its turn comes.";
+
 /// Says what a pass found.
 pub fn summarize(view: &View, outcome: &Outcome, setting: &Setting) -> Summary {
-    let mut writing = Writing { view, setting, status: view.status.clone(), failures: 0, busy: false };
+    let mut writing =
+        Writing { view, setting, status: view.status.clone(), failures: 0, busy: false, lapsed: false };
     writing.facts();
     let (wake, result) = match outcome {
         Outcome::Settled(verdict) => writing.verdict(verdict),
@@ -84,11 +89,13 @@ pub fn summarize(view: &View, outcome: &Outcome, setting: &Setting) -> Summary {
         Outcome::More => writing.more(),
     };
     writing.others(outcome);
-    let wake = wake.map(|wake| writing.again().map_or(wake, |again| wake.min(again)));
+    let wake =
+        wake.map(|wake| [writing.again(), writing.lapses()].into_iter().flatten().fold(wake, Duration::min));
+    let silent = outcome.silent() && !writing.lapsed;
     let Writing { mut status, failures, busy, .. } = writing;
     cut(&mut status, setting.redactor);
     let warnings = warnings(&view.status.conditions, &status.conditions);
-    Summary { status, wake, warnings, failures, busy, result }
+    Summary { status, wake, warnings, failures, busy, silent, result }
 }
 
 struct Writing<'a> {
@@ -97,6 +104,8 @@ struct Writing<'a> {
     status: ChannelStatus,
     failures: u32,
     busy: bool,
+    /// Ready has lapsed, though nothing else is to be said.
+    lapsed: bool,
 }
 
 // === impl Writing ===
@@ -259,6 +268,15 @@ impl Writing<'_> {
             Need::Turn(wait) => {
                 self.failures = self.view.memory.failures;
                 self.busy = self.view.memory.waiting_since.is_some();
+                if self.lapsed() {
+                    self.conditions().ready(
+                        Status::Unknown,
+                        Progress::Reconciling,
+                        Reason::RateLimited,
+                        NO_TURN,
+                    );
+                    self.lapsed = true;
+                }
                 (Some(wait), "deferred")
             }
         }
@@ -271,12 +289,36 @@ impl Writing<'_> {
         (Some(SOON), "progressing")
     }
 
-    /// Ready keeps its value while that still speaks of this generation; else it is Unknown.
+    /// Ready keeps its value while that still speaks of this generation and has not lapsed; else it is Unknown.
     fn unknown_unless_kept(&mut self, keep: bool, reason: Reason, message: &str) {
         let current = self.conditions().ready_is_current();
-        if !(keep && current) {
+        if !(keep && current) || self.lapsed() {
             self.conditions().ready(Status::Unknown, Progress::Reconciling, reason, message);
         }
+    }
+
+    /// Ready for this generation, which the last look at the channel vouches for.
+    fn vouched(&mut self) -> bool {
+        conditions::is_true(&self.status.conditions, kind::READY)
+            && self.conditions().ready_is_current()
+            && !self.view.terminating()
+            && !conditions::is_true(&self.status.conditions, kind::SUSPENDED)
+    }
+
+    /// For how long it still does: two intervals.
+    fn rest_of_look(&self) -> Option<Duration> {
+        let age = self.view.memory.read.map(|at| self.view.instant.saturating_duration_since(at));
+        let rest = (self.setting.interval * 2).checked_sub(age.unwrap_or_default());
+        rest.filter(|rest| !rest.is_zero())
+    }
+
+    fn lapsed(&mut self) -> bool {
+        self.vouched() && self.rest_of_look().is_none()
+    }
+
+    /// When Ready lapses unless the channel is read before.
+    fn lapses(&mut self) -> Option<Duration> {
+        self.vouched().then(|| self.rest_of_look()).flatten()
     }
 
     /// Neither Reconciling nor Stalled; Ready as it was, and there.

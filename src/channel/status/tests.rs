@@ -172,6 +172,38 @@ fn ready_outlives_three_failures_in_a_row_and_nothing_is_written_meanwhile() {
 }
 
 #[test]
+fn ready_lapses_when_the_channel_was_not_read_for_two_intervals() {
+    let turn = fails(Need::Turn(s(3)), Reason::Progressing);
+    let limited = fails(Need::Until(s(900)), Reason::RateLimited);
+    let unavailable = fails(Need::Time, Reason::ApiUnavailable);
+    for (outcome, said) in [
+        (&turn, "RateLimited"),
+        (&limited, "RateLimited"),
+        (&unavailable, "ApiUnavailable"),
+        (&Outcome::More, "Progressing"),
+    ] {
+        let read = |ago| settled().with(|it| it.memory.read = it.instant.checked_sub(ago));
+        let fresh = read(INTERVAL * 2 - s(1)).summarize(outcome);
+        assert_eq!(shown(&fresh.status), (Some(("True", "Available")), false, false), "{outcome:?}");
+        assert!(fresh.wake <= Some(s(1)), "it is looked at again when Ready lapses: {:?}", fresh.wake);
+        assert_eq!(fresh.silent, outcome.silent());
+        let old = read(INTERVAL * 2);
+        let lapsed = old.summarize(outcome);
+        assert_eq!(shown(&lapsed.status), (Some(("Unknown", said)), true, false), "{outcome:?}");
+        assert!(!lapsed.silent);
+        // It is said once.
+        let after = Sample { status: lapsed.status.clone(), ..old };
+        assert_eq!(after.summarize(outcome).silent, outcome.silent());
+    }
+    let unread = settled().summarize(&limited);
+    assert_eq!(unread.wake, Some(s(900)), "a process that has just begun waits for its first look");
+    let terminating = Sample::terminating()
+        .after(&Outcome::More)
+        .with(|it| it.memory.read = it.instant.checked_sub(INTERVAL * 9));
+    assert!(terminating.summarize(&turn).silent);
+}
+
+#[test]
 fn ready_of_an_older_generation_outlives_no_failure() {
     for (outcome, reason) in [
         (fails(Need::Time, Reason::ApiUnavailable), "ApiUnavailable"),

@@ -165,6 +165,22 @@ async fn f08_every_retry_after_is_taken_as_at_least_a_second_and_at_most_a_quart
     rig.finish().await;
 }
 
+/// I15. It takes two of the shortest intervals.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f08_a_channel_that_may_not_be_read_for_two_intervals_is_ready_no_more() {
+    let rig = Rig::start().await;
+    rig.ready("a", json!({"intervalSeconds": 60})).await;
+    rig.sim.add_fault(Fault::on(Operation::GetChannel, Action::retry_after(429, "140")).times(1));
+    let refused = looked(&rig, "a", "1").await;
+    assert_eq!(is(&refused, "Ready"), so("True", "Available"), "one look that failed is no news");
+    let patience = Duration::from_secs(180);
+    let unknown = so("Unknown", "RateLimited");
+    rig.until_within(patience, "a", "unknown", |channel| is(channel, "Ready") == unknown).await;
+    assert_eq!(rig.count(Operation::GetChannel), 1, "the key is paused all the while");
+    rig.until_within(patience, "a", "ready", |channel| is(channel, "Ready") == so("True", "Available")).await;
+    rig.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f09_a_redirect_to_another_origin_is_not_followed_by_any_call() {
     let rig = Rig::start().await;
