@@ -48,6 +48,7 @@ pub mod workspace;
 
 mod census;
 mod crds;
+mod deadline;
 #[cfg(test)]
 mod hostile;
 mod permissions;

@@ -24,7 +24,7 @@ use crate::serve::{self, Readiness};
 use crate::settings::{SHUTDOWN_GRACE, Settings};
 use crate::sieve;
 use crate::watches::Watches;
-use crate::{channel, crds, permissions, workspace};
+use crate::{channel, crds, deadline, permissions, workspace};
 
 /// Passes of one key that call at the same time: a key that hangs can't hold every worker.
 const KEY_CONCURRENCY: usize = 12;
@@ -76,7 +76,7 @@ pub async fn run_with(
         let (metrics, readiness, stop) = (Arc::clone(&metrics), readiness.clone(), stop.clone());
         tokio::spawn(async move { serve::serve(listener, metrics, readiness, stop.cancelled_owned()).await })
     };
-    let client = sieve::before(client);
+    let client = deadline::before(sieve::before(client), deadline::LONGEST);
     let work = operate(settings, client, ohallo, metrics, readiness, stop.child_token());
     tokio::pin!(work, shutdown);
     tokio::select! {

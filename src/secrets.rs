@@ -24,6 +24,9 @@ const KEPT: Duration = Duration::from_secs(300);
 /// The most content that is kept, in bytes.
 const KEPT_BYTES: u64 = 4 * 1024 * 1024;
 
+/// How often a content that is older than what is known is read again.
+const TRIES: usize = 4;
+
 /// What a Secret held when it was read. No Debug: it holds values.
 pub enum Content {
     Absent,
@@ -91,6 +94,28 @@ impl Secrets {
         if !is_name(&name.name) {
             return Ok(Arc::new(Content::Absent));
         }
+        // What a GET under way when the Secret changed was answered can be older than what the watch has told since.
+        for attempt in 0..TRIES {
+            let content = self.kept(name).await?;
+            let version = content.version();
+            let doubtful = match (self.version(name), &version) {
+                // Either may be the newer: a second look tells.
+                (Version::Present(_), Version::Absent) | (Version::Absent, Version::Present(_)) => {
+                    attempt == 0
+                }
+                (known, version) => older(version, &known),
+            };
+            if !doubtful {
+                self.note(name.clone(), version);
+                return Ok(content);
+            }
+            self.cache.invalidate(name).await;
+        }
+        let message = format!("The Secret {:?} changes faster than it can be read.", name.name);
+        Err(Failure::transient(Reason::InternalError, message))
+    }
+
+    async fn kept(&self, name: &Name) -> Result<Arc<Content>, Failure> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &name.namespace);
         let read = async {
             match api.get(&name.name).await {
@@ -99,10 +124,7 @@ impl Secrets {
                 Err(error) => Err(error),
             }
         };
-        let content =
-            self.cache.try_get_with(name.clone(), read).await.map_err(|error| unreadable(name, &error))?;
-        self.note(name.clone(), content.version());
-        Ok(content)
+        self.cache.try_get_with(name.clone(), read).await.map_err(|error| unreadable(name, &error))
     }
 
     /// The version that was last seen of a Secret that somebody uses.

@@ -1,11 +1,12 @@
 // I/O: the HTTP server of probes and metrics.
 //! `/livez`, `/readyz` and `/metrics`, on `--http-addr`. Nothing here asks the API server or oHallo.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
@@ -15,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 
+use crate::clock;
 use crate::metrics::Metrics;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -24,8 +26,19 @@ const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
     role: Arc<Mutex<Option<&'static str>>>,
-    parts: Arc<Mutex<BTreeMap<&'static str, Result<(), String>>>>,
+    /// By what it is and in which namespace; of all where that is empty.
+    parts: Arc<Mutex<BTreeMap<(&'static str, String), Part>>>,
 }
+
+#[derive(Debug)]
+struct Part {
+    state: Result<(), String>,
+    /// What went wrong with it a while ago, and when.
+    trouble: Option<(Instant, String)>,
+}
+
+/// How long a trouble is told of that is not met again: what broke may be whole with nothing to say so.
+const TROUBLED: Duration = Duration::from_secs(120);
 
 /// The address of `--http-addr` can't be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +99,30 @@ async fn scrape(State(shared): State<Shared>, headers: HeaderMap) -> Response {
 impl Readiness {
     /// Says how `what` stands: there, or missing and why. From the first call on it is waited for.
     pub fn set(&self, what: &'static str, state: Result<(), String>) {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner).insert(what, state);
+        self.set_in(what, "", state);
+    }
+
+    /// The same for the part of it that is in one namespace.
+    pub fn set_in(&self, what: &'static str, namespace: &str, state: Result<(), String>) {
+        self.parts().insert((what, namespace.to_owned()), Part { state, trouble: None });
+    }
+
+    /// Says what goes wrong with it, for as long as it is said again.
+    pub fn trouble(&self, what: &'static str, namespace: &str, why: String) {
+        if let Some(part) = self.parts().get_mut(&(what, namespace.to_owned())) {
+            part.trouble = Some((clock::instant(), why));
+        }
+    }
+
+    /// It works.
+    pub fn works(&self, what: &'static str, namespace: &str) {
+        if let Some(part) = self.parts().get_mut(&(what, namespace.to_owned())) {
+            part.trouble = None;
+        }
+    }
+
+    fn parts(&self) -> MutexGuard<'_, BTreeMap<(&'static str, String), Part>> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What this replica does, told with what is there.
@@ -97,21 +133,32 @@ impl Readiness {
     /// `Ok` with what is there, or `Err` with what is missing, one a line. Before anything was
     /// [`set`](Self::set) the operator is starting, which is not ready.
     pub fn report(&self) -> Result<String, String> {
-        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let (parts, now) = (self.parts(), clock::instant());
         if parts.is_empty() {
             return Err("starting\n".to_owned());
         }
         let missing: String = parts
             .iter()
-            .filter_map(|(what, state)| state.as_ref().err().map(|why| format!("{what}: {why}\n")))
+            .filter_map(|((what, _), part)| part.missing(now).map(|why| format!("{what}: {why}\n")))
             .collect();
         if missing.is_empty() {
             let role = *self.role.lock().unwrap_or_else(PoisonError::into_inner);
             let role = role.map(|role| format!("this replica: {role}\n"));
-            Ok(parts.keys().map(|what| format!("{what}: ok\n")).chain(role).collect())
+            let kinds: BTreeSet<_> = parts.keys().map(|(what, _)| what).collect();
+            Ok(kinds.into_iter().map(|what| format!("{what}: ok\n")).chain(role).collect())
         } else {
             Err(missing)
         }
+    }
+}
+
+// === impl Part ===
+
+impl Part {
+    fn missing(&self, now: Instant) -> Option<&str> {
+        let recent = |at: &Instant| now.saturating_duration_since(*at) < TROUBLED;
+        let trouble = self.trouble.as_ref().filter(|(at, _)| recent(at)).map(|(_, why)| why.as_str());
+        trouble.or(self.state.as_ref().err().map(String::as_str))
     }
 }
 
@@ -154,6 +201,30 @@ mod tests {
         assert_eq!(readiness.report(), Ok("channels: ok\nworkspaces: ok\n".into()));
         readiness.role("standby");
         assert_eq!(readiness.report(), Ok("channels: ok\nworkspaces: ok\nthis replica: standby\n".into()));
+    }
+
+    #[test]
+    fn a_trouble_is_told_of_until_it_is_over_or_long_past() {
+        let readiness = Readiness::default();
+        readiness.set_in("channels", "a", Err("not listed yet".into()));
+        readiness.set_in("channels", "b", Ok(()));
+        assert_eq!(readiness.report(), Err("channels: not listed yet\n".into()), "one namespace is not all");
+        readiness.set_in("channels", "a", Ok(()));
+        readiness.trouble("channels", "a", "403".into());
+        readiness.works("channels", "b");
+        assert_eq!(readiness.report(), Err("channels: 403\n".into()));
+        readiness.works("channels", "a");
+        assert_eq!(readiness.report(), Ok("channels: ok\n".into()));
+        readiness.trouble("channels", "a", "403".into());
+        let long_ago = clock::instant().checked_sub(TROUBLED).unwrap();
+        for part in readiness.parts().values_mut() {
+            part.trouble = part.trouble.take().map(|(_, why)| (long_ago, why));
+        }
+        assert_eq!(
+            readiness.report(),
+            Ok("channels: ok\n".into()),
+            "nothing may have been there to tell that it works"
+        );
     }
 
     #[tokio::test]

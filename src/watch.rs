@@ -1,7 +1,7 @@
 // I/O
 //! Watches: what is kept of each object, and several namespaces as one stream.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -56,27 +56,27 @@ impl Watching {
             .map_or_else(watcher::Config::default, |labels| watcher::Config::default().labels(labels));
         apis.into_iter()
             .map(|api| {
-                let this = self.clone();
+                let (this, namespace) = (self.clone(), api.namespace().unwrap_or_default().to_owned());
+                self.readiness.set_in(self.kind, &namespace, Err("not listed yet".into()));
                 let stream = watcher(api, config.clone()).default_backoff();
                 let stream = stream.modify(move |object| strip(object, keep_labels));
-                stream.inspect(move |event| this.note(event)).boxed()
+                stream.inspect(move |event| this.note(&namespace, event)).boxed()
             })
             .collect()
     }
 
-    fn note<K>(&self, event: &Event<K>) {
+    fn note<K>(&self, namespace: &str, event: &Event<K>) {
         match event {
-            Ok(watcher::Event::InitDone) => self.readiness.set(self.kind, Ok(())),
-            Ok(_) => {}
+            Ok(watcher::Event::InitDone) => self.readiness.set_in(self.kind, namespace, Ok(())),
+            Ok(watcher::Event::Init) => {}
+            Ok(_) => self.readiness.works(self.kind, namespace),
             Err(error) => {
                 self.metrics.watch_restarted(self.kind);
                 let why = reason(error);
                 tracing::warn!(kind = self.kind, error = why, "the watch broke; it is begun again");
                 if is_permission(error) {
-                    self.readiness.set(
-                        self.kind,
-                        Err(format!("the service account may not list and watch them: {why}")),
-                    );
+                    let why = format!("the service account may not list and watch them: {why}");
+                    self.readiness.trouble(self.kind, namespace, why);
                 }
             }
         }
@@ -133,6 +133,7 @@ where
     }
     let mut merging = Merging {
         waiting: (0..watches.len()).collect(),
+        first: vec![BTreeMap::new(); watches.len()],
         listed: vec![BTreeSet::new(); watches.len()],
         namespaces,
         store,
@@ -147,6 +148,8 @@ where
 struct Merging<K: Lookup<DynamicType = ()> + Clone + 'static> {
     /// Watches that have not ended their first list.
     waiting: BTreeSet<usize>,
+    /// What each watch has brought while any of them had not: the store takes it as one list.
+    first: Vec<BTreeMap<String, K>>,
     /// What each watch has listed since its list began.
     listed: Vec<BTreeSet<String>>,
     /// The namespace of each watch.
@@ -161,35 +164,41 @@ where
     K: Lookup<DynamicType = ()> + Resource<DynamicType = ()> + Clone + 'static,
 {
     fn take(&mut self, watch: usize, event: Event<K>) -> Vec<Event<K>> {
-        let first = self.waiting.contains(&watch);
+        let Some(listed) = self.listed.get_mut(watch) else { return Vec::new() };
+        match &event {
+            Ok(watcher::Event::Init) => listed.clear(),
+            Ok(watcher::Event::InitApply(object)) => drop(listed.insert(object.name_any())),
+            _ => {}
+        }
+        if !self.waiting.is_empty() {
+            return self.take_first(watch, event);
+        }
         match event {
-            Ok(watcher::Event::Init) => {
-                if let Some(listed) = self.listed.get_mut(watch) {
-                    listed.clear();
-                }
-                Vec::new()
-            }
-            Ok(watcher::Event::InitApply(object)) => {
-                if let Some(listed) = self.listed.get_mut(watch) {
-                    listed.insert(object.name_any());
-                }
-                vec![Ok(if first {
-                    watcher::Event::InitApply(object)
-                } else {
-                    watcher::Event::Apply(object)
-                })]
-            }
-            Ok(watcher::Event::InitDone) if first => {
-                self.waiting.remove(&watch);
-                if self.waiting.is_empty() { vec![Ok(watcher::Event::InitDone)] } else { Vec::new() }
-            }
+            Ok(watcher::Event::Init) => Vec::new(),
+            Ok(watcher::Event::InitApply(object)) => vec![Ok(watcher::Event::Apply(object))],
             Ok(watcher::Event::InitDone) => self.vanished(watch),
-            // Before the first list of all has ended the store takes no single events: they are part of the list.
-            Ok(watcher::Event::Apply(object)) if !self.waiting.is_empty() => {
-                vec![Ok(watcher::Event::InitApply(object))]
-            }
             other => vec![other],
         }
+    }
+
+    /// Before the first list of all has ended nothing is passed on: what went meanwhile would come with the list.
+    fn take_first(&mut self, watch: usize, event: Event<K>) -> Vec<Event<K>> {
+        let Some(first) = self.first.get_mut(watch) else { return Vec::new() };
+        match event {
+            Ok(watcher::Event::Init) => first.clear(),
+            Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
+                first.insert(object.name_any(), object);
+            }
+            Ok(watcher::Event::Delete(object)) => drop(first.remove(&object.name_any())),
+            Ok(watcher::Event::InitDone) => drop(self.waiting.remove(&watch)),
+            Err(error) => return vec![Err(error)],
+        }
+        if !self.waiting.is_empty() {
+            return Vec::new();
+        }
+        let all = self.first.iter_mut().flat_map(std::mem::take);
+        let all = all.map(|(_, object)| Ok(watcher::Event::InitApply(object)));
+        all.chain([Ok(watcher::Event::InitDone)]).collect()
     }
 
     /// What a relist did not bring again.
@@ -202,5 +211,69 @@ where
                 && !listed.contains(&object.name_any())
         });
         gone.map(|object| Ok(watcher::Event::Delete((*object).clone()))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::reflector;
+    use kube::runtime::watcher::Event as Told;
+
+    use super::*;
+    use crate::api::workspace::Workspace;
+
+    fn workspace(namespace: &str, name: &str) -> Workspace {
+        let metadata = serde_json::json!({"namespace": namespace, "name": name});
+        let spec = serde_json::json!({"workspaceId": "w", "apiKeySecretRef": {"name": "key"}});
+        let (api, kind) = ("ohallo.eu/v1alpha1", "Workspace");
+        let object = serde_json::json!({"apiVersion": api, "kind": kind, "metadata": metadata, "spec": spec});
+        serde_json::from_value(object).unwrap()
+    }
+
+    /// What each event of the watches of `a` and `b` makes of the merged stream.
+    async fn merge(events: Vec<(usize, Told<Workspace>)>) -> Vec<String> {
+        let (store, _writer) = reflector::store();
+        let mut merging = Merging {
+            waiting: [0, 1].into(),
+            first: vec![BTreeMap::new(); 2],
+            listed: vec![BTreeSet::new(); 2],
+            namespaces: vec!["a".into(), "b".into()],
+            store,
+        };
+        let all = events.into_iter().flat_map(|(watch, event)| merging.take(watch, Ok(event)));
+        all.map(|event| match event.unwrap() {
+            Told::Init => "init".to_owned(),
+            Told::InitDone => "done".to_owned(),
+            Told::InitApply(object) => format!("list {}", object.name_any()),
+            Told::Apply(object) => format!("apply {}", object.name_any()),
+            Told::Delete(object) => format!("delete {}", object.name_any()),
+        })
+        .collect()
+    }
+
+    #[tokio::test]
+    async fn the_first_lists_of_all_namespaces_are_one_and_hold_what_was_there_when_the_last_ended() {
+        let [kept, gone, late, broken, other] =
+            [("a", "kept"), ("a", "gone"), ("a", "late"), ("b", "broken"), ("b", "other")]
+                .map(|(namespace, name)| workspace(namespace, name));
+        let told = merge(vec![
+            (0, Told::Init),
+            (1, Told::Init),
+            (0, Told::InitApply(kept)),
+            (0, Told::InitApply(gone.clone())),
+            // A list that broke off midway begins again.
+            (1, Told::InitApply(broken)),
+            (1, Told::Init),
+            (0, Told::InitDone),
+            (0, Told::Delete(gone)),
+            (0, Told::Apply(late.clone())),
+            (1, Told::InitApply(other.clone())),
+            (1, Told::InitDone),
+            (1, Told::Delete(other)),
+            (0, Told::Apply(late)),
+        ])
+        .await;
+        let expected = ["list kept", "list late", "list other", "done", "delete other", "apply late"];
+        assert_eq!(told, expected);
     }
 }

@@ -30,7 +30,6 @@ pub struct Watches<'a> {
 
 impl Watches<'_> {
     fn of(&self, kind: &'static str) -> Watching {
-        self.readiness.set(kind, Err("not listed yet".into()));
         let (client, metrics) = (self.ctx.client.clone(), Arc::clone(&self.ctx.metrics));
         Watching { client, kind, metrics, readiness: self.readiness.clone() }
     }
@@ -78,10 +77,14 @@ impl Watches<'_> {
         events: BoxStream<'static, Event<K>>,
         kind: &'static str,
     ) -> BoxStream<'static, watcher::Result<K>> {
-        let ctx = Arc::clone(self.ctx);
+        let (ctx, store) = (Arc::clone(self.ctx), writer.as_reader());
         reflector::reflector(writer, events)
             .inspect(move |event| {
                 take_in_workspace(&ctx, event);
+                // Of a list in several parts the first were looked at as the store had them before.
+                if let Ok(watcher::Event::InitDone) = event {
+                    store.state().iter().for_each(|object| ctx.wake_workspace(&object.handle()));
+                }
                 listed(&ctx, kind, event);
             })
             .applied_objects()
@@ -100,6 +103,11 @@ impl Watches<'_> {
         reflector::reflector(writer, events)
             .for_each(|event| async {
                 listed(self.ctx, "namespaces", &event);
+                if let Ok(watcher::Event::InitDone) = event {
+                    let all = self.ctx.namespaces.state();
+                    let users = all.iter().flat_map(|one| self.ctx.index().cluster_users_in(&one.name_any()));
+                    users.for_each(|name| self.ctx.wake_channel(&name));
+                }
                 if let Ok(watcher::Event::Apply(namespace) | watcher::Event::InitApply(namespace)) = event {
                     let users = self.ctx.index().cluster_users_in(&namespace.name_any());
                     users.iter().for_each(|name| self.ctx.wake_channel(name));
@@ -165,6 +173,8 @@ fn take_in_channel(ctx: &Context, event: &Event<Channel>) {
             for (_, uid, wakes) in vanished {
                 gone(ctx, Some(&uid), wakes);
             }
+            // Of a list in several parts the first were looked at as the store had them before.
+            ctx.channels.state().iter().for_each(|channel| ctx.wake_channel(&Name::of(&**channel)));
         }
         _ => {}
     }

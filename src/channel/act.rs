@@ -219,12 +219,13 @@ async fn test(pass: &mut Pass, id: &Id, request: String) -> Result<Next, Failure
         return Err(failure);
     }
     pass.fence()?;
-    pass.memory.test_due = false;
+    let due = std::mem::take(&mut pass.memory.test_due);
     let result = match pass.session()?.test(id).await {
         Ok(true) => "Passed",
         Ok(false) => "Failed",
         Err(CallError::Failed(error)) if error.class == Class::NotSent => {
             pass.status.test = past;
+            pass.memory.test_due = due;
             return Err(error.into());
         }
         Err(_) => "Unknown",

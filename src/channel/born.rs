@@ -197,7 +197,7 @@ async fn written_down(pass: &mut Pass, number: i64, remote: &RemoteChannel) -> R
             _ => Outcome::More,
         };
         let summary = report::summary(pass, &outcome);
-        match pass.write_id(&summary.status).await {
+        match report::write(pass, &summary.status, false).await {
             Ok(Written::Stands) => {
                 pass.status = summary.status;
                 remember(pass, number, AttemptOutcome::Unknown);
@@ -303,7 +303,7 @@ async fn not_created(pass: &mut Pass, number: i64, mut error: ApiError) -> Resul
 async fn readable(pass: &mut Pass) -> Result<bool, Failure> {
     let place = pass.observed.place.clone()?;
     match pass.session()?.get_workspace(&place.workspace_id).await {
-        Ok(_) | Err(CallError::Deferred(_)) => Ok(true),
+        Ok(_) => Ok(true),
         Err(CallError::Failed(error)) if error.kind == Kind::Forbidden => Ok(true),
         Err(CallError::Failed(error)) if error.kind == Kind::NotFound => Ok(false),
         Err(error) => Err(refused(pass, error)),

@@ -90,7 +90,6 @@ pub async fn reconcile(channel: Arc<Channel>, ctx: Arc<Context>) -> Result<Actio
     log(&channel, result, took, &report);
     match report {
         Report::Wake(wake) => Ok(Action::requeue(wake)),
-        Report::Done => Ok(Action::await_change()),
         Report::Unwritten(error) => Err(Unwritten(report::plain(&error))),
     }
 }
@@ -111,10 +110,11 @@ async fn pass(channel: &Channel, ctx: &Arc<Context>, epoch: Epoch) -> (Report, &
             failed(Reason::InternalError, text)
         }
     };
-    match outcome {
-        None => (Report::Done, "gone"),
-        Some(outcome) => report(pass, &outcome).await,
-    }
+    let Some(outcome) = outcome else { return report::gone(pass) };
+    AssertUnwindSafe(report(pass, &outcome)).catch_unwind().await.unwrap_or_else(|_| {
+        ctx.metrics.panicked();
+        (Report::Wake(LONGEST), "panicked")
+    })
 }
 
 /// How the controller goes on when a status could not be written.

@@ -63,6 +63,7 @@ pub async fn observe(pass: &mut Pass) -> Result<(), Failure> {
             pass.observed.candidates = candidates(pass).await;
             Ok(())
         }
+        Standing::TwoIds { answered, .. } => settled_by_hand(pass, &answered).await,
         _ => Ok(()),
     }
 }
@@ -194,6 +195,20 @@ async fn declared(pass: &mut Pass) -> Result<Declared, Failure> {
             declared
         }
     })
+}
+
+/// A create made one channel while the manifest came to name another. Once the one that was made is deleted, the other is it.
+async fn settled_by_hand(pass: &mut Pass, answered: &str) -> Result<(), Failure> {
+    read(pass, answered).await?;
+    let gone = matches!(pass.observed.remote, Remote::Absent { proven: true });
+    pass.observed.remote = Remote::Unread;
+    if gone {
+        pass.owns_attempt = true;
+        pass.memory.attempt = None;
+        pass.remember();
+        return Err(Failure::turn(Duration::from_secs(1)));
+    }
+    Ok(())
 }
 
 async fn read(pass: &mut Pass, id: &str) -> Result<(), Failure> {

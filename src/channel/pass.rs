@@ -260,24 +260,24 @@ impl Pass {
                 Ok(Some(()))
             }
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-            // A wrong uid is answered 422: another object of the same name.
-            Err(kube::Error::Api(status)) if status.code == 409 || status.code == 422 => Err(changed()),
-            Err(error) => Err(cluster(&error)),
+            Err(kube::Error::Api(status)) if status.code == 409 => Err(changed()),
+            Err(error) => {
+                // A wrong uid is answered 422, another object of the same name; and so is what a policy refuses.
+                let refused = matches!(&error, kube::Error::Api(status) if status.code == 422);
+                let same = |fresh: Channel| {
+                    fresh.metadata.resource_version == self.channel.metadata.resource_version
+                };
+                if refused && !self.fresh().await?.is_some_and(same) {
+                    return Err(changed());
+                }
+                Err(cluster(&error))
+            }
         }
     }
 
-    /// Writes the status, guarded and fenced.
-    pub async fn write_status(&mut self, status: &ChannelStatus) -> Result<Written, kube::Error> {
-        self.write(status, true).await
-    }
-
-    /// Writes a status that holds a new id, whoever leads: no other process knows it.
-    pub async fn write_id(&mut self, status: &ChannelStatus) -> Result<Written, kube::Error> {
-        self.write(status, false).await
-    }
-
-    /// On a newer version whose status is still the one this pass began with, ours is laid over it.
-    async fn write(&mut self, status: &ChannelStatus, fenced: bool) -> Result<Written, kube::Error> {
+    /// Writes the status, guarded. On a newer version whose status is still the one this pass began with, ours is laid
+    /// over it. Only one that holds a new id is not `fenced`: whoever leads, no other process knows the id.
+    pub async fn write(&mut self, status: &ChannelStatus, fenced: bool) -> Result<Written, kube::Error> {
         let base = self.channel.status.clone();
         for _ in 0..TRIES {
             if fenced && self.fence().is_err() {
@@ -315,7 +315,7 @@ impl Pass {
     /// Writes the status before a call whose repetition must be impossible.
     pub async fn write_ahead(&mut self) -> Result<(), Failure> {
         let status = self.status.clone();
-        match self.write_status(&status).await {
+        match self.write(&status, true).await {
             Ok(Written::Stands) => Ok(()),
             Ok(_) => Err(changed()),
             Err(error) => Err(cluster(&error)),

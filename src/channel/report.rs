@@ -19,12 +19,13 @@ use crate::retry::{self, Gate};
 /// Of the API server's words about a missing permission; names of resources and namespaces are no longer.
 const LONGEST_RIGHT: usize = 300;
 
+/// The controller drops what it finds gone.
+const GONE: Duration = Duration::from_secs(60);
+
 /// What the controller is to do next.
 pub enum Report {
     /// Look again after this long.
     Wake(Duration),
-    /// Nothing is left to look at.
-    Done,
     /// The status could not be written.
     Unwritten(kube::Error),
 }
@@ -47,9 +48,9 @@ pub async fn report(mut pass: Box<Pass>, outcome: &Outcome) -> (Report, &'static
     let status = if summary.silent { pass.status.clone() } else { summary.status.clone() };
     let old = pass.channel.status.clone().unwrap_or_default();
     if status != old && summary.result != "gone" {
-        match write(&mut pass, &status).await {
+        match write(&mut pass, &status, true).await {
             Ok(Written::Stands) => {}
-            Ok(Written::Gone) => return (Report::Done, "gone"),
+            Ok(Written::Gone) => return gone(pass),
             Ok(Written::Stale) => return (Report::Wake(Duration::from_millis(300)), "conflict"),
             Err(error) => return (Report::Unwritten(error), "unwritten"),
         }
@@ -65,8 +66,15 @@ pub async fn report(mut pass: Box<Pass>, outcome: &Outcome) -> (Report, &'static
     remember(&mut pass, &summary, now);
     match summary.wake {
         Some(wake) => (Report::Wake(wake), summary.result),
-        None => (Report::Done, summary.result),
+        None => gone(pass),
     }
+}
+
+/// The end of an object that is gone. Should it still be there after all, no event would tell.
+pub fn gone(mut pass: Box<Pass>) -> (Report, &'static str) {
+    pass.memory.gate = None;
+    pass.remember();
+    (Report::Wake(GONE), "gone")
 }
 
 /// Changes that the status shows and no step told of.
@@ -127,8 +135,8 @@ fn remember(pass: &mut Pass, summary: &Summary, now: std::time::Instant) {
 }
 
 /// Writes the status. One that the API server finds invalid is cut down to what must not be lost.
-async fn write(pass: &mut Pass, status: &ChannelStatus) -> Result<Written, kube::Error> {
-    let mut written = pass.write_status(status).await;
+pub async fn write(pass: &mut Pass, status: &ChannelStatus, fenced: bool) -> Result<Written, kube::Error> {
+    let mut written = pass.write(status, fenced).await;
     for less in cut(status.clone()) {
         if !matches!(&written, Err(kube::Error::Api(answer)) if answer.code == 422) {
             break;
@@ -139,7 +147,7 @@ async fn write(pass: &mut Pass, status: &ChannelStatus) -> Result<Written, kube:
             namespace = pass.channel.namespace(),
             "the API server refused the status; it is written without what can be read again"
         );
-        written = pass.write_status(&less).await;
+        written = pass.write(&less, fenced).await;
     }
     written
 }

@@ -55,6 +55,8 @@ pub struct Memory {
     /// Writes in a row that the API server did not take.
     unwritten: u32,
     checked: Option<Instant>,
+    /// It has had users since this process began.
+    used: bool,
 }
 
 /// The API server did not take a write.
@@ -80,14 +82,14 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     let epoch = ctx.leadership.epoch();
     let now = clock::instant();
     let refused = |error: &Refused| done(&*object, &ctx, now, Err(error));
-    let Some(object) = mark(&*object, &ctx, epoch).await.inspect_err(refused)? else {
+    let Some(object) = mark(&*object, &uid, &ctx, epoch).await.inspect_err(refused)? else {
         ctx.release(&handle);
         ctx.forget_workspace(&uid);
         return Ok(Action::await_change());
     };
     let mut memory = ctx.workspace_memory(&uid);
     if memory.epoch != epoch {
-        memory = Memory { epoch, ..Memory::default() };
+        memory = Memory { epoch, used: memory.used, ..Memory::default() };
     }
     let secret = object.key_secret(&ctx.settings.operator_namespace);
     // The version that the look uses; what comes while it goes on opens the gate again.
@@ -175,11 +177,22 @@ fn inputs<K: Kind>(object: &K, key: &Version) -> u64 {
 }
 
 /// Sets or removes the finalizer, as Channels depend on it or not. `None` where the object is gone by that, or was.
-async fn mark<K: Kind>(object: &K, ctx: &Context, epoch: Option<Epoch>) -> Result<Option<K>, Refused> {
+/// Who has never seen it used leaves the finalizer: it may be that of another operator, whose users these are.
+async fn mark<K: Kind>(
+    object: &K,
+    uid: &str,
+    ctx: &Context,
+    epoch: Option<Epoch>,
+) -> Result<Option<K>, Refused> {
     let used = ctx.index().in_use(&object.handle());
+    let memory = ctx.workspace_memory(uid);
+    if used && !memory.used {
+        ctx.remember_workspace(uid, Memory { used, ..memory });
+    }
     let marked = object.finalizers().iter().any(|name| name == finalizer::IN_USE);
     let terminating = object.meta().deletion_timestamp.is_some();
-    if used == marked || (used && terminating) || !leads(ctx, epoch) {
+    let foreign = marked && !used && !terminating && !memory.used;
+    if used == marked || foreign || (used && terminating) || !leads(ctx, epoch) {
         return Ok((used || !terminating).then(|| object.clone()));
     }
     let others = object.finalizers().iter().filter(|name| *name != finalizer::IN_USE).cloned();

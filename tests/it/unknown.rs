@@ -7,7 +7,9 @@ use ohallo_sim::{Action, Config, Fault, Operation, Switch};
 use serde_json::{Value, json};
 use testbed::User;
 
-use crate::acts::{AGAIN, INTENT, RELEASE, by_hand, finalized, is, looked, lose, once, parked, so, uid};
+use crate::acts::{
+    AGAIN, INTENT, LOOK, RELEASE, by_hand, finalized, is, looked, lose, once, parked, so, uid,
+};
 use crate::rig::{Rig, id_of, kubectl_as, message};
 
 const CREATE: Operation = Operation::CreateChannel;
@@ -259,6 +261,11 @@ async fn a_manifest_that_names_another_channel_while_the_call_is_under_way_binds
     let text = message(&channel, "Ready");
     assert!(text.contains(&made) && text.contains(&other), "{text}");
     assert!(channel.status.as_ref().unwrap().channel_id.is_none());
+    let channel = looked(&rig, "a", "1").await;
+    assert_eq!(message(&channel, "Ready"), text, "one look changes nothing");
+    rig.sim.remove_channel(&made);
+    rig.annotate("a", LOOK, "2").await;
+    assert_eq!(id_of(&rig.reason("a", "Available").await), other);
     assert_eq!(rig.count(CREATE), 1);
     rig.finish().await;
 }

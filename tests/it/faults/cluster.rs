@@ -144,32 +144,6 @@ async fn f22_a_status_write_that_took_effect_and_was_answered_503_or_504_is_no_r
     rig.finish().await;
 }
 
-/// I11, toward the API server.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f22_a_status_that_is_never_taken_is_written_ever_more_seldom() {
-    let rig = Rig::proxied(Config::default(), &[]).await;
-    rig.ready("a", json!({})).await;
-    let refuse = |part| rig.proxy().add(Rule::any(When::Before, answer(503)).part(part));
-    let rules = [refuse("/channels/a/status"), refuse("/workspaces/default/status")];
-    rig.edit("a", json!({"spec": {"displayName": "Later"}})).await;
-    rig.sim.revoke_key(&rig.key);
-    rig.ask_workspace("default", "1").await;
-    for rule in &rules {
-        rig.eventually("three tries", || async { (rule.met() >= 3).then_some(()) }).await;
-    }
-    tokio::time::sleep(Duration::from_secs(8)).await;
-    let met = rules.each_ref().map(|rule| rule.met());
-    assert!(met.iter().all(|tries| *tries <= 15), "it hammers the API server: {met:?}");
-    rig.sim.restore_key(&rig.key);
-    for rule in rules {
-        rule.release();
-    }
-    rig.ask_workspace("default", "2").await;
-    rig.reason("a", "Available").await;
-    rig.workspace_reason("default", "Verified").await;
-    rig.finish().await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f23_an_api_server_that_stops_during_a_create_gets_its_id_when_it_is_back() {
     let seconds = std::env::var("OHALLO_TEST_OUTAGE_SECONDS").map_or(5, |text| text.parse().unwrap());

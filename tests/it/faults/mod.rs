@@ -6,6 +6,7 @@ mod lost;
 mod mix;
 mod objects;
 mod ohallo;
+mod refused;
 mod restore;
 mod rows;
 mod tls;
