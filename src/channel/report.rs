@@ -70,9 +70,11 @@ pub async fn report(mut pass: Box<Pass>, outcome: &Outcome) -> (Report, &'static
     }
 }
 
-/// The end of an object that is gone. Should it still be there after all, no event would tell.
+/// The end of an object that is gone, though the store may have it for a moment. Should it be there after all, no event
+/// would tell.
 pub fn gone(mut pass: Box<Pass>) -> (Report, &'static str) {
-    pass.memory.gate = None;
+    let inputs = pass.began().clone();
+    pass.memory.gate = Some(Gate::new(inputs, clock::instant() + GONE));
     pass.remember();
     (Report::Wake(GONE), "gone")
 }
