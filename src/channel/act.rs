@@ -161,8 +161,7 @@ async fn push(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
                 ));
             }
             let pushed_at = Some(seconds(clock::now()));
-            let listed = keys.into_iter().take(64).collect();
-            pass.status.credentials = Some(CredentialsStatus { keys: listed, pushed_at, sources });
+            pass.status.credentials = Some(CredentialsStatus { keys, pushed_at, sources });
             Ok(Next::Plan)
         }
         Err(error) => {

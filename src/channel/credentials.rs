@@ -14,6 +14,9 @@ use crate::secrets::Content;
 /// The most bytes that all credentials of a Channel may have together.
 const MAX_BYTES: usize = 64 * 1024;
 
+/// The most credentials of a Channel: each is looked for in every text that is written.
+const MAX_KEYS: usize = 64;
+
 /// What is to be sent, and the Secrets as they were. No Debug: it holds values.
 pub struct Bundle {
     pub credentials: Credentials,
@@ -54,6 +57,13 @@ pub fn assemble<'a>(
     if bytes > MAX_BYTES {
         let message = format!(
             "The credentials have {bytes} bytes together; at most {MAX_BYTES} are sent: name only the keys that are needed."
+        );
+        return Err(Failure::user(Reason::SecretInvalid, message));
+    }
+    if values.len() > MAX_KEYS {
+        let message = format!(
+            "There are {} credentials together; at most {MAX_KEYS} are sent: name only the keys that are needed.",
+            values.len()
         );
         return Err(Failure::user(Reason::SecretInvalid, message));
     }
@@ -170,6 +180,10 @@ mod tests {
     fn bad_secrets_get_their_reason() {
         let large = vec![b'x'; MAX_BYTES + 1];
         let half = vec![b'x'; MAX_BYTES / 2 + 1];
+        let names: Vec<_> = (0..=MAX_KEYS).map(|number| format!("key-{number}")).collect();
+        let many: Vec<_> = names.iter().map(|name| (name.as_str(), b"1".as_slice())).collect();
+        let full = whole("s", false);
+        assert_eq!(keys(&[full.clone()], &secret(&many[1..])).map(|keys| keys.len()), Ok(MAX_KEYS));
         for (declared, found, reason) in [
             (whole("gone", false), secret(&[]), Reason::SecretNotFound),
             (one("x", "gone", "a", false), secret(&[]), Reason::SecretNotFound),
@@ -179,6 +193,7 @@ mod tests {
             (whole("s", true), secret(&[("a", b"\xff\xfe")]), Reason::SecretInvalid),
             (whole("s", false), secret(&[("a", &large)]), Reason::SecretInvalid),
             (whole("s", false), secret(&[("a", &half), ("b", &half)]), Reason::SecretInvalid),
+            (full, secret(&many), Reason::SecretInvalid),
         ] {
             assert_eq!(keys(&[declared], &found), Err(reason));
         }

@@ -76,7 +76,7 @@ const PATIENCE: u32 = 3;
 /// A step was done: look again.
 const SOON: Duration = Duration::from_secs(1);
 
-const NO_TURN: &str = "The channel was not read for two intervals, as the rate limit of its API key left no turn; it is when its turn comes.";
+const NO_TURN: &str = "The channel was not read for two intervals: its turn under the rate limit of its API key did not come, or the key is not read yet. It is looked at when its turn comes.";
 
 /// Says what a pass found.
 pub fn summarize(view: &View, outcome: &Outcome, setting: &Setting) -> Summary {
