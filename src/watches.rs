@@ -174,7 +174,7 @@ fn take_in_channel(ctx: &Context, event: &Event<Channel>) {
                 gone(ctx, Some(&uid), wakes);
             }
             // Of a list in several parts the first were looked at as the store had them before.
-            ctx.channels.state().iter().for_each(|channel| ctx.wake_channel(&Name::of(&**channel)));
+            ctx.channels.state().iter().for_each(|channel| ctx.wake_channel(&Name::of(channel)));
         }
         _ => {}
     }

@@ -183,7 +183,10 @@ mod tests {
         let names: Vec<_> = (0..=MAX_KEYS).map(|number| format!("key-{number}")).collect();
         let many: Vec<_> = names.iter().map(|name| (name.as_str(), b"1".as_slice())).collect();
         let full = whole("s", false);
-        assert_eq!(keys(&[full.clone()], &secret(&many[1..])).map(|keys| keys.len()), Ok(MAX_KEYS));
+        assert_eq!(
+            keys(std::slice::from_ref(&full), &secret(&many[1..])).map(|keys| keys.len()),
+            Ok(MAX_KEYS)
+        );
         for (declared, found, reason) in [
             (whole("gone", false), secret(&[]), Reason::SecretNotFound),
             (one("x", "gone", "a", false), secret(&[]), Reason::SecretNotFound),

@@ -113,7 +113,7 @@ async fn pass(channel: &Channel, ctx: &Arc<Context>, epoch: Epoch) -> (Report, &
     let Some(outcome) = outcome else { return report::gone(pass) };
     AssertUnwindSafe(report(pass, &outcome)).catch_unwind().await.unwrap_or_else(|_| {
         ctx.metrics.panicked();
-        (Report::Wake(LONGEST), "panicked")
+        (Report::Wake(LONGEST), "transient")
     })
 }
 

@@ -22,7 +22,8 @@ pub(super) fn options(url: &str) -> Options {
     }
 }
 
-/// Answers every connection with these bytes and keeps it open for `open`; gives what was asked.
+/// Answers every connection with these bytes and keeps it open for `open`; gives what was asked, and ends with who
+/// hears it.
 pub(super) async fn server(
     answer: Vec<u8>,
     open: Duration,
@@ -31,7 +32,9 @@ pub(super) async fn server(
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (asked, asks) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
+        while let Some(Ok((mut stream, _))) =
+            tokio::select! { next = listener.accept() => Some(next), () = asked.closed() => None }
+        {
             let (answer, asked) = (answer.clone(), asked.clone());
             tokio::spawn(async move {
                 let mut request = vec![0; 4096];
