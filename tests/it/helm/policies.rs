@@ -1,6 +1,8 @@
 // I/O
 //! The admission policies, with real users: who may have a Secret sent, and who may write what is the operator's.
 
+mod own;
+
 use std::process::Output;
 
 use ohallo_sim::{Config, Operation};
@@ -18,8 +20,10 @@ const EDITOR: User = User::Tenant;
 const OWNER: User = User::Spare(1);
 /// Has every verb on our kinds, those of status included, but not `override`.
 const WRITER: User = User::Spare(2);
-/// The same with `override`.
+/// The same with `override` in the namespace.
 const OVERRIDER: User = User::Spare(3);
+/// The same with `override` everywhere.
+const CHIEF: User = User::Spare(4);
 
 struct Policed {
     rig: Rig,
@@ -68,6 +72,8 @@ impl Policed {
         bind(&rig, WRITER, &json!([edit, status]));
         let over = rule("ohallo.eu", &["channels"], &["override"]);
         bind(&rig, OVERRIDER, &json!([edit, status, over]));
+        bind(&rig, CHIEF, &json!([edit, status]));
+        own::everywhere(&rig);
         let operator = Program::named(plane, User::Operator, "pod", &stored_arguments(plane));
         operator.until("/readyz", 200, "this replica: leader").await;
         rig.put_secret(json!({"metadata": {"name": "ohallo-api-key"}, "stringData": {"apiKey": rig.key}}))
@@ -150,7 +156,8 @@ async fn policies_let_everybody_do_their_part_and_nobody_another_ones() {
     let policed = Policed::start().await;
     who_may_have_a_secret_sent(&policed);
     who_may_use_a_secret_as_a_key(&policed);
-    what_is_the_operators(&policed).await;
+    own::what_is_the_operators(&policed).await;
+    own::what_is_the_operators_in_no_namespace(&policed).await;
     a_namespace_goes_with_its_channels(&policed).await;
     policed.finish().await;
 }
@@ -219,45 +226,6 @@ fn who_may_use_a_secret_as_a_key(policed: &Policed) {
     policed.may(User::Admin, &["delete", "clusterworkspace", "shared"], None);
 }
 
-async fn what_is_the_operators(policed: &Policed) {
-    let rig = &policed.rig;
-    // The operator itself is not in the way of itself.
-    let channel = rig.ready("b", json!({})).await;
-    let intent = channel.metadata.annotations.unwrap_or_default()["ohallo.eu/create-intent"].clone();
-    let merge =
-        |kind, name, patch| ["patch", kind, name, "--subresource=status", "--type=merge", "-p", patch];
-    let status = merge("channel", "b", r#"{"status":{"state":"forged"}}"#);
-    policed.may_not(WRITER, &status, None, "status: only the operator writes it");
-    policed.may(OVERRIDER, &status, None);
-    let on_workspace = merge("workspace", "default", r#"{"status":{"name":"x"}}"#);
-    policed.may_not(WRITER, &on_workspace, None, "status: only the operator writes it");
-
-    let only = "only the operator writes ohallo.eu/create-intent";
-    let forge = ["annotate", "channel", "b", "--overwrite", "ohallo.eu/create-intent=x"];
-    let forget = ["annotate", "channel", "b", "ohallo.eu/create-intent-"];
-    policed.may_not(WRITER, &forge, None, only);
-    policed.may_not(WRITER, &forget, None, only);
-    let mut copied = rig.manifest("copied", json!({}));
-    copied["metadata"]["annotations"] = json!({"ohallo.eu/create-intent": intent});
-    policed.may_not(WRITER, &["create", "-f", "-"], Some(&copied), only);
-    policed.may(OVERRIDER, &["create", "--dry-run=server", "-f", "-"], Some(&copied));
-    for ours in ["create-again=uid/1", "release=id", "reconcile-requested-at=now"] {
-        policed.may(EDITOR, &["annotate", "channel", "b", "--overwrite", &format!("ohallo.eu/{ours}")], None);
-    }
-
-    let bare = ["patch", "channel", "b", "--type=merge", "-p", r#"{"metadata":{"finalizers":[]}}"#];
-    policed.may_not(WRITER, &bare, None, "only the operator takes its finalizer off");
-    let more = r#"{"metadata":{"finalizers":["ohallo.eu/channel","a.example/b"]}}"#;
-    let less = r#"{"metadata":{"finalizers":["ohallo.eu/channel"]}}"#;
-    policed.may(WRITER, &["patch", "channel", "b", "--type=merge", "-p", more], None);
-    policed.may(WRITER, &["patch", "channel", "b", "--type=merge", "-p", less], None);
-    let in_use = ["patch", "workspace", "default", "--type=merge", "-p", r#"{"metadata":{"finalizers":[]}}"#];
-    policed.may_not(WRITER, &in_use, None, "only the operator takes its finalizer off");
-    // And its deletion works as ever, by somebody who has no right to any of that.
-    policed.may(EDITOR, &["delete", "channel", "b"], None);
-    assert_eq!(rig.sim.count(Operation::DeleteChannel), 1);
-}
-
 async fn a_namespace_goes_with_its_channels(policed: &Policed) {
     let (rig, plane) = (&policed.rig, policed.plane());
     kubectl(plane, &["create", "namespace", "leaving"]);
@@ -271,6 +239,6 @@ async fn a_namespace_goes_with_its_channels(policed: &Policed) {
     assert!(applied.status.success(), "{}", said(&applied));
     kubectl(plane, &["-n", "leaving", "wait", "--for=condition=Ready", "channel/c", "--timeout=180s"]);
     kubectl(plane, &["delete", "namespace", "leaving", "--timeout=180s"]);
-    assert_eq!((rig.count(Operation::DeleteChannel), rig.sim.channel_count()), (2, 0));
+    assert_eq!((rig.count(Operation::DeleteChannel), rig.sim.channel_count()), (3, 0));
     policed.may(EDITOR, &["delete", "channel", "a"], None);
 }
