@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
@@ -20,39 +21,35 @@ const SECRETS: &str = "/registry/secrets/";
 /// etcd's name for the range of all keys, as the gateway takes it.
 const ALL: &str = "AA==";
 
-/// Everything that is ever written to an etcd is looked through, in a thread of its own: statuses, annotations and
-/// events in each of their versions, also of objects that are gone.
-pub struct Follower {
-    url: String,
-    seen: watch::Receiver<i64>,
+/// By etcd's address, the revision up to which it is looked through.
+static FOLLOWED: Mutex<Vec<(String, watch::Receiver<i64>)>> = Mutex::new(Vec::new());
+
+/// From now on everything that is ever written to a control plane's etcd is looked through, in a thread of its own:
+/// statuses, annotations and events in each of their versions, also of objects that are gone.
+pub fn follow(plane: &ControlPlane) {
+    register_tokens(plane);
+    let url = plane.etcd_url();
+    let (said, seen) = watch::channel(0);
+    FOLLOWED.lock().unwrap_or_else(PoisonError::into_inner).push((url.clone(), seen));
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(look_through(&url, &said));
+    });
 }
 
-// === impl Follower ===
-
-impl Follower {
-    pub fn start(plane: &ControlPlane) -> Self {
-        register_tokens(plane);
-        let url = plane.etcd_url();
-        let (said, seen) = watch::channel(0);
-        let follower = Self { url: url.clone(), seen };
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(follow(&url, &said));
-        });
-        follower
-    }
-
-    /// Waits until everything is looked through that is written now.
-    pub async fn up_to_now(&self) {
-        let body = json!({"key": ALL, "range_end": ALL, "limit": 1, "keys_only": true});
-        let now = revision(&post(&self.url, "kv/range", &body).await["header"]);
-        let mut seen = self.seen.clone();
-        let reached = tokio::time::timeout(PATIENCE, seen.wait_for(|seen| *seen >= now)).await;
-        assert!(matches!(reached, Ok(Ok(_))), "what etcd holds is not looked through");
-    }
+/// Waits until everything is looked through that a followed control plane holds now.
+pub async fn up_to_now(plane: &ControlPlane) {
+    let url = plane.etcd_url();
+    let followed = FOLLOWED.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    // The last: a port may come again.
+    let (_, mut seen) = followed.into_iter().rfind(|(other, _)| *other == url).expect("it is followed");
+    let body = json!({"key": ALL, "range_end": ALL, "limit": 1, "keys_only": true});
+    let now = revision(&post(&url, "kv/range", &body).await["header"]);
+    let reached = tokio::time::timeout(PATIENCE, seen.wait_for(|seen| *seen >= now)).await;
+    assert!(matches!(reached, Ok(Ok(_))), "what etcd holds is not looked through");
 }
 
-async fn follow(url: &str, said: &watch::Sender<i64>) {
+async fn look_through(url: &str, said: &watch::Sender<i64>) {
     let body = json!({"create_request": {"key": ALL, "range_end": ALL, "start_revision": "1"}});
     let request = reqwest::Client::new().post(format!("{url}/v3/watch")).body(body.to_string());
     let Ok(mut answer) = request.send().await else { return };
@@ -149,12 +146,14 @@ async fn a_secret_is_found_wherever_it_could_come_out_and_only_there() {
     drop(program);
     let namespace = rig.namespace.clone();
     rig.finish().await;
+    let elsewhere = on_a_control_plane_of_its_own(decoys[4]).await;
     let found = canary::of_decoys();
     let channel = format!("etcd, /registry/ohallo.eu/channels/{namespace}/{}", decoys[4]);
     for (place, form) in [
         (channel.clone(), "base64"),
         (channel.clone(), "hex"),
         (channel.clone(), "raw"),
+        (elsewhere, "raw"),
         (format!("etcd, /registry/events/{namespace}/e"), "raw"),
         ("the name of a key in etcd".into(), "raw"),
         ("an operator's log".into(), "raw"),
@@ -166,4 +165,14 @@ async fn a_secret_is_found_wherever_it_could_come_out_and_only_there() {
         assert!(told, "{form} at {place}");
     }
     assert!(found.iter().all(|leak| !leak.place.contains(SECRETS)), "{found:#?}");
+}
+
+/// What is stored and taken away again where one test alone works; the place.
+async fn on_a_control_plane_of_its_own(decoy: &str) -> String {
+    let plane = crate::helm::install::empty().await;
+    let kubectl = |args: &[&str]| crate::helm::install::kubectl(plane, args);
+    kubectl(&["create", "configmap", "gone", &format!("--from-literal=a={decoy}")]);
+    kubectl(&["delete", "configmap", "gone"]);
+    crate::helm::install::end(plane).await;
+    "etcd, /registry/configmaps/default/gone".to_owned()
 }

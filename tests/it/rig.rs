@@ -28,7 +28,7 @@ use tokio::task::JoinHandle;
 use crate::canary;
 use crate::history::History;
 use crate::invariants::World;
-use crate::leaks::Follower;
+use crate::leaks;
 
 mod objects;
 mod seen;
@@ -44,7 +44,6 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 static PLANE: OnceCell<ControlPlane> = OnceCell::const_new();
-static ETCD: OnceLock<Follower> = OnceLock::new();
 /// Bytes.
 static LOGGED: AtomicU64 = AtomicU64::new(0);
 
@@ -66,7 +65,7 @@ pub async fn plane() -> &'static ControlPlane {
         .get_or_init(|| async {
             log();
             let plane = ControlPlane::start(Options::default()).await.unwrap();
-            ETCD.get_or_init(|| Follower::start(&plane));
+            leaks::follow(&plane);
             install(&plane).await;
             plane
         })
@@ -308,10 +307,7 @@ impl Rig {
             canary::scan("a path sent to oHallo", &entry.path);
             canary::scan("an idempotency key", entry.idempotency_key.unwrap_or_default());
         }
-        // There is none where no test of this run uses the control plane of all.
-        if let Some(etcd) = ETCD.get() {
-            etcd.up_to_now().await;
-        }
+        leaks::up_to_now(self.plane).await;
         canary::nothing_leaked();
         let channels: Vec<Channel> = self.channels().list(&ListParams::default()).await.unwrap().items;
         self.history.until_complete(&channels).await;

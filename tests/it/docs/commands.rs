@@ -11,7 +11,7 @@ use serde_json::json;
 use testbed::{ControlPlane, User};
 
 use super::pages;
-use crate::helm::install::{empty, established};
+use crate::helm::install::{empty, end, established};
 use crate::helm::{apart, said};
 use crate::install::samples;
 use crate::rig::{Rig, id_of, kubectl_as};
@@ -154,7 +154,7 @@ async fn the_commands_that_install_upgrade_and_remove_do_what_they_say() {
         kubectl_as(plane, User::Admin, &["get", "crd,deployment,clusterrole", "-A", "-o", "name"], None);
     let left = said(&left).replace("clusterrole.rbac.authorization.k8s.io/ohallo-override", "");
     assert!(!left.contains("ohallo"), "{left}");
-    plane.kill().unwrap();
+    end(plane).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

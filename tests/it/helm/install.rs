@@ -9,10 +9,20 @@ use testbed::{ControlPlane, Options, User};
 use super::{CHART, HOME, RELEASE, copy, on, said, stored_arguments};
 use crate::binary::Program;
 use crate::rig::{Rig, id_of, kubectl_as};
+use crate::{canary, leaks};
 
 /// A control plane with nothing of ours. It ends with the tests' process.
 pub async fn empty() -> &'static ControlPlane {
-    Box::leak(Box::new(ControlPlane::start(Options::default()).await.unwrap()))
+    let plane = Box::leak(Box::new(ControlPlane::start(Options::default()).await.unwrap()));
+    leaks::follow(plane);
+    plane
+}
+
+/// Ends it when all that it holds is looked through; a rig's end does the same for what came before.
+pub async fn end(plane: &ControlPlane) {
+    leaks::up_to_now(plane).await;
+    canary::nothing_leaked();
+    plane.kill().unwrap();
 }
 
 pub fn kubectl(plane: &ControlPlane, args: &[&str]) -> String {
@@ -158,7 +168,7 @@ async fn a_release_is_installed_upgraded_rolled_back_and_uninstalled_and_no_chan
     ended(&mut operator).await;
     let plane = rig.plane;
     release.rig.finish().await;
-    plane.kill().unwrap();
+    end(plane).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

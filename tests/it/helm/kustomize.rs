@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 use testbed::User;
 
 use super::differences::differences;
-use super::install::{empty, established, kubectl};
+use super::install::{empty, end, established, kubectl};
 use super::{HOME, documents, render, said, stored_arguments};
 use crate::binary::Program;
+use crate::canary;
 use crate::rig::{TENANT, WORKSPACE, kubectl_as};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -174,6 +175,7 @@ async fn each_overlay_is_applied_in_one_go_and_its_operator_works() {
     let sim = Sim::start(Config::default()).await.unwrap();
     sim.add_workspace(TENANT, WORKSPACE, "Nordic Parts");
     let key = "sf_test_v1_overlays0000000000000000000000";
+    canary::register(key);
     sim.add_key(Key::new(key, TENANT));
     let objects = json!({"apiVersion": "v1", "kind": "List", "items": [
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "ohallo-api-key"}, "stringData": {"apiKey": key}},
@@ -207,5 +209,5 @@ async fn each_overlay_is_applied_in_one_go_and_its_operator_works() {
         // What goes with its namespace may be gone before kubectl comes to it.
         kubectl(plane, &["delete", "-k", &folder, "--ignore-not-found", "--timeout=180s"]);
     }
-    plane.kill().unwrap();
+    end(plane).await;
 }

@@ -5,7 +5,7 @@ use ohallo_sim::{Action, Config, Fault, Operation};
 use serde_json::{Value, json};
 use testbed::User;
 
-use super::install::{empty, established, kubectl};
+use super::install::{empty, end, established, kubectl};
 use super::{CHART, HOME, RELEASE, on, stored_arguments};
 use crate::binary::Program;
 use crate::rig::{Rig, id_of};
@@ -67,7 +67,7 @@ async fn a_rolling_update_hands_the_work_over_and_repeats_no_call() {
         assert_eq!(program.ended().await.0, Some(0), "{}", program.log());
     }
     rig.finish().await;
-    plane.kill().unwrap();
+    end(plane).await;
 }
 
 /// That a Deployment of two adds one before it takes one, and that a drain may take one as well.
