@@ -1,5 +1,5 @@
 // I/O
-//! F17–F25: what may happen between the operator and the API server.
+//! F17–F22 and F25: what may happen between the operator and the API server.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use ohallo_sim::{Action, Config, Fault, Operation};
 use serde_json::json;
 use testbed::{Act, Rule, When};
 
-use crate::acts::{LOOK, is, looked, uid};
+use crate::acts::{LOOK, is, uid};
 use crate::rig::{PATIENCE, Rig, id_of};
 
 fn answer(code: u16) -> Act {
@@ -141,44 +141,6 @@ async fn f22_a_status_write_that_took_effect_and_was_answered_503_or_504_is_no_r
         }
     }
     assert_eq!((rig.count(Operation::CreateChannel), rig.sim.channel_count()), (8, 8));
-    rig.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f23_an_api_server_that_stops_during_a_create_gets_its_id_when_it_is_back() {
-    let seconds = std::env::var("OHALLO_TEST_OUTAGE_SECONDS").map_or(5, |text| text.parse().unwrap());
-    let rig = Rig::proxied(Config::default(), &[]).await;
-    rig.ready("b", json!({})).await;
-    let hold = rig.sim.add_fault(Fault::on(Operation::CreateChannel, Action::Hold { commit_first: true }));
-    rig.create("a", json!({})).await;
-    rig.sim.held(hold).await.unwrap();
-    let outage = rig.proxy().add(Rule::any(When::Before, Act::Drop));
-    let _ended = rig.proxy().expire_watches("");
-    rig.sim.release(hold);
-    tokio::time::sleep(Duration::from_secs(seconds)).await;
-    assert!(outage.met() > 0 && rig.get("a").await.status.is_none_or(|status| status.channel_id.is_none()));
-    outage.release();
-    rig.until("a", "bound", |channel| channel.status.as_ref().is_some_and(|s| s.channel_id.is_some())).await;
-    looked(&rig, "a", "1").await;
-    rig.reason("a", "Available").await;
-    rig.edit("b", json!({"spec": {"displayName": "Later"}})).await;
-    rig.reason("b", "Available").await;
-    assert_eq!((rig.count(Operation::CreateChannel), rig.sim.channel_count()), (2, 2));
-    rig.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f23_a_frozen_api_server_is_waited_for() {
-    let rig = Rig::proxied(Config::default(), &[]).await;
-    rig.ready("a", json!({})).await;
-    rig.proxy().freeze();
-    rig.edit("a", json!({"spec": {"displayName": "Later"}})).await;
-    rig.create("b", json!({})).await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    rig.proxy().thaw();
-    rig.reason("a", "Available").await;
-    rig.reason("b", "Available").await;
-    assert_eq!((rig.count(Operation::CreateChannel), rig.sim.channel_count()), (2, 2));
     rig.finish().await;
 }
 

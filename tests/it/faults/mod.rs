@@ -6,6 +6,9 @@ mod lost;
 mod mix;
 mod objects;
 mod ohallo;
+
+mod outage;
+mod own;
 mod refused;
 mod restore;
 mod rows;

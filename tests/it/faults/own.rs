@@ -1,0 +1,128 @@
+// I/O
+//! A cluster of a test's own, which it may restore, stop and freeze: with the operator's program, a stand-in and a
+//! verified Workspace `default`.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client, Resource};
+use ohallo_operator::api::channel::Channel;
+use ohallo_operator::api::workspace::Workspace;
+use ohallo_sim::{Config, Key, Sim};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use testbed::{ControlPlane, Options, User};
+
+use crate::acts::{is, so};
+use crate::binary::Program;
+use crate::rig::{PATIENCE, TENANT, WORKSPACE, install};
+use crate::{canary, leaks};
+
+const KEY: &str = "sf_test_v1_of_a_cluster_of_its_own";
+
+pub struct Own {
+    pub plane: ControlPlane,
+    pub sim: Sim,
+    pub client: Client,
+    program: Option<Program>,
+}
+
+// === impl Own ===
+
+impl Own {
+    pub async fn start() -> Self {
+        let plane = ControlPlane::start(Options::default()).await.unwrap();
+        install(&plane).await;
+        let sim = Sim::start(Config::default()).await.unwrap();
+        sim.add_workspace(TENANT, WORKSPACE, "Nordic Parts");
+        sim.add_key(Key::new(KEY, TENANT));
+        canary::register(KEY);
+        let client = plane.client(User::Admin).unwrap();
+        make::<Secret>(&client, json!({"metadata": {"name": "key"}, "stringData": {"apiKey": KEY}})).await;
+        let place = json!({"workspaceId": WORKSPACE, "apiKeySecretRef": {"name": "key"}});
+        let workspace = json!({"apiVersion": "ohallo.eu/v1alpha1", "kind": "Workspace", "metadata": {"name": "default"}, "spec": place});
+        make::<Workspace>(&client, workspace).await;
+        let mut own = Self { plane, sim, client, program: None };
+        own.restart_operator();
+        own
+    }
+
+    /// Kills the operator, where one runs, and starts it.
+    pub fn restart_operator(&mut self) {
+        if let Some(mut program) = self.program.take() {
+            program.kill();
+        }
+        let flags = [format!("--api-url={}", self.sim.url()), "--requests-per-second=0".into()];
+        self.program = Some(Program::start(&self.plane, &flags));
+    }
+
+    pub async fn create(&self, name: &str) {
+        let spec =
+            json!({"channelType": "chat", "displayName": format!("Channel {name}"), "intervalSeconds": 60});
+        let object = json!({"apiVersion": "ohallo.eu/v1alpha1", "kind": "Channel", "metadata": {"name": name}, "spec": spec});
+        make::<Channel>(&self.client, object).await;
+    }
+
+    /// Creates it and waits until it is available; its id.
+    pub async fn ready(&self, name: &str) -> String {
+        self.create(name).await;
+        self.available(name).await
+    }
+
+    pub async fn rename(&self, name: &str, display_name: &str) {
+        let api: Api<Channel> = Api::namespaced(self.client.clone(), "default");
+        let patch = Patch::Merge(json!({"spec": {"displayName": display_name}}));
+        api.patch(name, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    /// Waits until it is available as it is declared; its id.
+    pub async fn available(&self, name: &str) -> String {
+        bound(&self.until(name, "available", available).await).unwrap()
+    }
+
+    pub async fn until(&self, name: &str, what: &str, holds: impl Fn(&Channel) -> bool) -> Channel {
+        let api: Api<Channel> = Api::namespaced(self.client.clone(), "default");
+        let looked = tokio::time::timeout(PATIENCE * 3, async {
+            loop {
+                if let Ok(Some(found)) = api.get_opt(name).await
+                    && holds(&found)
+                {
+                    return found;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        looked.await.unwrap_or_else(|_| panic!("{name} never became {what}"))
+    }
+
+    /// Ends it when all that it holds is looked through for secrets.
+    pub async fn finish(mut self) {
+        drop(self.program.take());
+        leaks::dump(&self.plane).await;
+        canary::nothing_leaked();
+        let Self { plane, .. } = self;
+        tokio::task::spawn_blocking(|| plane.stop()).await.unwrap();
+    }
+}
+
+async fn make<K>(client: &Client, object: Value)
+where
+    K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
+    K::DynamicType: Default,
+{
+    let object: K = serde_json::from_value(object).unwrap();
+    Api::<K>::namespaced(client.clone(), "default").create(&PostParams::default(), &object).await.unwrap();
+}
+
+pub fn available(channel: &Channel) -> bool {
+    let observed = channel.status.as_ref().and_then(|status| status.observed_generation);
+    is(channel, "Ready") == so("True", "Available") && observed == channel.metadata.generation
+}
+
+pub fn bound(channel: &Channel) -> Option<String> {
+    channel.status.as_ref()?.channel_id.clone()
+}
