@@ -76,7 +76,7 @@ impl Own {
     pub async fn rename(&self, name: &str, display_name: &str) {
         let api: Api<Channel> = Api::namespaced(self.client.clone(), "default");
         let patch = Patch::Merge(json!({"spec": {"displayName": display_name}}));
-        api.patch(name, &PatchParams::default(), &patch).await.unwrap();
+        taken(async || api.patch(name, &PatchParams::default(), &patch).await.map(drop)).await;
     }
 
     /// Waits until it is available as it is declared; its id.
@@ -115,7 +115,19 @@ where
     K::DynamicType: Default,
 {
     let object: K = serde_json::from_value(object).unwrap();
-    Api::<K>::namespaced(client.clone(), "default").create(&PostParams::default(), &object).await.unwrap();
+    let api = Api::<K>::namespaced(client.clone(), "default");
+    taken(async || api.create(&PostParams::default(), &object).await.map(drop)).await;
+}
+
+/// Asks until there is an answer; one that was given up on may have taken effect.
+async fn taken(ask: impl AsyncFn() -> kube::Result<()>) {
+    loop {
+        match ask().await {
+            Ok(()) => return,
+            Err(kube::Error::Api(status)) => return assert_eq!(status.code, 409, "{status:?}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
 }
 
 pub fn available(channel: &Channel) -> bool {
