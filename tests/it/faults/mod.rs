@@ -6,7 +6,6 @@ mod lost;
 mod mix;
 mod objects;
 mod ohallo;
-
 mod outage;
 mod own;
 mod refused;
