@@ -4,4 +4,6 @@ mod commands;
 mod links;
 mod manifests;
 pub mod pages;
+mod parked;
 mod reference;
+mod shell;
