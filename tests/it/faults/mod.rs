@@ -8,6 +8,7 @@ mod objects;
 mod ohallo;
 mod outage;
 mod own;
+mod poison;
 mod refused;
 mod restore;
 mod rows;

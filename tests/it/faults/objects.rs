@@ -54,10 +54,10 @@ async fn f36_of_a_secret_rotated_twenty_times_the_newest_content_arrives_and_a_l
 
 /// A client whose request for one Secret panics in whoever waits for it.
 #[derive(Clone)]
-struct Panics<S>(S);
+pub(super) struct Panics<S>(S);
 
 #[derive(Clone)]
-struct PanicsLayer;
+pub(super) struct PanicsLayer;
 
 impl<S> Layer<S> for PanicsLayer {
     type Service = Panics<S>;
