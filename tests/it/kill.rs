@@ -22,6 +22,8 @@ use story::{End, tell};
 
 /// How many plans run at the same time: each waits most of its time.
 const AT_ONCE: usize = 8;
+/// How many Kubernetes writes of one kind a kill may add: what was to be told again, and what a person was asked.
+const MORE: usize = 3;
 
 /// Where the program is killed.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +45,24 @@ struct Run {
     /// Kubernetes writes, and writes to oHallo by kind.
     writes: usize,
     calls: BTreeMap<Operation, u32>,
+    /// By kind, what the API server's audit log has of them.
+    wrote: BTreeMap<String, usize>,
     killed: bool,
+}
+
+// === impl Run ===
+
+impl Run {
+    /// In what it differs from the run that was not killed.
+    fn differs(&self, reference: &Run) -> Option<String> {
+        if self.end != reference.end {
+            return Some(format!("{:?} instead of {:?}", self.end, reference.end));
+        }
+        let usual = |(kind, count): (&String, &usize)| {
+            reference.wrote.get(kind).is_some_and(|once| *count <= once + MORE)
+        };
+        (!self.wrote.iter().all(usual)).then(|| format!("{:?} instead of {:?}", self.wrote, reference.wrote))
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -68,10 +87,7 @@ async fn f01_f02_killed_before_and_after_every_write_it_comes_to_the_same_end() 
     for (point, plan) in running {
         match plan.await {
             Ok(run) if !run.killed => missed.push(point),
-            Ok(run) if run.end != reference.end => {
-                failed.push(format!("{point:?}: {:?} instead of {:?}", run.end, reference.end));
-            }
-            Ok(_) => {}
+            Ok(run) => failed.extend(run.differs(&reference).map(|what| format!("{point:?}: {what}"))),
             Err(error) => failed.push(format!("{point:?}: {error}")),
         }
     }
@@ -131,10 +147,10 @@ async fn run(point: Option<Point>) -> Run {
             () = operator => unreachable!("it never ends"),
         }
     };
-    let calls = writes(&rig);
+    let (calls, wrote) = (writes(&rig), wrote(&rig));
     drop(programs);
     rig.finish().await;
-    Run { end, writes: proxy.writes(), calls, killed: killed.into_inner() }
+    Run { end, writes: proxy.writes(), calls, wrote, killed: killed.into_inner() }
 }
 
 fn start(rig: &Rig, proxy: &Proxy) -> Program {
@@ -178,4 +194,14 @@ fn writes(rig: &Rig) -> BTreeMap<Operation, u32> {
         *calls.entry(entry.operation).or_default() += 1;
     }
     calls
+}
+
+/// `patch channels/status` and how often that was done.
+fn wrote(rig: &Rig) -> BTreeMap<String, usize> {
+    let mut kinds = BTreeMap::new();
+    for event in rig.audited_writes().into_iter().filter(|event| event.code < 300) {
+        let part = event.subresource.map(|name| format!("/{name}")).unwrap_or_default();
+        *kinds.entry(format!("{} {}{part}", event.verb, event.resource)).or_default() += 1;
+    }
+    kinds
 }
