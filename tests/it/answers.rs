@@ -3,7 +3,7 @@
 use ohallo_sim::{Action, Config, Fault, Operation, Switch};
 use serde_json::{Map, json};
 
-use crate::acts::{INTENT, LOOK, is, looked, once, so};
+use crate::acts::{INTENT, LOOK, at_rest, is, looked, once, so};
 use crate::rig::{Rig, id_of, message};
 
 const CREATE: Operation = Operation::CreateChannel;
@@ -220,6 +220,7 @@ async fn a_state_nobody_knows_no_config_and_more_fields_than_documented_are_take
     assert!(message(&channel, "Ready").contains("hibernating"));
     rig.sim.set(|behaviour| behaviour.unknown_state = None);
     rig.reason("a", "Available").await;
+    at_rest(&rig, "a").await;
     assert_eq!((rig.count(CREATE), rig.count(Operation::UpdateChannel)), (1, 0));
     rig.finish().await;
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ohallo_sim::{Behaviour, Config, NewChannel, Operation, Provisioning, Until};
 use serde_json::json;
 
+use crate::acts::at_rest;
 use crate::rig::{Rig, WORKSPACE, condition, id_of, message};
 
 fn provisioning(provisioning: Provisioning) -> Config {
@@ -107,6 +108,7 @@ async fn updates_with_one_write_and_overlays_only_what_is_declared_under_both_di
             (calls.0 + 1, calls.1 + 1)
         );
         assert_eq!(rig.event(name, "Updated").await, "Updated displayName, config.x.one, enabled.");
+        at_rest(&rig, name).await;
     }
     rig.finish().await;
 }
@@ -159,6 +161,7 @@ async fn values_that_ohallo_never_keeps_are_not_fought_for_ever() {
     rig.annotate("a", "ohallo.eu/reconcile-requested-at", "1").await;
     rig.edit("a", json!({"spec": {"config": {"inboundAddress": "support@nordic-parts.dk"}}})).await;
     rig.reason("a", "Available").await;
+    at_rest(&rig, "a").await;
     rig.finish().await;
 }
 

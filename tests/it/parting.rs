@@ -2,6 +2,7 @@
 
 use ohallo_sim::{Action, Fault, Operation};
 use serde_json::json;
+use testbed::{Act, Rule, When};
 
 use crate::acts::{RELEASE, finalized, looked, once, parked, uid};
 use crate::rig::{Rig, message};
@@ -82,6 +83,21 @@ async fn the_last_policy_before_the_end_counts() {
     rig.gone("a").await;
     once(&rig, "a", "Retained").await;
     assert_eq!((rig.count(DELETE), rig.sim.channels().len()), (1, 1));
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_to_be_kept_is_deleted_where_the_policy_is_flipped_before_the_finalizer_goes() {
+    let rig = Rig::proxied(ohallo_sim::Config::default(), &[]).await;
+    rig.ready("a", json!({"deletionPolicy": "Retain"})).await;
+    let parting = rig.proxy().add(Rule::write(When::Before, Act::Hold).method("PATCH").part("/channels/a"));
+    rig.delete("a").await;
+    parting.reached().await.unwrap();
+    rig.edit("a", json!({"spec": {"deletionPolicy": "Delete"}})).await;
+    rig.proxy().clear();
+    rig.gone("a").await;
+    once(&rig, "a", "Deleted").await;
+    assert_eq!((rig.count(DELETE), rig.sim.channels().len()), (1, 0));
     rig.finish().await;
 }
 

@@ -16,6 +16,7 @@ use crate::rig::{Rig, id_of};
 /// Short, so that a test need not wait long for a lease to run out.
 pub const SHORT: [&str; 3] =
     ["--lease-duration-seconds=3", "--lease-renew-deadline-seconds=2", "--lease-retry-seconds=1"];
+const TEST: &str = "ohallo.eu/test-requested-at";
 /// Both have the shipped rights; the audit log tells them apart by name.
 const USERS: [User; 2] = [User::Operator, User::Spare(7)];
 
@@ -174,6 +175,30 @@ async fn a_leader_stopped_past_its_lease_during_a_post_records_the_id_and_does_n
     pair.rig.deleted("a").await;
     pair.rig.deleted("b").await;
     assert_eq!(sim.channel_count(), 0);
+    pair.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_test_under_way_when_its_leader_is_stopped_is_sent_once_and_its_answer_is_not_known() {
+    let pair = Pair::start(&SHORT).await;
+    let (rig, sim) = (&pair.rig, &pair.rig.sim);
+    rig.ready("a", json!({})).await;
+    let held = sim.add_fault(Fault::on(Operation::TestChannel, Action::Hold { commit_first: true }).times(1));
+    rig.annotate("a", TEST, "1").await;
+    sim.held(held).await.unwrap();
+    pair.first.signal("STOP");
+    pair.second.until("/readyz", 200, "this replica: leader").await;
+    rig.has("a", "Connected", "TestOutcomeUnknown").await;
+    let before = pair.writes(0);
+    sim.release(held);
+    pair.first.signal("CONT");
+    pair.first.until("/readyz", 200, "this replica: standby").await;
+    looked(rig, "a", "1").await;
+    assert_eq!(rig.count(Operation::TestChannel), 1);
+    assert_eq!(pair.writes(0), before, "the deposed leader tells of it no more");
+    rig.annotate("a", TEST, "2").await;
+    rig.has("a", "Connected", "TestPassed").await;
+    assert_eq!(rig.count(Operation::TestChannel), 2);
     pair.finish().await;
 }
 

@@ -7,7 +7,7 @@ use ohallo_sim::{Action, Config, Fault, Operation};
 use serde_json::json;
 use testbed::{Act, Rule, When};
 
-use crate::acts::{LOOK, is, uid};
+use crate::acts::{LOOK, at_rest, is, uid};
 use crate::rig::{PATIENCE, Rig, id_of};
 
 fn answer(code: u16) -> Act {
@@ -54,6 +54,7 @@ async fn f18_an_object_that_is_recreated_behind_withheld_events_gets_a_channel_o
     assert!(uid(&first) != uid(&second) && uid(&second) != uid(&third));
     assert_eq!((rig.count(Operation::CreateChannel), rig.sim.channel_count()), (2, 1));
     assert_ne!(id_of(&first), id_of(&third_is));
+    at_rest(&rig, "a").await;
     rig.finish().await;
 }
 
@@ -85,6 +86,7 @@ async fn f19_watches_that_break_and_are_answered_410_lose_and_repeat_nothing() {
         rig.ready("b", json!({})).await;
     }
     assert_eq!(rig.count(Operation::CreateChannel), 8);
+    at_rest(&rig, "a").await;
     rig.finish().await;
 }
 

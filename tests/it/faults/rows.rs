@@ -102,6 +102,7 @@ const ROWS: [Row; 42] = [
         &[
             "replicas::a_leader_stopped_past_its_lease_during_a_post_records_the_id_and_does_nothing_else",
             "replicas::a_deposed_leader_begins_nothing_that_it_had_planned",
+            "replicas::a_test_under_way_when_its_leader_is_stopped_is_sent_once_and_its_answer_is_not_known",
         ],
     ),
     row(
@@ -144,7 +145,10 @@ const ROWS: [Row; 42] = [
     row(
         "F33",
         "the policy is flipped during the deletion",
-        &["parting::the_last_policy_before_the_end_counts"],
+        &[
+            "parting::the_last_policy_before_the_end_counts",
+            "parting::what_was_to_be_kept_is_deleted_where_the_policy_is_flipped_before_the_finalizer_goes",
+        ],
     ),
     row(
         "F34",
