@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ohallo_sim::{Action, Config, Fault, NewChannel, Operation};
+use ohallo_sim::{Action, Config, Fault, Listening, NewChannel, Operation};
 use serde_json::json;
 use testbed::{Act, Rule, When};
 
@@ -226,5 +226,33 @@ async fn a_status_that_the_api_server_refuses_costs_no_second_test() {
     assert_eq!(channel.status.unwrap().test.unwrap().handled_request.as_deref(), Some("1"));
     looked(&rig, "a", "1").await;
     assert_eq!(rig.count(Operation::TestChannel), 1);
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_test_after_a_change_that_could_not_be_sent_is_sent_when_ohallo_is_there() {
+    let rig = Rig::proxied(Config::default(), &[]).await;
+    rig.secret("provider", &[("apiKey", "first-api-key-value")]).await;
+    let spec = json!({"channelType": "voice", "connectivityTest": "OnChange", "credentials": [{"secretRef": {"name": "provider"}}]});
+    rig.ready("a", spec).await;
+    rig.has("a", "Connected", "TestPassed").await;
+    let ahead = rig.proxy().add(Rule::write(When::Before, Act::Hold).part("/a/status"));
+    rig.secret("provider", &[("apiKey", "second-api-key-value")]).await;
+    ahead.reached().await.unwrap();
+    assert_eq!(rig.count(Operation::StoreCredentials), 2);
+    rig.sim.set_listening(Listening::Refuse);
+    let address = rig.sim.url().replace("http://", "");
+    rig.eventually("nobody listens", || async {
+        tokio::net::TcpStream::connect(&address).await.is_err().then_some(())
+    })
+    .await;
+    rig.proxy().clear();
+    rig.reason("a", "ApiUnavailable").await;
+    rig.sim.set_listening(Listening::Accept);
+    rig.eventually("a second test", || async { (rig.count(Operation::TestChannel) == 2).then_some(()) })
+        .await;
+    rig.reason("a", "Available").await;
+    rig.has("a", "Connected", "TestPassed").await;
+    assert_eq!((rig.count(Operation::TestChannel), rig.count(Operation::StoreCredentials)), (2, 2));
     rig.finish().await;
 }
