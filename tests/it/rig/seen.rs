@@ -1,6 +1,8 @@
 // I/O
 //! What is seen of objects, of requests and of calls, and waiting for it.
 
+use k8s_openapi::api::core::v1::ConfigMap;
+
 use super::*;
 
 impl Rig {
@@ -124,6 +126,17 @@ impl Rig {
         let here = |event: &AuditEvent| event.namespace.as_deref() == Some(&self.namespace);
         audited.extend(self.plane.audit_since(&mut offset).unwrap().into_iter().filter(here));
         audited.clone()
+    }
+
+    /// Waits until the audit log has what was answered by now: it is written a moment after the answer.
+    pub async fn caught_up(&self) {
+        let name = format!("marker-{}", self.audited().len());
+        let api: kube::Api<ConfigMap> = kube::Api::namespaced(self.admin.clone(), &self.namespace);
+        assert!(api.get_opt(&name).await.unwrap().is_none());
+        self.eventually("the audit log has caught up", || async {
+            self.audited().iter().any(|event| event.name.as_deref() == Some(&name)).then_some(())
+        })
+        .await;
     }
 
     /// The operator's requests in this namespace that change something, events apart.
