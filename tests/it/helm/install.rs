@@ -6,6 +6,7 @@ use ohallo_sim::{Config, Operation};
 use serde_json::{Value, json};
 use testbed::{ControlPlane, Options, User};
 
+use super::switches::{NO_CONTEXT, NO_POD_CONTEXT, Switch, all, apart, each};
 use super::{CHART, HOME, RELEASE, copy, on, said, stored_arguments};
 use crate::binary::Program;
 use crate::rig::{Rig, id_of, kubectl_as};
@@ -174,12 +175,13 @@ async fn a_release_is_installed_upgraded_rolled_back_and_uninstalled_and_no_chan
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_pod_passes_the_restricted_standard_with_every_switch() {
     let plane = crate::rig::plane().await;
-    let mut variants: Vec<Vec<&str>> = super::values::SWITCHES.iter().map(|switch| vec![*switch]).collect();
-    // A mount needs its volume.
-    variants.retain(|switches| !switches[0].starts_with("extraVolumeMounts"));
-    variants.push(super::values::SWITCHES.to_vec());
+    let open = [NO_POD_CONTEXT, NO_CONTEXT];
+    let mut variants: Vec<_> = each().iter().map(Switch::with_beside).collect();
+    variants.retain(|values| !values.iter().any(|value| open.contains(value)));
+    variants.push(all());
     let mut pods = Vec::new();
-    for (n, switches) in variants.iter().enumerate() {
+    let opened = open.map(|value| vec![value]);
+    for (n, switches) in variants.iter().chain(&opened).enumerate() {
         let rendered = super::render(switches).unwrap();
         let template = &super::of_kind(&rendered, "Deployment")[0]["spec"]["template"];
         let mut pod = template.clone();
@@ -191,10 +193,17 @@ async fn the_pod_passes_the_restricted_standard_with_every_switch() {
         pod["spec"].as_object_mut().unwrap().remove("priorityClassName");
         pods.push(pod);
     }
+    let opened = pods.split_off(variants.len());
     let list = json!({"apiVersion": "v1", "kind": "List", "items": pods}).to_string();
     let passed = kubectl_as(plane, User::Admin, &["create", "--dry-run=server", "-f", "-"], Some(&list));
     assert!(passed.status.success() && passed.stderr.is_empty(), "{}", said(&passed));
     assert_eq!(String::from_utf8_lossy(&passed.stdout).lines().count(), variants.len());
+    // It is the standard that looks at them, and the chart's own values that let them pass.
+    for pod in opened {
+        let create = ["create", "--dry-run=server", "-f", "-"];
+        let refused = said(&kubectl_as(plane, User::Admin, &create, Some(&pod.to_string())));
+        assert!(refused.contains(r#"violates PodSecurity "restricted"#), "{refused}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -211,16 +220,13 @@ async fn the_api_server_accepts_all_that_the_switches_render() {
         apply(&[], &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
     }
     kubectl(plane, &["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]);
-    let pod_monitor = r#"metrics={"podMonitor":{"enabled":true,"relabelings":[{"action":"keep"}]}}"#;
     // Another release than the one that is there.
     let rendered = |values: &[&str]| {
         let own: Vec<_> = values.iter().copied().chain([r#"crds={"install":false}"#]).collect();
         super::render_as("probe", "team-a", &own).unwrap()
     };
-    for objects in [
-        rendered(&super::values::SWITCHES),
-        rendered(&[pod_monitor, r#"podDisruptionBudget={"enabled":true,"minAvailable":"50%"}"#]),
-    ] {
+    for values in apart().iter().map(Switch::with_beside).chain([all()]) {
+        let objects = rendered(&values);
         let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
         let told = apply(&["--dry-run=server"], &list);
         assert_eq!(told.lines().count(), objects.len(), "{told}");

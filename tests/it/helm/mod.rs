@@ -4,9 +4,11 @@
 mod differences;
 pub mod install;
 mod kustomize;
+mod lines;
 mod policies;
 mod rights;
 mod rollout;
+mod switches;
 mod values;
 
 use std::path::Path;

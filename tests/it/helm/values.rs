@@ -8,66 +8,19 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::differences::differences;
-use super::{CHART, alone, arguments, of_kind, render, said};
+use super::switches::{TEAMS, all, holds_together};
+use super::{CHART, HOME, RELEASE, alone, arguments, of_kind, render, render_as, said};
 use crate::rig::settings;
-
-/// Every switch, thrown.
-pub const SWITCHES: [&str; 32] = [
-    r#"watchNamespaces=["team-a","team-b"]"#,
-    "clusterWorkspaces=true",
-    "replicas=3",
-    r#"image={"repository":"registry.example/ohallo","digest":"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"}"#,
-    r#"imagePullSecrets=[{"name":"registry"}]"#,
-    r#"ohallo={"apiUrl":"https://eu.ohallo.example","createPath":"/v2/{workspaceId}/channels","requestsPerSecond":0.5,"burst":10000,"requestTimeoutSeconds":30,"createTimeoutSeconds":90,"proxy":"http://proxy.example:3128","caConfigMap":{"name":"ohallo-ca","key":"ca.pem"}}"#,
-    "concurrency=1000",
-    r#"channelSelector="tier=gold""#,
-    r#"workspaceSelector="tier in (gold, silver)""#,
-    r#"log={"format":"human","level":"debug"}"#,
-    r#"http={"address":"[::]","port":9090}"#,
-    r#"leaderElection={"leaseName":"other","leaseDurationSeconds":30,"renewDeadlineSeconds":20,"retrySeconds":2}"#,
-    r#"extraArgs=["--context=here"]"#,
-    r#"extraEnv=[{"name":"OHALLO_BURST","value":"3"}]"#,
-    r#"extraEnvFrom=[{"configMapRef":{"name":"more"}}]"#,
-    r#"extraVolumes=[{"name":"more","emptyDir":{}}]"#,
-    r#"extraVolumeMounts=[{"name":"more","mountPath":"/more"}]"#,
-    r#"nodeSelector={"kubernetes.io/os":"linux"}"#,
-    r#"tolerations=[{"operator":"Exists"}]"#,
-    r#"affinity={"podAntiAffinity":{}}"#,
-    r#"topologySpreadConstraints=[{"maxSkew":1,"topologyKey":"kubernetes.io/hostname","whenUnsatisfiable":"ScheduleAnyway"}]"#,
-    r#"priorityClassName="system-cluster-critical""#,
-    r#"podLabels={"team":"platform"}"#,
-    r#"podAnnotations={"a.example/b":"c"}"#,
-    r#"commonLabels={"owner":"platform"}"#,
-    r#"commonAnnotations={"d.example/e":"f"}"#,
-    r#"podDisruptionBudget={"enabled":true}"#,
-    r#"networkPolicy={"enabled":true,"metrics":{"from":[{"namespaceSelector":{}}]}}"#,
-    r#"metrics={"perObject":true,"serviceMonitor":{"enabled":true,"labels":{"release":"prometheus"}},"prometheusRule":{"enabled":true},"dashboard":{"enabled":true}}"#,
-    r#"crds={"annotations":{"argocd.argoproj.io/sync-options":"Delete=false"}}"#,
-    r#"admissionPolicies={"enabled":true,"operators":["system:serviceaccount:other:ohallo"]}"#,
-    r#"traces={"otlpEndpoint":"http://collector.monitoring:4318"}"#,
-];
 
 #[test]
 fn the_chart_passes_helms_linter_as_it_is_and_with_every_switch() {
     let mut args = vec!["lint", "--strict", CHART];
     let plain = alone(&args);
     assert!(plain.status.success(), "{}", said(&plain));
-    SWITCHES.iter().for_each(|switch| args.extend(["--set-json", switch]));
+    let switches = all();
+    switches.iter().for_each(|switch| args.extend(["--set-json", switch]));
     let all = alone(&args);
     assert!(all.status.success(), "{}", said(&all));
-}
-
-#[test]
-fn each_switch_changes_what_is_rendered() {
-    let plain = render(&[]).unwrap();
-    for switch in SWITCHES {
-        // What is as it is by default where all namespaces are served is not where some are listed.
-        let beside: &[&str] = if switch == "clusterWorkspaces=true" { &[SWITCHES[0]] } else { &[] };
-        let with: Vec<_> = beside.iter().copied().chain([switch]).collect();
-        let changed = render(&with).unwrap_or_else(|said| panic!("{switch}: {said}"));
-        let before = if beside.is_empty() { plain.clone() } else { render(beside).unwrap() };
-        assert!(changed != before, "{switch} changes nothing");
-    }
 }
 
 #[test]
@@ -75,9 +28,8 @@ fn every_flag_of_the_chart_is_one_that_the_operator_takes() {
     let deployment = |switches: &[&str]| of_kind(&render(switches).unwrap(), "Deployment")[0].clone();
     let plain = arguments(&deployment(&[]));
     assert_eq!(plain, ["--leader-elect"], "the defaults are the operator's own");
-    let without_ca =
-        SWITCHES.map(|switch| switch.replace(r#","caConfigMap":{"name":"ohallo-ca","key":"ca.pem"}"#, ""));
-    let without_ca: Vec<_> = without_ca.iter().map(String::as_str).collect();
+    let mut without_ca = all();
+    without_ca.retain(|switch| !switch.starts_with("ohallo.caConfigMap"));
     let given = arguments(&deployment(&without_ca));
     let settings = settings(&given);
     assert_eq!(settings.namespaces, ["team-a", "team-b"]);
@@ -94,7 +46,7 @@ fn every_flag_of_the_chart_is_one_that_the_operator_takes() {
     let left: Vec<_> = flags.filter(|flag| !known.contains(flag)).collect();
     assert_eq!(
         left,
-        ["--kubeconfig", "--operator-namespace", "--ca-file", "--allow-insecure-api"],
+        ["--kubeconfig", "--operator-namespace", "--ca-file"],
         "a new flag of the operator is to be given by a value of the chart"
     );
 }
@@ -107,6 +59,9 @@ fn a_wrong_value_is_refused_with_a_sentence() {
         ("replica=2", "additional properties 'replica' not allowed"),
         (r#"image={"tags":"v1"}"#, "additional properties 'tags' not allowed"),
         (r#"image={"digest":"abc"}"#, "'abc' does not match pattern '^(sha256:"),
+        // A Service is called so, and its name takes no dot.
+        (r#"fullnameOverride="a.b""#, "at '/fullnameOverride': 'a.b' does not match pattern"),
+        (r#"nameOverride="1a""#, "at '/nameOverride': '1a' does not match pattern"),
         (r#"watchNamespaces="team-a""#, "at '/watchNamespaces': got string, want array"),
         (r#"watchNamespaces=["Team_A"]"#, "'Team_A' does not match pattern"),
         (r#"watchNamespaces=["a","a"]"#, "items at 0 and 1 are equal"),
@@ -166,6 +121,43 @@ fn the_crds_of_the_chart_are_those_of_the_code_and_outlive_the_release() {
     );
 }
 
+/// The release, values, the name of what it makes, and what its labels say.
+#[test]
+fn a_release_of_any_name_holds_together() {
+    let long = "a".repeat(53);
+    let (name, full) = (r#"nameOverride="gate""#, r#"fullnameOverride="other""#);
+    let longer = format!(r#"fullnameOverride="{}-b""#, "a".repeat(39));
+    for (release, names, called, labelled) in [
+        (RELEASE, &[][..], RELEASE, RELEASE),
+        ("probe", &[], "probe-ohallo-operator", RELEASE),
+        ("my-ohallo-operator", &[], "my-ohallo-operator", RELEASE),
+        (RELEASE, &[name], "ohallo-operator-gate", "gate"),
+        ("gatekeeper", &[name], "gatekeeper", "gate"),
+        (RELEASE, &[full], "other", RELEASE),
+        ("probe", &[name, full], "other", "gate"),
+        (&long, &[], &long[..40], RELEASE),
+        (RELEASE, &[&longer], &long[..39], RELEASE),
+    ] {
+        let mut values = all();
+        values.retain(|value| {
+            ["serviceAccount.name", "leaderElection.leaseName"].iter().all(|own| !value.starts_with(own))
+        });
+        for values in [names.to_vec(), [&values, names].concat()] {
+            let rendered = render_as(release, HOME, &values).unwrap();
+            holds_together(&rendered);
+            for object in rendered.iter().filter(|object| object["kind"] != "CustomResourceDefinition") {
+                let name = object["metadata"]["name"].as_str().unwrap();
+                let rest = name.strip_prefix(called).unwrap_or_else(|| panic!("{name} is not {called}"));
+                assert!(rest.is_empty() || rest.starts_with('-'), "{name}");
+                assert!(name.len() <= 63, "{name}");
+                let labels = &object["metadata"]["labels"];
+                let of = |label: &str| &labels[format!("app.kubernetes.io/{label}")];
+                assert_eq!((of("name"), of("instance")), (&json!(labelled), &json!(release)), "{object:#}");
+            }
+        }
+    }
+}
+
 fn names(objects: &[&Value]) -> Vec<String> {
     let name = |object: &&Value| {
         let metadata = &object["metadata"];
@@ -180,12 +172,12 @@ fn names(objects: &[&Value]) -> Vec<String> {
 #[test]
 fn listed_namespaces_take_roles_there_and_nothing_cluster_wide() {
     let people = r#"rbac={"aggregateRoles":false}"#;
-    let listed = render(&[SWITCHES[0], people]).unwrap();
+    let listed = render(&[TEAMS, people]).unwrap();
     assert!(of_kind(&listed, "ClusterRole").is_empty() && of_kind(&listed, "ClusterRoleBinding").is_empty());
     let here = ["ohallo-system/ohallo-operator-lease", "team-a/ohallo-operator", "team-b/ohallo-operator"];
     assert_eq!(names(&of_kind(&listed, "Role")), here);
     assert_eq!(names(&of_kind(&listed, "RoleBinding")), here);
-    let policed = render(&[SWITCHES[0], r#"admissionPolicies={"enabled":true}"#]).unwrap();
+    let policed = render(&[TEAMS, r#"admissionPolicies={"enabled":true}"#]).unwrap();
     for binding in of_kind(&policed, "ValidatingAdmissionPolicyBinding") {
         let selector = &binding["spec"]["matchResources"]["namespaceSelector"];
         let listed =
@@ -193,7 +185,7 @@ fn listed_namespaces_take_roles_there_and_nothing_cluster_wide() {
         assert_eq!(selector["matchExpressions"], json!([listed]));
     }
 
-    let shared = render(&[SWITCHES[0], "clusterWorkspaces=true", people]).unwrap();
+    let shared = render(&[TEAMS, "clusterWorkspaces=true", people]).unwrap();
     let rules = serde_json::to_string(&of_kind(&shared, "ClusterRole")[0]["rules"]).unwrap();
     assert!(!rules.contains("secrets") && !rules.contains("\"channels\""), "{rules}");
     let more = ["default/ohallo-operator-events", "ohallo-system/ohallo-operator-keys"];
@@ -236,7 +228,8 @@ fn alerts_link_to_where_the_runbooks_are_read() {
 
 #[test]
 fn replicas_spread_over_nodes_without_naming_themselves() {
-    let rendered = render(&[SWITCHES[20]]).unwrap();
+    let constraint = r#"topologySpreadConstraints=[{"maxSkew":1,"topologyKey":"kubernetes.io/hostname","whenUnsatisfiable":"ScheduleAnyway"}]"#;
+    let rendered = render(&[constraint]).unwrap();
     let spec = &of_kind(&rendered, "Deployment")[0]["spec"];
     let constraint = &spec["template"]["spec"]["topologySpreadConstraints"][0];
     assert_eq!(constraint["labelSelector"]["matchLabels"], spec["selector"]["matchLabels"]);
