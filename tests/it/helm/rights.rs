@@ -1,10 +1,10 @@
 // I/O
-//! What the chart grants: to the operator for listed namespaces, and to people.
+//! What the chart grants: to the operator, for listed namespaces or all, and to people.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, Subject};
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 use ohallo_sim::Config;
@@ -21,78 +21,162 @@ use crate::rig::{PATIENCE, Rig, WORKSPACE, kubectl_as};
 /// A right, and the namespace in which it holds.
 type Placed = (Option<String>, Grant);
 
-/// What the release's roles grant to the operator: all that carry its name, but those for people.
+/// What is bound to the operator's service account, whatever it is called.
 async fn granted(client: &Client) -> BTreeSet<Placed> {
-    let ours = |name: &str| name.starts_with(RELEASE);
-    let placed = |namespace: Option<String>, rules: Option<Vec<PolicyRule>>| {
-        grants(rules.unwrap_or_default()).into_iter().map(move |grant| (namespace.clone(), grant))
+    let all = ListParams::default();
+    let is_ours = |subjects: &Option<Vec<Subject>>| {
+        let ours = |subject: &Subject| {
+            subject.kind == "ServiceAccount"
+                && subject.name == RELEASE
+                && subject.namespace.as_deref() == Some(HOME)
+        };
+        subjects.iter().flatten().any(ours)
     };
-    let roles = Api::<Role>::all(client.clone()).list(&ListParams::default()).await.unwrap();
-    let roles = roles.items.into_iter().filter(|role| ours(&role.name_any()));
-    let cluster = Api::<ClusterRole>::all(client.clone()).list(&ListParams::default()).await.unwrap();
-    let cluster = cluster.items.into_iter().filter(|role| role.name_any() == RELEASE);
-    roles
-        .flat_map(|role| placed(role.namespace(), role.rules))
-        .chain(cluster.flat_map(|role| placed(None, role.rules)))
-        .collect()
+    let cluster_role =
+        async |name: &str| Api::<ClusterRole>::all(client.clone()).get(name).await.unwrap().rules;
+    let mut found = BTreeSet::new();
+    let mut place = |namespace: Option<String>, rules: Option<Vec<PolicyRule>>| {
+        found.extend(grants(rules.unwrap_or_default()).into_iter().map(|grant| (namespace.clone(), grant)));
+    };
+    let bindings = Api::<ClusterRoleBinding>::all(client.clone()).list(&all).await.unwrap();
+    for binding in bindings.items.iter().filter(|binding| is_ours(&binding.subjects)) {
+        place(None, cluster_role(&binding.role_ref.name).await);
+    }
+    let bindings = Api::<RoleBinding>::all(client.clone()).list(&all).await.unwrap();
+    for binding in bindings.items.iter().filter(|binding| is_ours(&binding.subjects)) {
+        let namespace = binding.namespace().unwrap();
+        assert_eq!(binding.role_ref.kind, "Role", "{binding:?}");
+        let roles = Api::<Role>::namespaced(client.clone(), &namespace);
+        place(Some(namespace), roles.get(&binding.role_ref.name).await.unwrap().rules);
+    }
+    found
+}
+
+/// Whether the first is what the second needs: a right of everywhere is one of every namespace.
+fn covers(granted: &Placed, asked: &Placed) -> bool {
+    granted.1 == asked.1 && (granted.0.is_none() || granted.0 == asked.0)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_listed_namespaces_the_operator_uses_every_right_that_it_has_and_has_no_other() {
-    let plane = empty().await;
-    on(plane, &["install", RELEASE, CHART, "-n", HOME, "--create-namespace"]);
-    established(plane);
-    let rig = Rig::on(plane, Config::default(), &[]).await;
-    let values = format!(
-        "watchNamespaces={{{}}},clusterWorkspaces=true,ohallo.apiUrl={}",
-        rig.namespace,
-        rig.sim.url()
-    );
-    on(plane, &["upgrade", RELEASE, CHART, "-n", HOME, "--set", &values]);
-    let mut operator = Program::named(plane, User::Operator, "pod", &stored_arguments(plane));
-    operator.until("/readyz", 200, "this replica: leader").await;
+async fn in_listed_namespaces_with_cluster_workspaces_every_right_is_used_and_no_other() {
+    let rights = Rights::start(true, Some(true)).await;
+    rights.are_used(true).await;
+    people(&rights.rig);
+    rights.finish().await;
+}
 
-    let name = format!("shared-{}", rig.namespace);
-    rig.apply(&json!({
-        "apiVersion": "ohallo.eu/v1alpha1", "kind": "ClusterWorkspace", "metadata": {"name": name},
-        "spec": {"workspaceId": WORKSPACE, "apiKeySecretRef": {"name": "shared"},
-                 "allowedNamespaces": {"names": [rig.namespace]}},
-    }));
-    until(&rig, &name, "without its key", |workspace| has_reason(workspace, "SecretNotFound")).await;
-    let literal = format!("--from-literal=apiKey={}", rig.key);
-    kubectl(plane, &["-n", HOME, "create", "secret", "generic", "shared", &literal]);
-    until(&rig, &name, "verified", |workspace| has_reason(workspace, "Verified")).await;
-    rig.put_secret(json!({"metadata": {"name": "ohallo-api-key"}, "stringData": {"apiKey": rig.key}})).await;
-    rig.workspace("default", "ohallo-api-key").await;
-    rig.ready("a", json!({})).await;
-    rig.ready("b", using(&name)).await;
-    until(&rig, &name, "in use", in_use).await;
-    rig.deleted("a").await;
-    rig.deleted("b").await;
-    until(&rig, &name, "free", |workspace| !in_use(workspace)).await;
-    gone(&rig, &name).await;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_listed_namespaces_alone_every_right_is_used_and_no_other() {
+    let rights = Rights::start(true, None).await;
+    rights.are_used(false).await;
+    rights.finish().await;
+}
 
-    let granted = granted(&rig.admin).await;
-    let used = || -> BTreeSet<Placed> {
-        let asked = requests(plane).into_iter().filter(|event| !event.resource.is_empty());
-        asked.map(|event| (event.namespace.clone(), grant(&event))).collect()
-    };
-    let unused = || granted.difference(&used()).cloned().collect::<Vec<_>>();
-    let all_used = async {
-        while !unused().is_empty() {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_all_namespaces_every_right_is_used_and_no_other() {
+    let rights = Rights::start(false, None).await;
+    rights.are_used(true).await;
+    rights.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_all_namespaces_without_cluster_workspaces_every_right_is_used_and_no_other() {
+    let rights = Rights::start(false, Some(false)).await;
+    rights.are_used(false).await;
+    rights.finish().await;
+}
+
+/// A release, and its operator.
+struct Rights {
+    rig: Rig,
+    operator: Program,
+}
+
+// === impl Rights ===
+
+impl Rights {
+    /// For the rig's namespace alone or for all, with this value of `clusterWorkspaces`.
+    async fn start(listed: bool, cluster_workspaces: Option<bool>) -> Self {
+        let plane = empty().await;
+        on(plane, &["install", RELEASE, CHART, "-n", HOME, "--create-namespace"]);
+        established(plane);
+        let rig = Rig::on(plane, Config::default(), &[]).await;
+        let mut values = format!("ohallo.apiUrl={}", rig.sim.url());
+        if listed {
+            values += &format!(",watchNamespaces={{{}}}", rig.namespace);
         }
-    };
-    // What is missing then, the next line tells.
-    let _late = tokio::time::timeout(PATIENCE, all_used).await;
-    assert_eq!(unused(), [], "granted and never used there");
-    let more: Vec<_> = used().difference(&granted).cloned().collect();
-    assert_eq!(more, [], "used and not granted there");
-    people(&rig);
-    operator.terminate();
-    assert_eq!(operator.ended().await.0, Some(0), "{}", operator.log());
-    rig.finish().await;
-    plane.kill().unwrap();
+        if let Some(served) = cluster_workspaces {
+            values += &format!(",clusterWorkspaces={served}");
+        }
+        on(plane, &["upgrade", RELEASE, CHART, "-n", HOME, "--set", &values]);
+        let operator = Program::named(plane, User::Operator, "pod", &stored_arguments(plane));
+        operator.until("/readyz", 200, "this replica: leader").await;
+        Self { rig, operator }
+    }
+
+    /// A Workspace, and a ClusterWorkspace where they are served, each with a Channel, from nothing to nothing.
+    async fn life(&self, shared: bool) {
+        let rig = &self.rig;
+        let name = format!("shared-{}", rig.namespace);
+        if shared {
+            rig.apply(&json!({
+                "apiVersion": "ohallo.eu/v1alpha1", "kind": "ClusterWorkspace", "metadata": {"name": name},
+                "spec": {"workspaceId": WORKSPACE, "apiKeySecretRef": {"name": "shared"},
+                         "allowedNamespaces": {"names": [rig.namespace]}},
+            }));
+            until(rig, &name, "without its key", |workspace| has_reason(workspace, "SecretNotFound")).await;
+            let literal = format!("--from-literal=apiKey={}", rig.key);
+            kubectl(rig.plane, &["-n", HOME, "create", "secret", "generic", "shared", &literal]);
+            until(rig, &name, "verified", |workspace| has_reason(workspace, "Verified")).await;
+        }
+        rig.put_secret(json!({"metadata": {"name": "ohallo-api-key"}, "stringData": {"apiKey": rig.key}}))
+            .await;
+        rig.workspace("default", "ohallo-api-key").await;
+        rig.ready("a", json!({})).await;
+        if shared {
+            rig.ready("b", using(&name)).await;
+            until(rig, &name, "in use", in_use).await;
+            rig.deleted("b").await;
+        }
+        rig.deleted("a").await;
+        if shared {
+            until(rig, &name, "free", |workspace| !in_use(workspace)).await;
+            gone(rig, &name).await;
+        }
+    }
+
+    async fn are_used(&self, shared: bool) {
+        self.life(shared).await;
+        let granted = granted(&self.rig.admin).await;
+        let used = || -> BTreeSet<Placed> {
+            let asked = requests(self.rig.plane).into_iter().filter(|event| !event.resource.is_empty());
+            asked.map(|event| (event.namespace.clone(), grant(&event))).collect()
+        };
+        let unused = || {
+            let used = used();
+            let unused = granted.iter().filter(|right| !used.iter().any(|asked| covers(right, asked)));
+            unused.cloned().collect::<Vec<_>>()
+        };
+        let all_used = async {
+            while !unused().is_empty() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        // What is missing then, the next line tells.
+        let _late = tokio::time::timeout(PATIENCE, all_used).await;
+        assert_eq!(unused(), [], "granted and never used there");
+        let mut more = used();
+        more.retain(|asked| !granted.iter().any(|right| covers(right, asked)));
+        assert_eq!(more, [].into(), "used and not granted there");
+    }
+
+    async fn finish(mut self) {
+        self.operator.terminate();
+        assert_eq!(self.operator.ended().await.0, Some(0), "{}", self.operator.log());
+        let plane = self.rig.plane;
+        self.rig.finish().await;
+        plane.kill().unwrap();
+    }
 }
 
 /// Who may do what, as the real kubectl tells it.
