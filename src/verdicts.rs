@@ -1,8 +1,9 @@
 //! What GitOps tools make of every set of conditions that the operator writes, by the tools' own code. The sets come
 //! from the code that writes statuses.
 
+mod agreement;
 mod argo;
-mod channels;
+pub mod channels;
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -25,6 +26,8 @@ pub const DONE: Tools = ["Current", "Healthy", "Current"];
 pub const GOES_ON: Tools = ["InProgress", "Progressing", "InProgress"];
 pub const NEEDS_SOMEBODY: Tools = ["Failed", "Degraded", "Failed"];
 pub const RESTS: Tools = ["Current", "Suspended", "Current"];
+/// Suspended, and was not Ready.
+pub const NOT_READY: Tools = ["InProgress", "Suspended", "InProgress"];
 
 /// An object that shows this condition with this reason, or none yet, and what the tools are to make of it.
 pub struct Set {
@@ -45,15 +48,16 @@ fn sets() -> Vec<Set> {
     channels::sets().into_iter().chain(workspace::sample::sets()).collect()
 }
 
-/// As the API server makes them of manifests.
-fn unseen() -> [Set; 3] {
-    ["Channel", "Workspace", "ClusterWorkspace"].map(|kind| {
+/// What has no conditions: as the API server makes them of manifests, and what is deleted before anything was said of it.
+fn unseen() -> Vec<Set> {
+    let made = ["Channel", "Workspace", "ClusterWorkspace"].map(|kind| {
         let object = json!({
             "apiVersion": "ohallo.eu/v1alpha1", "kind": kind,
             "metadata": {"name": "new", "generation": 1}, "status": api::unseen(),
         });
         Set { shows: None, object, tools: GOES_ON }
-    })
+    });
+    made.into_iter().chain([channels::deleted_unseen()]).collect()
 }
 
 /// Asks the tools.
@@ -106,5 +110,8 @@ fn each_set_means_to_the_tools_what_it_means_to_us() {
         })
         .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
+    let disagreements: Vec<_> =
+        judged().filter_map(|((_, object), said)| agreement::disagreement(object, said)).collect();
+    assert!(disagreements.is_empty(), "{disagreements:#?}");
     judged().for_each(|((set, object), said)| argo::check(set, object, &said.argo));
 }

@@ -2,15 +2,17 @@
 
 use serde_json::{Value, json};
 
-use super::{DONE, GOES_ON, NEEDS_SOMEBODY, RESTS, Set, Tools};
+use super::{DONE, GOES_ON, NEEDS_SOMEBODY, NOT_READY, RESTS, Set, Tools};
 use crate::api::annotation;
 use crate::api::channel::{ProvisioningStatus, TestStatus};
 use crate::api::conditions::{Reason, kind};
 use crate::channel::memory::CONTESTED;
-use crate::channel::plan::Remote;
+use crate::channel::plan::{Declared, Remote};
 use crate::channel::sample::{Sample, invalid, missing, ready, s, too_large};
 use crate::channel::status::Outcome;
 use crate::error::{Failure, Need};
+use crate::ohallo::Operation;
+use crate::ohallo::answer::{Raw, judge};
 
 /// Being deleted, and nothing is wrong.
 const GOES: Tools = ["Terminating", "Progressing", "InProgress"];
@@ -116,9 +118,10 @@ fn stuck() -> Vec<Set> {
         (Reason::ProvisioningFailed, planned(retried)),
         (Reason::SecretInvalid, planned(Sample::new().with(|it| it.credentials(invalid(), None)))),
         (Reason::WorkspaceNotAllowed, planned(place(Reason::WorkspaceNotAllowed))),
-        (Reason::PermissionDenied, failed(Sample::bound(), user(Reason::PermissionDenied))),
-        (Reason::AuthenticationFailed, failed(Sample::bound(), user(Reason::AuthenticationFailed))),
+        (Reason::PermissionDenied, failed(Sample::bound(), answered(403, None))),
+        (Reason::AuthenticationFailed, failed(Sample::bound(), answered(401, None))),
         (Reason::ValidationFailed, planned(large)),
+        (Reason::ValidationFailed, failed(Sample::bound(), answered(422, None))),
         (Reason::CreateUnsupported, planned(unsupported)),
         (Reason::CreateOutcomeUnknown, planned(unknown)),
         (Reason::ChannelNotFound, planned(gone)),
@@ -129,18 +132,47 @@ fn stuck() -> Vec<Set> {
     rows.map(|(reason, object)| set(kind::READY, reason, NEEDS_SOMEBODY, object)).into()
 }
 
+/// What the operator makes of an answer of oHallo.
+pub fn answered(status: u16, retry_after: Option<&str>) -> Failure {
+    let raw = Raw::Answered { status, retry_after, body: Ok(br#"{"error": "So it is."}"#) };
+    judge(Operation::GetChannel, &raw, Sample::new().now).unwrap_err().into()
+}
+
+/// Each reason of a call that is tried again, as the operator comes to it.
+pub fn transient() -> [(Reason, Failure); 9] {
+    let unanswered =
+        |raw: Raw| Failure::from(judge(Operation::GetChannel, &raw, Sample::new().now).unwrap_err());
+    [
+        (Reason::ApiUnavailable, unanswered(Raw::TimedOut)),
+        (Reason::ApiUnavailable, unanswered(Raw::NotConnected("no route".into()))),
+        (Reason::ApiUnavailable, answered(503, None)),
+        (Reason::ApiUnavailable, answered(503, Some("30"))),
+        (Reason::RateLimited, answered(429, None)),
+        (Reason::RateLimited, answered(429, Some("30"))),
+        (Reason::UnexpectedResponse, answered(404, None)),
+        (Reason::UnexpectedResponse, answered(302, None)),
+        (Reason::InternalError, Failure::transient(Reason::InternalError, "It is tried again.")),
+    ]
+}
+
 fn failing() -> Vec<Set> {
     let mut sets = Vec::new();
-    for reason in
-        [Reason::ApiUnavailable, Reason::RateLimited, Reason::UnexpectedResponse, Reason::InternalError]
-    {
-        let failure = || Failure::transient(reason, "It is tried again.");
-        sets.push(set(kind::READY, reason, GOES_ON, failed(Sample::bound(), failure())));
+    for (reason, failure) in transient() {
+        assert_eq!(failure.reason, reason);
+        sets.push(set(kind::READY, reason, GOES_ON, failed(Sample::bound(), failure.clone())));
         // A look that fails does not make a Channel that is Ready less so, until it has failed for a while.
-        sets.push(set(kind::READY, Reason::Available, DONE, failed(then(|_| {}), failure())));
-        let for_long = failed(then(|it| it.memory.failures = 3), failure());
-        sets.push(set(kind::READY, reason, GOES_ON, for_long));
+        sets.push(set(kind::READY, Reason::Available, DONE, failed(then(|_| {}), failure.clone())));
+        let named_a_time = matches!(failure.need, Need::Until(_));
+        let for_long = failed(then(|it| it.memory.failures = 3), failure.clone());
+        let (shown, tools) = if named_a_time { (Reason::Available, DONE) } else { (reason, GOES_ON) };
+        sets.push(set(kind::READY, shown, tools, for_long));
+        // Until it was not read for two intervals, whatever oHallo says.
+        let unread = then(|it| it.memory.read = Some(it.instant - s(7200)));
+        sets.push(set(kind::READY, reason, GOES_ON, failed(unread, failure)));
     }
+    let unread = || then(|it| it.memory.read = Some(it.instant - s(7200)));
+    sets.push(set(kind::READY, Reason::RateLimited, GOES_ON, failed(unread(), Failure::turn(s(60)))));
+    sets.push(set(kind::READY, Reason::Available, DONE, failed(then(|_| {}), Failure::turn(s(60)))));
     sets
 }
 
@@ -148,8 +180,7 @@ fn failing() -> Vec<Set> {
 fn beside() -> Vec<Set> {
     let sent = Sample::bound().with(|it| it.credentials(ready("a", "1"), Some(("a", "1"))));
     let settled = Outcome::Settled(sent.verdict());
-    let lost = sent.clone().after(&settled).with(|it| it.credentials(missing(), Some(("a", "1"))));
-    let refused = Outcome::PushFailed(user(Reason::PermissionDenied));
+    let refused = Outcome::PushFailed(answered(403, None));
     let tested = |result: &str| {
         then(|it| it.status.test = Some(TestStatus { result: Some(result.into()), ..Default::default() }))
     };
@@ -159,21 +190,43 @@ fn beside() -> Vec<Set> {
     });
     let only_flux_waits = ["Current", "Healthy", "InProgress"];
     let only_flux_fails = ["Current", "Healthy", "Failed"];
-    vec![
+    // Of credentials that were sent, and that never were.
+    let unread = |failure: &Failure, before: Tools, never: Tools| {
+        let problem = || Declared::Problem(failure.clone());
+        let lost = sent.clone().after(&settled).with(|it| it.credentials(problem(), Some(("a", "1"))));
+        let unsent = Sample::bound().with(|it| it.credentials(problem(), None));
+        [(lost, before), (unsent, never)]
+            .map(|(sample, tools)| set(kind::CREDENTIALS_APPLIED, failure.reason, tools, planned(sample)))
+    };
+    let input = |reason| Failure::input(reason, "It is not there.");
+    let own = Failure::transient(Reason::InternalError, "The Secret can't be read.");
+    let mut sets = Vec::new();
+    sets.extend(unread(&input(Reason::SecretNotFound), only_flux_waits, GOES_ON));
+    sets.extend(unread(&input(Reason::SecretKeyMissing), only_flux_waits, GOES_ON));
+    sets.extend(unread(&user(Reason::SecretInvalid), NEEDS_SOMEBODY, NEEDS_SOMEBODY));
+    sets.extend(unread(&own, only_flux_waits, GOES_ON));
+    let ready = sent.clone().after(&settled);
+    for failure in [answered(429, None), answered(503, None)] {
+        let later = shown(&ready, &Outcome::PushFailed(failure));
+        sets.push(set(kind::CREDENTIALS_APPLIED, Reason::PushFailed, only_flux_waits, later));
+    }
+    sets.extend([
         set(kind::CREDENTIALS_APPLIED, Reason::Applied, DONE, planned(sent.clone())),
-        set(kind::CREDENTIALS_APPLIED, Reason::SecretNotFound, only_flux_waits, planned(lost)),
         set(kind::CREDENTIALS_APPLIED, Reason::PushFailed, NEEDS_SOMEBODY, shown(&sent, &refused)),
         set(kind::CONNECTED, Reason::TestPassed, DONE, planned(tested("Passed"))),
         set(kind::CONNECTED, Reason::TestFailed, only_flux_fails, planned(tested("Failed"))),
         set(kind::CONNECTED, Reason::TestOutcomeUnknown, DONE, planned(tested("Unknown"))),
         set(kind::DRIFTED, Reason::DriftDetected, DONE, planned(drifted)),
-    ]
+    ]);
+    sets
 }
 
 fn resting() -> Vec<Set> {
     let mut sets = Vec::new();
-    let never_ready = ["InProgress", "Suspended", "InProgress"];
-    for (sample, tools) in [(then(|_| {}), RESTS), (Sample::new(), never_ready)] {
+    let stuck = Sample::bound().with(|it| it.observed.remote = Remote::Absent { proven: true });
+    let outcome = Outcome::Settled(stuck.verdict());
+    let stuck = stuck.after(&outcome);
+    for (sample, tools) in [(then(|_| {}), RESTS), (Sample::new(), NOT_READY), (stuck, NOT_READY)] {
         let own = sample.clone().with(|it| it.channel.spec.suspend = Some(true));
         sets.push(set(kind::SUSPENDED, Reason::Suspended, tools, planned(own)));
         let workspaces = sample.with(|it| it.observed.workspace_suspended = true);
@@ -191,21 +244,29 @@ fn deleted(edit: impl FnOnce(&mut Sample)) -> Sample {
     })
 }
 
+/// The operator ended after its finalizer and before its first word, and now oHallo puts it off.
+pub fn deleted_unseen() -> Set {
+    let object = failed(Sample::terminating(), answered(429, None));
+    assert!(object["status"]["conditions"].is_null(), "{object}");
+    Set { shows: None, object, tools: GOES }
+}
+
 fn parting() -> Vec<Set> {
     let suspended = deleted(|it| it.channel.spec.suspend = Some(true));
     let no_key = deleted(|it| it.observed.place = Err(Failure::input(Reason::SecretNotFound, "No Secret.")));
     let once = deleted(|it| it.memory.absent_since = Some(it.instant));
     let unknown = deleted(|it| it.status = Default::default());
-    let refused = |reason| failed(deleted(|_| {}), user(reason));
-    let away = failed(deleted(|_| {}), Failure::transient(Reason::ApiUnavailable, "It is tried again."));
+    let refused = |status| failed(deleted(|_| {}), answered(status, None));
+    let unproven = Failure::transient(Reason::AbsenceNotProven, "It may be there.");
     let rows = [
         (Reason::Suspended, planned(suspended)),
         (Reason::KeyUnavailable, planned(no_key)),
         (Reason::AbsenceNotProven, planned(once)),
         (Reason::CreateOutcomeUnknown, planned(unknown)),
-        (Reason::PermissionDenied, refused(Reason::PermissionDenied)),
-        (Reason::KeyUnavailable, refused(Reason::AuthenticationFailed)),
-        (Reason::ApiUnavailable, away),
+        (Reason::AbsenceNotProven, failed(deleted(|_| {}), unproven)),
+        (Reason::PermissionDenied, refused(403)),
+        (Reason::KeyUnavailable, refused(401)),
+        (Reason::ApiUnavailable, refused(503)),
     ];
     rows.map(|(reason, object)| set(kind::DELETION_BLOCKED, reason, STAYS, object)).into()
 }
@@ -223,13 +284,12 @@ fn behind() -> Vec<Set> {
     asked["metadata"]["annotations"][annotation::RECONCILE_REQUESTED] = json!("now");
     let stuck = Sample::bound().with(|it| it.observed.remote = Remote::Absent { proven: true });
     let suspended = then(|it| it.channel.spec.suspend = Some(true));
-    let limited = Failure { need: Need::Until(s(60)), ..Failure::transient(Reason::RateLimited, "Later.") };
     vec![
         set(kind::READY, Reason::Available, GOES_ON, old(Sample::bound())),
         set(kind::READY, Reason::ChannelNotFound, GOES_ON, old(stuck)),
         set(kind::SUSPENDED, Reason::Suspended, GOES_ON, old(suspended)),
         set(kind::READY, Reason::Available, GOES, going),
-        set(kind::READY, Reason::Available, GOES, failed(deleted(|_| {}), limited)),
+        set(kind::READY, Reason::Available, GOES, failed(deleted(|_| {}), answered(429, None))),
         set(kind::READY, Reason::Available, DONE, asked),
     ]
 }

@@ -1,0 +1,142 @@
+//! The tools agree with one another, but where docs/gitops.md says that they do not, and on whatever state a Channel may
+//! be in.
+
+use std::collections::BTreeSet;
+
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::TestRunner;
+use serde_json::Value;
+
+use super::{Verdict, judge, sets};
+use crate::api;
+use crate::api::channel::ChannelStatus;
+use crate::api::conditions::{Reason, kind};
+use crate::channel::plan::Plan;
+use crate::channel::sample::Sample;
+use crate::channel::sample::odd::odd;
+use crate::channel::status::Outcome;
+use crate::error::Failure;
+
+use super::channels::{answered, transient};
+
+const PAGE: &str = include_str!("../../docs/gitops.md");
+
+/// Odd Channels that the tools are asked about, each after some passes.
+const ODD: usize = 3000;
+
+/// Why what the tools say of one object is not one thing.
+pub fn disagreement(object: &Value, said: &Verdict) -> Option<String> {
+    let holds = |kind: &str, status: &str| {
+        let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+        conditions.into_iter().any(|found| found["type"] == kind && found["status"] == status)
+    };
+    let (kstatus, flux, argo) = (said.kstatus.as_str(), said.flux.as_str(), said.argo.health.as_str());
+    let ready = holds(kind::READY, "True");
+    let one = match (kstatus, argo) {
+        ("Current", "Healthy") => {
+            ready
+                && match flux {
+                    "InProgress" => holds(kind::CREDENTIALS_APPLIED, "False"),
+                    "Failed" => holds(kind::CONNECTED, "False"),
+                    other => other == "Current",
+                }
+        }
+        ("InProgress", "Progressing") => flux == "InProgress",
+        ("Failed", "Degraded") => flux == "Failed",
+        ("Current" | "InProgress", "Suspended") => {
+            holds(kind::SUSPENDED, "True") && (kstatus == "Current") == ready
+        }
+        ("Terminating", "Progressing") => flux == "InProgress",
+        ("Terminating", "Degraded") => flux == "Failed" && holds(kind::DELETION_BLOCKED, "True"),
+        _ => false,
+    };
+    (!one).then(|| format!("kstatus {kstatus}, Argo CD {argo}, Flux {flux}: {object}"))
+}
+
+/// The conditions of an object: type, status and reason.
+fn shown(object: &Value) -> BTreeSet<(String, String, String)> {
+    let word = |condition: &Value, field: &str| condition[field].as_str().unwrap().to_owned();
+    let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.map(|it| (word(it, "type"), word(it, "status"), word(it, "reason"))).collect()
+}
+
+/// A Channel in a state that nobody would think of, after passes that ended in any way. It was Ready before, or is as the API
+/// server made it; a pass that has nothing to say writes nothing.
+fn any_channel(runner: &mut TestRunner) -> Value {
+    let ends = proptest::collection::vec(proptest::prelude::any::<u8>(), 1..4);
+    let begin = (odd(), proptest::prelude::any::<bool>(), ends);
+    let (mut sample, was_ready, ends) = begin.new_tree(runner).unwrap().current();
+    let first: ChannelStatus = match was_ready {
+        true => Sample::bound().settle().status,
+        false => serde_json::from_value(api::unseen()).unwrap(),
+    };
+    sample.status.observed_generation = first.observed_generation;
+    sample.status.conditions = first.conditions;
+    for end in ends {
+        let summary = sample.summarize(&ended(&sample, end));
+        sample.memory.failures = summary.failures;
+        if !summary.silent {
+            sample.status = summary.status;
+        }
+    }
+    let mut channel = sample.channel;
+    channel.status = Some(sample.status);
+    serde_json::to_value(channel).unwrap()
+}
+
+fn ended(sample: &Sample, end: u8) -> Outcome {
+    let mut failures: Vec<_> = transient().into_iter().map(|row| row.1).collect();
+    failures.extend([401, 403, 422].map(|status| answered(status, None)));
+    failures.push(Failure::input(Reason::WorkspaceNotReady, "Its key was refused."));
+    match (end % 4, failures.get(usize::from(end / 4))) {
+        (0, Some(failure)) => Outcome::Failed(failure.clone()),
+        // What is sent is sent for a channel that is there and is to stay.
+        (1, Some(failure)) if !sample.view().terminating() => Outcome::PushFailed(failure.clone()),
+        _ => match sample.plan() {
+            Plan::Settled(verdict) => Outcome::Settled(verdict),
+            Plan::Work(_) => Outcome::More,
+        },
+    }
+}
+
+#[test]
+fn whatever_conditions_a_channel_may_have_are_in_a_set() {
+    let in_sets: BTreeSet<_> = sets().iter().flat_map(|set| shown(&set.object)).collect();
+    let mut runner = TestRunner::deterministic();
+    let mut missing = BTreeSet::new();
+    for _ in 0..4 * ODD {
+        let object = any_channel(&mut runner);
+        missing.extend(shown(&object).difference(&in_sets).cloned());
+    }
+    assert_eq!(missing, BTreeSet::new(), "conditions that no set has");
+}
+
+#[test]
+fn the_page_has_a_row_for_what_the_tools_make_of_each_set_and_no_other() {
+    let rows: BTreeSet<_> = PAGE.lines().filter_map(row).collect();
+    let made: BTreeSet<_> = sets().iter().map(|set| set.tools.map(str::to_owned)).collect();
+    assert_eq!(rows, made, "the table of docs/gitops.md | the sets");
+}
+
+/// kstatus, Argo CD and Flux of a row; what follows a comma is told beside it.
+fn row(line: &str) -> Option<[String; 3]> {
+    let cells: Vec<_> = line.strip_prefix("| ")?.trim_end_matches(" |").split(" | ").collect();
+    let &[_, kstatus, flux, argo] = cells.as_slice() else { return None };
+    let words = [kstatus, argo, flux].map(|cell| cell.split(',').next().unwrap_or_default().to_owned());
+    (kstatus != "kstatus").then_some(words)
+}
+
+#[test]
+#[ignore = "builds Argo CD's Lua and Flux's health checks for minutes, once; .ci/full runs it"]
+fn the_tools_agree_on_channels_in_any_state() {
+    let mut runner = TestRunner::deterministic();
+    let objects: Vec<_> = (0..ODD).map(|_| any_channel(&mut runner)).collect();
+    let verdicts = judge(&objects);
+    assert_eq!(verdicts.len(), ODD);
+    let pairs = || objects.iter().zip(&verdicts);
+    let disagreements: Vec<_> = pairs().filter_map(|(object, said)| disagreement(object, said)).collect();
+    assert!(disagreements.is_empty(), "{} of {ODD}: {:#?}", disagreements.len(), disagreements.first());
+    let heard: BTreeSet<_> =
+        verdicts.iter().map(|said| [&said.kstatus, &said.argo.health, &said.flux]).collect();
+    assert!(heard.len() >= 9, "not all is reached: {heard:?}");
+}
