@@ -203,9 +203,7 @@ fn named_attempt(facts: &Facts) -> Option<Attempt> {
     let remembered = facts.remembered.map(|own| own.attempt);
     let from_intent = facts.intent.map(|text| Attempt::of_intent(text).unwrap_or_else(|| own(0)));
     match (from_intent, remembered) {
-        (Some(intent), Some(number)) if intent.uid == facts.uid && number > intent.number => {
-            Some(own(number))
-        }
+        (Some(intent), Some(number)) if intent.uid == facts.uid => Some(own(number.max(intent.number))),
         (Some(intent), _) => Some(intent),
         (None, Some(number)) => Some(own(number)),
         (None, None) => facts.recorded.map(|(number, _)| own(number)),

@@ -153,13 +153,34 @@ mod tests {
     fn a_new_epoch_keeps_what_a_create_came_to_and_nothing_that_another_leader_may_have_changed() {
         let epoch = |term| Epoch { term, transitions: 7 };
         let attempt = Some(Attempt { last: true, ..Attempt::new(2, AttemptOutcome::NotSent) });
-        let mut memory = Memory { attempt: attempt.clone(), deleted: true, failures: 3, ..Memory::default() };
-        memory.epoch = Some(epoch(1));
+        let written = Some((7, clock::instant()));
+        let posted = Some(AppliedStatus { enabled: Some(true), digest: None });
+        let mut memory = Memory {
+            epoch: Some(epoch(1)),
+            written,
+            attempt: attempt.clone(),
+            posted: posted.clone(),
+            deleted: true,
+            failures: 3,
+            ..Memory::default()
+        };
         memory.enter(epoch(1));
         assert!(memory.deleted && memory.failures == 3);
         memory.enter(epoch(2));
         let kept = attempt.map(|own| Attempt { last: false, ..own });
-        assert_eq!((memory.deleted, memory.failures, memory.attempt), (false, 0, kept));
+        assert_eq!((memory.deleted, memory.failures, &memory.attempt), (false, 0, &kept));
+        assert_eq!((memory.epoch, memory.written, memory.posted), (Some(epoch(2)), written, posted));
+    }
+
+    #[test]
+    fn a_pass_leaves_what_it_learnt_and_of_a_create_only_of_its_own() {
+        let attempt = |number| Some(Attempt::new(number, AttemptOutcome::Unknown));
+        let before = Memory { attempt: attempt(1), failures: 1, ..Memory::default() };
+        let pass = Memory { attempt: attempt(2), failures: 2, ..Memory::default() };
+        for (owns, expected) in [(true, attempt(2)), (false, attempt(1))] {
+            let after = before.succeeded_by(&pass, owns);
+            assert_eq!((after.failures, after.attempt), (2, expected), "{owns}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 // pure
 use super::*;
+use crate::ohallo::Kind;
 
 const UID: &str = "uid-1";
 const INTENT: &str = "uid-1/1/2026-01-10T08:00:00Z";
@@ -43,6 +44,9 @@ fn a_record_is_not_believed_against_what_this_process_remembers() {
         let forged = Facts { intent: Some(intent), recorded: Some((1, "Rejected")), remembered, ..facts() };
         assert!(matches!(standing(&forged), Standing::OutcomeUnknown(_)), "{intent:?}");
     }
+    let later = Some("uid-1/2/2026-01-10T09:00:00Z");
+    let of_another_process = Facts { intent: later, recorded: Some((2, "Rejected")), remembered, ..facts() };
+    assert_eq!(standing(&of_another_process), Standing::Create { attempt: 3 }, "it remembers an earlier one");
 }
 
 #[test]
@@ -74,9 +78,38 @@ fn an_intent_of_another_object_or_a_malformed_one_is_never_believed() {
     let copied = Facts { intent: Some("uid-0/3/2026-01-10T08:00:00Z"), ..facts() };
     assert_eq!(standing(&copied), unknown("uid-0", 3));
     assert_eq!(standing(&Facts { create_again: Some("uid-0/3"), ..copied }), Standing::Create { attempt: 1 });
-    for malformed in ["", "x", "uid-1/1", "uid-1/x/2026-01-10T08:00:00Z", "uid-1/-1/2026-01-10T08:00:00Z"] {
+    let too_long = format!("{}/1/2026-01-10T08:00:00Z", "u".repeat(65));
+    for malformed in [
+        "",
+        "x",
+        "uid-1/1",
+        "uid-1/x/2026-01-10T08:00:00Z",
+        "uid-1/-1/2026-01-10T08:00:00Z",
+        "uid-0/0/2026-01-10T08:00:00Z",
+        "/1/2026-01-10T08:00:00Z",
+        &too_long,
+    ] {
         let found = standing(&Facts { intent: Some(malformed), ..facts() });
         assert_eq!(found, unknown(UID, 0), "{malformed:?}");
+    }
+    assert!(Attempt::of_intent(&too_long[1..]).is_some());
+}
+
+#[test]
+fn the_last_attempt_is_the_later_one_of_the_intent_s_and_the_remembered_one() {
+    let attempts = |intent, number| {
+        let remembered = Some(Remembered { intent: None, ..own(number, Outcome::Unknown) });
+        standing(&Facts { intent: Some(intent), remembered, ..facts() })
+    };
+    for (intent, number, expected) in [
+        (INTENT, 1, unknown(UID, 1)),
+        (INTENT, 2, unknown(UID, 2)),
+        ("uid-1/3/2026-01-10T08:00:00Z", 2, unknown(UID, 3)),
+        // Another object's is counted apart.
+        ("uid-0/3/2026-01-10T08:00:00Z", 2, unknown("uid-0", 3)),
+        ("uid-0/1/2026-01-10T08:00:00Z", 2, unknown("uid-0", 1)),
+    ] {
+        assert_eq!(attempts(intent, number), expected, "{intent} {number}");
     }
 }
 
@@ -104,6 +137,70 @@ fn an_answer_is_recorded_before_anything_else() {
         standing(&Facts { remembered, spec_id: Some("c2"), ..facts() }),
         Standing::TwoIds { answered: "c1".into(), declared: "c2".into() }
     );
+    let written = Facts { remembered, status_id: Some("c1"), bound_uid: Some(UID), ..facts() };
+    assert_eq!(standing(&written), Standing::Bound("c1".into()), "and once it stands it is bound");
+}
+
+#[test]
+fn an_answer_names_another_channel_than_the_one_that_is_bound_or_else_declared() {
+    for (bound, bound_uid, declared, another) in [
+        (None, None, None, None),
+        (None, None, Some("c1"), None),
+        (None, None, Some("c2"), Some("c2")),
+        (Some("c1"), Some(UID), Some("c2"), None),
+        (Some("c2"), Some(UID), Some("c1"), Some("c2")),
+        (Some("c2"), Some(UID), None, Some("c2")),
+        (Some("c2"), Some("uid-0"), None, None),
+        (Some("c1"), Some("uid-0"), Some("c3"), Some("c3")),
+        (Some("c2"), None, Some("c1"), None),
+    ] {
+        let mut channel = Channel::new("a", Default::default());
+        channel.metadata.uid = Some(UID.into());
+        channel.spec.channel_id = declared.map(Into::into);
+        let status = ChannelStatus {
+            channel_id: bound.map(Into::into),
+            bound_uid: bound_uid.map(Into::into),
+            ..ChannelStatus::default()
+        };
+        let found = names_another(&channel, &status, "c1");
+        assert_eq!(found.as_deref(), another, "{bound:?} {bound_uid:?} {declared:?}");
+    }
+}
+
+#[test]
+fn a_conflict_after_create_again_may_be_with_the_channel_that_was_given_up() {
+    for (status, again, expected) in [
+        (Some(409), true, Class::Ambiguous),
+        (Some(409), false, Class::Rejected),
+        (Some(422), true, Class::Rejected),
+        (None, true, Class::Rejected),
+        (None, false, Class::Rejected),
+    ] {
+        let error = ApiError { status, ..ApiError::new(Class::Rejected, Kind::Invalid, "no") };
+        assert_eq!(came_to(&error, again), expected, "{status:?} {again}");
+    }
+}
+
+#[test]
+fn what_is_parked_keeps_its_record_and_another_one_is_written_by_the_intent() {
+    let attempt = Attempt { uid: UID.into(), number: 1 };
+    let record = |number, outcome: &str| CreateStatus {
+        attempt: number,
+        outcome: outcome.into(),
+        sent_at: Some("2026-01-10T07:00:00Z".into()),
+    };
+    let by_intent = CreateStatus { sent_at: Some("2026-01-10T08:00:00Z".into()), ..record(1, "Unknown") };
+    for (past, expected) in [
+        (Some(record(1, "Unknown")), record(1, "Unknown")),
+        (Some(record(2, "Unknown")), by_intent.clone()),
+        (Some(record(1, "Rejected")), by_intent.clone()),
+        (None, by_intent),
+    ] {
+        assert_eq!(parked(past.as_ref(), &attempt, Some(INTENT)), expected, "{past:?}");
+    }
+    for unreadable in [None, Some(""), Some("uid-1/1/yesterday")] {
+        assert_eq!(parked(None, &attempt, unreadable).sent_at, None, "{unreadable:?}");
+    }
 }
 
 #[test]

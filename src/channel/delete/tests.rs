@@ -175,6 +175,68 @@ fn a_missing_key_is_told_with_both_ways_out() {
 }
 
 #[test]
+fn an_id_that_is_none_is_told_with_both_ways_out_and_an_absence_with_its_id() {
+    let unfit = Sample::terminating().with(|it| it.status.channel_id = Some("../x".into())).verdict().message;
+    for part in ["\"../x\"", "delete it there", annotation::RELEASE] {
+        assert!(unfit.contains(part), "{unfit}");
+    }
+    let absent = Sample::terminating().with(|it| it.memory.absent_since = Some(it.instant)).verdict().message;
+    assert!(absent.contains("channel c1 is not there") && absent.contains("once more"), "{absent}");
+}
+
+#[test]
+fn the_object_is_decided_on_again_when_it_changed_into_one_whose_channel_is_not_to_be_deleted() {
+    let rows: [(&str, Edit, bool); 5] = [
+        ("as it was", |_| {}, false),
+        ("something else changed", |it| it.annotate("note", "a"), false),
+        ("Retain", |it| it.channel.spec.deletion_policy = Some("Retain".into()), true),
+        ("another id", |it| it.status.channel_id = Some("c2".into()), true),
+        ("no id", |it| it.status.channel_id = None, true),
+    ];
+    for (name, edit, again) in rows {
+        let known = Sample::terminating().with(|it| it.channel.metadata.resource_version = Some("1".into()));
+        let read = |version: &str| {
+            let fresh = known.clone().with(edit);
+            let mut channel = fresh.channel;
+            channel.metadata.resource_version = Some(version.into());
+            channel.status = Some(fresh.status);
+            channel
+        };
+        let decided = |fresh| decided_again(&known.channel, &known.status, &fresh, &id());
+        assert_eq!(decided(read("2")), again, "{name}");
+        assert!(!decided(read("1")), "{name}, and it is the version that was decided on");
+    }
+}
+
+#[test]
+fn a_404_proves_an_absence_to_the_key_that_sees_the_workspace_or_has_read_the_channel() {
+    let mut sample = Sample::terminating();
+    let place = sample.place().clone();
+    let same = Some(place.read_with.as_str());
+    for (vouched, read_with, proves) in [
+        (Vouched::Found, None, true),
+        (Vouched::Found, Some("another"), true),
+        (Vouched::NotFound, same, false),
+        (Vouched::NotFound, None, false),
+        (Vouched::Forbidden, same, true),
+        (Vouched::Forbidden, Some("another"), false),
+        (Vouched::Forbidden, None, false),
+    ] {
+        let status = ChannelStatus { read_with: read_with.map(Into::into), ..ChannelStatus::default() };
+        assert_eq!(proven(&status, &place, vouched), proves, "{vouched:?} {read_with:?}");
+    }
+}
+
+#[test]
+fn a_delete_that_meets_an_absence_notes_the_first_and_says_the_second() {
+    let Sample { mut memory, mut observed, instant, .. } = Sample::terminating();
+    absent_now(&mut memory, &mut observed.remote, instant);
+    assert_eq!((memory.absent_since, &observed.remote), (Some(instant), &Remote::Unread));
+    absent_now(&mut memory, &mut observed.remote, instant + ABSENCE);
+    assert_eq!((memory.absent_since, &observed.remote), (Some(instant), &Remote::Absent { proven: true }));
+}
+
+#[test]
 fn absence_counts_when_it_was_proven_twice_thirty_seconds_apart() {
     let seen = |ago: Option<u64>, remote: Remote| {
         Sample::terminating().with(|it| {

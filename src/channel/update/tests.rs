@@ -176,6 +176,21 @@ fn three_looks_at_another_value_end_the_fight_until_the_manifest_changes() {
 }
 
 #[test]
+fn names_at_most_four_values_that_ohallo_keeps_different_and_shows_that_there_are_more() {
+    for (keys, named) in [
+        (&["a"][..], "(config.a)"),
+        (&["a", "b", "c", "d"], "(config.a, config.b, config.c, config.d)"),
+        (&["a", "b", "c", "d", "e"], "(config.a, config.b, config.c, config.d, …)"),
+    ] {
+        let declared: serde_json::Map<_, _> = keys.iter().map(|key| ((*key).into(), json!(1))).collect();
+        let mut sample = Sample::bound().with(|it| it.config(json!(declared), json!({})));
+        sample.observed.updated = true;
+        let message = sample.verdict().message;
+        assert!(message.contains(named), "{message}");
+    }
+}
+
+#[test]
 fn lists_at_most_sixteen_differences() {
     let many: serde_json::Map<_, _> = (0..40).map(|n| (format!("k{n:02}"), json!(n))).collect();
     let sample = Sample::bound().with(|it| {

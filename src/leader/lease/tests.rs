@@ -104,6 +104,19 @@ fn a_claim_of_ours_whose_answer_was_lost_is_known_by_its_time_and_a_forged_one_i
 }
 
 #[test]
+fn a_lease_says_how_long_it_counts_and_a_released_one_that_nobody_holds_it() {
+    for (duration, seconds) in [(TERMS.duration, 60), (Duration::MAX, i32::MAX)] {
+        let terms = Terms { duration, ..TERMS };
+        let says = |lease: Lease| lease.spec.unwrap().lease_duration_seconds;
+        assert_eq!(says(taken(None, "me", &terms, wall(5))), Some(seconds));
+        let another = lease(|spec| spec.lease_duration_seconds = None);
+        assert_eq!(says(renewed(&another, &terms, wall(5))), Some(seconds));
+    }
+    // Empty and not left out, as other clients of such leases give them back.
+    assert_eq!(released(&lease(|_| {})).spec.unwrap().holder_identity.as_deref(), Some(""));
+}
+
+#[test]
 fn each_taking_counts_on_and_a_count_that_can_t_be_begins_anew() {
     for (found, next) in
         [(None, 1), (Some(0), 1), (Some(7), 8), (Some(-5), 1), (Some(i32::MIN), 1), (Some(i32::MAX), 0)]
