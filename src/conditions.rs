@@ -138,6 +138,17 @@ mod tests {
     }
 
     #[test]
+    fn a_condition_is_there_from_when_it_is_set_until_it_is_removed() {
+        let mut list = Vec::new();
+        let mut writer = Writer::new(&mut list, 1, at(1));
+        assert!(!writer.has(kind::READY));
+        writer.set(kind::READY, Status::False, Reason::Provisioning, "a");
+        assert!(writer.has(kind::READY) && !writer.has(kind::STALLED));
+        writer.remove(kind::READY);
+        assert!(!writer.has(kind::READY));
+    }
+
+    #[test]
     fn reconciling_and_stalled_are_never_both_there() {
         let mut list = Vec::new();
         for progress in [Progress::Reconciling, Progress::Stalled, Progress::Reconciling, Progress::Done] {

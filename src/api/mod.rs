@@ -111,3 +111,48 @@ fn strip(value: &mut Value) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schema_keeps_neither_nullable_nor_a_default_that_only_says_how_a_missing_field_is_decoded() {
+        let mut schema = json!({
+            "nullable": true,
+            "properties": {
+                "nullable": {"type": "boolean", "nullable": false},
+                "list": {"default": []},
+                "text": {"default": ""},
+                "number": {"default": 0, "minimum": 0},
+                "word": {"default": "Delete"},
+                "switch": {"default": false},
+            },
+            "items": [{"nullable": true, "default": [1]}],
+        });
+        strip(&mut schema);
+        let expected = json!({
+            "properties": {
+                "nullable": {"type": "boolean"},
+                "list": {},
+                "text": {},
+                "number": {"minimum": 0},
+                "word": {"default": "Delete"},
+                "switch": {"default": false},
+            },
+            "items": [{"default": [1]}],
+        });
+        assert_eq!(schema, expected);
+    }
+
+    #[test]
+    fn an_object_that_nobody_has_looked_at_says_so_to_kstatus() {
+        for crd in crds() {
+            let crd = serde_json::to_value(&crd).unwrap();
+            for version in crd["spec"]["versions"].as_array().unwrap() {
+                let default = &version["schema"]["openAPIV3Schema"]["properties"]["status"]["default"];
+                assert_eq!(*default, json!({"observedGeneration": -1}), "{}", crd["spec"]["names"]["kind"]);
+            }
+        }
+    }
+}
