@@ -1,10 +1,11 @@
 // I/O
 //! Every metric moves when what it counts happens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 use std::time::Duration;
 
-use ohallo_sim::{Action, Config, Fault, NewChannel, Operation, Provisioning};
+use ohallo_sim::{Action, Config, Fault, Listening, NewChannel, Operation, Provisioning};
 use serde_json::json;
 use testbed::{Act, Rule, When};
 
@@ -23,23 +24,166 @@ async fn samples(rig: &Rig) -> BTreeMap<String, f64> {
         .collect()
 }
 
-/// Waits until the series that begin so add up to this.
-async fn reaches(rig: &Rig, series: &str, least: f64) {
-    rig.eventually(series, || async {
-        let sum: f64 = samples(rig).await.iter().filter(|it| it.0.starts_with(series)).map(|it| it.1).sum();
-        (sum >= least).then_some(())
-    })
-    .await;
+/// What one test has seen move: families, and with each the values of its labels, as docs/monitoring.md calls them.
+#[derive(Default)]
+struct Moved(Mutex<BTreeSet<String>>);
+
+// === impl Moved ===
+
+impl Moved {
+    /// Waits until the series that begin so add up to this.
+    async fn reaches(&self, rig: &Rig, series: &str, least: f64) {
+        rig.eventually(series, || async {
+            let sum: f64 =
+                samples(rig).await.iter().filter(|it| it.0.starts_with(series)).map(|it| it.1).sum();
+            (sum >= least).then_some(())
+        })
+        .await;
+        let family = series.split('{').next().unwrap();
+        let family = family.strip_suffix("_count").unwrap_or(family);
+        let mut moved = self.0.lock().unwrap();
+        moved.insert(family.to_owned());
+        moved.extend(series.split('"').skip(1).step_by(2).map(|value| format!("{family} {value}")));
+    }
+
+    /// All of them, and no other, are those that the list promises, which the documents are compared with.
+    fn are(&self, listed: &[&str]) {
+        let moved = self.0.lock().unwrap();
+        let families = moved.iter().map(String::as_str).filter(|name| !name.contains(' '));
+        let listed_families = listed.iter().copied().filter(|name| !name.contains(' '));
+        assert_eq!(families.collect::<BTreeSet<_>>(), listed_families.collect());
+        let missing: Vec<_> = listed.iter().filter(|name| !moved.contains(**name)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+}
+
+/// What each test moves.
+const IN_A_LIFE: [&str; 31] = [
+    "ohallo_api_limiter_wait_seconds",
+    "ohallo_api_limiter_wait_seconds user",
+    "ohallo_api_limiter_wait_seconds background",
+    "ohallo_api_rate_limited_total",
+    "ohallo_api_request_duration_seconds",
+    "ohallo_api_requests_total",
+    "ohallo_build_info",
+    "ohallo_channel_time_to_ready_seconds",
+    "ohallo_channels",
+    "ohallo_connectivity_tests_total",
+    "ohallo_connectivity_tests_total passed",
+    "ohallo_connectivity_tests_total failed",
+    "ohallo_connectivity_tests_total unknown",
+    "ohallo_credential_pushes_total",
+    "ohallo_credential_pushes_total success",
+    "ohallo_credential_pushes_total error",
+    "ohallo_deletions_blocked",
+    "ohallo_drift_detected_total",
+    "ohallo_drift_detected_total displayName",
+    "ohallo_drift_detected_total config",
+    "ohallo_leader",
+    "ohallo_provisioning_retries_total",
+    "ohallo_provisioning_retries_total success",
+    "ohallo_provisioning_retries_total error",
+    "ohallo_provisioning_retries_total unknown",
+    "ohallo_reconcile_duration_seconds",
+    "ohallo_reconcile_total",
+    "ohallo_status_rejected_total",
+    "ohallo_watch_restarts_total",
+    "ohallo_workspaces",
+    "ohallo_workspaces Verified",
+];
+const BY_AN_ANSWER: [&str; 9] = [
+    "ohallo_api_requests_total",
+    "ohallo_api_requests_total 2xx",
+    "ohallo_api_requests_total 3xx",
+    "ohallo_api_requests_total 4xx",
+    "ohallo_api_requests_total 5xx",
+    "ohallo_api_requests_total not_sent",
+    "ohallo_api_requests_total timeout",
+    "ohallo_api_requests_total broken",
+    "ohallo_api_requests_total invalid_body",
+];
+const WHERE_SOMETHING_WAITS: [&str; 6] = [
+    "ohallo_channel_condition",
+    "ohallo_channel_info",
+    "ohallo_ids_unrecorded",
+    "ohallo_queue_depth",
+    "ohallo_queue_depth calls",
+    "ohallo_reconcile_active",
+];
+const WHERE_NO_EVENT_IS_TAKEN: [&str; 3] =
+    ["ohallo_events_dropped_total", "ohallo_queue_depth", "ohallo_queue_depth events"];
+const OF_WHO_IS_GONE: [&str; 1] = ["ohallo_channel_ids_orphaned_total"];
+/// What no input moves, and the test that puts in the bug.
+const BY_A_BUG: [&str; 1] = ["ohallo_panics_total"];
+const BUG: &str = include_str!("faults/objects.rs");
+
+#[test]
+fn every_documented_metric_and_value_is_one_that_a_test_moves() {
+    let lists: [&[&str]; 6] = [
+        &IN_A_LIFE,
+        &BY_AN_ANSWER,
+        &WHERE_SOMETHING_WAITS,
+        &WHERE_NO_EVENT_IS_TAKEN,
+        &OF_WHO_IS_GONE,
+        &BY_A_BUG,
+    ];
+    let moved: BTreeSet<_> = lists.concat().into_iter().map(str::to_owned).collect();
+    let documented = documented(include_str!("../../docs/monitoring.md"));
+    let families = |names: &BTreeSet<String>| -> BTreeSet<_> {
+        names.iter().filter(|name| !name.contains(' ')).cloned().collect()
+    };
+    assert_eq!(families(&documented), families(&moved), "documented | moved");
+    let still: Vec<_> = documented.difference(&moved).collect();
+    assert!(still.is_empty(), "documented and never moved: {still:?}");
+    assert!(BUG.contains("async fn f39_a_panic_in_one_object_is_told_counted_and_stays_in_it()"));
+}
+
+/// The metrics of the page's table, and with each the values of labels that its row names.
+fn documented(page: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for row in page.lines().filter(|line| line.starts_with("| `ohallo_")) {
+        let cells: Vec<_> = row.trim_matches('|').split(" | ").collect();
+        let name = cells[0].trim().trim_matches('`');
+        found.insert(name.to_owned());
+        let values = cells[cells.len() - 1].split('`').skip(1).step_by(2);
+        let values = values.filter(|value| !value.starts_with("ohallo_") && !value.starts_with("--"));
+        found.extend(values.map(|value| format!("{name} {value}")));
+    }
+    assert!(found.contains("ohallo_api_requests_total 2xx") && found.len() > 40, "{found:?}");
+    found
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_metric_of_a_channels_life_moves() {
     let rig = Rig::proxied(Config::default(), &["--requests-per-second=20", "--burst=1"]).await;
+    let moved = Moved::default();
+    born_and_drifting(&rig, &moved).await;
+    refused_and_retried(&rig, &moved).await;
+    // Credentials whose answer was lost are sent again when they may have come late: nobody waits for that.
+    moved.reaches(&rig, "ohallo_api_limiter_wait_seconds_count{lane=\"background\"}", 1.0).await;
+    rig.sim.add_fault(Fault::on(Operation::DeleteChannel, Action::status(403)).times(1));
+    rig.delete("a").await;
+    moved.reaches(&rig, "ohallo_deletions_blocked{reason=\"PermissionDenied\"}", 1.0).await;
+    rig.annotate("a", "ohallo.eu/reconcile-requested-at", "1").await;
+    rig.gone("a").await;
+    moved.are(&IN_A_LIFE);
+    rig.finish().await;
+}
+
+async fn born_and_drifting(rig: &Rig, moved: &Moved) {
     rig.secret("provider", &[("apiKey", PROVIDER)]).await;
+    rig.sim.add_fault(Fault::on(Operation::StoreCredentials, Action::status(503)).times(1));
     let credentials = json!([{"name": "apiKey", "secretKeyRef": {"name": "provider", "key": "apiKey"}}]);
-    let id = id_of(&rig.ready("a", json!({"channelType": "chat", "credentials": credentials})).await);
+    let spec = json!({"channelType": "chat", "credentials": credentials, "config": {"tone": "warm"}});
+    let id = id_of(&rig.ready("a", spec).await);
+    let channels = format!(
+        "ohallo_channels{{namespace=\"{}\",type=\"chat\",ready=\"True\",reason=\"Available\"}}",
+        rig.namespace
+    );
     for series in [
+        channels.as_str(),
         "ohallo_channel_time_to_ready_seconds_count{type=\"chat\"}",
+        "ohallo_credential_pushes_total{result=\"error\"}",
         "ohallo_credential_pushes_total{result=\"success\"}",
         "ohallo_api_requests_total{operation=\"create\",class=\"2xx\"}",
         "ohallo_api_request_duration_seconds_count{operation=\"store_credentials\"}",
@@ -47,37 +191,118 @@ async fn every_metric_of_a_channels_life_moves() {
         "ohallo_reconcile_total{kind=\"Channel\",result=\"in_sync\"}",
         "ohallo_reconcile_duration_seconds_count{kind=\"Workspace\"}",
         "ohallo_workspaces{ready=\"True\",reason=\"Verified\"}",
+        "ohallo_build_info",
         "ohallo_leader",
     ] {
-        reaches(&rig, series, 1.0).await;
+        moved.reaches(rig, series, 1.0).await;
     }
-    rig.sim.edit_channel(&id, |channel| channel.display_name = "Edited".into());
+    rig.sim.edit_channel(&id, |channel| {
+        channel.display_name = "Edited".into();
+        channel.config = json!({"tone": "cold"}).as_object().cloned();
+    });
     rig.sim.add_fault(Fault::on(Operation::GetChannel, Action::status(429)).times(1));
     rig.annotate("a", "ohallo.eu/test-requested-at", "1").await;
-    reaches(&rig, "ohallo_drift_detected_total{field=\"displayName\"}", 1.0).await;
-    reaches(&rig, "ohallo_api_rate_limited_total", 1.0).await;
-    reaches(&rig, "ohallo_connectivity_tests_total{type=\"chat\",result=", 1.0).await;
+    moved.reaches(rig, "ohallo_drift_detected_total{field=\"displayName\"}", 1.0).await;
+    moved.reaches(rig, "ohallo_drift_detected_total{field=\"config\"}", 1.0).await;
+    moved.reaches(rig, "ohallo_api_rate_limited_total", 1.0).await;
+    moved.reaches(rig, "ohallo_connectivity_tests_total{type=\"chat\",result=\"passed\"}", 1.0).await;
+    rig.sim.set(|behaviour| behaviour.test_result = false);
+    rig.annotate("a", "ohallo.eu/test-requested-at", "2").await;
+    moved.reaches(rig, "ohallo_connectivity_tests_total{type=\"chat\",result=\"failed\"}", 1.0).await;
+    rig.sim.add_fault(Fault::on(Operation::TestChannel, Action::Reset { commit: true }).times(1));
+    rig.annotate("a", "ohallo.eu/test-requested-at", "3").await;
+    moved.reaches(rig, "ohallo_connectivity_tests_total{type=\"chat\",result=\"unknown\"}", 1.0).await;
+}
+
+async fn refused_and_retried(rig: &Rig, moved: &Moved) {
     let refused = Act::Answer { code: 422, body: String::new() };
     let rule = rig.proxy().add(Rule::write(When::Before, refused).part("/a/status").times(1));
     rig.edit("a", json!({"spec": {"displayName": "Another"}})).await;
-    reaches(&rig, "ohallo_status_rejected_total", 1.0).await;
+    moved.reaches(rig, "ohallo_status_rejected_total", 1.0).await;
     assert_eq!(rule.met(), 1);
     assert!(rig.proxy().expire_watches("") >= 1);
-    reaches(&rig, "ohallo_watch_restarts_total", 1.0).await;
+    moved.reaches(rig, "ohallo_watch_restarts_total", 1.0).await;
     rig.sim.set(|behaviour| behaviour.provisioning = Provisioning::default().failing(1));
-    rig.create("b", json!({"provisioningRetry": {"limit": 1, "backoffSeconds": 10}})).await;
-    reaches(&rig, "ohallo_provisioning_retries_total{result=\"success\"}", 1.0).await;
-    rig.sim.add_fault(Fault::on(Operation::DeleteChannel, Action::status(403)).times(1));
-    rig.delete("a").await;
-    reaches(&rig, "ohallo_deletions_blocked{reason=\"PermissionDenied\"}", 1.0).await;
-    rig.annotate("a", "ohallo.eu/reconcile-requested-at", "1").await;
-    rig.gone("a").await;
+    for action in [Action::status(403), Action::Reset { commit: true }] {
+        rig.sim.add_fault(Fault::on(Operation::RetryProvisioning, action).times(1));
+    }
+    for name in ["b", "c", "d"] {
+        rig.create(name, json!({"provisioningRetry": {"limit": 1, "backoffSeconds": 10}})).await;
+    }
+    for result in ["success", "error", "unknown"] {
+        let series = format!("ohallo_provisioning_retries_total{{result=\"{result}\"}}");
+        moved.reaches(rig, &series, 1.0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_class_of_answer_is_counted() {
+    let rig = Rig::with(Config::default(), &["--request-timeout=1"]).await;
+    let moved = Moved::default();
+    rig.ready("a", json!({})).await;
+    let series =
+        |class: &str| format!("ohallo_api_requests_total{{operation=\"get_channel\",class=\"{class}\"}}");
+    rig.annotate("a", "ohallo.eu/reconcile-requested-at", "first").await;
+    moved.reaches(&rig, &series("2xx"), 1.0).await;
+    for (n, (class, action)) in [
+        ("3xx", Action::status(302)),
+        ("4xx", Action::status(403)),
+        ("5xx", Action::status(502)),
+        ("broken", Action::Reset { commit: false }),
+        ("timeout", Action::Hang { commit: false }),
+        ("invalid_body", Action::Garbage { commit: false }),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        rig.sim.add_fault(Fault::on(Operation::GetChannel, action).times(1));
+        rig.annotate("a", "ohallo.eu/reconcile-requested-at", &n.to_string()).await;
+        moved.reaches(&rig, &series(class), 1.0).await;
+    }
+    rig.sim.set_listening(Listening::Refuse);
+    rig.annotate("a", "ohallo.eu/reconcile-requested-at", "refused").await;
+    moved.reaches(&rig, &series("not_sent"), 1.0).await;
+    rig.sim.set_listening(Listening::Accept);
+    rig.annotate("a", "ohallo.eu/reconcile-requested-at", "again").await;
+    rig.reason("a", "Available").await;
+    moved.are(&BY_AN_ANSWER);
+    rig.finish().await;
+}
+
+/// Of 1,000 events that wait none is lost; of more, those that came last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_that_there_is_no_room_for_are_counted() {
+    let rig = Rig::proxied(Config::default(), &["--requests-per-second=0"]).await;
+    let moved = Moved::default();
+    let away = rig.proxy().add(Rule::any(When::Before, Act::Hold).method("POST").part("/events"));
+    let names: Vec<_> = (0..50).map(|number| format!("a{number}")).collect();
+    for name in &names {
+        rig.create(name, json!({})).await;
+    }
+    let series = "ohallo_queue_depth{queue=\"events\"}";
+    let mut round = 0;
+    while samples(&rig).await["ohallo_events_dropped_total"] == 0.0 {
+        for name in &names {
+            rig.edit(name, json!({"spec": {"displayName": format!("Round {round}")}})).await;
+        }
+        round += 1;
+        assert!(round < 40, "{:?}", samples(&rig).await.get(series));
+    }
+    moved.reaches(&rig, series, 1000.0).await;
+    moved.reaches(&rig, "ohallo_events_dropped_total", 1.0).await;
+    moved.are(&WHERE_NO_EVENT_IS_TAKEN);
+    away.release();
+    rig.proxy().clear();
+    for name in &names {
+        rig.reason(name, "Available").await;
+    }
     rig.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_ready_of_each_channel_is_timed_once_however_it_came_about() {
     let rig = Rig::start().await;
+    let moved = Moved::default();
     rig.ready("made-active-at-once", json!({})).await;
     let new = NewChannel::new(WORKSPACE, "chat", "Channel adopted");
     let id = rig.sim.insert_channel(new.clone());
@@ -98,7 +323,7 @@ async fn the_first_ready_of_each_channel_is_timed_once_however_it_came_about() {
     rig.edit("made-active-at-once", json!({"spec": {"displayName": "Taken"}})).await;
     rig.reason("made-active-at-once", "Available").await;
     let series = "ohallo_channel_time_to_ready_seconds_count{type=\"chat\"}";
-    reaches(&rig, series, 4.0).await;
+    moved.reaches(&rig, series, 4.0).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(samples(&rig).await[series], 4.0);
     rig.finish().await;
@@ -107,18 +332,19 @@ async fn the_first_ready_of_each_channel_is_timed_once_however_it_came_about() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_and_what_is_not_written_down_yet_is_shown_and_each_channel_where_that_is_wished() {
     let rig = Rig::proxied(Config::default(), &["--object-metrics"]).await;
+    let moved = Moved::default();
     let hold = rig.sim.add_fault(Fault::on(Operation::CreateChannel, Action::Hold { commit_first: true }));
     for number in 0..14 {
         rig.create(&format!("a{number}"), json!({})).await;
     }
-    reaches(&rig, "ohallo_queue_depth{queue=\"calls\"}", 1.0).await;
-    reaches(&rig, "ohallo_reconcile_active{kind=\"Channel\"}", 12.0).await;
+    moved.reaches(&rig, "ohallo_queue_depth{queue=\"calls\"}", 1.0).await;
+    moved.reaches(&rig, "ohallo_reconcile_active{kind=\"Channel\"}", 12.0).await;
     let away = rig
         .proxy()
         .add(Rule::any(When::Before, Act::Answer { code: 503, body: String::new() }).method("PUT"));
     rig.sim.clear_faults();
     rig.sim.release(hold);
-    reaches(&rig, "ohallo_ids_unrecorded", 1.0).await;
+    moved.reaches(&rig, "ohallo_ids_unrecorded", 1.0).await;
     away.release();
     rig.proxy().clear();
     for number in 0..14 {
@@ -129,19 +355,21 @@ async fn what_waits_and_what_is_not_written_down_yet_is_shown_and_each_channel_w
     let series = format!(
         "ohallo_channel_info{{namespace=\"{namespace}\",name=\"a3\",type=\"chat\",channel_id=\"{id}\",state=\"active\"}}"
     );
-    reaches(&rig, &series, 1.0).await;
+    moved.reaches(&rig, &series, 1.0).await;
     let series = format!(
         "ohallo_channel_condition{{namespace=\"{namespace}\",name=\"a3\",condition=\"Ready\",status=\"True\",reason=\"Available\"}}"
     );
-    reaches(&rig, &series, 1.0).await;
+    moved.reaches(&rig, &series, 1.0).await;
     let last = samples(&rig).await;
     assert_eq!((last["ohallo_ids_unrecorded"], last["ohallo_queue_depth{queue=\"calls\"}"]), (0.0, 0.0));
+    moved.are(&WHERE_SOMETHING_WAITS);
     rig.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_that_was_made_for_an_object_that_is_gone_is_counted() {
     let mut rig = Rig::start().await;
+    let moved = Moved::default();
     let hold = Fault::on(Operation::CreateChannel, Action::Hold { commit_first: true }).times(1);
     let hold = rig.sim.add_fault(hold);
     rig.create("a", json!({})).await;
@@ -152,6 +380,7 @@ async fn a_channel_that_was_made_for_an_object_that_is_gone_is_counted() {
     rig.deleted("a").await;
     assert_eq!(samples(&rig).await["ohallo_channel_ids_orphaned_total"], 0.0);
     rig.sim.release(hold);
-    reaches(&rig, "ohallo_channel_ids_orphaned_total", 1.0).await;
+    moved.reaches(&rig, "ohallo_channel_ids_orphaned_total", 1.0).await;
+    moved.are(&OF_WHO_IS_GONE);
     rig.finish().await;
 }
