@@ -3,6 +3,7 @@
 mod commands;
 mod links;
 mod manifests;
+mod needles;
 pub mod pages;
 mod parked;
 mod reference;
