@@ -5,3 +5,4 @@ mod flux;
 mod git;
 mod pages;
 mod prune;
+mod waves;
