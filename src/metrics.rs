@@ -155,7 +155,7 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// A declared field (`displayName`, `config`, `enabled`) had another value in oHallo.
+    /// A declared field (`displayName`, `config`) had another value in oHallo.
     pub fn drift_detected(&self, field: &'static str) {
         self.drift_detected.get_or_create(&[("field", field)]).inc();
     }

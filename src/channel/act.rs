@@ -112,20 +112,16 @@ async fn update(
 }
 
 fn note_update(pass: &mut Pass, fields: &[String], cause: Cause) {
-    let names = fields.join(", ");
     match cause {
-        Cause::Manifest => pass.note(Note::normal("Updated", format!("Updated {names}."))),
+        Cause::Manifest => pass.note(Note::normal("Updated", format!("Updated {}.", fields.join(", ")))),
         Cause::Drift => {
-            let names = format!("Put back {names}, changed in oHallo.");
+            // It can't be read: it is sent along, and nobody knows that it was changed.
+            let drifted: Vec<_> =
+                fields.iter().map(String::as_str).filter(|field| *field != "enabled").collect();
+            let names = format!("Put back {}, changed in oHallo.", drifted.join(", "));
             pass.note(Note::normal("DriftCorrected", names));
-            for field in fields {
-                let field = if field.starts_with("config.") {
-                    "config"
-                } else if field == "enabled" {
-                    "enabled"
-                } else {
-                    "displayName"
-                };
+            for field in drifted {
+                let field = if field.starts_with("config.") { "config" } else { "displayName" };
                 pass.ctx.metrics.drift_detected(field);
             }
         }
