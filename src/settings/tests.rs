@@ -103,6 +103,12 @@ fn a_bad_value_is_refused_with_a_sentence() {
         ("--api-url", "https:///", "write an address"),
         ("--api-url", "file:///etc/passwd", "must begin with https://"),
         ("--api-url", "https://api.ohallo.eu@evil.example", "no user or password"),
+        ("--otlp-endpoint", "", "write an address like http://collector:4318"),
+        ("--otlp-endpoint", "collector:4318", "must begin with http://"),
+        ("--otlp-endpoint", "grpc://collector:4317", "must begin with http://"),
+        ("--otlp-endpoint", "http://a:b@collector:4318", "no user, password, ? or #"),
+        ("--otlp-endpoint", "http://collector:4318/?a", "no user, password, ? or #"),
+        ("--otlp-endpoint", "http://collector:4318/#a", "no user, password, ? or #"),
         ("--create-path", "//evil.example/{workspaceId}", "not empty, . or .."),
         ("--create-path", "/a/../{workspaceId}", "not empty, . or .."),
         ("--create-path", "/%2e%2e/{workspaceId}", "letters, digits or -._~"),
@@ -147,6 +153,15 @@ fn a_bad_value_is_refused_with_a_sentence() {
 }
 
 #[test]
+fn traces_go_to_the_collector_that_is_named_and_else_nowhere() {
+    for fine in ["http://collector:4318/", "https://collector.example/base"] {
+        let settings = parse(&["--otlp-endpoint", fine]).unwrap();
+        assert_eq!(settings.otlp_endpoint.as_ref().map(reqwest::Url::as_str), Some(fine));
+    }
+    assert_eq!(parse(&[]).unwrap().otlp_endpoint, None);
+}
+
+#[test]
 fn a_proxy_is_never_quoted() {
     let refused = parse(&["--proxy", "hunter2"]).err().unwrap();
     assert!(!refused.contains("hunter2"), "{refused}");
@@ -157,6 +172,8 @@ fn a_proxy_is_never_quoted() {
 fn a_ca_file_must_hold_a_certificate() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let path = file.path().to_str().unwrap();
+    assert!(parse(&["--ca-file", path]).err().unwrap().contains("has no PEM certificate"));
+    std::fs::write(path, "-----BEGIN PRIVATE KEY-----\n").unwrap();
     assert!(parse(&["--ca-file", path]).err().unwrap().contains("has no PEM certificate"));
     std::fs::write(path, "-----BEGIN CERTIFICATE-----\n").unwrap();
     parse(&["--ca-file", path]).unwrap();
