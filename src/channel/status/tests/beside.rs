@@ -155,6 +155,25 @@ fn each_row_of_connected_also_where_the_result_was_lost() {
 }
 
 #[test]
+fn connected_speaks_of_the_generation_whose_test_it_shows() {
+    for (status, reason, shown) in [
+        (Status::True, Reason::TestPassed, 1),
+        (Status::True, Reason::TestFailed, 2),
+        (Status::False, Reason::TestPassed, 2),
+        (Status::False, Reason::TestFailed, 2),
+    ] {
+        let sample = Sample::bound().with(|it| {
+            Writer::new(&mut it.status.conditions, 1, it.now).set(kind::CONNECTED, status, reason, "So.");
+            it.status.test = Some(TestStatus { result: Some("Passed".into()), ..TestStatus::default() });
+            it.channel.metadata.generation = Some(2);
+        });
+        let after = sample.settle().status;
+        assert_eq!(condition(&after, kind::CONNECTED), Some(("True", "TestPassed")));
+        assert_eq!(generation(&after, kind::CONNECTED), Some(shown), "{status:?} {reason:?}");
+    }
+}
+
+#[test]
 fn a_warning_begins_with_a_bad_reason_and_is_not_repeated() {
     let stalls = fails(Need::User, Reason::ValidationFailed);
     let sample = settled();
@@ -173,7 +192,13 @@ fn a_warning_begins_with_a_bad_reason_and_is_not_repeated() {
         assert!(warned(&sample, &quiet).is_empty(), "{quiet:?}");
     }
     let gone = sample.clone().with(|it| it.credentials(missing(), Some(("x", "1"))));
-    assert_eq!(warned(&gone, &says(Is::InSync, Reason::Available)), ["SecretNotFound"]);
+    let in_sync = says(Is::InSync, Reason::Available);
+    assert_eq!(warned(&gone, &in_sync), ["SecretNotFound"]);
+    assert!(warned(&gone.clone().after(&in_sync), &in_sync).is_empty());
+    let waits = fails(Need::Input, Reason::SecretNotFound);
+    assert_eq!(warned(&gone, &waits), ["SecretNotFound"], "once, though two conditions say it");
+    let sent = sample.clone().with(|it| it.credentials(ready("x", "1"), Some(("x", "1"))));
+    assert!(warned(&sent, &in_sync).is_empty(), "that they are applied is no warning");
     let blocked = sample.with(Sample::terminate);
     let outcome = says(Is::Blocked { again: s(1) }, Reason::KeyUnavailable);
     assert_eq!(warned(&blocked, &outcome), ["KeyUnavailable"]);

@@ -22,6 +22,70 @@ fn facts_follow_the_channel_and_the_manifest() {
 }
 
 #[test]
+fn a_request_to_retry_counts_as_handled_where_there_is_nothing_to_retry() {
+    let observe: Edit = |it| it.channel.spec.management_policy = Some("Observe".into());
+    let fail: Edit = |it| it.remote().status = Some("error".into());
+    for (asked, handled, edit, expected) in [
+        (None, None, (|_| {}) as Edit, None),
+        (Some("b"), None, |_| {}, Some("b")),
+        (Some("b"), Some("a"), |_| {}, Some("b")),
+        (None, Some("a"), |_| {}, Some("a")),
+        (Some("b"), None, fail, None),
+        (Some("b"), Some("a"), fail, Some("a")),
+        (Some("b"), None, observe, None),
+    ] {
+        let sample = Sample::bound().with(edit).with(|it| {
+            if let Some(asked) = asked {
+                it.annotate(annotation::RETRY_REQUESTED, asked);
+            }
+            it.status.provisioning = handled.map(|handled: &str| ProvisioningStatus {
+                handled_request: Some(handled.into()),
+                ..ProvisioningStatus::default()
+            });
+        });
+        let provisioning = sample.summarize(&Outcome::More).status.provisioning;
+        let found = provisioning.map(|it| it.handled_request.unwrap());
+        assert_eq!(found.as_deref(), expected, "{asked:?} {handled:?}");
+    }
+}
+
+#[test]
+fn what_is_planned_is_shown_while_it_is_only_observed_and_as_it_was_last_found() {
+    let planned = |sample: Sample, outcome: Option<Outcome>| {
+        let sample = sample.with(|it| it.status.planned_changes = vec!["update x".into()]);
+        let outcome = outcome.unwrap_or_else(|| Outcome::Settled(sample.verdict()));
+        sample.summarize(&outcome).status.planned_changes
+    };
+    let observe: Edit = |it| it.channel.spec.management_policy = Some("Observe".into());
+    let named: Edit = |it| it.channel.spec.display_name = Some("New".into());
+    assert_eq!(planned(Sample::bound().with(observe).with(named), None), ["update displayName"]);
+    assert!(planned(Sample::bound().with(observe), None).is_empty());
+    assert_eq!(planned(Sample::new().with(observe), None), ["create channel"]);
+    let unread: Edit = |it| it.observed.remote = Remote::Unread;
+    assert_eq!(planned(Sample::bound().with(observe).with(unread), None), ["update x"]);
+    let verdict = Verdict { planned: vec!["update y".into()], ..Sample::bound().verdict() };
+    assert!(planned(Sample::bound(), Some(Outcome::Settled(verdict))).is_empty(), "it is done, not planned");
+}
+
+#[test]
+fn what_was_sent_is_forgotten_only_when_nothing_is_declared_any_more() {
+    let none: Edit = |it| it.channel.spec.credentials.clear();
+    let observe: Edit = |it| it.channel.spec.management_policy = Some("Observe".into());
+    for (edits, kept) in [
+        (&[][..], true),
+        (&[none], false),
+        (&[observe], true),
+        (&[none, observe], false),
+        (&[none, Sample::terminate], true),
+    ] {
+        let mut sample = Sample::bound().with(|it| it.credentials(ready("x", "1"), Some(("x", "1"))));
+        edits.iter().for_each(|edit| edit(&mut sample));
+        let status = sample.summarize(&Outcome::More).status;
+        assert_eq!(status.credentials.is_some(), kept, "{:?}", sample.channel);
+    }
+}
+
+#[test]
 fn what_the_manifest_says_counts_as_applied_only_when_it_was_seen() {
     let changed: Edit = |it| it.channel.spec.display_name = Some("New".into());
     let digest =
@@ -94,6 +158,8 @@ fn no_secret_of_the_pass_gets_into_a_status() {
     for outcome in [Outcome::Settled(sample.verdict()), Outcome::Failed(refused)] {
         let status = summarize(&sample.view(), &outcome, &setting).status;
         assert!(!json!(status).to_string().contains(secret));
+        let said = &conditions::find(&status.conditions, kind::READY).unwrap().message;
+        assert!(said.contains("[redacted]") && said.ends_with('.'), "the rest is told: {said}");
     }
 }
 
