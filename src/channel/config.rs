@@ -84,7 +84,7 @@ fn below(prefix: &str, key: &str) -> String {
     if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") }
 }
 
-/// Every declared path, for telling which ones are no longer declared.
+/// Every key of the first level below which a value is declared, for telling which ones are no longer declared.
 pub fn paths(declared: &Map<String, Value>) -> Vec<String> {
     differences(declared, &Map::new()).into_iter().map(|differs| differs.path).collect()
 }
@@ -155,8 +155,14 @@ mod tests {
     }
 
     #[test]
+    fn a_config_of_64_kib_is_sent() {
+        assert_eq!(MAX_BYTES, 65_536);
+    }
+
+    #[test]
     fn only_declared_paths_are_compared() {
-        let actual = map(json!({"a": 1, "b": {"c": [1, 2], "d": "x"}, "e": null}));
+        let actual =
+            map(json!({"a": 1, "b": {"c": [1, 2], "d": "x"}, "e": null, "l": [{"k": 1, "o": {"p": 0}}]}));
         for equal in [
             json!({}),
             json!({"a": 1.0}),
@@ -165,6 +171,9 @@ mod tests {
             json!({"b": {}}),
             json!({"z": {}}),
             json!({"z": null, "b": {"z": null}}),
+            json!({"z": {"y": {"x": null}}}),
+            json!({"e": {"y": {}}}),
+            json!({"l": [{"k": 1.0, "o": {"p": 0.0}}]}),
         ] {
             assert_eq!(differences(&map(equal.clone()), &actual), vec![], "{equal}");
         }
@@ -176,10 +185,22 @@ mod tests {
             (json!({"b": "x"}), "b"),
             (json!({"z": {"y": 1}}), "z"),
             (json!({"e": false}), "e"),
+            (json!({"e": {"y": {"x": 0}}}), "e"),
+            (json!({"l": [{"k": 2, "o": {"p": 0}}]}), "l"),
+            (json!({"l": [{"k": 1, "o": {"p": 1}}]}), "l"),
+            (json!({"l": [{"k": 1}]}), "l"),
+            (json!({"l": [{"k": 1, "z": {"p": 0}}]}), "l"),
         ] {
             let found = differences(&map(differs), &actual);
             assert_eq!(found.iter().map(|f| f.path.as_str()).collect::<Vec<_>>(), [path]);
         }
+    }
+
+    #[test]
+    fn a_key_is_declared_where_a_value_is_below_it() {
+        let declared =
+            map(json!({"a": 1, "b": {"c": [{"d": 1}], "n": null}, "e": {"f": {}}, "g": {"h": {"i": ""}}}));
+        assert_eq!(paths(&declared), ["a", "b", "g"]);
     }
 
     #[test]

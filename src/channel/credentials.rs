@@ -203,6 +203,25 @@ mod tests {
     }
 
     #[test]
+    fn credentials_of_64_kib_are_sent_names_included_and_more_are_refused_by_what_is_too_large() {
+        for (size, refused) in [
+            (65_535, None),
+            (65_536, Some("65537 bytes together")),
+            (65_537, Some("The value of key \"a\" in Secret \"s\" is larger than 64 KiB.")),
+            (65_538, Some("is larger than 64 KiB.")),
+        ] {
+            let found = secret(&[("a", &vec![b'x'; size])]);
+            let said = assemble(&[whole("s", false)], |_| Some(&found)).err().map(|failure| failure.message);
+            match refused {
+                Some(part) => {
+                    assert!(said.as_ref().is_some_and(|said| said.contains(part)), "{size}: {said:?}")
+                }
+                None => assert_eq!(said, None),
+            }
+        }
+    }
+
+    #[test]
     fn what_is_optional_may_be_missing() {
         let found = secret(&[]);
         for declared in

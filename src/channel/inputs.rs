@@ -72,6 +72,7 @@ impl Inputs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::ApiKey;
 
     fn inputs(version: Version) -> Inputs {
         Inputs { own: 1, secrets: [("s".into(), version)].into(), workspace: 1, key: None, conflict: false }
@@ -90,6 +91,36 @@ mod tests {
             (&Version::Unknown, &one, false),
         ] {
             assert_eq!(inputs(was.clone()).changed(&inputs(is.clone())), opens, "{was:?} {is:?}");
+        }
+    }
+
+    #[test]
+    fn a_change_of_anything_but_a_secret_is_told_from_one_of_a_secret() {
+        type Edit = fn(&mut Inputs);
+        let key = |text: &str| Some(Some(ApiKey::new(text.to_owned()).id()));
+        let rows: [(&str, Edit, bool, bool); 5] = [
+            ("nothing", |_| {}, false, false),
+            ("the object", |it| it.own = 2, true, true),
+            ("the workspace", |it| it.workspace = 2, true, true),
+            ("a conflict", |it| it.conflict = true, true, true),
+            ("a Secret", |it| it.secrets = inputs(Version::Absent).secrets, true, false),
+        ];
+        let was = inputs(Version::Present("1".into()));
+        for (what, edit, changed, beside) in rows {
+            let mut now = was.clone();
+            edit(&mut now);
+            assert_eq!((was.changed(&now), was.changed_but_secrets(&now)), (changed, beside), "{what}");
+        }
+        for (closed_with, is, opens) in [
+            (None, key("a"), false),
+            (None, Some(None), false),
+            (Some(None), Some(None), false),
+            (Some(None), key("a"), true),
+            (key("a"), key("a"), false),
+            (key("a"), key("b"), true),
+        ] {
+            let with = |key| Inputs { key, ..was.clone() };
+            assert_eq!(with(closed_with).changed(&with(is)), opens, "{closed_with:?} {is:?}");
         }
     }
 

@@ -136,6 +136,13 @@ fn observe_plans_what_manage_would_do_and_does_nothing() {
     let expected =
         ["update displayName", "update config.a", "set enabled to true", "push credentials (1 key)"];
     assert_eq!(verdict.planned, expected);
+    let sent = sample.with(|it| it.credentials(ready("x", "1"), Some(("x", "1"))));
+    assert_eq!(sent.verdict().planned, expected[..3]);
+    let two = sent.with(|it| {
+        let keys = vec!["a".into(), "b".into()];
+        it.observed.credentials = Declared::Ready { digest: digest("y"), keys, sources: vec![source("2")] };
+    });
+    assert_eq!(two.verdict().planned[3], "push credentials (2 keys)");
     let as_declared =
         Sample::adopting().with(|it| it.channel.spec.management_policy = Some("Observe".into()));
     assert_eq!(as_declared.says(), (Is::InSync, Reason::Observed), "no id is claimed");

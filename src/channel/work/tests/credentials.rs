@@ -102,6 +102,15 @@ fn what_is_as_it_was_known_is_sent_new_credentials_and_nothing_else() {
     assert_eq!(known("x").says(), (Is::InSync, Reason::Available), "an edit of a label");
     let wake = known("x").settle().wake.unwrap();
     assert_eq!(wake, s(300), "the next regular look is where it was");
-    let unmarked = known("y").with(|it| it.channel.metadata.finalizers = None);
-    assert_eq!(unmarked.says(), (TIME, Reason::Progressing));
+    let rows: [(&str, Edit); 6] = [
+        ("its finalizer is missing", |it| it.channel.metadata.finalizers = None),
+        ("it was not Ready", |it| it.status.conditions[0].status = "False".into()),
+        ("Ready spoke of an older manifest", |it| it.status.conditions[0].observed_generation = Some(0)),
+        ("nobody looked yet", |it| it.status.conditions.clear()),
+        ("it was busy", |it| it.status.state = Some("provisioning".into())),
+        ("it is only observed", |it| it.channel.spec.management_policy = Some("Observe".into())),
+    ];
+    for (why, edit) in rows {
+        assert_eq!(known("y").with(edit).says(), (TIME, Reason::Progressing), "{why}");
+    }
 }
