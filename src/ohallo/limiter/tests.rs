@@ -10,6 +10,10 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
+fn about(wait: Duration, expected: u64) -> bool {
+    wait > ms(expected - 5) && wait < ms(expected + 5)
+}
+
 /// A pass as the client's session runs it: one token a call, and a refused n-th call reserves n.
 fn call(limiter: &mut Limiter, who: &str, made: u32, lane: Lane, now: Instant) -> Result<(), Duration> {
     limiter.take(who, 1, lane, now).map_err(|_| limiter.reserve(who, made + 1, lane, now))
@@ -66,7 +70,8 @@ fn a_reservation_lapses_30_seconds_after_it_came_due() {
         limiter.take("a", 1, Lane::User, t).unwrap_err();
         // Somebody else takes whatever is free.
         let now = t + ms(later);
-        while limiter.take("y", 1, Lane::User, now).is_ok() {}
+        let free = (0..100).take_while(|_| limiter.take("y", 1, Lane::User, now).is_ok()).count();
+        assert!(free < 3, "{free} of a burst of 2");
         assert_eq!(limiter.take("a", 1, Lane::User, now).is_ok(), kept, "{later}");
     }
 }
@@ -106,6 +111,41 @@ fn a_users_wish_moves_a_background_reservation_ahead() {
     assert!(limiter.take("d", 1, Lane::Background, t).unwrap_err() > ms(2900));
     assert!(limiter.take("d", 1, Lane::User, t).unwrap_err() < ms(1200));
     assert!(limiter.take("d", 1, Lane::Background, t).unwrap_err() < ms(1200));
+    let before = limiter.reserve("c", 1, Lane::Background, t);
+    assert!(limiter.reserve("b", 1, Lane::Background, t) < before, "who asks again keeps its place");
+    assert!(about(limiter.reserve("e", 2, Lane::Background, t), 5_000));
+    assert!(
+        about(limiter.reserve("e", 1, Lane::User, t), 3_333),
+        "two calls behind that of d, and what it had wished"
+    );
+}
+
+#[test]
+fn time_passes_from_one_grant_share_or_lapse_to_the_next() {
+    let (mut limiter, t) = (Limiter::new(2.0, 4), start());
+    let next = |limiter: &mut Limiter, at: u64| {
+        limiter.account(t + ms(at));
+        limiter.next_event(t + ms(at))
+    };
+    limiter.take("x", 4, Lane::User, t).unwrap();
+    assert_eq!(next(&mut limiter, 0), Duration::MAX);
+    limiter.reserve("a", 60, Lane::User, t);
+    assert!(about(next(&mut limiter, 0), 30_000));
+    assert!(about(next(&mut limiter, 5_000), 25_000), "50 tokens are missing");
+    limiter.reserve("b", 3, Lane::Background, t + ms(5_000));
+    assert!(about(next(&mut limiter, 5_000), 15_000), "three tokens of a tenth of the rate");
+    assert!(about(next(&mut limiter, 10_000), 10_000), "two of them are missing");
+    assert!(about(next(&mut limiter, 35_000), 15_000), "b holds them since 20 s, and a its own since 31.5 s");
+}
+
+#[test]
+fn what_came_due_counts_towards_what_turns_out_to_be_needed() {
+    let (mut limiter, t) = (Limiter::new(1.0, 4), start());
+    limiter.take("x", 4, Lane::User, t).unwrap();
+    assert!(about(limiter.reserve("a", 2, Lane::User, t), 2_000));
+    let now = t + ms(2_001);
+    assert!(about(limiter.take("a", 3, Lane::User, now).unwrap_err(), 1_000));
+    assert_eq!(limiter.take("a", 3, Lane::User, now + ms(1_000)), Ok(()));
 }
 
 /// Runs `users` and `background` passes of `calls` calls each, over and over where `again`, for so long; returns
@@ -122,7 +162,7 @@ fn crowd(
     let (mut limiter, t) = (Limiter::new(rate, burst), start());
     let lane = |n| if n < users { Lane::User } else { Lane::Background };
     let mut wakes: BTreeMap<(u64, u32), ()> = (0..users + background).map(|n| ((0, n), ())).collect();
-    let (mut made, mut ended, mut grants) = ([0; 2], [0; 2], Vec::new());
+    let (mut made, mut ended, mut grants, mut in_vain) = ([0; 2], [0; 2], Vec::new(), 0);
     while let Some(((at, n), ())) = wakes.pop_first() {
         if at > lasts {
             break;
@@ -133,9 +173,16 @@ fn crowd(
             if refused.is_none() {
                 made[index] += 1;
                 grants.push(at);
+                let most = f64::from(burst.max(calls)) + rate * at as f64 / 1e3;
+                assert!(grants.len() as f64 <= most + 1.0, "{} calls within {at} ms", grants.len());
             }
             refused
         });
+        in_vain += u32::from(refused.is_some());
+        assert!(
+            u64::from(in_vain) <= u64::from(users + background) * (10 + at / 200),
+            "asked {in_vain} times in vain within {at} ms: who is told a wait can go on after it"
+        );
         match refused {
             Some(wait) => drop(wakes.insert((at + 1 + wait.as_millis() as u64, n), ())),
             None => {

@@ -163,6 +163,7 @@ fn a_text_is_cut_at_a_character_after_it_was_redacted() {
     }
     assert_eq!(redactor(&["hunter2hunter2"]).clean("ab hunter2hunter2", 8), "ab [red…");
     assert_eq!(none.clean(&"x".repeat(10_000_000), 10), "xxxxxxxxx…");
+    assert_eq!(none.clean(&"x".repeat(10_000), 10_000).len(), 8192, "the rest is dropped unseen");
 }
 
 proptest! {
