@@ -114,6 +114,21 @@ fn each_row_of_credentials_applied() {
 }
 
 #[test]
+fn credentials_whose_turn_has_not_come_are_not_said_to_be_refused_when_ready_lapses() {
+    let waits = Outcome::PushFailed(Failure {
+        need: Need::Turn(s(3)),
+        ..Failure::transient(Reason::Progressing, "It waits for its turn.")
+    });
+    let sample = settled().with(|it| {
+        it.credentials(ready("y", "2"), Some(("x", "1")));
+        it.memory.read = it.instant.checked_sub(s(100_000));
+    });
+    let lapsed = sample.summarize(&waits);
+    assert!(!lapsed.silent);
+    assert_eq!(condition(&lapsed.status, kind::CREDENTIALS_APPLIED), None);
+}
+
+#[test]
 fn credentials_that_could_not_be_sent_are_never_said_to_be_applied_at_the_next_look() {
     let rejected = Outcome::PushFailed(Failure::transient(Reason::ApiUnavailable, "oHallo is unavailable."));
     // After a restart: the content can't be compared, and the new manifest takes another key of the same Secret.
