@@ -387,7 +387,7 @@ impl Writing<'_> {
             return;
         }
         let said = match (outcome, &view.observed.credentials) {
-            (Outcome::PushFailed(failure), _) if !matches!(failure.need, Need::Turn(_)) => {
+            (Outcome::PushFailed(failure), _) => {
                 Some((Status::False, Reason::PushFailed, self.clean(&failure.message)))
             }
             (_, Declared::Problem(failure)) => {
