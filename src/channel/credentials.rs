@@ -166,6 +166,15 @@ mod tests {
     }
 
     #[test]
+    fn each_secret_that_was_read_is_named_once() {
+        let found = secret(&[("a", b"1")]);
+        let declared = [whole("s", false), one("x", "t", "a", false), one("y", "s", "a", false)];
+        let bundle = assemble(&declared, |_| Some(&found)).ok().flatten().unwrap();
+        let names: Vec<_> = bundle.sources.iter().map(|source| source.name.as_str()).collect();
+        assert_eq!(names, ["s", "t"]);
+    }
+
+    #[test]
     fn later_items_win() {
         let found = secret(&[("a", b"1"), ("b", b"2")]);
         let digest = |declared: &[CredentialSource]| {

@@ -136,6 +136,41 @@ fn time_passes_from_one_grant_share_or_lapse_to_the_next() {
     assert!(about(next(&mut limiter, 5_000), 15_000), "three tokens of a tenth of the rate");
     assert!(about(next(&mut limiter, 10_000), 10_000), "two of them are missing");
     assert!(about(next(&mut limiter, 35_000), 15_000), "b holds them since 20 s, and a its own since 31.5 s");
+    let rest = limiter.next_event(t + ms(35_000));
+    limiter.account(t + ms(35_000) + rest);
+    assert_eq!(limiter.held.keys().collect::<Vec<_>>(), ["a"], "an event is over when it has come");
+}
+
+#[test]
+fn what_nobody_came_for_goes_back_and_what_is_over_the_burst_is_lost() {
+    let (mut limiter, t) = (Limiter::new(1.0, 4), start());
+    limiter.take("x", 4, Lane::User, t).unwrap();
+    limiter.reserve("a", 4, Lane::User, t);
+    assert_eq!(limiter.take("b", 4, Lane::User, t + ms(34_001)), Ok(()), "a's had lapsed");
+    let (mut limiter, t) = (Limiter::new(1.0, 2), start());
+    limiter.take("x", 2, Lane::User, t).unwrap();
+    limiter.reserve("a", 5, Lane::User, t);
+    assert_eq!(limiter.reserve("a", 5, Lane::User, t + ms(5_001)), Duration::ZERO);
+    limiter.release("a");
+    assert_eq!(limiter.take("b", 2, Lane::User, t + ms(5_001)), Ok(()));
+    assert!(limiter.take("b", 1, Lane::User, t + ms(5_001)).is_err());
+}
+
+#[test]
+fn the_wait_that_is_told_shrinks_as_time_passes() {
+    let (mut limiter, t) = (Limiter::new(2.0, 4), start());
+    limiter.take("x", 4, Lane::User, t).unwrap();
+    limiter.reserve("a", 60, Lane::User, t);
+    for (at, wait) in [(0, 15_000), (5_000, 10_000), (14_000, 1_000)] {
+        let told = limiter.reserve("b", 3, Lane::Background, t + ms(at));
+        assert!(about(told, wait), "by its share: {told:?}");
+    }
+    let (mut limiter, t) = (Limiter::new(10.0, 4), start());
+    limiter.take("x", 4, Lane::User, t).unwrap();
+    for (at, wait) in [(0, 500), (300, 200), (450, 50)] {
+        let told = limiter.reserve("a", 5, Lane::User, t + ms(at));
+        assert!(about(told, wait), "nothing is held up: {told:?}");
+    }
 }
 
 #[test]
