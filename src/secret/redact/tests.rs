@@ -83,6 +83,10 @@ fn a_secret_is_replaced_in_every_form() {
             assert!(cleaned.contains(MARK), "{form:?} → {cleaned}");
             assert!(cleaned.len() < 45, "{form:?} → {cleaned}");
         }
+        for form in [encode_base64(secret.as_bytes(), *b"+/"), encode_base64(secret.as_bytes(), *b"-_")] {
+            let cleaned = redactor.clean(&form, 1000);
+            assert!(cleaned.starts_with(MARK), "none of its first digit is left: {cleaned}");
+        }
     }
 }
 
@@ -103,6 +107,14 @@ fn a_secret_cut_within_an_escape_is_replaced_too() {
     for cut in ["pass%2", "pass%2Fw%C3", "pass%2Fw%C3%B", r"pass/w\u00f", r"pass/w\u", r"pass\"] {
         assert_eq!(redactor.clean(&format!("no: {cut}"), 100), "no: [redacted]", "{cut}");
     }
+    let behind = |letters: usize| redactor.clean(&format!(r"no: pass\{}", "q".repeat(letters)), 100);
+    assert_eq!(behind(10), "no: [redacted]");
+    assert_eq!(behind(11), r"no: pass\qqqqqqqqqqq", "no escape is that long");
+    assert_eq!(
+        self::redactor(&["abc/defgh"]).clean("no: abc%2", 100),
+        "no: abc%2",
+        "too little of it is there"
+    );
 }
 
 #[test]
