@@ -118,6 +118,48 @@ fn a_secret_cut_within_an_escape_is_replaced_too() {
 }
 
 #[test]
+fn each_escape_stands_for_its_character_and_what_is_none_for_itself() {
+    for (escape, character) in [
+        (r"\n", "\n"),
+        (r"\r", "\r"),
+        (r"\t", "\t"),
+        (r"\b", "\u{8}"),
+        (r"\f", "\u{c}"),
+        (r"\0", "\0"),
+        (r"\\", "\\"),
+        (r"\/", "/"),
+        (r"\x41", "A"),
+        (r"\u00e4", "ä"),
+        (r"\u{e4}", "ä"),
+        (r"\u{0000e4}", "ä"),
+        (r"\u{10ffff}", "\u{10ffff}"),
+        (r"\ud83c\udf88", "🎈"),
+    ] {
+        let read = Some((escape.len(), character.as_bytes().to_vec()));
+        assert_eq!(backslash(escape.as_bytes()), read, "{escape}");
+        assert_eq!(backslash(format!("{escape}e4}}").as_bytes()), read, "{escape}");
+    }
+    for none in [
+        "",
+        "n",
+        r"\",
+        r"\q",
+        r"\ä",
+        r"\x4",
+        r"\x4g",
+        r"\u00e",
+        r"\u{}",
+        r"\u{00000e4}",
+        r"\u{110000}",
+        r"\ud83c",
+        r"\ud83c\u0041",
+        r"\ud83c/udf88",
+    ] {
+        assert_eq!(backslash(none.as_bytes()), None, "{none}");
+    }
+}
+
+#[test]
 fn a_hostile_text_is_cleaned_in_bounded_time() {
     let redactor = redactor(&["%%%%%%%%%%%%", "\\\\\\\\\\\\\\\\", "++++++++++++"]);
     let started = crate::clock::instant();
