@@ -11,6 +11,9 @@ pub const MAX_BYTES: usize = 64 * 1024;
 /// The most levels of objects and arrays that `spec.config` may have, itself the first.
 pub const MAX_LEVELS: usize = 32;
 
+/// How many bytes of declared paths are remembered of a Channel.
+const PATHS_BYTES: usize = 4 * 1024;
+
 /// One declared path whose value oHallo does not have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Differs {
@@ -84,9 +87,48 @@ fn below(prefix: &str, key: &str) -> String {
     if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") }
 }
 
-/// Every key of the first level below which a value is declared, for telling which ones are no longer declared.
+/// The paths at which a value is declared, in the order of the keys, for telling which ones are no longer declared: as
+/// many as have room in [`PATHS_BYTES`].
 pub fn paths(declared: &Map<String, Value>) -> Vec<String> {
-    differences(declared, &Map::new()).into_iter().map(|differs| differs.path).collect()
+    fn walk(declared: &Map<String, Value>, prefix: &str, room: &mut usize, found: &mut Vec<String>) {
+        for (key, value) in declared {
+            if *room == 0 {
+                return;
+            }
+            let path = below(prefix, key);
+            match value {
+                Value::Null => {}
+                Value::Object(inner) => walk(inner, &path, room, found),
+                _ => {
+                    *room = room.saturating_sub(path.len() + 1);
+                    if *room > 0 {
+                        found.push(path);
+                    }
+                }
+            }
+        }
+    }
+    let (mut room, mut found) = (PATHS_BYTES, Vec::new());
+    walk(declared, "", &mut room, &mut found);
+    found
+}
+
+/// Those of some [`paths`] where nothing is declared any more, and so nothing is sent.
+pub fn dropped(mut paths: Vec<String>, declared: &Map<String, Value>) -> Vec<String> {
+    fn declares(declared: &Map<String, Value>, path: &str) -> bool {
+        declared.iter().any(|(key, value)| match (path.strip_prefix(key.as_str()), value) {
+            (None, _) | (_, Value::Null) => false,
+            (Some(""), Value::Object(inner)) => !is_empty(inner),
+            (Some(""), _) => true,
+            (Some(rest), value) => rest.strip_prefix('.').is_some_and(|rest| match value {
+                Value::Object(inner) => declares(inner, rest),
+                // It is written over.
+                _ => true,
+            }),
+        })
+    }
+    paths.retain(|path| !declares(declared, path));
+    paths
 }
 
 /// Whether there are more levels of objects and arrays than [`MAX_LEVELS`].
@@ -197,10 +239,41 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_declared_where_a_value_is_below_it() {
-        let declared =
-            map(json!({"a": 1, "b": {"c": [{"d": 1}], "n": null}, "e": {"f": {}}, "g": {"h": {"i": ""}}}));
-        assert_eq!(paths(&declared), ["a", "b", "g"]);
+    fn a_path_is_dropped_when_nothing_is_declared_there_or_in_its_place() {
+        let was = map(
+            json!({"a": 1, "b": {"c": [{"d": 1}], "n": null, "k": {"l": 0}}, "e": {"f": {}}, "g.h": {"i": ""}}),
+        );
+        let known = paths(&was);
+        assert_eq!(known, ["a", "b.c", "b.k.l", "g.h.i"]);
+        assert_eq!(dropped(known.clone(), &was), [""; 0]);
+        let left = |now: Value| dropped(known.clone(), &map(now));
+        let rest = json!({"a": 2, "b": {"c": 1, "k": {"l": 1}}, "g": {"h": {"i": 1}}});
+        assert_eq!(left(rest.clone()), [""; 0]);
+        for (path, value, expected) in [
+            ("/a", Value::Null, vec!["a"]),
+            ("/a", json!({"new": {}}), vec!["a"]),
+            ("/a", json!({"new": 1}), vec![]),
+            ("/b/k", json!({}), vec!["b.k.l"]),
+            ("/b/k", json!(1), vec![]),
+            ("/b", json!({"c": 1}), vec!["b.k.l"]),
+            ("/b", Value::Null, vec!["b.c", "b.k.l"]),
+            ("/g/h", json!({"other": 1}), vec!["g.h.i"]),
+        ] {
+            let mut now = rest.clone();
+            *now.pointer_mut(path).unwrap() = value;
+            assert_eq!(left(now.clone()), expected, "{now}");
+        }
+    }
+
+    #[test]
+    fn no_more_paths_are_remembered_than_have_room() {
+        let long = "k".repeat(1000);
+        let many: Map<_, _> = (0..10).map(|number| (format!("{number}{long}"), json!(1))).collect();
+        assert_eq!(paths(&many).len(), 4);
+        let deep = map(json!({"0": 1, "1": {(long.repeat(9)): {"a": 1, "b": 1}}, "2": 1}));
+        assert_eq!(paths(&deep), ["0"]);
+        let one = |length: usize| paths(&map(json!({("k".repeat(length)): 1}))).len();
+        assert_eq!((one(PATHS_BYTES - 2), one(PATHS_BYTES - 1)), (1, 0));
     }
 
     #[test]

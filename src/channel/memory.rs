@@ -48,7 +48,7 @@ pub struct Memory {
     /// The digest of the values that were last sent, and how often oHallo then had others.
     pub sent: Option<String>,
     pub contested: u8,
-    /// The declared config paths of the last settled pass.
+    /// Declared config paths of the last settled pass, as many as [`super::config::paths`] gives.
     pub paths: Option<Vec<String>>,
     /// DELETE was answered ok.
     pub deleted: bool,

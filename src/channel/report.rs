@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 
+use super::config;
 use super::cut::cut;
 use super::memory::Memory;
 use super::pass::{Pass, Written};
@@ -95,9 +96,10 @@ fn noted(pass: &mut Pass, old: &ChannelStatus, new: &ChannelStatus) {
         }
         pass.note(Note::warning("DriftDetected", text));
     }
-    let paths = pass.channel.spec.config.as_ref().map(super::config::paths).unwrap_or_default();
-    if let Some(past) = pass.memory.paths.replace(paths.clone()) {
-        let dropped: Vec<_> = past.into_iter().filter(|path| !paths.contains(path)).collect();
+    let none = serde_json::Map::new();
+    let declared = pass.channel.spec.config.as_ref().unwrap_or(&none);
+    if let Some(past) = pass.memory.paths.replace(config::paths(declared)) {
+        let dropped = config::dropped(past, declared);
         if !dropped.is_empty() && pass.channel.metadata.deletion_timestamp.is_none() {
             let text = format!(
                 "No longer managed, and left as it is in oHallo: config.{}.",

@@ -175,14 +175,14 @@ async fn an_idle_channel_is_read_at_its_interval_and_written_never() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_that_is_no_longer_managed_is_told_of_once_and_left() {
     let rig = Rig::start().await;
-    let id = id_of(&rig.ready("a", json!({"config": {"one": 1, "two": 2}})).await);
-    rig.edit("a", json!({"spec": {"config": {"two": null}}})).await;
+    let id = id_of(&rig.ready("a", json!({"config": {"one": 1, "two": {"a": 1, "b": 2}}})).await);
+    rig.edit("a", json!({"spec": {"config": {"two": {"b": null}}}})).await;
     rig.reason("a", "Available").await;
     assert_eq!(
         rig.event("a", "NoLongerManaged").await,
-        "No longer managed, and left as it is in oHallo: config.two."
+        "No longer managed, and left as it is in oHallo: config.two.b."
     );
-    assert_eq!(rig.sim.channel(&id).unwrap().config.unwrap()["two"], 2);
+    assert_eq!(rig.sim.channel(&id).unwrap().config.unwrap()["two"]["b"], 2);
     rig.edit("a", json!({"spec": {"config": {"big": "x".repeat(100 * 1024)}}})).await;
     let channel = rig.reason("a", "ValidationFailed").await;
     assert!(message(&channel, "Ready").starts_with("spec.config has"), "{}", message(&channel, "Ready"));
