@@ -288,6 +288,7 @@ async fn let_go(pass: &mut Pass, parting: &Parting) -> Result<Next, Failure> {
     pass.let_go(*parting != Parting::Deleted).await?;
     let id = pass.status.channel_id.clone().unwrap_or_else(|| "of unknown id".into());
     match parting {
+        _ if std::mem::replace(&mut pass.memory.parted, true) => {}
         Parting::NothingThere => {}
         Parting::Deleted => {
             pass.note(Note::normal("Deleted", format!("Channel {id} was deleted in oHallo.")))

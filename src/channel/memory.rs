@@ -52,6 +52,8 @@ pub struct Memory {
     pub paths: Option<Vec<String>>,
     /// DELETE was answered ok.
     pub deleted: bool,
+    /// The end was told; a pass that still sees the object tells of it no more.
+    pub parted: bool,
     /// When the channel's absence was first proven.
     pub absent_since: Option<Instant>,
     /// Something changed that `connectivityTest: OnChange` asks to test.

@@ -23,7 +23,7 @@ use story::{End, tell};
 /// How many plans run at the same time: each waits most of its time.
 const AT_ONCE: usize = 8;
 /// How many Kubernetes writes of one kind a kill may add: what was to be told again, and what a person was asked.
-const MORE: usize = 3;
+const MORE: usize = 8;
 
 /// Where the program is killed.
 #[derive(Clone, Copy, Debug)]

@@ -127,7 +127,7 @@ async fn f22_two_operators_do_not_fight_over_the_finalizer_of_a_workspace() {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     let marks =
-        rig.writes_of("default").into_iter().filter(|write| write.starts_with("patch workspaces ")).count();
+        rig.writes_of("default").into_iter().filter(|write| write == "patch workspaces default 200").count();
     assert_eq!(marks, 1, "the finalizer was set once: {:?}", rig.writes_of("default"));
     drop(program);
     rig.finish().await;
