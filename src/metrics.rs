@@ -155,8 +155,9 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// A declared field (`displayName`, `config`) had another value in oHallo.
-    pub fn drift_detected(&self, field: &'static str) {
+    /// What is declared at this path (`displayName`, or one below `config`) had another value in oHallo.
+    pub fn drift_detected(&self, path: &str) {
+        let field = if path.starts_with("config.") { "config" } else { "displayName" };
         self.drift_detected.get_or_create(&[("field", field)]).inc();
     }
 

@@ -120,10 +120,7 @@ fn note_update(pass: &mut Pass, fields: &[String], cause: Cause) {
                 fields.iter().map(String::as_str).filter(|field| *field != "enabled").collect();
             let names = format!("Put back {}, changed in oHallo.", drifted.join(", "));
             pass.note(Note::normal("DriftCorrected", names));
-            for field in drifted {
-                let field = if field.starts_with("config.") { "config" } else { "displayName" };
-                pass.ctx.metrics.drift_detected(field);
-            }
+            drifted.into_iter().for_each(|path| pass.ctx.metrics.drift_detected(path));
         }
     }
 }
@@ -287,16 +284,17 @@ async fn absent(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
 async fn let_go(pass: &mut Pass, parting: &Parting) -> Result<Next, Failure> {
     pass.let_go(*parting != Parting::Deleted).await?;
     let id = pass.status.channel_id.clone().unwrap_or_else(|| "of unknown id".into());
-    match parting {
-        _ if std::mem::replace(&mut pass.memory.parted, true) => {}
-        Parting::NothingThere => {}
-        Parting::Deleted => {
-            pass.note(Note::normal("Deleted", format!("Channel {id} was deleted in oHallo.")))
-        }
-        Parting::Retained => pass.note(Note::normal("Retained", format!("Channel {id} stays in oHallo."))),
+    let note = match parting {
+        Parting::NothingThere => None,
+        Parting::Deleted => Some(Note::normal("Deleted", format!("Channel {id} was deleted in oHallo."))),
+        Parting::Retained => Some(Note::normal("Retained", format!("Channel {id} stays in oHallo."))),
         Parting::Released => {
-            pass.note(Note::normal("Released", format!("Channel {id} was released and stays in oHallo.")))
+            Some(Note::normal("Released", format!("Channel {id} was released and stays in oHallo.")))
         }
+    };
+    let told = std::mem::replace(&mut pass.memory.parted, true);
+    if let Some(note) = note.filter(|_| !told) {
+        pass.note(note);
     }
     pass.publish_notes();
     let uid = pass.uid();

@@ -90,10 +90,7 @@ fn noted(pass: &mut Pass, old: &ChannelStatus, new: &ChannelStatus) {
     if !new.drift.is_empty() && old.drift.is_empty() {
         let names: Vec<_> = new.drift.iter().map(|entry| entry.path.as_str()).collect();
         let text = format!("oHallo has other values than declared: {}.", names.join(", "));
-        for name in names {
-            let field = if name.starts_with("config.") { "config" } else { "displayName" };
-            pass.ctx.metrics.drift_detected(field);
-        }
+        names.into_iter().for_each(|path| pass.ctx.metrics.drift_detected(path));
         pass.note(Note::warning("DriftDetected", text));
     }
     let none = serde_json::Map::new();
