@@ -16,7 +16,7 @@ use testbed::{Act, Held, Proxy, Rule, User, When};
 use tokio::sync::Semaphore;
 
 use crate::binary::Program;
-use crate::rig::{Rig, plane};
+use crate::rig::{Rig, kind, plane};
 
 use story::{End, tell};
 
@@ -196,12 +196,11 @@ fn writes(rig: &Rig) -> BTreeMap<Operation, u32> {
     calls
 }
 
-/// `patch channels/status` and how often that was done.
+/// Each kind of write and how often it was done.
 fn wrote(rig: &Rig) -> BTreeMap<String, usize> {
     let mut kinds = BTreeMap::new();
     for event in rig.audited_writes().into_iter().filter(|event| event.code < 300) {
-        let part = event.subresource.map(|name| format!("/{name}")).unwrap_or_default();
-        *kinds.entry(format!("{} {}{part}", event.verb, event.resource)).or_default() += 1;
+        *kinds.entry(kind(&event)).or_default() += 1;
     }
     kinds
 }

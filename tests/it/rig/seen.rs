@@ -155,15 +155,7 @@ impl Rig {
         let ours = self.audited_writes();
         ours.iter()
             .map(|event| {
-                let subresource =
-                    event.subresource.as_deref().map(|name| format!("/{name}")).unwrap_or_default();
-                format!(
-                    "{} {}{subresource} {} {}",
-                    event.verb,
-                    event.resource,
-                    event.name.as_deref().unwrap_or_default(),
-                    event.code
-                )
+                format!("{} {} {}", kind(event), event.name.as_deref().unwrap_or_default(), event.code)
             })
             .collect()
     }
@@ -192,6 +184,12 @@ impl Rig {
         self.delete(name).await;
         self.gone(name).await;
     }
+}
+
+/// `patch channels/status`.
+pub fn kind(event: &AuditEvent) -> String {
+    let part = event.subresource.as_deref().map(|name| format!("/{name}")).unwrap_or_default();
+    format!("{} {}{part}", event.verb, event.resource)
 }
 
 /// type, status, reason, observedGeneration.
