@@ -7,6 +7,7 @@ use crate::decide;
 use crate::guards::Guard;
 use crate::properties::Invariant;
 use crate::real;
+use crate::rules;
 use crate::run::Run;
 use crate::state::*;
 
@@ -41,6 +42,9 @@ impl Run<'_> {
         fate: Fate,
         change: impl FnOnce(&mut Object) -> bool,
     ) -> Wrote {
+        if rules::outran(&pass.memory, pass.object.version) {
+            self.broken(Invariant::NothingInVain);
+        }
         let Some(current) = self.current(pass) else { return Wrote::Gone };
         if fate == Fate::LostBefore {
             return Wrote::NoAnswer;

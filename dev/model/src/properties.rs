@@ -38,6 +38,7 @@ invariants! {
     IdsAreKept "an id in the status is never lost"
     AnswersAreRecorded "an id that a living process was answered is written down"
     ManifestNames "an id is never bound against the manifest"
+    NothingInVain "no pass writes over an object that it knows to be older than its process's own write"
     AttemptsEnd "no attempt counts as under way when none is"
     Modelled "every step that the operator takes is modelled"
 }

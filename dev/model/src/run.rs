@@ -32,7 +32,7 @@ impl Run<'_> {
 
     pub fn broken(&mut self, invariant: Invariant) {
         // Without a guard the very invariant that it is for must break.
-        if self.off.is_none_or(|off| off.breaks() == invariant || off.redundant().is_some()) {
+        if self.off.is_none_or(|off| off.breaks() == invariant) {
             self.state.ghost.broken |= invariant.bit();
         }
     }

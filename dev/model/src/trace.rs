@@ -24,7 +24,7 @@ pub struct Found {
 pub fn check(scenario: Scenario, off: Option<Guard>, threads: usize) -> Found {
     let began = ohallo_operator::clock::instant();
     let model = Protocol { scenario, off };
-    let wanted = off.filter(|off| off.redundant().is_none()).map(|off| off.breaks().says());
+    let wanted = off.map(|off| off.breaks().says());
     let until = wanted.map_or(HasDiscoveries::AnyFailures, |says| HasDiscoveries::AnyOf([says].into()));
     let builder = model.clone().checker().threads(threads).finish_when(until);
     let checker = builder.spawn_bfs().join();
