@@ -197,11 +197,6 @@ mod tests {
     }
 
     #[test]
-    fn a_config_of_64_kib_is_sent() {
-        assert_eq!(MAX_BYTES, 65_536);
-    }
-
-    #[test]
     fn only_declared_paths_are_compared() {
         let actual =
             map(json!({"a": 1, "b": {"c": [1, 2], "d": "x"}, "e": null, "l": [{"k": 1, "o": {"p": 0}}]}));

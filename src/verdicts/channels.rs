@@ -156,6 +156,8 @@ pub fn transient() -> [(Reason, Failure); 9] {
 }
 
 fn failing() -> Vec<Set> {
+    // Not read for two intervals.
+    let unread = || then(|it| it.memory.read = Some(it.instant - s(7200)));
     let mut sets = Vec::new();
     for (reason, failure) in transient() {
         assert_eq!(failure.reason, reason);
@@ -166,11 +168,9 @@ fn failing() -> Vec<Set> {
         let for_long = failed(then(|it| it.memory.failures = 3), failure.clone());
         let (shown, tools) = if named_a_time { (Reason::Available, DONE) } else { (reason, GOES_ON) };
         sets.push(set(kind::READY, shown, tools, for_long));
-        // Until it was not read for two intervals, whatever oHallo says.
-        let unread = then(|it| it.memory.read = Some(it.instant - s(7200)));
-        sets.push(set(kind::READY, reason, GOES_ON, failed(unread, failure)));
+        // Whatever oHallo says, nobody knows any more.
+        sets.push(set(kind::READY, reason, GOES_ON, failed(unread(), failure)));
     }
-    let unread = || then(|it| it.memory.read = Some(it.instant - s(7200)));
     sets.push(set(kind::READY, Reason::RateLimited, GOES_ON, failed(unread(), Failure::turn(s(60)))));
     sets.push(set(kind::READY, Reason::Available, DONE, failed(then(|_| {}), Failure::turn(s(60)))));
     sets

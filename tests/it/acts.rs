@@ -4,7 +4,7 @@ use ohallo_operator::api::channel::Channel;
 use ohallo_sim::{Action, Fault, NewChannel, Operation};
 use serde_json::json;
 
-use crate::rig::{Rig, WORKSPACE, condition};
+use crate::rig::{Rig, WORKSPACE, condition, message};
 
 pub const LOOK: &str = "ohallo.eu/reconcile-requested-at";
 pub const AGAIN: &str = "ohallo.eu/create-again";
@@ -73,6 +73,13 @@ pub fn is(channel: &Channel, kind: &str) -> Option<(String, String)> {
 /// Status and reason, as [`is`] gives them.
 pub fn so(status: &str, reason: &str) -> Option<(String, String)> {
     Some((status.to_owned(), reason.to_owned()))
+}
+
+/// The value that the message of a condition has of an annotation.
+pub fn told(channel: &Channel, kind: &str, annotation: &str) -> String {
+    let text = message(channel, kind);
+    let (_, value) = text.split_once(&format!("{annotation}=")).unwrap_or_else(|| panic!("{text}"));
+    value.split_whitespace().next().unwrap().trim_end_matches(['.', ',']).to_owned()
 }
 
 pub fn uid(channel: &Channel) -> String {

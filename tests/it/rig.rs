@@ -33,7 +33,7 @@ use crate::leaks;
 mod objects;
 mod seen;
 
-pub use seen::{condition, id_of, kind, message};
+pub use seen::{bound, condition, id_of, kind, message};
 
 /// The oHallo workspace of every test.
 pub const WORKSPACE: &str = "a1b2c3d4-e5f6-7890-abcd-ef1234567890";

@@ -10,7 +10,7 @@ use testbed::User;
 use crate::acts::{
     AGAIN, INTENT, LOOK, RELEASE, by_hand, finalized, is, looked, lose, once, parked, so, uid,
 };
-use crate::rig::{Rig, id_of, kubectl_as, message};
+use crate::rig::{Rig, bound, id_of, kubectl_as, message};
 
 const CREATE: Operation = Operation::CreateChannel;
 
@@ -241,7 +241,7 @@ async fn an_operator_that_ends_during_the_call_leaves_a_parked_object_and_its_la
     assert_eq!(rig.count(CREATE), 1);
     // The task that sent it lives on in this process, as in one that was only stopped for a while.
     rig.sim.release(hold);
-    rig.until("a", "bound", |channel| channel.status.as_ref().is_some_and(|s| s.channel_id.is_some())).await;
+    rig.until("a", "bound", |channel| bound(channel).is_some()).await;
     rig.reason("a", "Available").await;
     assert_eq!((rig.count(CREATE), rig.sim.channels().len()), (1, 1));
     rig.finish().await;

@@ -2,8 +2,7 @@
 //! `cargo demo`: a control plane, a stand-in oHallo and the operator on this machine, with the samples applied.
 
 use std::io::{IsTerminal, Write};
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,10 +10,17 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use kube::Client;
 use ohallo_sim::{Behaviour, Config, Key, Provisioning, Sim, Until};
-use testbed::{Binaries, ControlPlane, Options, Process, Profile, User, kubectl};
+use testbed::{Binaries, ControlPlane, Options, Profile, Proxy, User, kubectl};
 use tokio::signal::unix::{SignalKind, signal};
 
+mod hands;
+mod load;
+mod replica;
 mod table;
+
+use hands::Hands;
+use load::Load;
+use replica::{Place, Replica, Template};
 
 /// What deploy/samples says.
 const WORKSPACE: &str = "a1b2c3d4-e5f6-7890-abcd-ef1234567890";
@@ -22,8 +28,8 @@ const KEY: &str = "sf_test_v1_demo0000000000000000000000000";
 
 const READY_WITHIN: Duration = Duration::from_secs(180);
 const LOOK_EVERY: Duration = Duration::from_millis(300);
-/// What the operator itself allows for its end, and a little more.
-const STOP_WITHIN: Duration = Duration::from_secs(35);
+/// Under load the leader is replaced after so many rounds, of a second or more each.
+const HANDOVER_EVERY: u64 = 30;
 
 /// Runs the operator on this machine: a real control plane, a stand-in oHallo, one Channel of each type.
 #[derive(Parser)]
@@ -32,11 +38,17 @@ struct Flags {
     /// Exit when every Channel is Ready, instead of staying until Ctrl-C
     #[arg(long)]
     once: bool,
+    /// Then keep two replicas busy and let everything go wrong that a dashboard shows, until Ctrl-C
+    #[arg(long, conflicts_with = "once")]
+    load: bool,
 }
 
 struct Demo {
     client: Client,
-    operator: Process,
+    replicas: Vec<Replica>,
+    template: Template,
+    /// Stands between the operator and the API server, under load.
+    proxy: Option<Proxy>,
     sim: Sim,
     // Last: whatever still runs ends with it.
     plane: ControlPlane,
@@ -70,7 +82,7 @@ async fn interrupted() -> Result<()> {
 }
 
 async fn run(flags: &Flags) -> Result<()> {
-    let mut demo = Demo::start().await?;
+    let mut demo = Demo::start(flags.load).await?;
     tokio::time::timeout(READY_WITHIN, demo.watch())
         .await
         .with_context(|| format!("not every Channel was Ready within {} s", READY_WITHIN.as_secs()))
@@ -79,9 +91,12 @@ async fn run(flags: &Flags) -> Result<()> {
     if flags.once {
         return demo.end().await;
     }
+    if flags.load {
+        return demo.load().await.inspect_err(|_| demo.explain());
+    }
     demo.invite()?;
     loop {
-        demo.operator.check()?;
+        demo.check()?;
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
@@ -89,7 +104,7 @@ async fn run(flags: &Flags) -> Result<()> {
 // === impl Demo ===
 
 impl Demo {
-    async fn start() -> Result<Self> {
+    async fn start(load: bool) -> Result<Self> {
         which_kubectl()?;
         let program = tokio::task::spawn_blocking(|| {
             Binaries::find()?;
@@ -101,19 +116,33 @@ impl Demo {
         let sim = stand_in().await?;
         let admin = plane.kubeconfig(User::Admin);
         install(&admin)?;
-        let http = free_port()?;
-        let operator = plane.spawn("ohallo-operator", &program, &arguments(&plane, &sim, http))?;
-        eprintln!("the operator logs to {}", log_of(&plane).display());
+        let proxy = if load { Some(Proxy::start(&plane, User::Operator).await?) } else { None };
+        let kubeconfig = plane.kubeconfig(User::Operator);
+        let kubeconfig = proxy.as_ref().map_or(kubeconfig, |proxy| proxy.kubeconfig().into());
+        let mut flags = vec![format!("--api-url={}", sim.url())];
+        if load {
+            flags.extend(["--leader-elect", "--lease-retry-seconds=1"].map(String::from));
+            flags.extend(load::FLAGS.map(String::from));
+        }
+        let template = Template { program, kubeconfig, flags };
+        let mut replicas = vec![template.start(&plane, Place::new("ohallo-operator")?)?];
+        if load {
+            led(&replicas).await?;
+            replicas.push(template.start(&plane, Place::new("ohallo-operator-2")?)?);
+        }
+        for replica in &replicas {
+            eprintln!("the operator logs to {}", replica.log(&plane).display());
+        }
         kubectl(&admin, &["apply", "-k", &folder("deploy/samples")])?;
         let client = plane.client(User::Admin)?;
-        Ok(Self { client, operator, sim, plane })
+        Ok(Self { client, replicas, template, proxy, sim, plane })
     }
 
     /// Shows the Channels until all are Ready.
     async fn watch(&mut self) -> Result<()> {
         let mut screen = table::Screen::new(std::io::stdout().is_terminal());
         loop {
-            self.operator.check()?;
+            self.check()?;
             let table = table::channels(&self.client).await?;
             screen.show(&mut std::io::stdout().lock(), &table)?;
             if table.all_ready() {
@@ -123,12 +152,42 @@ impl Demo {
         }
     }
 
+    /// Whether all of it runs.
+    fn check(&mut self) -> Result<()> {
+        self.replicas.iter_mut().try_for_each(Replica::check)
+    }
+
+    /// A busy day that does not end. Every now and then the leader is replaced, as in a rolling update.
+    async fn load(&mut self) -> Result<()> {
+        let proxy = self.proxy.as_ref().context("there is no proxy")?;
+        say("\nEvery Channel is Ready; the team is at work until Ctrl-C. Metrics:")?;
+        self.replicas.iter().try_for_each(|replica| say(&format!("  {}", replica.metrics())))?;
+        let mut load = Load::new(Hands::new(self.client.clone()), &self.sim, proxy);
+        load.team(WORKSPACE).await?;
+        load.mishaps().await?;
+        say("The team has its Channels, and some of them their troubles.")?;
+        for round in 1.. {
+            self.replicas.iter_mut().try_for_each(Replica::check)?;
+            load.round(round).await?;
+            if round.is_multiple_of(HANDOVER_EVERY) {
+                let leader = self.replicas.remove(0);
+                let place = leader.end().await?;
+                led(&self.replicas).await?;
+                self.replicas.push(self.template.start(&self.plane, place)?);
+                say("The leader was replaced by the other replica.")?;
+            }
+        }
+        Ok(())
+    }
+
     /// The log's folder goes with the demo, so what it ends with is shown while it is there.
     fn explain(&self) {
-        let log = std::fs::read_to_string(log_of(&self.plane)).unwrap_or_default();
-        let lines: Vec<_> = log.lines().rev().take(5).collect();
-        eprintln!("the operator's log ends with:");
-        lines.iter().rev().for_each(|line| eprintln!("  {line}"));
+        for replica in &self.replicas {
+            let log = std::fs::read_to_string(replica.log(&self.plane)).unwrap_or_default();
+            let lines: Vec<_> = log.lines().rev().take(5).collect();
+            eprintln!("the operator's log ends with:");
+            lines.iter().rev().for_each(|line| eprintln!("  {line}"));
+        }
     }
 
     fn invite(&self) -> Result<()> {
@@ -148,12 +207,17 @@ The operator's log:  {}
 Ctrl-C ends it all and leaves nothing behind."#,
             kubeconfig.display(),
             self.sim.url(),
-            log_of(&self.plane).display(),
+            self.replicas
+                .iter()
+                .map(|replica| replica.log(&self.plane).display().to_string())
+                .collect::<String>(),
         ))
     }
 
     async fn end(self) -> Result<()> {
-        self.operator.terminate(STOP_WITHIN).await?;
+        for replica in self.replicas {
+            replica.end().await?;
+        }
         Ok(tokio::task::spawn_blocking(|| self.plane.stop()).await?)
     }
 }
@@ -180,22 +244,10 @@ fn install(admin: &Path) -> Result<()> {
     kubectl(admin, &wait).map(drop)
 }
 
-fn arguments(plane: &ControlPlane, sim: &Sim, http: u16) -> Vec<String> {
-    vec![
-        "run".to_owned(),
-        format!("--kubeconfig={}", plane.kubeconfig(User::Operator).display()),
-        format!("--api-url={}", sim.url()),
-        format!("--http-addr=127.0.0.1:{http}"),
-        "--log-format=human".to_owned(),
-    ]
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
-}
-
-fn log_of(plane: &ControlPlane) -> PathBuf {
-    plane.logs_dir().join("ohallo-operator.log")
+/// Waits until the first of them leads.
+async fn led(replicas: &[Replica]) -> Result<()> {
+    let first = replicas.first().context("there is no replica")?;
+    first.says("this replica: leader").await
 }
 
 fn folder(name: &str) -> String {

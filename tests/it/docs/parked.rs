@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::pages;
 use super::shell::Shell;
-use crate::acts::{LOOK, by_hand, parked};
-use crate::rig::{Rig, WORKSPACE, id_of, message};
+use crate::acts::{AGAIN, LOOK, RELEASE, by_hand, parked, told};
+use crate::rig::{Rig, WORKSPACE, id_of};
 
 const SAFETY: &str = include_str!("../../../docs/safety.md");
 const READY: &str = "Ready is False";
@@ -64,13 +64,6 @@ impl Person {
     }
 }
 
-/// What the message has of an annotation.
-fn told(channel: &Channel, kind: &str, annotation: &str) -> String {
-    let text = message(channel, kind);
-    let (_, value) = text.split_once(&format!("ohallo.eu/{annotation}=")).unwrap_or_else(|| panic!("{text}"));
-    value.split_whitespace().next().unwrap().trim_end_matches(['.', ',']).to_owned()
-}
-
 async fn blocked(rig: &Rig, name: &str, reason: &str) -> Channel {
     rig.delete(name).await;
     rig.has(name, BLOCKED, reason).await
@@ -87,7 +80,7 @@ async fn each_way_out_of_a_channel_that_is_not_ready_is_one() {
     person.does("CreateOutcomeUnknown", 1, "made", &made);
     assert_eq!(id_of(&rig.reason("made", "Available").await), made);
     let channel = parked(&rig, "lost", false).await;
-    let attempt = told(&channel, "Ready", "create-again");
+    let attempt = told(&channel, "Ready", AGAIN);
     person.does("CreateOutcomeUnknown", 2, "lost", &attempt);
     rig.reason("lost", "Available").await;
     assert_eq!(rig.sim.channel_count(), 2);
@@ -165,9 +158,9 @@ async fn each_way_out_of_a_deletion_that_is_blocked_is_one() {
     let channel = parked(&rig, "lost", false).await;
     let mut person = Person::new(&rig, BLOCKED);
 
-    let attempt = told(&channel, "Ready", "create-again");
+    let attempt = told(&channel, "Ready", AGAIN);
     let channel = blocked(&rig, "lost", "CreateOutcomeUnknown").await;
-    assert_eq!(told(&channel, BLOCKED, "release"), attempt);
+    assert_eq!(told(&channel, BLOCKED, RELEASE), attempt);
     person.does("CreateOutcomeUnknown", 0, "lost", &attempt);
     rig.gone("lost").await;
 
@@ -187,7 +180,7 @@ async fn each_way_out_of_a_deletion_that_is_blocked_is_one() {
     let left = rig.sim.channel_count();
     rig.sim.edit_key(&rig.key, |key| key.tenant = "other".into());
     let hidden = blocked(&rig, "hidden", "AbsenceNotProven").await;
-    person.does("", 0, "hidden", &told(&hidden, BLOCKED, "release"));
+    person.does("", 0, "hidden", &told(&hidden, BLOCKED, RELEASE));
     rig.gone("hidden").await;
     let forged = json!({"status": {"channelId": "no/id"}}).to_string();
     person
@@ -203,7 +196,7 @@ async fn each_way_out_of_a_deletion_that_is_blocked_is_one() {
     rig.secrets().delete("ohallo-api-key", &Default::default()).await.unwrap();
     rig.start_operator().await;
     let channel = blocked(&rig, "kept", "KeyUnavailable").await;
-    let id = told(&channel, BLOCKED, "release");
+    let id = told(&channel, BLOCKED, RELEASE);
     person.does("", 0, "kept", &id);
     rig.gone("kept").await;
     assert!(rig.sim.channel(&id).is_some());

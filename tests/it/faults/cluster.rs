@@ -8,7 +8,7 @@ use serde_json::json;
 use testbed::{Act, Rule, When};
 
 use crate::acts::{LOOK, at_rest, is, uid};
-use crate::rig::{PATIENCE, Rig, id_of};
+use crate::rig::{PATIENCE, Rig, bound, id_of};
 
 fn answer(code: u16) -> Act {
     Act::Answer { code, body: String::new() }
@@ -24,7 +24,7 @@ async fn f17_withheld_events_of_its_own_writes_make_it_repeat_nothing() {
     rig.proxy().withhold("/channels");
     rig.sim.release(hold);
     // The id is written though the watch shows nothing of it.
-    rig.until("b", "bound", |channel| channel.status.as_ref().is_some_and(|s| s.channel_id.is_some())).await;
+    rig.until("b", "bound", |channel| bound(channel).is_some()).await;
     rig.edit("a", json!({"spec": {"displayName": "Unseen"}})).await;
     rig.annotate("b", LOOK, "unseen").await;
     let writes = rig.proxy().writes();

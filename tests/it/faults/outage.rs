@@ -7,9 +7,9 @@ use ohallo_sim::{Action, Config, Fault, FaultId, Operation, Sim};
 use serde_json::json;
 use testbed::{Act, Rule, When};
 
-use super::own::{Own, available, bound};
+use super::own::{Own, available};
 use crate::acts::looked;
-use crate::rig::Rig;
+use crate::rig::{Rig, bound, id_of};
 
 /// The time is what is tested: it may be longer than any retry waits.
 async fn outage() {
@@ -32,9 +32,9 @@ async fn f23_an_api_server_that_stops_during_a_create_gets_its_id_when_it_is_bac
     let _ended = rig.proxy().expire_watches("");
     rig.sim.release(held);
     outage().await;
-    assert!(away.met() > 0 && rig.get("a").await.status.is_none_or(|status| status.channel_id.is_none()));
+    assert!(away.met() > 0 && bound(&rig.get("a").await).is_none());
     away.release();
-    rig.until("a", "bound", |channel| channel.status.as_ref().is_some_and(|s| s.channel_id.is_some())).await;
+    rig.until("a", "bound", |channel| bound(channel).is_some()).await;
     looked(&rig, "a", "1").await;
     rig.reason("a", "Available").await;
     rig.edit("b", json!({"spec": {"displayName": "Later"}})).await;
@@ -70,7 +70,7 @@ async fn f23_an_api_server_that_is_killed_during_a_create_and_started_again_gets
     outage().await;
     own.plane.start_apiserver().await.unwrap();
     let b = own.until("b", "bound", |channel| bound(channel).is_some()).await;
-    assert!(own.sim.channel(&bound(&b).unwrap()).is_some());
+    assert!(own.sim.channel(&id_of(&b)).is_some());
     own.rename("a", "Later").await;
     own.available("a").await;
     own.available("b").await;

@@ -19,7 +19,7 @@ use testbed::{ControlPlane, Options, User};
 
 use crate::acts::{is, so};
 use crate::binary::Program;
-use crate::rig::{PATIENCE, TENANT, WORKSPACE, install};
+use crate::rig::{PATIENCE, TENANT, WORKSPACE, bound, install};
 use crate::{canary, leaks};
 
 const KEY: &str = "sf_test_v1_of_a_cluster_of_its_own";
@@ -133,8 +133,4 @@ async fn taken(ask: impl AsyncFn() -> kube::Result<()>) {
 pub fn available(channel: &Channel) -> bool {
     let observed = channel.status.as_ref().and_then(|status| status.observed_generation);
     is(channel, "Ready") == so("True", "Available") && observed == channel.metadata.generation
-}
-
-pub fn bound(channel: &Channel) -> Option<String> {
-    channel.status.as_ref()?.channel_id.clone()
 }

@@ -9,7 +9,7 @@ use testbed::{Act, Rule, When};
 
 use crate::acts::{LOOK, is, so};
 use crate::binary::Program;
-use crate::rig::{Rig, id_of, message};
+use crate::rig::{Rig, bound, id_of, message};
 
 fn answer(code: u16) -> Act {
     Act::Answer { code, body: String::new() }
@@ -78,10 +78,8 @@ async fn f22_an_id_is_written_even_where_the_rest_of_its_status_is_refused() {
     rig.sim.held(hold).await.unwrap();
     let rule = rig.proxy().add(Rule::any(When::Before, answer(422)).part("/a/status").times(1));
     rig.sim.release(hold);
-    let bound = rig
-        .until("a", "bound", |channel| channel.status.as_ref().is_some_and(|s| s.channel_id.is_some()))
-        .await;
-    assert_eq!((rule.met(), bound.status.and_then(|status| status.state)), (1, None), "it is cut down");
+    let channel = rig.until("a", "bound", |channel| bound(channel).is_some()).await;
+    assert_eq!((rule.met(), channel.status.and_then(|status| status.state)), (1, None), "it is cut down");
     rig.reason("a", "Available").await;
     assert_eq!((rig.count(Operation::CreateChannel), rig.sim.channel_count()), (1, 1));
     rig.finish().await;

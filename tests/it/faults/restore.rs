@@ -4,10 +4,10 @@
 use ohallo_operator::api::channel::Channel;
 use ohallo_sim::{Action, Fault, Operation, Sim};
 
-use super::own::{Own, bound};
+use super::own::Own;
 use crate::acts::{is, so};
 use crate::leaks;
-use crate::rig::PATIENCE;
+use crate::rig::{PATIENCE, bound};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f24_a_cluster_restored_to_before_an_id_was_written_gets_no_second_channel() {

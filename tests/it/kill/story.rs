@@ -11,9 +11,9 @@ use ohallo_operator::api::workspace::Workspace;
 use ohallo_sim::Operation;
 use serde_json::{Value, json};
 
-use crate::acts::{AGAIN, LOOK, uid};
+use crate::acts::{AGAIN, LOOK, told, uid};
 use crate::invariants::World;
-use crate::rig::{Rig, condition, message};
+use crate::rig::{Rig, condition};
 
 pub const FIRST: &str = "first-provider-key-value";
 pub const SECOND: &str = "second-provider-key-value";
@@ -146,11 +146,7 @@ impl Person<'_> {
             .find(|made| made.idempotency_key.as_deref().is_some_and(|key| key.starts_with(&uid)));
         match made {
             Some(made) => drop(self.rig.edit("a", json!({"spec": {"channelId": made.id}})).await),
-            None => {
-                let text = message(channel, "Ready");
-                let (_, attempt) = text.split_once(&format!("{AGAIN}=")).expect("it names the attempt");
-                self.rig.annotate("a", AGAIN, attempt.trim_end_matches('.')).await;
-            }
+            None => self.rig.annotate("a", AGAIN, &told(channel, "Ready", AGAIN)).await,
         }
     }
 

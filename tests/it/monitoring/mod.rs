@@ -4,7 +4,7 @@
 
 mod alerts;
 mod dashboard;
-mod load;
+mod demo;
 mod picture;
 mod prometheus;
 mod run;

@@ -32,6 +32,8 @@ pub struct Series {
 impl Prometheus {
     /// Scrapes these addresses from now on.
     pub async fn start(targets: &[String]) -> Self {
+        // For reqwest, which wants one without TLS as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("prometheus.yaml");
         std::fs::write(&config, serde_yaml_ng::to_string(&configuration(targets)).unwrap()).unwrap();

@@ -1,5 +1,5 @@
 // I/O
-//! The operator under load, scraped by a real Prometheus, which is asked everything that the dashboard asks.
+//! The demo under load, scraped by a real Prometheus, which is asked everything that the dashboard asks.
 //!
 //! `OHALLO_TEST_MONITORING_SECONDS` makes it longer, and `OHALLO_TEST_WRITE=1` draws `docs/images/dashboard.svg` from it.
 
@@ -7,12 +7,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::dashboard::{Panel, panels};
-use super::load::Load;
+use super::demo::Demo;
 use super::prometheus::{JOB, Prometheus, Series};
 use super::{file, picture, promtool, text};
 use crate::canary;
 
 const PICTURE: &str = "docs/images/dashboard.svg";
+/// Where the demo has its Channels.
+const NAMESPACE: &str = "default";
 /// Seconds.
 const STEP: u32 = 1;
 /// What only a bug, or an API server that takes no event for very long, moves.
@@ -36,33 +38,26 @@ fn seconds() -> f64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "builds Prometheus, which takes minutes, and runs for two"]
-async fn a_real_prometheus_answers_every_query_of_the_dashboard_from_a_run_under_load() {
-    let mut load = Load::start().await;
-    let prometheus = Prometheus::start(&load.addresses()).await;
+async fn a_real_prometheus_answers_every_query_of_the_dashboard_from_a_run_of_the_demo_under_load() {
+    let mut demo = Demo::start().await;
+    let replicas = [demo.replica().await, demo.replica().await];
+    let prometheus = Prometheus::start(&replicas).await;
     let began = now();
-    load.team().await;
-    load.mishaps().await;
-    let mut round = 1;
-    while now() - began < seconds() {
-        load.round(round).await;
-        round += 1;
-        if round == 6 {
-            load.relieve().await;
-        }
-    }
+    demo.says("some of them their troubles").await;
+    tokio::time::sleep(Duration::from_secs_f64((began + seconds() - now()).max(0.0))).await;
     let mut shown = String::new();
-    for program in &load.programs {
-        let (status, text) = program.get("/metrics").await.unwrap();
-        assert_eq!(status, 200);
+    for replica in &replicas {
+        let text = reqwest::get(format!("http://{replica}/metrics")).await.unwrap().text().await.unwrap();
+        canary::scan("the demo's metrics", &text);
         let (good, said) = promtool(&["check", "metrics"], &text);
         assert!(good && said.trim().is_empty(), "{said}");
         shown.push_str(&text);
     }
     everything_is_shown_and_told(&shown);
-    load.failover().await;
+    demo.says("The leader was replaced").await;
     tokio::time::sleep(Duration::from_secs(5)).await;
 
-    let answered = ask(&prometheus, &load.rig.namespace, (began, now())).await;
+    let answered = ask(&prometheus, (began, now())).await;
     let empty: Vec<_> = answered.iter().flat_map(without_data).collect();
     assert!(empty.is_empty(), "without data: {empty:#?}");
     let alerts = prometheus.alerts().await;
@@ -82,7 +77,7 @@ async fn a_real_prometheus_answers_every_query_of_the_dashboard_from_a_run_under
         canary::scan("the picture", &svg);
         std::fs::write(file(PICTURE), svg).unwrap();
     }
-    load.finish().await;
+    demo.interrupt().await;
 }
 
 /// Each metric that the operator shows is in the dashboard and in the documentation.
@@ -99,12 +94,12 @@ fn everything_is_shown_and_told(metrics: &str) {
     }
 }
 
-async fn ask(prometheus: &Prometheus, namespace: &str, span: (f64, f64)) -> Vec<Answered> {
+async fn ask(prometheus: &Prometheus, span: (f64, f64)) -> Vec<Answered> {
     let mut answered = Vec::new();
     for panel in panels() {
         let mut answers = Vec::new();
         for query in &panel.queries {
-            answers.push(prometheus.range(&filled(&query.expr, namespace), span, STEP).await);
+            answers.push(prometheus.range(&filled(&query.expr), span, STEP).await);
         }
         answered.push(Answered { panel, answers });
     }
@@ -112,8 +107,8 @@ async fn ask(prometheus: &Prometheus, namespace: &str, span: (f64, f64)) -> Vec<
 }
 
 /// As Grafana fills it in, with the scrape interval of this run.
-fn filled(expr: &str, namespace: &str) -> String {
-    let filled = expr.replace("$namespace", namespace).replace("$job", JOB);
+fn filled(expr: &str) -> String {
+    let filled = expr.replace("$namespace", NAMESPACE).replace("$job", JOB);
     let filled = filled.replace("$__rate_interval", "20s").replace("$__range", "5m");
     assert!(!filled.contains('$'), "a variable that is not known: {filled}");
     filled

@@ -206,6 +206,11 @@ pub fn message<'a>(channel: &'a Channel, kind: &str) -> &'a str {
 }
 
 /// The id a Channel is bound to.
+pub fn bound(channel: &Channel) -> Option<String> {
+    channel.status.as_ref()?.channel_id.clone()
+}
+
+/// The id of one that is bound.
 pub fn id_of(channel: &Channel) -> String {
-    channel.status.as_ref().and_then(|status| status.channel_id.clone()).expect("the channel is bound")
+    bound(channel).expect("the channel is bound")
 }

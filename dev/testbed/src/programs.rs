@@ -1,5 +1,5 @@
 // I/O
-//! Builds the operator's own program with cargo, for those who run it as its users do.
+//! Builds programs of this project with cargo, for those who run them as users do.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -8,7 +8,6 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-const NAME: &str = "ohallo-operator";
 
 /// How to build it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +22,18 @@ pub enum Profile {
 /// cargo can't build it; what cargo says is on stderr by then.
 pub fn operator(profile: Profile) -> Result<PathBuf> {
     eprintln!("building the operator (a minute or more the first time)…");
+    program("ohallo-operator", profile)
+}
+
+/// The same with any program of the project.
+///
+/// # Errors
+/// As of [`operator`].
+pub fn program(name: &str, profile: Profile) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
     let mut command = Command::new(cargo);
     // Not by --package: its dependencies would be built once more, with fewer features.
-    command.args(["build", "--quiet", "--bin", NAME, "--message-format=json-render-diagnostics"]);
+    command.args(["build", "--quiet", "--bin", name, "--message-format=json-render-diagnostics"]);
     if profile == Profile::Release {
         command.arg("--release");
     }
@@ -39,9 +46,9 @@ pub fn operator(profile: Profile) -> Result<PathBuf> {
         .stderr(Stdio::inherit())
         .output()
         .context("cargo can't be run")?;
-    ensure!(output.status.success(), "the operator could not be built");
+    ensure!(output.status.success(), "{name} could not be built");
     let messages = String::from_utf8_lossy(&output.stdout);
-    let program = messages.lines().rev().find_map(program);
+    let program = messages.lines().rev().find_map(|message| built(name, message));
     program.context("cargo built no program")
 }
 
@@ -52,8 +59,8 @@ fn of_the_caller(name: &str) -> bool {
     prefixes.iter().any(|prefix| name.starts_with(prefix))
 }
 
-fn program(message: &str) -> Option<PathBuf> {
+fn built(name: &str, message: &str) -> Option<PathBuf> {
     let message: Value = serde_json::from_str(message).ok()?;
-    (message.get("target")?.get("name")? == NAME).then_some(())?;
+    (message.get("target")?.get("name")? == name).then_some(())?;
     Some(message.get("executable")?.as_str()?.into())
 }
