@@ -270,8 +270,9 @@ impl Limiter {
             Lane::User => users(place) / (self.rate * (1.0 - SHARE)),
             Lane::Background => {
                 let ahead = before(&self.background, place);
-                // By its share alone, or after the users that wait now.
+                // By its share alone, which takes tokens too, or after the users that wait now.
                 let share = (ahead - self.owed) / (self.rate * SHARE);
+                let share = share.max((ahead - self.tokens) / self.rate);
                 share.min((users(u64::MAX) + ahead) / self.rate)
             }
         };

@@ -174,6 +174,14 @@ fn the_wait_that_is_told_shrinks_as_time_passes() {
 }
 
 #[test]
+fn whose_share_is_due_is_told_to_wait_for_the_tokens() {
+    for (users, background, calls) in [(1, 1, 4), (5, 1, 3)] {
+        let (_, ended, _) = crowd(1.0, 1, users, background, calls, false, 1_000_000);
+        assert_eq!(ended, [users, background]);
+    }
+}
+
+#[test]
 fn what_came_due_counts_towards_what_turns_out_to_be_needed() {
     let (mut limiter, t) = (Limiter::new(1.0, 4), start());
     limiter.take("x", 4, Lane::User, t).unwrap();

@@ -77,8 +77,10 @@ async fn f22_an_id_is_written_even_where_the_rest_of_its_status_is_refused() {
     rig.create("a", json!({})).await;
     rig.sim.held(hold).await.unwrap();
     let rule = rig.proxy().add(Rule::any(When::Before, answer(422)).part("/a/status").times(1));
-    rig.sim.release(hold);
-    let channel = rig.until("a", "bound", |channel| bound(channel).is_some()).await;
+    // Watched from before it is written: the next write adds the rest.
+    let (channel, ()) = tokio::join!(rig.until("a", "bound", |channel| bound(channel).is_some()), async {
+        rig.sim.release(hold);
+    });
     assert_eq!((rule.met(), channel.status.and_then(|status| status.state)), (1, None), "it is cut down");
     rig.reason("a", "Available").await;
     assert_eq!((rig.count(Operation::CreateChannel), rig.sim.channel_count()), (1, 1));
