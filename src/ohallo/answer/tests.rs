@@ -202,3 +202,10 @@ fn the_error_text_is_ohallos_own_where_there_is_one() {
     let odd = format!(r#"{{"error":"a{}"}}"#, "é".repeat(5000));
     assert_eq!(text(odd.as_bytes()).len(), 2047);
 }
+
+#[test]
+fn an_operation_is_named_as_its_metrics_name_it_and_an_error_shows_its_text() {
+    assert_eq!(Operation::RetryProvisioning.name(), "retry_provisioning");
+    let error = ApiError::new(Class::NotSent, Kind::NotConnected, "There is no connection.");
+    assert_eq!(error.to_string(), "There is no connection.");
+}
