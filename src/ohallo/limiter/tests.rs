@@ -179,6 +179,15 @@ fn whose_share_is_due_is_told_to_wait_for_the_tokens() {
         let (_, ended, _) = crowd(1.0, 1, users, background, calls, false, 1_000_000);
         assert_eq!(ended, [users, background]);
     }
+    let (mut limiter, t) = (Limiter::new(2.0, 4), start());
+    limiter.take("x", 4, Lane::User, t).unwrap();
+    limiter.reserve("a", 3, Lane::Background, t);
+    for number in 1..30 {
+        assert_eq!(limiter.take("x", 1, Lane::User, t + ms(number * 500 + 1)), Ok(()));
+    }
+    limiter.reserve("y", 50, Lane::User, t + ms(15_090));
+    let told = limiter.reserve("a", 3, Lane::Background, t + ms(15_100));
+    assert!(about(told, 900), "{told:?}");
 }
 
 #[test]
