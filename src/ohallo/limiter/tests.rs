@@ -191,6 +191,13 @@ fn whose_share_is_due_is_told_to_wait_for_the_tokens() {
 }
 
 #[test]
+fn who_waits_for_what_others_hold_looks_again_after_a_while() {
+    let (mut limiter, t) = (Limiter::new(1_000.0, 4), start());
+    assert_eq!(limiter.reserve("h", 4, Lane::User, t), Duration::ZERO);
+    assert_eq!(limiter.reserve("a", 4, Lane::User, t), HELD_UP);
+}
+
+#[test]
 fn what_came_due_counts_towards_what_turns_out_to_be_needed() {
     let (mut limiter, t) = (Limiter::new(1.0, 4), start());
     limiter.take("x", 4, Lane::User, t).unwrap();
