@@ -140,8 +140,7 @@ impl<'a> Load<'a> {
     }
 
     fn pick(&self, number: u64) -> Result<&str> {
-        let at = usize::try_from(number)?.checked_rem(self.names.len());
-        at.and_then(|at| self.names.get(at)).map(String::as_str).context("the team has no Channels yet")
+        nth(&self.names, number).map(String::as_str)
     }
 
     /// Somebody edits it in oHallo's dashboard.
@@ -161,10 +160,7 @@ impl<'a> Load<'a> {
     async fn come_and_go(&self, round: u64) -> Result<()> {
         let provisioning = Provisioning::millis(600).failing(u32::from(round.is_multiple_of(12)));
         self.sim.set(|behaviour| behaviour.provisioning = provisioning);
-        let types = TYPES.iter().cycle().skip(usize::try_from(round / 6)? % TYPES.len());
-        for channel_type in types.take(1) {
-            self.busy(&format!("campaign-{round}"), channel_type, json!({})).await?;
-        }
+        self.busy(&format!("campaign-{round}"), nth(&TYPES, round / 6)?, json!({})).await?;
         if round > 24 {
             self.hands.delete(&format!("campaign-{}", round - 24)).await?;
         }
@@ -192,6 +188,12 @@ impl<'a> Load<'a> {
             _ => {}
         }
     }
+}
+
+/// The n-th, over and over.
+fn nth<T>(all: &[T], number: u64) -> Result<&T> {
+    let at = usize::try_from(number)?.checked_rem(all.len());
+    at.and_then(|at| all.get(at)).context("there is none to choose from")
 }
 
 fn answer(code: u16) -> Act {
