@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use crate::api::conditions::Reason;
 use crate::ohallo::{ApiError, CallError, Class, Kind};
+use crate::text;
+
+/// The most credentials that a message names.
+const MAX_LISTED_KEYS: usize = 8;
 
 /// What a failure asks for; one row each of the table in `status.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +30,8 @@ pub enum Need {
 pub struct Failure {
     pub need: Need,
     pub reason: Reason,
-    /// One sentence, not yet cleaned.
+    /// One sentence. What oHallo said in it is redacted, what a tenant wrote is not; both are bounded and escaped where
+    /// the sentence is written.
     pub message: String,
     /// What is known of the call that failed; `None` where no call failed.
     pub class: Option<Class>,
@@ -51,6 +56,27 @@ impl Failure {
     pub fn turn(wait: Duration) -> Self {
         let message = "waiting for its turn under the rate limit".into();
         Self { need: Need::Turn(wait), reason: Reason::Progressing, message, class: None }
+    }
+
+    /// Of the credentials call: which credentials were sent, and nothing that oHallo answered but the status code.
+    pub fn of_credentials(error: CallError, keys: &[String]) -> Self {
+        let status = match &error {
+            CallError::Failed(ApiError { status: Some(status), kind, .. }) => matches!(
+                kind,
+                Kind::Invalid | Kind::Unauthorized | Kind::Forbidden | Kind::NotFound | Kind::Unsupported
+            )
+            .then_some(*status),
+            _ => None,
+        };
+        let failure = Self::from(error);
+        let Some(status) = status else { return failure };
+        let sent = text::list(keys.iter().map(String::as_str), MAX_LISTED_KEYS);
+        let remedy = match failure.reason {
+            Reason::AuthenticationFailed => "put a valid key into the Secret of the workspace",
+            Reason::PermissionDenied => "give the API key the scope channels:write",
+            _ => "correct the values in their Secrets",
+        };
+        Self { message: format!("oHallo refused the credentials {sent} ({status}): {remedy}."), ..failure }
     }
 
     /// Whether the call that failed may still have changed something in oHallo.
@@ -131,7 +157,7 @@ impl From<ApiError> for Failure {
     }
 }
 
-/// ` (400: its text)`, as far as there is any.
+/// ` (400: its text)`, as far as there is any. [`ApiError::text`] is fit to be shown.
 fn said(error: &ApiError) -> String {
     let text = error.text.trim().trim_end_matches('.');
     match (error.status, text.is_empty()) {

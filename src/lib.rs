@@ -44,6 +44,7 @@ pub mod serve;
 pub mod settings;
 pub mod sieve;
 pub mod telemetry;
+pub mod text;
 pub mod workspace;
 
 mod census;

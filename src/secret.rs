@@ -1,6 +1,6 @@
 // pure, but for one random key drawn when it is first needed.
-//! Secret values: types that can't be printed, digests that mean nothing outside this process, and the one
-//! function that every text leaving the process goes through.
+//! Secret values: types that can't be printed, digests that mean nothing outside this process, and the redactor of
+//! what oHallo answers.
 
 mod redact;
 mod unprintable;
@@ -83,12 +83,16 @@ impl Credentials {
         self.0.is_empty()
     }
 
-    pub fn digest(&self) -> ContentDigest {
+    /// Tells these contents from others, and from the same contents of another origin: were a value of one Secret as
+    /// good as the same value of another, whoever may name both would learn that they are equal.
+    pub fn digest(&self, origin: impl Fn(&str) -> String) -> ContentDigest {
         let mut mac = process_mac("credentials");
-        for field in self.0.iter().flat_map(|(name, value)| [name.as_str(), value.expose_secret()]) {
-            // Without lengths {"a": "bc"} and {"ab": "c"} would be one.
-            mac.update(&(field.len() as u64).to_be_bytes());
-            mac.update(field.as_bytes());
+        for (name, value) in self.0.iter() {
+            for field in [name, value.expose_secret(), &origin(name)] {
+                // Without lengths {"a": "bc"} and {"ab": "c"} would be one.
+                mac.update(&(field.len() as u64).to_be_bytes());
+                mac.update(field.as_bytes());
+            }
         }
         ContentDigest(prefix(mac))
     }
@@ -105,10 +109,6 @@ impl Credentials {
             body.clear();
         }
         body
-    }
-
-    fn values(&self) -> impl Iterator<Item = &str> {
-        self.0.values().map(ExposeSecret::expose_secret)
     }
 }
 
@@ -175,8 +175,11 @@ mod tests {
 
     #[test]
     fn a_digest_changes_with_every_part_of_the_content() {
-        let digest = credentials(&[("a", "bc")]).digest();
-        assert_eq!(digest, credentials(&[("a", "bc")]).digest());
+        let of = |values: &[(&str, &str)]| credentials(values).digest(|name| format!("uid/{name}"));
+        let digest = of(&[("a", "bc")]);
+        assert_eq!(digest, of(&[("a", "bc")]));
+        let elsewhere = credentials(&[("a", "bc")]).digest(|name| format!("uid-2/{name}"));
+        assert_ne!(digest, elsewhere, "equal contents of two Secrets are not taken for one another");
         for other in [
             &[("ab", "c")][..],
             &[("a", "b")],
@@ -185,7 +188,7 @@ mod tests {
             &[("a", "bc"), ("d", "")],
             &[("", "abc")],
         ] {
-            assert_ne!(digest, credentials(other).digest());
+            assert_ne!(digest, of(other));
         }
         assert_eq!(format!("{digest:?}"), "ContentDigest(..)");
     }

@@ -165,7 +165,8 @@ async fn push(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
             if !matches!(error, CallError::Deferred(_)) {
                 pass.ctx.metrics.credential_push("error");
             }
-            Err(refused(pass, error))
+            let message = Failure::of_credentials(error.clone(), &keys).message;
+            Err(Failure { message, ..refused(pass, error) })
         }
     }
 }
@@ -212,6 +213,7 @@ async fn test(pass: &mut Pass, id: &Id, request: String) -> Result<Next, Failure
     }
     pass.fence()?;
     let due = std::mem::take(&mut pass.memory.test_due);
+    let mut refusal = None;
     let result = match pass.session()?.test(id).await {
         Ok(true) => "Passed",
         Ok(false) => "Failed",
@@ -220,7 +222,11 @@ async fn test(pass: &mut Pass, id: &Id, request: String) -> Result<Next, Failure
             pass.memory.test_due = due;
             return Err(error.into());
         }
-        Err(_) => "Unknown",
+        Err(CallError::Failed(error)) => {
+            refusal = (error.class == Class::Rejected).then(|| Failure::from(error).message);
+            "Unknown"
+        }
+        Err(CallError::Deferred(_)) => "Unknown",
     };
     test.result = Some(result.into());
     test.finished_at = Some(seconds(clock::now()));
@@ -237,7 +243,7 @@ async fn test(pass: &mut Pass, id: &Id, request: String) -> Result<Next, Failure
         "Failed" => pass.note(Note::warning("TestFailed", "The connectivity test failed.")),
         _ => pass.note(Note::warning(
             "TestOutcomeUnknown",
-            "A connectivity test was sent and its answer was lost.",
+            refusal.unwrap_or_else(|| "A connectivity test was sent and its answer was lost.".into()),
         )),
     }
     Ok(Next::Plan)

@@ -8,18 +8,20 @@ use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use crate::api::channel::{CredentialSource, SecretVersion};
 use crate::api::conditions::Reason;
 use crate::error::Failure;
-use crate::secret::Credentials;
+use crate::secret::{ContentDigest, Credentials};
 use crate::secrets::Content;
 
 /// The most bytes that all credentials of a Channel may have together.
 const MAX_BYTES: usize = 64 * 1024;
 
-/// The most credentials of a Channel: each is looked for in every text that is written.
+/// The most credentials of a Channel.
 const MAX_KEYS: usize = 64;
 
 /// What is to be sent, and the Secrets as they were. No Debug: it holds values.
 pub struct Bundle {
     pub credentials: Credentials,
+    /// Of the values and of the Secrets and keys that they come from.
+    pub digest: ContentDigest,
     pub sources: Vec<SecretVersion>,
 }
 
@@ -28,7 +30,7 @@ pub fn assemble<'a>(
     declared: &[CredentialSource],
     content: impl Fn(&str) -> Option<&'a Content>,
 ) -> Result<Option<Bundle>, Failure> {
-    let mut values = BTreeMap::new();
+    let mut values = Values::default();
     let mut sources: Vec<SecretVersion> = Vec::new();
     for source in declared {
         let Some((name, optional)) = name_of(source) else { continue };
@@ -41,7 +43,7 @@ pub fn assemble<'a>(
             );
             return Err(Failure::input(Reason::SecretNotFound, message));
         };
-        take(source, name, optional, data, &mut values)?;
+        take(source, Found { secret: name, uid, data }, optional, &mut values)?;
         if sources.iter().all(|known| known.name != name) {
             sources.push(SecretVersion {
                 name: name.into(),
@@ -50,13 +52,12 @@ pub fn assemble<'a>(
             });
         }
     }
-    let bytes: usize = values
-        .iter()
-        .map(|(key, value): (&String, &SecretString)| key.len() + value.expose_secret().len())
-        .sum();
+    let Values { values, origins } = values;
+    let bytes: usize = values.iter().map(|(key, value)| key.len() + value.expose_secret().len()).sum();
     if bytes > MAX_BYTES {
+        // Not how large they are: whoever reads this may not read the Secrets.
         let message = format!(
-            "The credentials have {bytes} bytes together; at most {MAX_BYTES} are sent: name only the keys that are needed."
+            "The credentials have more than {MAX_BYTES} bytes together: name only the keys that are needed."
         );
         return Err(Failure::user(Reason::SecretInvalid, message));
     }
@@ -67,7 +68,34 @@ pub fn assemble<'a>(
         );
         return Err(Failure::user(Reason::SecretInvalid, message));
     }
-    Ok((!values.is_empty()).then(|| Bundle { credentials: Credentials::from_map(values), sources }))
+    Ok((!values.is_empty()).then(|| {
+        let credentials = Credentials::from_map(values);
+        let digest = credentials.digest(|name| origins.get(name).cloned().unwrap_or_default());
+        Bundle { credentials, digest, sources }
+    }))
+}
+
+/// The credentials by name, and for each which key of which Secret it comes from.
+#[derive(Default)]
+struct Values {
+    values: BTreeMap<String, SecretString>,
+    origins: BTreeMap<String, String>,
+}
+
+/// A Secret that is there.
+struct Found<'a> {
+    secret: &'a str,
+    uid: &'a str,
+    data: &'a BTreeMap<String, SecretSlice<u8>>,
+}
+
+// === impl Values ===
+
+impl Values {
+    fn insert(&mut self, name: &str, found: &Found, key: &str, value: SecretString) {
+        self.values.insert(name.to_owned(), value);
+        self.origins.insert(name.to_owned(), format!("{}/{key}", found.uid));
+    }
 }
 
 fn name_of(source: &CredentialSource) -> Option<(&str, bool)> {
@@ -77,17 +105,12 @@ fn name_of(source: &CredentialSource) -> Option<(&str, bool)> {
     source.secret_key_ref.as_ref().map(|one| (one.name.as_str(), one.optional == Some(true)))
 }
 
-fn take(
-    source: &CredentialSource,
-    secret: &str,
-    optional: bool,
-    data: &BTreeMap<String, SecretSlice<u8>>,
-    values: &mut BTreeMap<String, SecretString>,
-) -> Result<(), Failure> {
+fn take(source: &CredentialSource, found: Found, optional: bool, values: &mut Values) -> Result<(), Failure> {
+    let Found { secret, data, .. } = found;
     if let (Some(name), Some(one)) = (&source.name, &source.secret_key_ref) {
         return match data.get(&one.key) {
             Some(value) => {
-                values.insert(name.clone(), text(secret, &one.key, value)?);
+                values.insert(name, &found, &one.key, text(secret, &one.key, value)?);
                 Ok(())
             }
             None if optional => Ok(()),
@@ -103,7 +126,7 @@ fn take(
         return Err(Failure::user(Reason::SecretInvalid, message));
     }
     for (key, value) in data {
-        values.insert(key.clone(), text(secret, key, value)?);
+        values.insert(key, &found, key, text(secret, key, value)?);
     }
     Ok(())
 }
@@ -178,7 +201,7 @@ mod tests {
     fn later_items_win() {
         let found = secret(&[("a", b"1"), ("b", b"2")]);
         let digest = |declared: &[CredentialSource]| {
-            assemble(declared, |_| Some(&found)).ok().flatten().map(|bundle| bundle.credentials.digest())
+            assemble(declared, |_| Some(&found)).ok().flatten().map(|bundle| bundle.digest)
         };
         let swapped = [whole("s", false), one("a", "s", "b", false)];
         assert!(digest(&swapped) != digest(&[whole("s", false)]));
@@ -215,7 +238,7 @@ mod tests {
     fn credentials_of_64_kib_are_sent_names_included_and_more_are_refused_by_what_is_too_large() {
         for (size, refused) in [
             (65_535, None),
-            (65_536, Some("65537 bytes together")),
+            (65_536, Some("more than 65536 bytes together")),
             (65_537, Some("The value of key \"a\" in Secret \"s\" is larger than 64 KiB.")),
             (65_538, Some("is larger than 64 KiB.")),
         ] {

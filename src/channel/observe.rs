@@ -22,6 +22,7 @@ use crate::error::{Failure, Need};
 use crate::index::{self, Handle, Name};
 use crate::ohallo::{ApiError, CallError, Id, Kind, RemoteChannel};
 use crate::retry;
+use crate::secret::Redactor;
 use crate::secrets::Content;
 use crate::workspace::allows;
 
@@ -100,7 +101,7 @@ fn place(pass: &mut Pass) -> Result<Place, Failure> {
         // Its first look since this process began is under way, and wakes its Channels.
         (Ok(()), _) => return Err(Failure::turn(Duration::from_secs(1))),
     };
-    pass.redactor.add_key(&held.key);
+    pass.redactor = Redactor::of(&held.key);
     let uid = pass.channel.uid().unwrap_or_default();
     let lane = pass.lane();
     let wake = pass.ctx.waker_of_channel(Name::of(&pass.channel));
@@ -185,9 +186,8 @@ async fn declared(pass: &mut Pass) -> Result<Declared, Failure> {
         Err(failure) => Declared::Problem(failure),
         Ok(None) => Declared::None,
         Ok(Some(bundle)) => {
-            pass.redactor.add_credentials(&bundle.credentials);
             let declared = Declared::Ready {
-                digest: bundle.credentials.digest(),
+                digest: bundle.digest,
                 keys: bundle.credentials.keys(),
                 sources: bundle.sources,
             };

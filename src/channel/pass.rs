@@ -26,9 +26,13 @@ use crate::index::{Handle, Name};
 use crate::leader::Epoch;
 use crate::ohallo::{Lane, Session};
 use crate::secret::{Credentials, Redactor};
+use crate::text;
 
 /// How often a guarded write is tried again on a newer version before the pass is.
 const TRIES: usize = 4;
+
+/// The longest text of an event, in characters: the API server takes 1 kB.
+const MAX_NOTE_CHARS: usize = 900;
 
 pub struct Pass {
     pub ctx: Arc<Context>,
@@ -43,6 +47,7 @@ pub struct Pass {
     pub lookup: Option<Lookup>,
     pub session: Option<Session>,
     pub credentials: Option<Credentials>,
+    /// Of the API key that this pass calls with: for values of oHallo's that the status shows.
     pub redactor: Redactor,
     pub notes: Vec<Note>,
     pub secret_versions: BTreeMap<String, Version>,
@@ -181,7 +186,7 @@ impl Pass {
     }
 
     pub fn note(&mut self, note: Note) {
-        let text = self.redactor.clean(&note.text, 900);
+        let text = text::sanitize(&note.text, MAX_NOTE_CHARS);
         self.notes.push(Note { text, ..note });
     }
 

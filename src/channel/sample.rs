@@ -52,7 +52,7 @@ pub fn map(value: Value) -> Map<String, Value> {
 
 pub fn digest(content: &str) -> ContentDigest {
     let value = content.to_owned().into();
-    Credentials::from_map([("apiKey".to_owned(), value)].into()).digest()
+    Credentials::from_map([("apiKey".to_owned(), value)].into()).digest(|_| "uid/apiKey".into())
 }
 
 pub fn source(version: &str) -> SecretVersion {

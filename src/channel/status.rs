@@ -16,6 +16,7 @@ use crate::conditions::{self, Progress, Status, Writer};
 use crate::error::{Failure, Need};
 use crate::retry;
 use crate::secret::Redactor;
+use crate::text;
 
 /// How a pass ended.
 #[derive(Clone, Debug)]
@@ -65,6 +66,7 @@ pub struct Summary {
 pub struct Setting<'a> {
     /// 0 to 1.
     pub random: f64,
+    /// Of the API key that the values of oHallo's were read with.
     pub redactor: &'a Redactor,
     /// The interval in force.
     pub interval: Duration,
@@ -113,10 +115,6 @@ struct Writing<'a> {
 impl Writing<'_> {
     fn conditions(&mut self) -> Writer<'_> {
         Writer::new(&mut self.status.conditions, self.view.generation(), self.view.now)
-    }
-
-    fn clean(&self, message: &str) -> String {
-        self.setting.redactor.clean(message, conditions::MESSAGE)
     }
 
     /// What is true however the pass ended.
@@ -170,7 +168,7 @@ impl Writing<'_> {
     }
 
     fn verdict(&mut self, verdict: &Verdict) -> (Option<Duration>, &'static str) {
-        let message = self.clean(&verdict.message);
+        let message = sentence(&verdict.message);
         let reason = verdict.reason;
         let looked = matches!(self.view.observed.remote, Remote::Found(_) | Remote::Absent { proven: true });
         if looked {
@@ -218,7 +216,7 @@ impl Writing<'_> {
     }
 
     fn failure(&mut self, failure: &Failure) -> (Option<Duration>, &'static str) {
-        let message = self.clean(&failure.message);
+        let message = sentence(&failure.message);
         if !self.view.terminating() || matches!(failure.need, Need::Turn(_)) {
             return self.need(failure.need, failure.reason, &message);
         }
@@ -355,7 +353,7 @@ impl Writing<'_> {
         self.status.drift = drift.to_vec();
         let names: Vec<_> = drift.iter().take(4).map(|entry| entry.path.as_str()).collect();
         let message = format!("oHallo has other values than declared: {}.", names.join(", "));
-        let message = self.clean(&message);
+        let message = sentence(&message);
         self.conditions()
             .set_while(kind::DRIFTED, (!drift.is_empty()).then_some((Reason::DriftDetected, &message)));
     }
@@ -388,10 +386,10 @@ impl Writing<'_> {
         }
         let said = match (outcome, &view.observed.credentials) {
             (Outcome::PushFailed(failure), _) => {
-                Some((Status::False, Reason::PushFailed, self.clean(&failure.message)))
+                Some((Status::False, Reason::PushFailed, sentence(&failure.message)))
             }
             (_, Declared::Problem(failure)) => {
-                Some((Status::False, failure.reason, self.clean(&failure.message)))
+                Some((Status::False, failure.reason, sentence(&failure.message)))
             }
             (_, Declared::Ready { .. }) if self.status.credentials.is_some() && !work::push_due(view) => {
                 Some((
@@ -438,22 +436,28 @@ pub fn seconds(at: jiff::Timestamp) -> String {
     format!("{at:.0}")
 }
 
-/// Every text from outside, cleaned and cut to the bound of its field: one over-long value would make the API server refuse the whole status.
+/// A message as a condition holds it.
+fn sentence(message: &str) -> String {
+    text::sanitize(message, conditions::MESSAGE)
+}
+
+/// Every text from outside, escaped and cut to the bound of its field: one over-long value would make the API server
+/// refuse the whole status. Only what oHallo has (`actual`) is redacted; what the manifest says is compared with nothing.
 fn cut(status: &mut ChannelStatus, redactor: &Redactor) {
-    let clean = |text: &mut Option<String>, max| {
+    let sanitize = |text: &mut Option<String>, max| {
         if let Some(text) = text {
-            *text = redactor.clean(text, max);
+            *text = text::sanitize(text, max);
         }
     };
-    clean(&mut status.state, 128);
-    clean(&mut status.created_at, 64);
+    sanitize(&mut status.state, 128);
+    sanitize(&mut status.created_at, 64);
     for entry in &mut status.drift {
-        entry.path = redactor.clean(&entry.path, 256);
-        clean(&mut entry.declared, 128);
-        clean(&mut entry.actual, 128);
+        entry.path = text::sanitize(&entry.path, 256);
+        sanitize(&mut entry.declared, 128);
+        entry.actual = entry.actual.take().map(|text| redactor.clean(&text, 128));
     }
     for line in &mut status.planned_changes {
-        *line = redactor.clean(line, 256);
+        *line = text::sanitize(line, 256);
     }
 }
 

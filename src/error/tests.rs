@@ -43,7 +43,7 @@ fn each_kind_has_its_reason_and_what_it_asks_for() {
 
 #[test]
 fn a_refusal_quotes_its_status_and_text() {
-    for kind in [Kind::Invalid, Kind::Forbidden, Kind::Unauthorized, Kind::NotFound, Kind::Unexpected] {
+    for kind in [Kind::Invalid, Kind::NotFound, Kind::Unsupported, Kind::Unavailable, Kind::Unexpected] {
         let message = refused(kind, Some(418), None).message;
         assert!(message.contains(" (418: their text)"), "{message}");
     }
@@ -53,6 +53,42 @@ fn a_refusal_quotes_its_status_and_text() {
     assert_eq!(said(Some(400), " . "), " (400)");
     assert_eq!(said(None, "no."), " (no)");
     assert_eq!(said(None, ""), "");
+}
+
+#[test]
+fn refused_credentials_are_named_and_nothing_that_ohallo_said_of_them_is() {
+    let keys: Vec<_> = ["apiKey", "webhook\nSecret"].map(str::to_owned).into();
+    for (kind, status, expected) in [
+        (
+            Kind::Invalid,
+            422,
+            r"oHallo refused the credentials apiKey, webhook\nSecret (422): correct the values in their Secrets.",
+        ),
+        (
+            Kind::Unauthorized,
+            401,
+            r"oHallo refused the credentials apiKey, webhook\nSecret (401): put a valid key into the Secret of the workspace.",
+        ),
+        (
+            Kind::Forbidden,
+            403,
+            r"oHallo refused the credentials apiKey, webhook\nSecret (403): give the API key the scope channels:write.",
+        ),
+    ] {
+        let error = ApiError { status: Some(status), ..ApiError::new(Class::Rejected, kind, "") };
+        let failure = Failure::of_credentials(error.clone().into(), &keys);
+        assert_eq!(failure.message, expected);
+        assert_eq!(
+            (failure.reason, failure.need),
+            (Failure::from(error.clone()).reason, Failure::from(error).need)
+        );
+    }
+    let many: Vec<_> = (0..64).map(|number| format!("{number}{}", "k".repeat(250))).collect();
+    let error = ApiError { status: Some(400), ..ApiError::new(Class::Rejected, Kind::Invalid, "") };
+    let message = Failure::of_credentials(error.into(), &many).message;
+    assert!(message.len() < 1000 && message.contains("(64 in all)"), "{message}");
+    let lost = ApiError::new(Class::Ambiguous, Kind::TimedOut, "");
+    assert_eq!(Failure::of_credentials(lost.clone().into(), &keys), Failure::from(lost));
 }
 
 #[test]

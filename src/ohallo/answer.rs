@@ -10,9 +10,11 @@ use serde_json::Value;
 use strum::{IntoStaticStr, VariantArray};
 
 use super::types::{Id, RemoteChannel, RemoteWorkspace};
+use crate::secret::Redactor;
+use crate::text;
 
-/// The longest text of oHallo's that is kept, in bytes.
-const TEXT_MAX: usize = 2048;
+/// The longest text of oHallo's that is kept, in characters.
+const MAX_TEXT_CHARS: usize = 1024;
 /// The shortest and the longest wait that a `Retry-After` may ask for.
 const WAIT_MIN: Duration = Duration::from_secs(1);
 const WAIT_MAX: Duration = Duration::from_secs(15 * 60);
@@ -77,8 +79,9 @@ pub struct ApiError {
     pub kind: Kind,
     /// The HTTP status, where the error is about one.
     pub status: Option<u16>,
-    /// oHallo's `{"error": …}` text or a sentence of ours, at most 2 KiB. Not cleaned: it may quote a secret, so
-    /// it leaves the process only through [`crate::secret::Redactor::clean`].
+    /// oHallo's `{"error": …}` text or a sentence of ours, at most 1,024 characters. The API key of the call is
+    /// redacted and control characters are escaped. Empty where oHallo's text is not shown: servers echo parts of keys
+    /// in the answers to 401 and 403, and credentials in any encoding where they were sent.
     pub text: String,
     /// From 429 and 503 only, between 1 s and 15 min.
     pub retry_after: Option<Duration>,
@@ -101,11 +104,17 @@ pub enum BodyFault {
     Broken(String),
 }
 
-/// Judges an answer. `Ok` means done, with the body of a success; `now` is needed for a `Retry-After` date.
+/// Judges an answer. `Ok` means done, with the body of a success; `now` is needed for a `Retry-After` date, `redactor`
+/// is that of the key that the call was made with.
 ///
 /// # Errors
 /// Everything but a 2xx whose body is JSON and, for the actions, says that they took place.
-pub fn judge(operation: Operation, raw: &Raw<'_>, now: Timestamp) -> Result<Value, ApiError> {
+pub fn judge(
+    operation: Operation,
+    raw: &Raw<'_>,
+    redactor: &Redactor,
+    now: Timestamp,
+) -> Result<Value, ApiError> {
     match raw {
         Raw::NotConnected(text) => Err(ApiError::new(Class::NotSent, Kind::NotConnected, text)),
         Raw::Broken(text) => Err(ApiError::new(Class::Ambiguous, Kind::Broken, text)),
@@ -118,10 +127,15 @@ pub fn judge(operation: Operation, raw: &Raw<'_>, now: Timestamp) -> Result<Valu
         Raw::Answered { status, retry_after: header, body } => {
             let (class, kind) = refusal(*status);
             let wait = matches!(status, 429 | 503).then_some(*header).flatten();
+            let text = match kind {
+                Kind::Unauthorized | Kind::Forbidden => String::new(),
+                _ if operation == Operation::StoreCredentials => String::new(),
+                _ => redactor.clean(&error_text(*status, body), MAX_TEXT_CHARS),
+            };
             Err(ApiError {
                 status: Some(*status),
                 retry_after: wait.and_then(|header| retry_after(header, now)),
-                ..ApiError::new(class, kind, &error_text(*status, body))
+                ..ApiError::new(class, kind, &text)
             })
         }
     }
@@ -254,11 +268,9 @@ impl Operation {
 // === impl ApiError ===
 
 impl ApiError {
-    /// An error that is not about a status. The text is cut at 2 KiB without a mark, so that a redactor still
-    /// knows the beginning of a secret at its end.
+    /// An error that is not about a status, with a sentence of ours.
     pub fn new(class: Class, kind: Kind, text: &str) -> Self {
-        let text = text.get(..text.floor_char_boundary(TEXT_MAX)).unwrap_or_default().to_owned();
-        Self { class, kind, status: None, text, retry_after: None }
+        Self { class, kind, status: None, text: text::sanitize(text, MAX_TEXT_CHARS), retry_after: None }
     }
 }
 

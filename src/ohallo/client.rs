@@ -97,7 +97,7 @@ impl Client {
     /// did not find.
     pub fn session(&self, key: ApiKey, who: &str, wake: Wake, lane: Lane) -> Session {
         let options = &self.0.options;
-        let state = self.0.keys.get(key.id(), clock::instant(), || {
+        let state = self.0.keys.get(&key, clock::instant(), || {
             (Limiter::new(options.requests_per_second, options.burst), options.key_concurrency)
         });
         Session::new(Arc::clone(&self.0), state, key, who, wake, lane)
@@ -133,7 +133,7 @@ impl Inner {
         let request = request.header(ACCEPT, "application/json").headers(traces::headers(&span));
         let reply = http::send(request).instrument(span.clone()).await;
         let now = clock::instant();
-        let result = answer::judge(operation, &reply.raw(), clock::now()).and_then(decode);
+        let result = answer::judge(operation, &reply.raw(), state.redactor(), clock::now()).and_then(decode);
         let class = match (&result, reply.class()) {
             (Err(_), "2xx") => "invalid_body",
             (_, class) => class,

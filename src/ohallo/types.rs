@@ -7,6 +7,14 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::secret::Redactor;
+
+/// The longest word of oHallo's that is kept of a channel, in characters.
+const MAX_WORD_CHARS: usize = 128;
+
+/// The longest name of a workspace that is kept, in characters.
+const MAX_NAME_CHARS: usize = 256;
+
 /// The longest id that is believed, in bytes.
 const ID_MAX: usize = 128;
 
@@ -89,6 +97,18 @@ impl fmt::Display for Id {
 // === impl RemoteChannel ===
 
 impl RemoteChannel {
+    /// With the words that messages and statuses quote fit for them. `displayName` and `config` stay as they are: they
+    /// are compared.
+    pub fn cleaned(self, redactor: &Redactor) -> Self {
+        let clean = |text: Option<String>| text.map(|text| redactor.clean(&text, MAX_WORD_CHARS));
+        Self {
+            channel_type: clean(self.channel_type),
+            status: clean(self.status),
+            created_at: clean(self.created_at),
+            ..self
+        }
+    }
+
     /// `None` where the value is no object or has no fit id.
     pub fn from_value(value: Value) -> Option<Self> {
         let Value::Object(mut fields) = value else { return None };
@@ -110,6 +130,11 @@ impl RemoteChannel {
 // === impl RemoteWorkspace ===
 
 impl RemoteWorkspace {
+    /// With a name fit for a status.
+    pub fn cleaned(self, redactor: &Redactor) -> Self {
+        Self { name: self.name.map(|name| redactor.clean(&name, MAX_NAME_CHARS)), ..self }
+    }
+
     /// `None` where the value is no object or has no fit id.
     pub fn from_value(value: Value) -> Option<Self> {
         let Value::Object(mut fields) = value else { return None };
@@ -207,6 +232,21 @@ mod tests {
         ] {
             assert_eq!(RemoteChannel::from_value(value.clone()), expected, "{value}");
         }
+    }
+
+    #[test]
+    fn the_words_that_are_quoted_hold_no_key_and_are_bounded_and_what_is_compared_stays() {
+        let key = "sf_live_v1_a3Bx9kLm";
+        let redactor = Redactor::of(&crate::secret::ApiKey::new(key.into()));
+        let value = json!({"id": "c1", "status": format!("{key}!"), "channelType": format!("a\n{}", "b".repeat(1000)),
+            "displayName": key, "createdAt": key, "config": {"a": key}});
+        let found = RemoteChannel::from_value(value).unwrap().cleaned(&redactor);
+        assert_eq!(found.status.as_deref(), Some("[redacted]!"));
+        assert_eq!(found.created_at.as_deref(), Some("[redacted]"));
+        assert_eq!(found.channel_type.map(|word| word.chars().count()), Some(MAX_WORD_CHARS));
+        assert_eq!((found.display_name.as_deref(), &found.config["a"]), (Some(key), &json!(key)));
+        let workspace = RemoteWorkspace::from_value(json!({"id": "w1", "name": format!("{key}'s")})).unwrap();
+        assert_eq!(workspace.cleaned(&redactor).name.as_deref(), Some("[redacted]'s"));
     }
 
     #[test]

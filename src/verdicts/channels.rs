@@ -13,6 +13,7 @@ use crate::channel::status::Outcome;
 use crate::error::{Failure, Need};
 use crate::ohallo::Operation;
 use crate::ohallo::answer::{Raw, judge};
+use crate::secret::Redactor;
 
 /// Being deleted, and nothing is wrong.
 const GOES: Tools = ["Terminating", "Progressing", "InProgress"];
@@ -135,13 +136,14 @@ fn stuck() -> Vec<Set> {
 /// What the operator makes of an answer of oHallo.
 pub fn answered(status: u16, retry_after: Option<&str>) -> Failure {
     let raw = Raw::Answered { status, retry_after, body: Ok(br#"{"error": "So it is."}"#) };
-    judge(Operation::GetChannel, &raw, Sample::new().now).unwrap_err().into()
+    judge(Operation::GetChannel, &raw, &Redactor::none(), Sample::new().now).unwrap_err().into()
 }
 
 /// Each reason of a call that is tried again, as the operator comes to it.
 pub fn transient() -> [(Reason, Failure); 9] {
-    let unanswered =
-        |raw: Raw| Failure::from(judge(Operation::GetChannel, &raw, Sample::new().now).unwrap_err());
+    let unanswered = |raw: Raw| {
+        Failure::from(judge(Operation::GetChannel, &raw, &Redactor::none(), Sample::new().now).unwrap_err())
+    };
     [
         (Reason::ApiUnavailable, unanswered(Raw::TimedOut)),
         (Reason::ApiUnavailable, unanswered(Raw::NotConnected("no route".into()))),

@@ -9,7 +9,7 @@ use crate::channel::inputs::Version;
 use crate::context::{Context, Held};
 use crate::error::{Failure, Need};
 use crate::ohallo::{CallError, Id, Kind as Refusal, Lane, RemoteWorkspace};
-use crate::secret::{ApiKey, Redactor};
+use crate::secret::ApiKey;
 use crate::secrets::Content;
 
 /// The longest API key, in bytes.
@@ -27,28 +27,17 @@ pub enum Finding {
 }
 
 /// Looks. `used` becomes the version of the Secret that it saw.
-pub async fn check<K: Kind>(
-    object: &K,
-    ctx: &Context,
-    redactor: &mut Redactor,
-    used: &mut Version,
-) -> Finding {
-    look(object, ctx, redactor, used).await.unwrap_or_else(Finding::Failed)
+pub async fn check<K: Kind>(object: &K, ctx: &Context, used: &mut Version) -> Finding {
+    look(object, ctx, used).await.unwrap_or_else(Finding::Failed)
 }
 
-async fn look<K: Kind>(
-    object: &K,
-    ctx: &Context,
-    redactor: &mut Redactor,
-    used: &mut Version,
-) -> Result<Finding, Failure> {
+async fn look<K: Kind>(object: &K, ctx: &Context, used: &mut Version) -> Result<Finding, Failure> {
     let Some(id) = object.workspace_id().and_then(Id::parse) else {
         let message =
             "spec.workspaceId is not an id: copy it from the address of the workspace's page in oHallo.";
         return Err(Failure::user(Reason::WorkspaceNotFound, message));
     };
     let key = read_key(object, ctx, used).await?;
-    redactor.add_key(&key);
     let uid = object.uid_or_default();
     let held = ctx.held(&object.handle());
     let changed = held

@@ -33,7 +33,6 @@ use crate::error::Failure;
 use crate::events::Note;
 use crate::leader::Epoch;
 use crate::retry::{self, Gate};
-use crate::secret::Redactor;
 use crate::telemetry::traces;
 
 /// The longest that one pass may take.
@@ -142,8 +141,7 @@ fn done<K: Kind>(object: &K, ctx: &Context, began: Instant, result: Result<(&'st
 
 /// One look at the key, within its time. A bug in it stays in its object.
 async fn look<K: Kind>(object: &K, ctx: &Arc<Context>, memory: &Memory, used: &mut Version) -> Summary {
-    let mut redactor = Redactor::none();
-    let work = tokio::time::timeout(LONGEST, check(object, ctx, &mut redactor, used));
+    let work = tokio::time::timeout(LONGEST, check(object, ctx, used));
     let failed = |reason, text| Finding::Failed(Failure::transient(reason, text));
     let finding = match AssertUnwindSafe(work).catch_unwind().await {
         Ok(Ok(finding)) => finding,
@@ -153,7 +151,7 @@ async fn look<K: Kind>(object: &K, ctx: &Arc<Context>, memory: &Memory, used: &m
             failed(Reason::InternalError, "The operator failed on this object; its log has the place.")
         }
     };
-    status::summarize(object, &finding, memory.failures, rand::random(), clock::now(), &redactor)
+    status::summarize(object, &finding, memory.failures, rand::random(), clock::now())
 }
 
 /// How the controller goes on when the API server did not take a write.

@@ -9,7 +9,6 @@ use crate::api::conditions::{Reason, kind};
 use crate::api::workspace::{ClusterWorkspace, Workspace};
 use crate::error::Failure;
 use crate::ohallo::{Id, RemoteWorkspace};
-use crate::secret::Redactor;
 use crate::verdicts::channels::{answered, transient};
 use crate::verdicts::{DONE, GOES_ON, NEEDS_SOMEBODY, NOT_READY, RESTS, Set, Tools};
 
@@ -78,5 +77,5 @@ fn after<K: Kind>(object: &K, finding: &Finding) -> K {
 /// After so many transient failures in a row.
 fn after_failures<K: Kind>(object: &K, finding: &Finding, failures: u32) -> K {
     let now = "2026-01-10T08:00:00Z".parse().unwrap();
-    object.with_status(summarize(object, finding, failures, 0.5, now, &Redactor::none()).status)
+    object.with_status(summarize(object, finding, failures, 0.5, now).status)
 }

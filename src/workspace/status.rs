@@ -15,7 +15,7 @@ use crate::channel::plan::cut_request;
 use crate::conditions::{self, MESSAGE, Progress, Status, Writer};
 use crate::error::{Failure, Need};
 use crate::retry;
-use crate::secret::Redactor;
+use crate::text;
 
 /// How often a good key is looked at.
 const INTERVAL: Duration = Duration::from_secs(1800);
@@ -38,7 +38,6 @@ pub fn summarize<K: Kind>(
     failures: u32,
     random: f64,
     now: Timestamp,
-    redactor: &Redactor,
 ) -> Summary {
     let old = object.status().cloned().unwrap_or_default();
     let mut status = old.clone();
@@ -48,7 +47,7 @@ pub fn summarize<K: Kind>(
         object.annotations().get(annotation::RECONCILE_REQUESTED).map(|value| cut_request(value));
     if let Finding::Good { workspace, environment } = finding {
         let name = workspace.as_ref().and_then(|workspace| workspace.name.as_deref());
-        status.name = name.map(|name| redactor.clean(name, 256));
+        status.name = name.map(|name| text::sanitize(name, 256));
         status.environment = environment.map(Into::into);
     }
     let mut writer = Writer::new(&mut status.conditions, generation, now);
@@ -71,7 +70,7 @@ pub fn summarize<K: Kind>(
             writer.ready(Status::True, Progress::Done, reason, message);
             (retry::spread(INTERVAL, random), 0, "in_sync")
         }
-        Finding::Failed(failure) => failed(&mut writer, failure, failures, random, redactor),
+        Finding::Failed(failure) => failed(&mut writer, failure, failures, random),
     };
     let warnings = warnings(&old, &status);
     Summary { status, wake, failures, warnings, result }
@@ -91,9 +90,8 @@ fn failed(
     failure: &Failure,
     failures: u32,
     random: f64,
-    redactor: &Redactor,
 ) -> (Duration, u32, &'static str) {
-    let message = redactor.clean(&failure.message, MESSAGE);
+    let message = text::sanitize(&failure.message, MESSAGE);
     match failure.need {
         Need::User => {
             writer.ready(Status::False, Progress::Stalled, failure.reason, &message);
@@ -144,7 +142,7 @@ mod tests {
         }))
         .unwrap();
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
-        summarize(&object, finding, failures, 0.5, now, &Redactor::none())
+        summarize(&object, finding, failures, 0.5, now)
     }
 
     #[test]

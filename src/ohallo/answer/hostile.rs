@@ -47,7 +47,7 @@ fn done(operation: Operation, value: &Value) -> bool {
 }
 
 fn outcome(operation: Operation, raw: &Raw<'_>, now: Timestamp) -> Result<Vec<Id>, ApiError> {
-    let value = judge(operation, raw, now)?;
+    let value = judge(operation, raw, &Redactor::none(), now)?;
     match operation {
         Operation::GetChannel | Operation::Create | Operation::Update => {
             decode_channel(value).map(|channel| vec![channel.id])
@@ -70,7 +70,9 @@ proptest! {
         let raw = Raw::Answered { status, retry_after: Some(&header), body: Ok(&body) };
         let error = outcome(operation, &raw, now).unwrap_err();
         prop_assert_eq!((error.class, error.status), (class(status), Some(status)));
-        prop_assert!(error.text.len() <= TEXT_MAX && !error.text.is_empty());
+        let hidden = matches!(status, 401 | 403) || operation == Operation::StoreCredentials;
+        prop_assert!(error.text.chars().count() <= MAX_TEXT_CHARS);
+        prop_assert_eq!(error.text.is_empty(), hidden);
         prop_assert!(error.retry_after.is_none() || matches!(status, 429 | 503));
         prop_assert!(error.retry_after.is_none_or(|wait| (WAIT_MIN..=WAIT_MAX).contains(&wait)));
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::secret::ApiKey;
 
 fn now() -> Timestamp {
     "2026-03-01T12:00:00Z".parse().unwrap()
@@ -10,7 +11,7 @@ fn answered(status: u16, body: &[u8]) -> Raw<'_> {
 
 /// The class and kind that a call ends with, decoding included; `None` = done.
 fn outcome(operation: Operation, raw: &Raw<'_>) -> Option<(Class, Kind)> {
-    let value = judge(operation, raw, now());
+    let value = judge(operation, raw, &Redactor::none(), now());
     let done = match operation {
         Operation::GetChannel | Operation::Create | Operation::Update => {
             value.and_then(decode_channel).map(drop)
@@ -131,9 +132,9 @@ fn a_success_that_can_not_be_read_is_ambiguous() {
 #[test]
 fn only_a_test_may_answer_that_it_is_not_ok() {
     let raw = answered(200, br#"{"ok":false}"#);
-    assert_eq!(judge(Operation::Test, &raw, now()).and_then(decode_ok), Ok(false));
+    assert_eq!(judge(Operation::Test, &raw, &Redactor::none(), now()).and_then(decode_ok), Ok(false));
     for operation in [Operation::Delete, Operation::StoreCredentials, Operation::RetryProvisioning] {
-        let error = judge(operation, &raw, now()).unwrap_err();
+        let error = judge(operation, &raw, &Redactor::none(), now()).unwrap_err();
         assert_eq!((error.class, error.kind), (Class::Ambiguous, Kind::Unexpected));
         assert_eq!(error.status, Some(200));
     }
@@ -146,7 +147,7 @@ fn a_list_is_read_in_every_shape_and_without_its_unfit_entries() {
         r#"{"items":[{"id":"a"},{"id":"b"}],"total":2}"#,
         r#"{"data":[{"id":"a"},{"id":"b"}],"nextCursor":"x"}"#,
     ] {
-        let list = judge(Operation::ListChannels, &answered(200, body.as_bytes()), now())
+        let list = judge(Operation::ListChannels, &answered(200, body.as_bytes()), &Redactor::none(), now())
             .and_then(decode_channels)
             .unwrap();
         assert_eq!(list.iter().map(|channel| channel.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
@@ -185,22 +186,46 @@ fn a_retry_after_is_read_and_clamped() {
 fn a_retry_after_counts_only_on_429_and_503() {
     for status in [400, 404, 408, 429, 500, 502, 503, 301] {
         let raw = Raw::Answered { status, retry_after: Some("7"), body: Ok(b"") };
-        let wait = judge(Operation::Update, &raw, now()).unwrap_err().retry_after;
+        let wait = judge(Operation::Update, &raw, &Redactor::none(), now()).unwrap_err().retry_after;
         assert_eq!(wait, matches!(status, 429 | 503).then_some(Duration::from_secs(7)), "{status}");
     }
 }
 
 #[test]
 fn the_error_text_is_ohallos_own_where_there_is_one() {
-    let text = |body: &[u8]| judge(Operation::GetChannel, &answered(404, body), now()).unwrap_err().text;
+    let text = |body: &[u8]| {
+        judge(Operation::GetChannel, &answered(404, body), &Redactor::none(), now()).unwrap_err().text
+    };
     assert_eq!(text(br#"{"error":"Channel not found"}"#), "Channel not found");
     for body in [r#"{"error":{"code":1}}"#, r#"{"error":""}"#, "<html>", "", "[]"] {
         assert_eq!(text(body.as_bytes()), "oHallo answered 404 without a reason");
     }
     let long = format!(r#"{{"error":"{}"}}"#, "é".repeat(5000));
-    assert_eq!(text(long.as_bytes()).len(), 2048);
-    let odd = format!(r#"{{"error":"a{}"}}"#, "é".repeat(5000));
-    assert_eq!(text(odd.as_bytes()).len(), 2047);
+    assert_eq!(text(long.as_bytes()).chars().count(), 1024);
+}
+
+#[test]
+fn the_error_text_holds_the_key_of_its_call_in_no_form_and_nothing_else_is_taken_out() {
+    let key = "sf_live_v1_a3Bx9kLmP2qR7wYz4nDfGhJk";
+    let redactor = Redactor::of(&ApiKey::new(key.into()));
+    let said = |operation, status, text: &str| {
+        let body = serde_json::json!({ "error": text }).to_string();
+        judge(operation, &answered(status, body.as_bytes()), &redactor, now()).unwrap_err().text
+    };
+    for &operation in Operation::VARIANTS {
+        for status in [400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 500, 501, 503] {
+            let hidden = operation == Operation::StoreCredentials || matches!(status, 401 | 403);
+            for (text, shown) in [
+                ("no such name".to_owned(), "no such name".to_owned()),
+                (format!("bad <{key}>"), "bad <[redacted]>".to_owned()),
+                (format!("bad <{}>", &key[..30]), format!("bad <{}>", &key[..30])),
+                (format!("bad <{}>", &key[1..]), format!("bad <{}>", &key[1..])),
+            ] {
+                let shown = if hidden { String::new() } else { shown };
+                assert_eq!(said(operation, status, &text), shown, "{operation:?} {status}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::slots::{Slot, Slots, Wake};
 use crate::clock;
 use crate::ohallo::limiter::{Lane, Limiter};
-use crate::secret::KeyId;
+use crate::secret::{ApiKey, KeyId, Redactor};
 
 /// How long a good answer proves that the key's oHallo is there.
 const FRESH: Duration = Duration::from_secs(30);
@@ -24,6 +24,7 @@ pub(super) const BUSY: Duration = Duration::from_secs(10);
 pub(super) struct Keys(Mutex<HashMap<KeyId, Arc<KeyState>>>);
 
 pub(super) struct KeyState {
+    redactor: Redactor,
     slots: Arc<Slots>,
     standing: Mutex<Standing>,
 }
@@ -50,15 +51,15 @@ pub(super) struct Creating {
 impl Keys {
     pub(super) fn get(
         &self,
-        id: KeyId,
+        key: &ApiKey,
         now: Instant,
         new: impl FnOnce() -> (Limiter, usize),
     ) -> Arc<KeyState> {
         let mut keys = lock(&self.0);
         keys.retain(|_, state| Arc::strong_count(state) > 1 || !state.is_idle(now));
-        let state = keys.entry(id).or_insert_with(|| {
+        let state = keys.entry(key.id()).or_insert_with(|| {
             let (limiter, slots) = new();
-            Arc::new(KeyState::new(limiter, slots, now))
+            Arc::new(KeyState::new(Redactor::of(key), limiter, slots, now))
         });
         lock(&state.standing).last_used = now;
         Arc::clone(state)
@@ -72,8 +73,9 @@ impl Keys {
 // === impl KeyState ===
 
 impl KeyState {
-    fn new(limiter: Limiter, slots: usize, now: Instant) -> Self {
+    fn new(redactor: Redactor, limiter: Limiter, slots: usize, now: Instant) -> Self {
         Self {
+            redactor,
             slots: Arc::new(Slots::new(slots)),
             standing: Mutex::new(Standing {
                 limiter,
@@ -83,6 +85,11 @@ impl KeyState {
                 creating: 0,
             }),
         }
+    }
+
+    /// Of what oHallo answers under this key.
+    pub(super) fn redactor(&self) -> &Redactor {
+        &self.redactor
     }
 
     fn is_idle(&self, now: Instant) -> bool {

@@ -89,7 +89,7 @@ impl Session {
     pub async fn get_channel(&mut self, id: &Id) -> Result<RemoteChannel, CallError> {
         let request = self.channel_request(Method::GET, id, None, true);
         let found = self.call(Operation::GetChannel, request, answer::decode_channel).await?;
-        Ok(answer::about(id, found)?)
+        Ok(answer::about(id, found)?.cleaned(self.state.redactor()))
     }
 
     /// Also the preflight of a create: any good answer below 500 counts, a 404 too.
@@ -98,6 +98,7 @@ impl Session {
         let request = self.inner.http.request(Method::GET, url, true);
         let sent = clock::instant();
         let result = self.call(Operation::GetWorkspace, request, answer::decode_workspace).await;
+        let result = result.map(|found| found.cleaned(self.state.redactor()));
         if self.state.is_good_since(sent) {
             self.preflighted = Some(sent);
         }
@@ -113,7 +114,7 @@ impl Session {
     pub async fn update(&mut self, id: &Id, changes: &Changes) -> Result<RemoteChannel, CallError> {
         let request = json(self.channel_request(Method::PATCH, id, None, true), changes)?;
         let found = self.call(Operation::Update, request, answer::decode_channel).await?;
-        Ok(answer::about(id, found)?)
+        Ok(answer::about(id, found)?.cleaned(self.state.redactor()))
     }
 
     pub async fn store_credentials(&mut self, id: &Id, credentials: &Credentials) -> Result<(), CallError> {
@@ -262,7 +263,7 @@ impl CreatePermit {
         self.creating.sending();
         let exchange =
             self.inner.exchange(self.creating.state(), Operation::Create, request, answer::decode_channel);
-        let result = exchange.await;
+        let result = exchange.await.map(|found| found.cleaned(self.creating.state().redactor()));
         match &result {
             Ok(_) => self.creating.done(),
             Err(error) if error.class == Class::Ambiguous => {}

@@ -148,19 +148,43 @@ fn values_from_outside_are_cleaned_and_cut_to_the_bounds_of_the_crd() {
 }
 
 #[test]
-fn no_secret_of_the_pass_gets_into_a_status() {
-    let secret = "sf_live_v1_quoted";
-    let sample = Sample::bound().with(|it| it.remote().status = Some(format!("bad {secret}")));
-    let mut redactor = Redactor::none();
-    redactor.add_key(&ApiKey::new(secret.into()));
+fn only_a_value_of_ohallos_is_redacted_and_only_where_it_holds_the_whole_key() {
+    let key = "sf_live_v1_quoted";
+    let redactor = Redactor::of(&ApiKey::new(key.into()));
     let setting = Setting { random: 0.0, redactor: &redactor, interval: INTERVAL };
-    let refused = Failure::user(Reason::ValidationFailed, format!("oHallo refused {secret}."));
-    for outcome in [Outcome::Settled(sample.verdict()), Outcome::Failed(refused)] {
-        let status = summarize(&sample.view(), &outcome, &setting).status;
-        assert!(!json!(status).to_string().contains(secret));
-        let said = &conditions::find(&status.conditions, kind::READY).unwrap().message;
-        assert!(said.contains("[redacted]") && said.ends_with('.'), "the rest is told: {said}");
+    for (actual, shown) in [(key, "[redacted]"), (&key[1..], &key[1..]), (&key[..16], &key[..16])] {
+        let sample = Sample::bound().with(|it| {
+            it.channel.spec.display_name = Some(format!("declared {key}"));
+            it.channel.spec.drift_policy = Some("Report".into());
+            it.status.applied = Some(AppliedStatus { digest: Some(it.view().digest()), enabled: None });
+            it.remote().display_name = Some(actual.into());
+        });
+        let status = summarize(&sample.view(), &Outcome::Settled(sample.verdict()), &setting).status;
+        let [entry] = status.drift.as_slice() else { panic!("{:?}", status.drift) };
+        let declared = format!("declared {key}");
+        assert_eq!((entry.declared.as_ref(), entry.actual.as_deref()), (Some(&declared), Some(shown)));
     }
+}
+
+#[test]
+fn what_a_tenant_wrote_is_escaped_and_cut_and_never_redacted() {
+    let key = "sf_live_v1_guessed";
+    let redactor = Redactor::of(&ApiKey::new(key.into()));
+    let setting = Setting { random: 0.0, redactor: &redactor, interval: INTERVAL };
+    let planned = |guess: &str| {
+        let sample = Sample::bound().with(|it| {
+            it.channel.spec.management_policy = Some("Observe".into());
+            it.channel.spec.config = Some([(guess.to_owned(), 1.into())].into_iter().collect());
+        });
+        summarize(&sample.view(), &Outcome::Settled(sample.verdict()), &setting).status.planned_changes
+    };
+    for guess in [key, &key[..12], &key[..17], "sf_live_v1_other"] {
+        assert_eq!(planned(guess), [format!("update config.{guess}")]);
+    }
+    let refused = Failure::user(Reason::ValidationFailed, format!("The config names {key}\n."));
+    let status = summarize(&Sample::bound().view(), &Outcome::Failed(refused), &setting).status;
+    let said = &conditions::find(&status.conditions, kind::READY).unwrap().message;
+    assert_eq!(*said, format!(r"The config names {key}\n."));
 }
 
 #[test]
