@@ -6,6 +6,7 @@ use super::observe::{absence_proven, refused};
 use super::pass::Pass;
 use super::plan::{Cause, Declared, Parting, Remote, Step};
 use super::status::seconds;
+use super::update::MOST_DIFFERENCES;
 use super::{ahead, born, delete};
 use crate::api::annotation;
 use crate::api::channel::{AppliedStatus, CredentialsStatus};
@@ -14,6 +15,7 @@ use crate::clock;
 use crate::error::Failure;
 use crate::events::Note;
 use crate::ohallo::{CallError, Changes, Class, Id, Kind};
+use crate::text;
 
 /// What follows a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,12 +115,16 @@ async fn update(
 
 fn note_update(pass: &mut Pass, fields: &[String], cause: Cause) {
     match cause {
-        Cause::Manifest => pass.note(Note::normal("Updated", format!("Updated {}.", fields.join(", ")))),
+        Cause::Manifest => {
+            let names = text::list(fields.iter().map(String::as_str), MOST_DIFFERENCES);
+            pass.note(Note::normal("Updated", format!("Updated {names}.")));
+        }
         Cause::Drift => {
             // It can't be read: it is sent along, and nobody knows that it was changed.
             let drifted: Vec<_> =
                 fields.iter().map(String::as_str).filter(|field| *field != "enabled").collect();
-            let names = format!("Put back {}, changed in oHallo.", drifted.join(", "));
+            let names = text::list(drifted.iter().copied(), MOST_DIFFERENCES);
+            let names = format!("Put back {names}, changed in oHallo.");
             pass.note(Note::normal("DriftCorrected", names));
             drifted.into_iter().for_each(|path| pass.ctx.metrics.drift_detected(path));
         }
@@ -150,7 +156,10 @@ async fn push(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
                 pass.memory.test_due = true;
                 pass.note(Note::normal(
                     "CredentialsPushed",
-                    format!("Sent the credentials {}.", keys.join(", ")),
+                    format!(
+                        "Sent the credentials {}.",
+                        text::list(keys.iter().map(String::as_str), MOST_DIFFERENCES)
+                    ),
                 ));
             }
             let pushed_at = Some(seconds(clock::now()));

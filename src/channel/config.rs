@@ -2,6 +2,8 @@
 //! What `config` means: only the declared paths are managed. Objects overlay and compare key by key, arrays as a
 //! whole, numbers by value, null is not declared.
 
+use std::fmt;
+
 use serde_json::{Map, Number, Value};
 use sha2::{Digest, Sha256};
 
@@ -14,10 +16,23 @@ pub const MAX_LEVELS: usize = 32;
 /// How many bytes of declared paths are remembered of a Channel.
 const PATHS_BYTES: usize = 4 * 1024;
 
+/// The longest path that is written out, in bytes. A config may have one long key above thousands of others.
+const MAX_PATH_BYTES: usize = 200;
+
+/// The keys from `config` down to a value. It costs the same however long the keys above are.
+#[derive(Clone, Default)]
+struct Path {
+    /// As far as it fits into [`MAX_PATH_BYTES`].
+    text: String,
+    /// Of all keys, for a path that does not fit: it stays different from every other.
+    digest: Sha256,
+    cut: bool,
+}
+
 /// One declared path whose value oHallo does not have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Differs {
-    /// Keys joined by dots, below `config`.
+    /// Keys joined by dots, below `config`; a long one ends in `…` and a digest.
     pub path: String,
     pub declared: Value,
     /// `None` where oHallo has no such key.
@@ -27,24 +42,25 @@ pub struct Differs {
 /// Every declared path whose value is another one in oHallo, in the order of the keys.
 pub fn differences(declared: &Map<String, Value>, actual: &Map<String, Value>) -> Vec<Differs> {
     let mut found = Vec::new();
-    compare(declared, actual, "", &mut found);
+    compare(declared, actual, &Path::default(), &mut found);
     found
 }
 
 fn compare(
     declared: &Map<String, Value>,
     actual: &Map<String, Value>,
-    prefix: &str,
+    above: &Path,
     found: &mut Vec<Differs>,
 ) {
     for (key, wanted) in declared {
-        let path = below(prefix, key);
+        let path = || above.below(key);
         match (wanted, actual.get(key)) {
             (Value::Null, _) => {}
-            (Value::Object(wanted), Some(Value::Object(present))) => compare(wanted, present, &path, found),
+            (Value::Object(wanted), Some(Value::Object(present))) => compare(wanted, present, &path(), found),
             (Value::Object(wanted), other) if is_empty(wanted) && other.is_none_or(Value::is_null) => {}
             (wanted, Some(present)) if equal(wanted, present) => {}
             (wanted, present) => {
+                let path = path().to_string();
                 found.push(Differs { path, declared: wanted.clone(), actual: present.cloned() });
             }
         }
@@ -66,39 +82,39 @@ pub fn overlay(declared: &Map<String, Value>, actual: &Map<String, Value>) -> Ma
     whole
 }
 
-/// What is declared, below `prefix`, but at the paths that `left` names, written as [`Differs::path`] is.
-pub fn without(
-    declared: &Map<String, Value>,
-    prefix: &str,
-    left: &impl Fn(&str) -> bool,
-) -> Map<String, Value> {
-    let kept = declared.iter().filter_map(|(key, value)| {
-        let path = below(prefix, key);
-        match value {
-            _ if left(&path) => None,
-            Value::Object(inner) => Some((key.clone(), without(inner, &path, left).into())),
-            other => Some((key.clone(), other.clone())),
-        }
-    });
-    kept.collect()
-}
-
-fn below(prefix: &str, key: &str) -> String {
-    if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") }
+/// What is declared but at the paths that `left` names, written as [`Differs::path`] is.
+pub fn without(declared: &Map<String, Value>, left: &impl Fn(&str) -> bool) -> Map<String, Value> {
+    fn walk(declared: &Map<String, Value>, above: &Path, left: &impl Fn(&str) -> bool) -> Map<String, Value> {
+        let kept = declared.iter().filter_map(|(key, value)| {
+            let path = above.below(key);
+            match value {
+                _ if left(&path.to_string()) => None,
+                Value::Object(inner) => Some((key.clone(), walk(inner, &path, left).into())),
+                other => Some((key.clone(), other.clone())),
+            }
+        });
+        kept.collect()
+    }
+    walk(declared, &Path::default(), left)
 }
 
 /// The paths at which a value is declared, in the order of the keys, for telling which ones are no longer declared: as
 /// many as have room in [`PATHS_BYTES`].
 pub fn paths(declared: &Map<String, Value>) -> Vec<String> {
-    fn walk(declared: &Map<String, Value>, prefix: &str, room: &mut usize, found: &mut Vec<String>) {
+    fn walk(declared: &Map<String, Value>, above: &str, room: &mut usize, found: &mut Vec<String>) {
         for (key, value) in declared {
-            if *room == 0 {
+            if *room == 0 || above.len() + key.len() >= *room {
+                *room = 0;
                 return;
             }
-            let path = below(prefix, key);
+            let path = if above.is_empty() { key.clone() } else { format!("{above}.{key}") };
             match value {
                 Value::Null => {}
-                Value::Object(inner) => walk(inner, &path, room, found),
+                // Counted as well: thousands of empty objects below a long key are walked no further than others.
+                Value::Object(inner) => {
+                    *room = room.saturating_sub(1);
+                    walk(inner, &path, room, found);
+                }
                 _ => {
                     *room = room.saturating_sub(path.len() + 1);
                     if *room > 0 {
@@ -115,17 +131,23 @@ pub fn paths(declared: &Map<String, Value>) -> Vec<String> {
 
 /// Those of some [`paths`] where nothing is declared any more, and so nothing is sent.
 pub fn dropped(mut paths: Vec<String>, declared: &Map<String, Value>) -> Vec<String> {
+    /// A key may hold dots: each place at which the path may be parted is looked up, none of the other keys is.
     fn declares(declared: &Map<String, Value>, path: &str) -> bool {
-        declared.iter().any(|(key, value)| match (path.strip_prefix(key.as_str()), value) {
-            (None, _) | (_, Value::Null) => false,
-            (Some(""), Value::Object(inner)) => !is_empty(inner),
-            (Some(""), _) => true,
-            (Some(rest), value) => rest.strip_prefix('.').is_some_and(|rest| match value {
-                Value::Object(inner) => declares(inner, rest),
-                // It is written over.
-                _ => true,
-            }),
-        })
+        let whole = declared.get(path).is_some_and(|value| match value {
+            Value::Null => false,
+            Value::Object(inner) => !is_empty(inner),
+            _ => true,
+        });
+        whole
+            || path.match_indices('.').any(|(dot, _)| {
+                let (key, rest) = path.split_at(dot);
+                declared.get(key).is_some_and(|value| match value {
+                    Value::Null => false,
+                    Value::Object(inner) => declares(inner, rest.strip_prefix('.').unwrap_or(rest)),
+                    // It is written over.
+                    _ => true,
+                })
+            })
     }
     paths.retain(|path| !declares(declared, path));
     paths
@@ -148,6 +170,39 @@ pub fn too_deep(declared: &Map<String, Value>) -> bool {
 pub fn digest(display_name: &str, config: Option<&Map<String, Value>>, enabled: Option<bool>) -> String {
     let text = serde_json::json!([display_name, config.map(|config| overlay(config, &Map::new())), enabled]);
     Sha256::digest(text.to_string().as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+// === impl Path ===
+
+impl Path {
+    fn below(&self, key: &str) -> Self {
+        let mut path = self.clone();
+        // Lengths before the keys: {"a.b": …} and {"a": {"b": …}} are two paths.
+        path.digest.update((key.len() as u64).to_be_bytes());
+        path.digest.update(key.as_bytes());
+        if path.cut {
+            return path;
+        }
+        if !path.text.is_empty() {
+            path.text.push('.');
+        }
+        let room = MAX_PATH_BYTES.saturating_sub(path.text.len());
+        path.cut = key.len() > room;
+        path.text.push_str(key.split_at(key.floor_char_boundary(room)).0);
+        path
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)?;
+        if self.cut {
+            f.write_str("…")?;
+            let digest = self.digest.clone().finalize();
+            digest.iter().take(8).try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        }
+        Ok(())
+    }
 }
 
 fn is_empty(declared: &Map<String, Value>) -> bool {
@@ -258,6 +313,38 @@ mod tests {
             *now.pointer_mut(path).unwrap() = value;
             assert_eq!(left(now.clone()), expected, "{now}");
         }
+    }
+
+    #[test]
+    fn a_long_path_is_cut_and_stays_different_from_every_other() {
+        let long = "k".repeat(MAX_PATH_BYTES + 1);
+        let fits = "k".repeat(MAX_PATH_BYTES - 2);
+        let declared = map(
+            json!({(long.clone()): {"a": 1, "b": 1}, (fits.clone()): {"a": 1, "bb": 1}, "é".repeat(150): 1}),
+        );
+        let found: Vec<_> = differences(&declared, &Map::new()).into_iter().map(|found| found.path).collect();
+        assert_eq!(found.len(), 3, "{found:?}");
+        let of = |actual: Value| -> Vec<String> {
+            differences(&declared, &map(actual)).into_iter().map(|found| found.path).collect()
+        };
+        let found = of(json!({(long.clone()): {}, (fits.clone()): {}}));
+        let [short, cut, a, b, accents] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!(*short, format!("{fits}.a"));
+        assert!(a != b && found.iter().all(|path| path.chars().count() <= MAX_PATH_BYTES + 17), "{found:?}");
+        assert!(cut.starts_with(&format!("{fits}.b…")) && accents.starts_with('é'), "{found:?}");
+        let left = without(&declared, &|path| path == a);
+        assert_eq!(left[&long], json!({"b": 1}));
+    }
+
+    /// One long key above thousands of others once cost their product, in time and in memory.
+    #[test]
+    fn the_paths_of_a_config_cost_no_more_than_its_size() {
+        let keys: Map<_, _> = (0..6000).map(|number| (number.to_string(), json!(1))).collect();
+        let declared = map(json!({"k".repeat(30_000): keys}));
+        let found = differences(&declared, &map(json!({"k".repeat(30_000): {}})));
+        let bytes: usize = found.iter().map(|found| found.path.len()).sum();
+        assert_eq!(found.len(), 6000);
+        assert!(bytes <= 6000 * (MAX_PATH_BYTES + 19), "{bytes}");
     }
 
     #[test]

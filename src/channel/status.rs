@@ -452,7 +452,7 @@ fn cut(status: &mut ChannelStatus, redactor: &Redactor) {
     sanitize(&mut status.state, 128);
     sanitize(&mut status.created_at, 64);
     for entry in &mut status.drift {
-        entry.path = text::sanitize(&entry.path, 256);
+        entry.path = text::sanitize(&entry.path, update::MAX_PATH_CHARS);
         sanitize(&mut entry.declared, 128);
         entry.actual = entry.actual.take().map(|text| redactor.clean(&text, 128));
     }

@@ -1,6 +1,8 @@
 // pure
 //! Which declared values are sent to oHallo, and when it is no use to send them again.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use super::config::{self, Differs};
@@ -9,9 +11,13 @@ use super::work::LONGEST_POLL;
 use crate::api::channel::{ChannelStatus, Difference};
 use crate::api::conditions::Reason;
 use crate::ohallo::{Changes, Id, RemoteChannel};
+use crate::text;
 
 /// The most differences that a status lists.
 pub const MOST_DIFFERENCES: usize = 16;
+
+/// The longest path that a status shows, in characters.
+pub const MAX_PATH_CHARS: usize = 256;
 
 /// What `enabled` was last sent as.
 pub fn applied_enabled(view: &View) -> Option<bool> {
@@ -69,8 +75,9 @@ pub fn due(view: &View, differs: &[Differs]) -> (Vec<Differs>, Vec<Differs>) {
         return (Vec::new(), differs.to_vec());
     }
     let shown = |differs: &Differs| {
-        let declared = Some(text(&differs.declared));
-        view.status.drift.iter().any(|shown| shown.path == differs.path && shown.declared == declared)
+        let (path, declared) =
+            (text::sanitize(&differs.path, MAX_PATH_CHARS), Some(as_text(&differs.declared)));
+        view.status.drift.iter().any(|shown| shown.path == path && shown.declared == declared)
     };
     differs.iter().cloned().partition(|differs| !shown(differs))
 }
@@ -81,9 +88,9 @@ pub fn reports(view: &View) -> bool {
 
 /// The declared config but what is only reported.
 fn without(declared: &Map<String, Value>, reported: &[Differs]) -> Map<String, Value> {
-    config::without(declared, "", &|path| {
-        reported.iter().any(|drift| drift.path.strip_prefix("config.") == Some(path))
-    })
+    let reported: HashSet<_> =
+        reported.iter().filter_map(|drift| drift.path.strip_prefix("config.")).collect();
+    config::without(declared, &|path| reported.contains(path))
 }
 
 fn manifest_changed(view: &View) -> bool {
@@ -116,13 +123,13 @@ fn names(differs: &[Differs]) -> String {
 pub fn listed(differs: &[Differs]) -> Vec<Difference> {
     let entry = |differs: &Differs| Difference {
         path: differs.path.clone(),
-        declared: Some(text(&differs.declared)),
-        actual: differs.actual.as_ref().map(text),
+        declared: Some(as_text(&differs.declared)),
+        actual: differs.actual.as_ref().map(as_text),
     };
     differs.iter().take(MOST_DIFFERENCES).map(entry).collect()
 }
 
-fn text(value: &Value) -> String {
+fn as_text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
