@@ -1,7 +1,9 @@
 // I/O: the HTTP server of probes and metrics.
 //! `/livez`, `/readyz` and `/metrics`, on `--http-addr`. Nothing here asks the API server or oHallo.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod connections;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -18,6 +20,7 @@ use tokio::net::TcpListener;
 
 use crate::clock;
 use crate::metrics::Metrics;
+use connections::Connections;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -52,6 +55,18 @@ pub struct BindError {
 struct Shared {
     metrics: Arc<Metrics>,
     readiness: Readiness,
+    scrapes: Arc<Mutex<Scrapes>>,
+}
+
+/// How often metrics are encoded, at most, in a second: encoding visits every object on the one thread there is.
+const MAX_SCRAPES: usize = 10;
+
+/// What was encoded lately. Whoever asks more often than [`MAX_SCRAPES`] is answered with the last one.
+#[derive(Default)]
+struct Scrapes {
+    encoded_at: VecDeque<Instant>,
+    open: Option<String>,
+    plain: Option<String>,
 }
 
 /// Listens on `addr`.
@@ -59,7 +74,7 @@ pub async fn bind(addr: SocketAddr) -> Result<TcpListener, BindError> {
     TcpListener::bind(addr).await.map_err(|cause| BindError { addr, cause })
 }
 
-/// Answers until `shutdown` is there and the answers under way are sent.
+/// Answers until `shutdown` resolves, then for a moment what is under way: no client can keep it from ending.
 pub async fn serve(
     listener: TcpListener,
     metrics: Arc<Metrics>,
@@ -70,8 +85,9 @@ pub async fn serve(
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(scrape))
-        .with_state(Shared { metrics, readiness });
-    axum::serve(listener, routes).with_graceful_shutdown(shutdown).await
+        .with_state(Shared { metrics, readiness, scrapes: Arc::default() });
+    Connections::new(routes).serve(listener, shutdown).await;
+    Ok(())
 }
 
 async fn readyz(State(shared): State<Shared>) -> Response {
@@ -83,14 +99,27 @@ async fn readyz(State(shared): State<Shared>) -> Response {
 
 async fn scrape(State(shared): State<Shared>, headers: HeaderMap) -> Response {
     let open = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
-    let (text, content_type) = if open.is_some_and(|accept| accept.contains("application/openmetrics-text")) {
-        (shared.metrics.encode(), OPEN_METRICS)
-    } else {
-        (shared.metrics.encode_plain(), PLAIN)
-    };
-    match text {
-        Ok(text) => ([(CONTENT_TYPE, content_type)], text).into_response(),
+    let open = open.is_some_and(|accept| accept.contains("application/openmetrics-text"));
+    let mut scrapes = shared.scrapes.lock().unwrap_or_else(PoisonError::into_inner);
+    match scrapes.text(&shared.metrics, open, clock::instant()) {
+        Ok(text) => ([(CONTENT_TYPE, if open { OPEN_METRICS } else { PLAIN })], text).into_response(),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "metrics could not be encoded\n").into_response(),
+    }
+}
+
+// === impl Scrapes ===
+
+impl Scrapes {
+    fn text(&mut self, metrics: &Metrics, open: bool, now: Instant) -> Result<String, std::fmt::Error> {
+        let last = if open { &mut self.open } else { &mut self.plain };
+        self.encoded_at.retain(|at| now.saturating_duration_since(*at) < Duration::from_secs(1));
+        if let Some(text) = last.as_ref().filter(|_| self.encoded_at.len() >= MAX_SCRAPES) {
+            return Ok(text.clone());
+        }
+        self.encoded_at.push_back(now);
+        let text = if open { metrics.encode()? } else { metrics.encode_plain()? };
+        *last = Some(text.clone());
+        Ok(text)
     }
 }
 
@@ -248,6 +277,22 @@ mod tests {
 
         stop.send(()).unwrap();
         server.await.unwrap().unwrap();
+    }
+
+    #[test]
+    fn metrics_are_encoded_a_few_times_a_second_however_often_they_are_asked_for() {
+        let (metrics, mut scrapes, now) = (Metrics::new(), Scrapes::default(), clock::instant());
+        let panics = |at: Instant, scrapes: &mut Scrapes| {
+            metrics.panicked();
+            let text = scrapes.text(&metrics, true, at).unwrap();
+            let line = text.lines().find(|line| line.starts_with("ohallo_panics_total")).unwrap();
+            line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()
+        };
+        for asked in 1..=3 * MAX_SCRAPES {
+            assert_eq!(panics(now, &mut scrapes), asked.min(MAX_SCRAPES));
+        }
+        assert_eq!(panics(now + Duration::from_secs(1), &mut scrapes), 3 * MAX_SCRAPES + 1);
+        assert!(scrapes.encoded_at.len() <= MAX_SCRAPES);
     }
 
     #[tokio::test]
