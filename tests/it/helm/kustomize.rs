@@ -32,7 +32,7 @@ const REPLICAS: [&str; 3] = [
     r#"topologySpreadConstraints=[{"maxSkew":1,"topologyKey":"kubernetes.io/hostname","whenUnsatisfiable":"ScheduleAnyway"}]"#,
 ];
 const MONITORING: &str = r#"metrics={"serviceMonitor":{"enabled":true},"prometheusRule":{"enabled":true},"dashboard":{"enabled":true}}"#;
-const NETWORK: &str = r#"networkPolicy={"enabled":true}"#;
+const NETWORK: &str = r#"networkPolicy={"enabled":true,"metrics":{"from":[{"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"monitoring"}}}]}}"#;
 const POLICIES: &str = r#"admissionPolicies={"enabled":true}"#;
 
 /// Each file of a component, the values that make it, and the kinds in it.
