@@ -1,0 +1,3 @@
+//! What a tenant who means harm may write, and what it must not gain or spoil by it.
+
+mod secrecy;
