@@ -18,10 +18,10 @@ const MARK: &str = "[redacted]";
 const MIN_KEY_BYTES: usize = 8;
 
 /// How much of a text is searched, in bytes.
-const WINDOW_BYTES: usize = 16 * 1024;
+const WINDOW_BYTES: usize = 8 * 1024;
 
 /// How much of it may be shown, in bytes: a key that begins in this part ends within the window.
-const MAX_SHOWN_BYTES: usize = 8 * 1024;
+const MAX_SHOWN_BYTES: usize = 4 * 1024;
 
 /// Removes one API key from texts. Made once for each key in use.
 #[derive(Clone, Default)]
@@ -35,8 +35,8 @@ struct Decoded {
     sources: Vec<Range<usize>>,
 }
 
-/// Reads the escape at the beginning: its length, and the bytes it stands for.
-type Escape = fn(&[u8]) -> Option<(usize, Vec<u8>)>;
+/// Reads the escape at the beginning, appends the bytes it stands for, and answers its length.
+type Escape = fn(&[u8], &mut Vec<u8>) -> Option<usize>;
 
 /// What is undone, the outermost first: JSON, JSON in JSON, URLs, URLs in URLs, URLs in JSON.
 const CHAINS: [&[Escape]; 6] =
@@ -55,7 +55,7 @@ impl Redactor {
     }
 
     /// Replaces the key, escapes control and invisible formatting characters, and cuts to `max` characters, an
-    /// ellipsis included. What lies behind the first 8 KiB is dropped.
+    /// ellipsis included. What lies behind the first 4 KiB is dropped.
     pub fn clean(&self, text: &str, max: usize) -> String {
         let text = text::escape(&self.redact(text));
         // Again: a line break that was escaped just now may have completed a key that holds a backslash.
@@ -90,21 +90,24 @@ impl Decoded {
     }
 
     fn undone(self, escape: Escape) -> Option<Self> {
-        let mut out = Self { bytes: Vec::with_capacity(self.bytes.len()), sources: Vec::new() };
-        let (mut rest, mut at, mut changed) = (self.bytes.as_slice(), 0, false);
-        while let Some((first, behind)) = rest.split_first() {
-            let (length, bytes) = match escape(rest) {
-                Some(undone) => {
-                    changed = true;
-                    undone
-                }
-                None => (1, vec![*first]),
+        let size = self.bytes.len();
+        let mut out = Self { bytes: Vec::with_capacity(size), sources: Vec::with_capacity(size) };
+        let (mut at, mut changed) = (0, false);
+        while let Some((first, _)) = self.bytes.get(at..).and_then(<[u8]>::split_first) {
+            let begun = out.bytes.len();
+            // Every escape begins with one of these.
+            let undone = match first {
+                b'\\' | b'%' => escape(self.bytes.get(at..).unwrap_or_default(), &mut out.bytes),
+                _ => None,
             };
+            changed |= undone.is_some();
+            let length = undone.unwrap_or_else(|| {
+                out.bytes.push(*first);
+                1
+            });
             let source = self.source(at..at + length);
-            out.sources.extend(bytes.iter().map(|_| source.clone()));
-            out.bytes.extend(bytes);
+            out.sources.extend(std::iter::repeat_n(source, out.bytes.len() - begun));
             at += length;
-            rest = behind.get(length.saturating_sub(1)..).unwrap_or_default();
         }
         changed.then_some(out)
     }
@@ -193,15 +196,19 @@ fn base64(digit: u8) -> Option<u32> {
     Some(value.into())
 }
 
-fn percent(rest: &[u8]) -> Option<(usize, Vec<u8>)> {
+fn percent(rest: &[u8], out: &mut Vec<u8>) -> Option<usize> {
     let byte = number(rest.strip_prefix(b"%")?.get(..2)?)?;
-    Some((3, vec![u8::try_from(byte).ok()?]))
+    out.push(u8::try_from(byte).ok()?);
+    Some(3)
 }
 
 /// In the ways of JSON, JavaScript and Rust.
-fn backslash(rest: &[u8]) -> Option<(usize, Vec<u8>)> {
+fn backslash(rest: &[u8], out: &mut Vec<u8>) -> Option<usize> {
     let after = rest.strip_prefix(b"\\")?;
-    let character = |length, code| Some((length, char::from_u32(code)?.to_string().into_bytes()));
+    let mut character = |length, code| {
+        out.extend(char::from_u32(code)?.encode_utf8(&mut [0; 4]).bytes());
+        Some(length)
+    };
     match after.first()? {
         b'n' => character(2, 10),
         b'r' => character(2, 13),
@@ -209,12 +216,14 @@ fn backslash(rest: &[u8]) -> Option<(usize, Vec<u8>)> {
         b'b' => character(2, 8),
         b'f' => character(2, 12),
         b'0' => character(2, 0),
-        b'x' => Some((4, vec![u8::try_from(number(after.get(1..3)?)?).ok()?])),
+        b'x' => {
+            out.push(u8::try_from(number(after.get(1..3)?)?).ok()?);
+            Some(4)
+        }
         b'u' if after.get(1) == Some(&b'{') => {
             let digits = after.get(2..9.min(after.len()))?.split(|byte| *byte == b'}').next()?;
-            (after.get(2 + digits.len()) == Some(&b'}'))
-                .then(|| character(digits.len() + 4, number(digits)?))
-                .flatten()
+            after.get(2 + digits.len()).filter(|end| **end == b'}')?;
+            character(digits.len() + 4, number(digits)?)
         }
         b'u' => match number(after.get(1..5)?)? {
             high @ 0xd800..0xdc00 => {
@@ -223,7 +232,7 @@ fn backslash(rest: &[u8]) -> Option<(usize, Vec<u8>)> {
             }
             code => character(6, code),
         },
-        other if other.is_ascii_punctuation() => Some((2, vec![*other])),
+        other if other.is_ascii_punctuation() => character(2, (*other).into()),
         _ => None,
     }
 }

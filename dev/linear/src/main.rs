@@ -1,0 +1,112 @@
+// I/O
+//! `cargo run --bin bench-linear`: counts the instructions (by Valgrind) that untrusted text costs at one length and at
+//! 64 times that length, and fails where the ratio is over 80: what a tenant or oHallo writes must cost linear work.
+
+use std::hint::black_box;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail, ensure};
+use jiff::Timestamp;
+use ohallo_operator::channel::config;
+use ohallo_operator::ohallo::Operation;
+use ohallo_operator::ohallo::answer::{self, Raw};
+use ohallo_operator::secret::{ApiKey, Redactor};
+use ohallo_operator::text;
+use serde_json::{Map, Value};
+
+const SHORT_BYTES: usize = 1024;
+const TIMES: usize = 64;
+const MAX_RATIO: f64 = 80.0;
+
+/// Something that is done with a text of a length.
+type Work = fn(usize);
+
+const WORKS: [(&str, Work); 9] = [
+    ("nothing", |_| {}),
+    ("sanitize", |bytes| drop(black_box(text::sanitize(&"\u{202e}a".repeat(bytes / 4), bytes)))),
+    ("redact-plain", |bytes| redact("sf_live_v1 ", bytes)),
+    ("redact-json", |bytes| redact("\\u0073\\\\u0073", bytes)),
+    ("redact-percent", |bytes| redact("%2573%73", bytes)),
+    ("redact-base64", |bytes| redact("c2ZfbGl2ZV92", bytes)),
+    ("answer", answered),
+    ("config-long-key", |bytes| compared(&long_key(bytes))),
+    ("config-deep", |bytes| compared(&deep(bytes))),
+];
+
+/// A key of the largest length that its beginnings make hard to tell from the text.
+fn redact(piece: &str, bytes: usize) {
+    let key = ApiKey::new(format!("{}!", "sf_live_v1".repeat(400)));
+    let text = piece.repeat(bytes / piece.len());
+    black_box(Redactor::of(&key).clean(&text, bytes));
+}
+
+fn answered(bytes: usize) {
+    let body = format!(r#"{{"error":"{}"}}"#, "%73\\u0073".repeat(bytes / 9));
+    let raw = Raw::Answered { status: 422, retry_after: None, body: Ok(body.as_bytes()) };
+    let redactor = Redactor::of(&ApiKey::new("sf_live_v1_a3Bx9kLmP2qR7wYz4nDf".into()));
+    drop(black_box(answer::judge(Operation::Update, &raw, &redactor, Timestamp::UNIX_EPOCH)));
+}
+
+/// One long key above as many others as fit.
+fn long_key(bytes: usize) -> Map<String, Value> {
+    let inner: Map<_, _> = (0..bytes / 16).map(|number| (format!("{number:05}"), 1.into())).collect();
+    [("k".repeat(bytes / 2), inner.into())].into_iter().collect()
+}
+
+/// Long keys above one another, and values below each.
+fn deep(bytes: usize) -> Map<String, Value> {
+    (0..config::MAX_LEVELS - 1).fold(Map::new(), |inner, level| {
+        let length = bytes / 2 / config::MAX_LEVELS;
+        let values = (0..length / 16).map(|number| (format!("{number:05}"), 1.into()));
+        values.chain([(level.to_string().repeat(length / 2), inner.into())]).collect()
+    })
+}
+
+/// All that a reconcile does with a declared config.
+fn compared(declared: &Map<String, Value>) {
+    let none = Map::new();
+    black_box(config::differences(declared, &none));
+    black_box(config::differences(declared, declared));
+    black_box(config::overlay(declared, declared));
+    black_box(config::without(declared, &|path| path.len() == 7));
+    black_box(config::digest("", Some(declared), None));
+    black_box(config::dropped(config::paths(declared), declared));
+    black_box(config::too_deep(declared));
+}
+
+/// How many instructions the work takes at this length, start of the process included.
+fn instructions(work: &str, bytes: usize) -> Result<f64> {
+    let program = std::env::current_exe()?;
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(program)
+        .args([work, &bytes.to_string()])
+        .output()
+        .context("Valgrind counts the instructions: install it (package valgrind)")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{work} at {bytes} bytes failed: {said}");
+    let count = said.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok());
+    count.with_context(|| format!("Valgrind tells no count: {said}"))
+}
+
+fn main() -> Result<ExitCode> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [work, bytes] = args.as_slice() {
+        let Some((_, run)) = WORKS.iter().find(|(name, _)| name == work) else {
+            bail!("there is no work {work}")
+        };
+        run(bytes.parse()?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let start = instructions("nothing", 0)?;
+    let mut worst: f64 = 0.0;
+    for (name, _) in WORKS.iter().skip(1) {
+        let [short, long] = [SHORT_BYTES, SHORT_BYTES * TIMES].map(|bytes| instructions(name, bytes));
+        let (short, long) = (short? - start, long? - start);
+        let ratio = long / short.max(1.0);
+        worst = worst.max(ratio);
+        eprintln!("{name:16} {short:>12.0} instructions at 1 KiB, {long:>12.0} at 64 KiB: {ratio:.1} times");
+    }
+    eprintln!("{TIMES} times the text costs at most {worst:.1} times as much (bound {MAX_RATIO})");
+    Ok(if worst <= MAX_RATIO { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
