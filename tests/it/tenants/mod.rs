@@ -1,3 +1,4 @@
 //! What a tenant who means harm may write, and what it must not gain or spoil by it.
 
+mod availability;
 mod secrecy;
