@@ -81,6 +81,8 @@ pub struct Held {
     pub workspace_id: Id,
     /// When oHallo last refused to create here.
     pub create_unsupported: Option<std::time::Instant>,
+    /// A create of this process succeeded here: oHallo supports it, whatever it answers to another.
+    pub has_created: bool,
     /// oHallo has no list of channels.
     pub list_unsupported: bool,
 }

@@ -61,11 +61,9 @@ impl Failure {
     /// Of the credentials call: which credentials were sent, and nothing that oHallo answered but the status code.
     pub fn of_credentials(error: CallError, keys: &[String]) -> Self {
         let status = match &error {
-            CallError::Failed(ApiError { status: Some(status), kind, .. }) => matches!(
-                kind,
-                Kind::Invalid | Kind::Unauthorized | Kind::Forbidden | Kind::NotFound | Kind::Unsupported
-            )
-            .then_some(*status),
+            CallError::Failed(ApiError { status: Some(status), class: Class::Rejected, kind, .. }) => {
+                (!matches!(kind, Kind::RateLimited | Kind::Unexpected)).then_some(*status)
+            }
             _ => None,
         };
         let failure = Self::from(error);
@@ -141,6 +139,11 @@ impl From<ApiError> for Failure {
                 Need::User,
                 Reason::ValidationFailed,
                 format!("oHallo refused the values{}: correct the manifest.", said()),
+            ),
+            Kind::Refused => (
+                Need::Time,
+                Reason::Rejected,
+                format!("oHallo refused the request{}: correct what it names in the manifest or in the account.", said()),
             ),
             Kind::Unsupported => (
                 Need::Time,

@@ -40,6 +40,7 @@ pub enum Reason {
     PermissionDenied,
     AuthenticationFailed,
     ValidationFailed,
+    Rejected,
     CreateUnsupported,
     CreateOutcomeUnknown,
     ChannelNotFound,

@@ -233,6 +233,10 @@ async fn written_down(pass: &mut Pass, number: i64, remote: &RemoteChannel) -> R
 }
 
 fn take_in(pass: &mut Pass, remote: &RemoteChannel) {
+    pass.ctx.edit_held(&Handle::of(&pass.channel), |held| {
+        held.create_unsupported = None;
+        held.has_created = true;
+    });
     bind(pass, remote, "Created");
     pass.status.applied.clone_from(&pass.memory.posted);
     found(pass, remote.clone());
@@ -288,9 +292,10 @@ async fn not_created(pass: &mut Pass, number: i64, mut error: ApiError) -> Resul
         },
         _ => false,
     };
-    if unsupported {
+    let handle = Handle::of(&pass.channel);
+    if unsupported && !pass.ctx.held(&handle).is_some_and(|held| held.has_created) {
         let at = clock::instant();
-        pass.ctx.edit_held(&Handle::of(&pass.channel), |held| held.create_unsupported = Some(at));
+        pass.ctx.edit_held(&handle, |held| held.create_unsupported = Some(at));
         return Err(Failure {
             class: Some(error.class),
             ..Failure::user(Reason::CreateUnsupported, CREATE_UNSUPPORTED)

@@ -26,6 +26,9 @@ use crate::secret::Redactor;
 use crate::secrets::Content;
 use crate::workspace::allows;
 
+/// So many refusals in a row with a definite 4xx are retried; then somebody has to change something.
+const MAX_REJECTED: u32 = 5;
+
 /// The most candidates that a message names.
 const CANDIDATES: usize = 3;
 
@@ -264,6 +267,9 @@ pub fn refused(pass: &Pass, error: CallError) -> Failure {
         pass.ctx.recheck(&Handle::of(&pass.channel));
     }
     let mut failure = Failure::from(error);
+    if failure.reason == Reason::Rejected && pass.memory.failures >= MAX_REJECTED {
+        failure.need = Need::User;
+    }
     if failure.reason == Reason::AuthenticationFailed && pass.memory.failures < 2 {
         // The workspace's verdict comes first: only where it finds the key good is this a matter of the Channel.
         failure.need = Need::Time;

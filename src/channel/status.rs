@@ -14,6 +14,7 @@ use crate::api::channel::{AppliedStatus, ChannelStatus, Difference};
 use crate::api::conditions::{Reason, kind};
 use crate::conditions::{self, Progress, Status, Writer};
 use crate::error::{Failure, Need};
+use crate::ohallo::Class;
 use crate::retry;
 use crate::secret::Redactor;
 use crate::text;
@@ -224,6 +225,9 @@ impl Writing<'_> {
             Reason::AuthenticationFailed => Reason::KeyUnavailable,
             Reason::PermissionDenied => Reason::PermissionDenied,
             Reason::AbsenceNotProven => Reason::AbsenceNotProven,
+            _ if failure.class == Some(Class::Rejected) && failure.reason != Reason::RateLimited => {
+                Reason::Rejected
+            }
             _ => Reason::ApiUnavailable,
         };
         self.failures = self.view.memory.failures.saturating_add(1);
@@ -291,7 +295,9 @@ impl Writing<'_> {
     fn unknown_unless_kept(&mut self, keep: bool, reason: Reason, message: &str) {
         let current = self.conditions().ready_is_current();
         if !(keep && current) || self.lapsed() {
-            self.conditions().ready(Status::Unknown, Progress::Reconciling, reason, message);
+            // What oHallo refused is known not to be.
+            let status = if reason == Reason::Rejected { Status::False } else { Status::Unknown };
+            self.conditions().ready(status, Progress::Reconciling, reason, message);
         }
     }
 

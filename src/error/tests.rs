@@ -28,6 +28,7 @@ fn each_kind_has_its_reason_and_what_it_asks_for() {
         (Kind::Invalid, Some(409), None, Reason::ValidationFailed, Need::User),
         (Kind::Invalid, Some(413), None, Reason::ValidationFailed, Need::User),
         (Kind::Invalid, Some(422), None, Reason::ValidationFailed, Need::User),
+        (Kind::Refused, Some(402), None, Reason::Rejected, Need::Time),
         (Kind::Unsupported, Some(405), None, Reason::UnexpectedResponse, Need::Time),
         (Kind::Unsupported, Some(501), None, Reason::UnexpectedResponse, Need::Time),
         (Kind::Unexpected, Some(302), None, Reason::UnexpectedResponse, Need::Time),

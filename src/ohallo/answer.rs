@@ -54,7 +54,7 @@ pub enum Kind {
     /// The connection ended after the first byte was sent.
     Broken,
     TimedOut,
-    /// 404
+    /// 404, and 410 to a read and to a delete
     NotFound,
     /// 401
     Unauthorized,
@@ -64,6 +64,8 @@ pub enum Kind {
     Invalid,
     /// 405 501
     Unsupported,
+    /// Every other registered 4xx
+    Refused,
     /// 429
     RateLimited,
     /// 408 and 5xx but 501
@@ -125,7 +127,7 @@ pub fn judge(
             success(operation, body).map_err(|error| ApiError { status: Some(*status), ..error })
         }
         Raw::Answered { status, retry_after: header, body } => {
-            let (class, kind) = refusal(*status);
+            let (class, kind) = refusal(operation, *status);
             let wait = matches!(status, 429 | 503).then_some(*header).flatten();
             let text = match kind {
                 Kind::Unauthorized | Kind::Forbidden => String::new(),
@@ -230,14 +232,24 @@ fn success(operation: Operation, body: &Result<&[u8], BodyFault>) -> Result<Valu
     }
 }
 
-fn refusal(status: u16) -> (Class, Kind) {
+fn refusal(operation: Operation, status: u16) -> (Class, Kind) {
+    use Operation::{Create, Delete, GetChannel, GetWorkspace, ListChannels};
     match status {
         400 | 409 | 413 | 415 | 422 => (Class::Rejected, Kind::Invalid),
         401 => (Class::Rejected, Kind::Unauthorized),
         403 => (Class::Rejected, Kind::Forbidden),
         404 => (Class::Rejected, Kind::NotFound),
+        410 if matches!(operation, GetChannel | GetWorkspace | ListChannels | Delete) => {
+            (Class::Rejected, Kind::NotFound)
+        }
+        // The others that are registered. One that is not may be anything.
+        402 | 406 | 407 | 410 | 411 | 412 | 414 | 416 | 417 | 421 | 423..=426 | 428 | 431 | 451 => {
+            (Class::Rejected, Kind::Refused)
+        }
         405 | 501 => (Class::Rejected, Kind::Unsupported),
         429 => (Class::Rejected, Kind::RateLimited),
+        // Some servers redirect to what they have just created.
+        301 | 302 if operation == Create => (Class::Ambiguous, Kind::Unexpected),
         301 | 302 | 307 | 308 => (Class::Rejected, Kind::Unexpected),
         408 | 500..=599 => (Class::Ambiguous, Kind::Unavailable),
         _ => (Class::Ambiguous, Kind::Unexpected),

@@ -86,6 +86,7 @@ fn waiting() -> Vec<Set> {
         (Reason::WaitingForDns, planned(in_state("pending_dns"))),
         (Reason::UnknownState, planned(in_state("moonlit"))),
         (Reason::ProvisioningFailed, planned(in_state("error"))),
+        (Reason::Rejected, failed(Sample::bound(), answered(402, None))),
         (Reason::SecretNotFound, planned(secret)),
         (Reason::SecretKeyMissing, failed(Sample::new(), key)),
         (Reason::WorkspaceNotFound, planned(place(Reason::WorkspaceNotFound))),
@@ -123,6 +124,7 @@ fn stuck() -> Vec<Set> {
         (Reason::AuthenticationFailed, failed(Sample::bound(), answered(401, None))),
         (Reason::ValidationFailed, planned(large)),
         (Reason::ValidationFailed, failed(Sample::bound(), answered(422, None))),
+        (Reason::Rejected, failed(Sample::bound(), Failure { need: Need::User, ..answered(402, None) })),
         (Reason::CreateUnsupported, planned(unsupported)),
         (Reason::CreateOutcomeUnknown, planned(unknown)),
         (Reason::ChannelNotFound, planned(gone)),
@@ -268,6 +270,7 @@ fn parting() -> Vec<Set> {
         (Reason::AbsenceNotProven, failed(deleted(|_| {}), unproven)),
         (Reason::PermissionDenied, refused(403)),
         (Reason::KeyUnavailable, refused(401)),
+        (Reason::Rejected, refused(423)),
         (Reason::ApiUnavailable, refused(503)),
     ];
     rows.map(|(reason, object)| set(kind::DELETION_BLOCKED, reason, STAYS, object)).into()

@@ -76,7 +76,17 @@ async fn look<K: Kind>(object: &K, ctx: &Context, used: &mut Version) -> Result<
 fn hold<K: Kind>(object: &K, ctx: &Context, key: ApiKey, workspace_id: Id) {
     let handle = object.handle();
     let uid = object.uid_or_default();
-    ctx.hold(&handle, Held { uid, key, workspace_id, create_unsupported: None, list_unsupported: false });
+    ctx.hold(
+        &handle,
+        Held {
+            uid,
+            key,
+            workspace_id,
+            create_unsupported: None,
+            has_created: false,
+            list_unsupported: false,
+        },
+    );
     let users = ctx.index().users_of_workspace(&handle);
     users.iter().for_each(|name| ctx.wake_channel(name));
 }

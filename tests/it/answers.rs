@@ -107,7 +107,7 @@ async fn a_create_that_no_server_takes_is_sent_by_itself_once_there_is_one() {
 async fn a_redirected_create_is_not_followed_and_succeeds_once_the_redirect_is_gone() {
     let rig = Rig::start().await;
     let other = ohallo_sim::Sim::start(Config::default()).await.unwrap();
-    for code in [301, 302, 307, 308] {
+    for code in [307, 308] {
         let name = format!("c{code}");
         let location = format!("{}/api/workspaces/x/channels", other.url());
         let fault = rig.sim.add_fault(Fault::on(CREATE, Action::Redirect { code, location }));
@@ -118,8 +118,105 @@ async fn a_redirected_create_is_not_followed_and_succeeds_once_the_redirect_is_g
         rig.sim.remove_fault(fault);
         rig.reason(&name, "Available").await;
     }
+    // A server may redirect to what it has just created.
+    for code in [301, 302] {
+        let name = format!("c{code}");
+        let location = format!("{}/api/channels/x", other.url());
+        let fault = rig.sim.add_fault(Fault::on(CREATE, Action::Redirect { code, location }));
+        rig.create(&name, json!({})).await;
+        rig.reason(&name, "CreateOutcomeUnknown").await;
+        rig.sim.remove_fault(fault);
+    }
     assert!(other.ledger().is_empty(), "a redirect was followed");
-    assert_eq!(rig.sim.channels().len(), 4);
+    assert_eq!((rig.count(CREATE), rig.sim.channels().len()), (6, 2));
+    rig.finish().await;
+}
+
+/// The registered 4xx that have no rule of their own, and some that are not registered.
+const REFUSALS: [u16; 17] =
+    [402, 406, 407, 410, 411, 412, 414, 416, 417, 421, 423, 424, 425, 426, 428, 431, 451];
+const UNREGISTERED: [u16; 3] = [418, 460, 499];
+
+fn refuse(operation: Operation, code: u16) -> Fault {
+    let body = json!({"error": format!("no, {code}")}).to_string();
+    Fault::on(operation, Action::Body { code, body, content_type: "application/json".into(), commit: false })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f77_every_other_4xx_refuses_a_create_with_its_text_and_one_that_is_not_registered_is_not_repeated() {
+    let rig = Rig::start().await;
+    for code in REFUSALS {
+        let name = format!("c{code}");
+        let fault = rig.sim.add_fault(refuse(CREATE, code));
+        rig.create(&name, json!({})).await;
+        let channel = rig.reason(&name, "Rejected").await;
+        assert_eq!(is(&channel, "Ready"), so("False", "Rejected"));
+        assert!(message(&channel, "Ready").contains(&format!("({code}: no, {code})")));
+        rig.sim.remove_fault(fault);
+        rig.annotate(&name, LOOK, "1").await;
+        rig.reason(&name, "Available").await;
+    }
+    for code in UNREGISTERED {
+        let name = format!("c{code}");
+        let fault = rig.sim.add_fault(refuse(CREATE, code));
+        rig.create(&name, json!({})).await;
+        rig.reason(&name, "CreateOutcomeUnknown").await;
+        rig.sim.remove_fault(fault);
+    }
+    assert_eq!(rig.sim.channels().len(), REFUSALS.len());
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f77_every_other_4xx_refuses_an_update_credentials_and_a_delete_and_410_is_absence_to_a_read() {
+    let rig = Rig::start().await;
+    rig.secret("s", &[("a", "first-value-0123456789")]).await;
+    let id = id_of(&rig.ready("a", json!({"deletionPolicy": "Delete"})).await);
+    for (number, code) in REFUSALS.into_iter().enumerate() {
+        let fault = rig.sim.add_fault(refuse(Operation::UpdateChannel, code));
+        rig.edit("a", json!({"spec": {"displayName": format!("Name {code}")}})).await;
+        let channel = rig.reason("a", "Rejected").await;
+        assert!(message(&channel, "Ready").contains(&format!("({code}: no, {code})")));
+        rig.sim.remove_fault(fault);
+        let fault = rig.sim.add_fault(refuse(Operation::StoreCredentials, code));
+        let credentials = json!([{"name": format!("a{number}"), "secretKeyRef": {"name": "s", "key": "a"}}]);
+        rig.edit("a", json!({"spec": {"credentials": credentials}})).await;
+        let channel = rig.has("a", "CredentialsApplied", "PushFailed").await;
+        let said = message(&channel, "CredentialsApplied");
+        assert!(said.contains(&format!("a{number} ({code})")) && !said.contains("no, "), "{said}");
+        rig.sim.remove_fault(fault);
+        rig.annotate("a", LOOK, &code.to_string()).await;
+        rig.reason("a", "Available").await;
+    }
+    let fault = rig.sim.add_fault(refuse(Operation::GetChannel, 410));
+    rig.annotate("a", LOOK, "gone").await;
+    rig.reason("a", "ChannelNotFound").await;
+    rig.sim.remove_fault(fault);
+    rig.annotate("a", LOOK, "there").await;
+    rig.reason("a", "Available").await;
+    let fault = rig.sim.add_fault(refuse(Operation::DeleteChannel, 423));
+    rig.delete("a").await;
+    let channel = rig.has("a", "DeletionBlocked", "Rejected").await;
+    assert!(message(&channel, "DeletionBlocked").contains("(423: no, 423)"));
+    rig.sim.remove_fault(fault);
+    rig.gone("a").await;
+    assert!(rig.sim.channel(&id).is_none());
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn once_a_create_succeeded_nothing_says_that_creates_are_not_supported() {
+    let rig = Rig::start().await;
+    rig.ready("a", json!({})).await;
+    for code in [404, 405, 501] {
+        let name = format!("c{code}");
+        let fault = rig.sim.add_fault(refuse(CREATE, code));
+        rig.create(&name, json!({})).await;
+        rig.reason(&name, "UnexpectedResponse").await;
+        rig.sim.remove_fault(fault);
+        rig.annotate(&name, LOOK, "1").await;
+        rig.reason(&name, "Available").await;
+    }
     rig.finish().await;
 }
 

@@ -16,11 +16,12 @@ fn now() -> impl Strategy<Value = Timestamp> {
 }
 
 /// The table as docs/safety.md has it, a second time.
-fn class(status: u16) -> Class {
+fn class(operation: Operation, status: u16) -> Class {
     match status {
-        400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 422 | 429 | 501 | 301 | 302 | 307 | 308 => {
-            Class::Rejected
-        }
+        301 | 302 if operation == Operation::Create => Class::Ambiguous,
+        // Not registered, or with a rule of their own.
+        408 | 418..=420 | 427 | 430 | 432..=450 | 452..=499 => Class::Ambiguous,
+        400..=499 | 501 | 301 | 302 | 307 | 308 => Class::Rejected,
         _ => Class::Ambiguous,
     }
 }
@@ -69,7 +70,7 @@ proptest! {
     ) {
         let raw = Raw::Answered { status, retry_after: Some(&header), body: Ok(&body) };
         let error = outcome(operation, &raw, now).unwrap_err();
-        prop_assert_eq!((error.class, error.status), (class(status), Some(status)));
+        prop_assert_eq!((error.class, error.status), (class(operation, status), Some(status)));
         let hidden = matches!(status, 401 | 403) || operation == Operation::StoreCredentials;
         prop_assert!(error.text.chars().count() <= MAX_TEXT_CHARS);
         prop_assert_eq!(error.text.is_empty(), hidden);

@@ -37,7 +37,8 @@ fn good_body(operation: Operation) -> &'static [u8] {
 fn every_refusal_has_its_class_whatever_the_call_and_the_body() {
     use Class::{Ambiguous, Rejected};
     use Kind::{
-        Forbidden, Invalid, NotFound, RateLimited, Unauthorized, Unavailable, Unexpected, Unsupported,
+        Forbidden, Invalid, NotFound, RateLimited, Refused, Unauthorized, Unavailable, Unexpected,
+        Unsupported,
     };
     let listed = [
         (400, Rejected, Invalid),
@@ -66,10 +67,20 @@ fn every_refusal_has_its_class_whatever_the_call_and_the_body() {
     ];
     for &operation in Operation::VARIANTS {
         for status in (100..1000).filter(|status| !(200..300).contains(status)) {
-            let expected = listed.iter().find(|(listed, ..)| *listed == status).map_or_else(
-                || (Ambiguous, if (500..600).contains(&status) { Unavailable } else { Unexpected }),
-                |(_, class, kind)| (*class, *kind),
+            let others =
+                [402, 406, 407, 410, 411, 412, 414, 416, 417, 421, 423, 424, 425, 426, 428, 431, 451];
+            let reads_or_deletes = matches!(
+                operation,
+                Operation::GetChannel | Operation::GetWorkspace | Operation::ListChannels | Operation::Delete
             );
+            let expected = match listed.iter().find(|(listed, ..)| *listed == status) {
+                _ if status == 410 && reads_or_deletes => (Rejected, NotFound),
+                _ if matches!(status, 301 | 302) && operation == Operation::Create => (Ambiguous, Unexpected),
+                _ if others.contains(&status) => (Rejected, Refused),
+                Some((_, class, kind)) => (*class, *kind),
+                None if (500..600).contains(&status) => (Ambiguous, Unavailable),
+                None => (Ambiguous, Unexpected),
+            };
             for body in [Ok(good_body(operation)), Ok(b"<html>".as_slice()), Err(BodyFault::TooLarge)] {
                 let raw = Raw::Answered { status, retry_after: None, body };
                 assert_eq!(outcome(operation, &raw), Some(expected), "{operation:?} {status}");
