@@ -37,6 +37,17 @@ pub fn cut(mut text: String, max: usize) -> String {
     text
 }
 
+/// Cuts to `max` bytes at a character, an ellipsis included where there is room for one.
+pub fn cut_bytes(mut text: String, max: usize) -> String {
+    const ELLIPSIS: &str = "…";
+    if text.len() > max {
+        let room = max.checked_sub(ELLIPSIS.len());
+        text.truncate(text.floor_char_boundary(room.unwrap_or(max)));
+        text.push_str(if room.is_some() { ELLIPSIS } else { "" });
+    }
+    text
+}
+
 /// Names in a sentence, at most `max` of them: `a, b, … (7 in all)`.
 pub fn list<'a>(names: impl ExactSizeIterator<Item = &'a str>, max: usize) -> String {
     let count = names.len();
@@ -90,6 +101,21 @@ mod tests {
             assert_eq!(sanitize(text, max), sanitized, "{text:?} {max}");
         }
         assert_eq!(sanitize(&"x".repeat(10_000_000), 10), "xxxxxxxxx…");
+    }
+
+    #[test]
+    fn a_text_is_cut_to_a_number_of_bytes() {
+        for (text, max, cut) in [
+            ("abc", 3, "abc"),
+            ("abcd", 3, "…"),
+            ("ααα", 6, "ααα"),
+            ("ααα", 5, "α…"),
+            ("ααα", 4, "…"),
+            ("ab", 1, "a"),
+            ("α", 1, ""),
+        ] {
+            assert_eq!(cut_bytes(text.to_owned(), max), cut, "{text} {max}");
+        }
     }
 
     #[test]

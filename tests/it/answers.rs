@@ -205,6 +205,25 @@ async fn f77_every_other_4xx_refuses_an_update_credentials_and_a_delete_and_410_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f79_events_arrive_however_long_names_and_texts_are() {
+    let rig = Rig::start().await;
+    let names = ["a".repeat(237), "b".repeat(253), format!("{}.{}", "c".repeat(234), "d".repeat(18))];
+    for (name, letter) in names.iter().zip(["α", "ไ", "x"]) {
+        let body = json!({"error": letter.repeat(660)}).to_string();
+        let refusal =
+            Action::Body { code: 422, body, content_type: "application/json".into(), commit: false };
+        let fault = rig.sim.add_fault(Fault::on(CREATE, refusal));
+        rig.create(name, json!({"displayName": letter.repeat(256)})).await;
+        let note = rig.event(name, "ValidationFailed").await;
+        assert!(note.len() <= 1024 && note.contains(letter), "{note}");
+        rig.sim.remove_fault(fault);
+        rig.annotate(name, LOOK, "1").await;
+        rig.event(name, "Created").await;
+    }
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn once_a_create_succeeded_nothing_says_that_creates_are_not_supported() {
     let rig = Rig::start().await;
     rig.ready("a", json!({})).await;
