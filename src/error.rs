@@ -101,6 +101,11 @@ impl From<ApiError> for Failure {
                 Reason::ApiUnavailable,
                 "oHallo's API can't be reached; it is tried again by itself.".to_owned(),
             ),
+            Kind::Untrusted => (
+                Need::Time,
+                Reason::ApiUnavailable,
+                format!("TLS with oHallo's API failed{}: check its certificate, --ca-file and what stands between; the operator retries.", said()),
+            ),
             Kind::Broken => (
                 Need::Time,
                 Reason::ApiUnavailable,

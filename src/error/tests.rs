@@ -14,6 +14,7 @@ fn each_kind_has_its_reason_and_what_it_asks_for() {
     let until = |seconds| Need::Until(Duration::from_secs(seconds));
     for (kind, status, retry_after, reason, need) in [
         (Kind::NotConnected, None, None, Reason::ApiUnavailable, Need::Time),
+        (Kind::Untrusted, None, None, Reason::ApiUnavailable, Need::Time),
         (Kind::Broken, None, None, Reason::ApiUnavailable, Need::Time),
         (Kind::TimedOut, None, None, Reason::ApiUnavailable, Need::Time),
         (Kind::Unavailable, Some(500), None, Reason::ApiUnavailable, Need::Time),

@@ -49,8 +49,10 @@ pub enum Class {
 /// What went wrong, for conditions and back-off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// No name, no connection, or no TLS.
+    /// No name, or no connection.
     NotConnected,
+    /// TLS was refused, by either side.
+    Untrusted,
     /// The connection ended after the first byte was sent.
     Broken,
     TimedOut,
@@ -93,9 +95,15 @@ pub struct ApiError {
 #[derive(Clone, Debug)]
 pub enum Raw<'a> {
     NotConnected(String),
+    /// What of TLS failed.
+    Untrusted(String),
     Broken(String),
     TimedOut,
-    Answered { status: u16, retry_after: Option<&'a str>, body: Result<&'a [u8], BodyFault> },
+    Answered {
+        status: u16,
+        retry_after: Option<&'a str>,
+        body: Result<&'a [u8], BodyFault>,
+    },
 }
 
 /// Why an answer's body could not be had.
@@ -119,6 +127,7 @@ pub fn judge(
 ) -> Result<Value, ApiError> {
     match raw {
         Raw::NotConnected(text) => Err(ApiError::new(Class::NotSent, Kind::NotConnected, text)),
+        Raw::Untrusted(text) => Err(ApiError::new(Class::NotSent, Kind::Untrusted, text)),
         Raw::Broken(text) => Err(ApiError::new(Class::Ambiguous, Kind::Broken, text)),
         Raw::TimedOut => {
             Err(ApiError::new(Class::Ambiguous, Kind::TimedOut, "oHallo did not answer in time"))

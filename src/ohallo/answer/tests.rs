@@ -94,6 +94,7 @@ fn faults_of_the_connection_have_their_class_whatever_the_call() {
     for &operation in Operation::VARIANTS {
         for (raw, expected) in [
             (Raw::NotConnected("x".into()), (Class::NotSent, Kind::NotConnected)),
+            (Raw::Untrusted("x".into()), (Class::NotSent, Kind::Untrusted)),
             (Raw::Broken("x".into()), (Class::Ambiguous, Kind::Broken)),
             (Raw::TimedOut, (Class::Ambiguous, Kind::TimedOut)),
         ] {

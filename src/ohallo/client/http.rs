@@ -32,6 +32,7 @@ pub(super) struct Http {
 /// What came of a request, before it is judged.
 pub(super) enum Reply {
     NotConnected(String),
+    Untrusted(String),
     Broken(String),
     TimedOut,
     Answered { status: u16, retry_after: Option<String>, body: Result<Vec<u8>, BodyFault> },
@@ -154,7 +155,10 @@ pub(super) async fn send(request: RequestBuilder) -> Reply {
                 .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
             body: read(&mut response).await,
         },
-        Err(error) if error.is_connect() => Reply::NotConnected(describe(error)),
+        Err(error) if error.is_connect() => match tls_failure(&error) {
+            Some(failure) => Reply::Untrusted(failure.to_string()),
+            None => Reply::NotConnected(describe(error)),
+        },
         // Never left the library: a header or URL it does not take.
         Err(error) if error.is_builder() => Reply::NotConnected(describe(error)),
         Err(error) if error.is_timeout() => Reply::TimedOut,
@@ -177,6 +181,21 @@ async fn read(response: &mut Response) -> Result<Vec<u8>, BodyFault> {
     }
 }
 
+/// What of TLS failed, where that is why there is no connection.
+fn tls_failure(error: &reqwest::Error) -> Option<&rustls::Error> {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        // An I/O error shows what it holds by `get_ref` alone.
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let tls = inner.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref());
+        if tls.is_some() {
+            return tls;
+        }
+        cause = inner.map(|inner| inner as &dyn std::error::Error).or_else(|| error.source());
+    }
+    None
+}
+
 /// The error and its causes, without the URL.
 fn describe(error: reqwest::Error) -> String {
     let error = error.without_url();
@@ -196,6 +215,7 @@ impl Reply {
     pub(super) fn raw(&self) -> Raw<'_> {
         match self {
             Self::NotConnected(text) => Raw::NotConnected(text.clone()),
+            Self::Untrusted(text) => Raw::Untrusted(text.clone()),
             Self::Broken(text) => Raw::Broken(text.clone()),
             Self::TimedOut => Raw::TimedOut,
             Self::Answered { status, retry_after, body } => Raw::Answered {
@@ -213,7 +233,7 @@ impl Reply {
     /// The value of the metric label `class`.
     pub(super) fn class(&self) -> &'static str {
         match self {
-            Self::NotConnected(_) => "not_sent",
+            Self::NotConnected(_) | Self::Untrusted(_) => "not_sent",
             Self::Broken(_) => "broken",
             Self::TimedOut => "timeout",
             Self::Answered { status, .. } => match status {

@@ -129,7 +129,9 @@ async fn f41_certificates_that_are_expired_unknown_or_of_another_host_stop_every
         rig.start_operator().await;
         rig.workspace_reason("default", "ApiUnavailable").await;
         rig.create("a", json!({})).await;
-        rig.reason("a", "ApiUnavailable").await;
+        let channel = rig.reason("a", "ApiUnavailable").await;
+        let said = crate::rig::message(&channel, "Ready");
+        assert!(said.contains("TLS") && said.contains("certificate"), "{bad:?}: {said}");
         assert!(rig.sim.ledger().is_empty(), "{bad:?}: {:?}", rig.sim.ledger());
         front.present(Certificate::Good);
         rig.kubectl(&["annotate", "workspace", "default", &format!("{LOOK}=1")], None);
