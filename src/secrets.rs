@@ -339,4 +339,35 @@ mod tests {
             assert!(secrets.get(&Name::new("namespace", name)).await.is_err(), "{name}");
         }
     }
+
+    fn metadata(name: &str, version: usize) -> PartialObjectMeta<Secret> {
+        let metadata =
+            serde_json::json!({"namespace": "a", "name": name, "resourceVersion": version.to_string()});
+        serde_json::from_value(serde_json::json!({ "metadata": metadata })).unwrap()
+    }
+
+    #[tokio::test]
+    async fn names_that_come_and_go_leave_no_version_behind_and_those_of_nobody_are_never_kept() {
+        use watcher::Event;
+        let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let secrets = Secrets::new(Client::try_from(config).unwrap());
+        for round in 0..2000_usize {
+            let secret = metadata(&format!("s{}", round % 100), round);
+            let used = round % 2 == 0;
+            let event = if round % 7 == 0 { Event::Delete(secret) } else { Event::Apply(secret) };
+            let changed = secrets.see(&event, None, |_| used).await;
+            assert_eq!(changed.len(), usize::from(used));
+            if round % 100 == 0 {
+                secrets.see(&Event::Init, None, |_| true).await;
+                secrets.see(&Event::InitDone, None, |_| true).await;
+            }
+        }
+        assert!((1..=100).contains(&secrets.len()), "{}", secrets.len());
+        let kept = SecretId::of("a", "s2");
+        secrets.retain(|secret| secret == kept);
+        assert_eq!(secrets.len(), 1);
+        secrets.retain(|_| false);
+        assert!(secrets.is_empty() && secrets.listing().is_empty());
+        assert_eq!(secrets.versions().capacity(), 0);
+    }
 }

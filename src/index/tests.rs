@@ -249,3 +249,29 @@ fn knows_the_users_of_a_secret_as_they_now_are() {
     index.put(&user);
     assert!(index.users_of_secret(s).is_empty());
 }
+
+#[test]
+fn thousands_of_channels_that_come_and_go_leave_the_index_as_it_began() {
+    let mut index = Index::default();
+    let empty = format!("{index:?}");
+    for round in 0..3000_usize {
+        let mut one = bound(channel(&format!("c{}", round % 50), 1), &format!("id-{}", round % 7));
+        one.spec.credentials = (0..round % 5)
+            .map(|number| crate::api::channel::CredentialSource {
+                secret_ref: Some(crate::api::channel::SecretRef {
+                    name: format!("s{}", (round * 31 + number) % 400),
+                    optional: None,
+                }),
+                ..Default::default()
+            })
+            .collect();
+        index.put(&one);
+        index.put_key(&Handle::of(&one), (round % 2 == 0).then(|| Name::new("ns", format!("key-{round}"))));
+        if round % 3 == 0 {
+            index.remove(&Name::of(&one));
+        }
+    }
+    index.retain(|_| false);
+    index.put_key(&Handle { namespace: Some("ns".into()), name: "default".into() }, None);
+    assert_eq!(format!("{index:?}"), empty);
+}
