@@ -30,6 +30,8 @@ pub fn census(ctx: &Context) -> Census {
             one(&mut census, &channel, &status);
         }
     }
+    let sizes = ctx.sizes().into_iter();
+    census.cached = sizes.map(|(cache, size)| (cache, i64::try_from(size).unwrap_or(i64::MAX))).collect();
     census.waiting = [("calls", ctx.ohallo.waiting()), ("events", ctx.events.waiting())].into();
     let workspaces = ctx.workspaces.state().into_iter().map(|found| found.status.clone());
     let clusters = ctx.cluster_workspaces.state().into_iter().map(|found| found.status.clone());

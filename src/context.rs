@@ -2,6 +2,7 @@
 //! What every pass shares: clients, stores, and what this process remembers.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::channel::Channel;
 use crate::api::workspace::{AllowedNamespaces, ClusterWorkspace, Workspace, WorkspaceStatus};
+use crate::channel::kept::Kept;
 use crate::channel::memory::Memory;
 use crate::events::{Events, Note};
 use crate::index::{Handle, Index, Name, Wakes};
@@ -42,6 +44,8 @@ pub struct Context {
     pub cluster_workspaces: Store<ClusterWorkspace>,
     pub namespaces: Store<PartialObjectMeta<Namespace>>,
     pub secrets: Secrets,
+    /// What the store has not of the Channels.
+    pub kept: Kept,
     pub index: Mutex<Index>,
     pub wakers: Wakers,
     pub listed: Listed,
@@ -115,6 +119,10 @@ impl Listed {
         }
     }
 
+    fn is_done(&self) -> bool {
+        self.done.is_cancelled()
+    }
+
     pub async fn wait(&self) {
         self.done.cancelled().await;
     }
@@ -166,6 +174,7 @@ impl Context {
     ) -> Self {
         Self {
             secrets: Secrets::new(client.clone()),
+            kept: Kept::default(),
             client,
             settings,
             ohallo,
@@ -202,6 +211,39 @@ impl Context {
     pub fn forget(&self, uid: &str) {
         self.memories.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
         self.index().unclaim(uid);
+    }
+
+    /// Forgets what belongs to objects that are not there any more. Most of it went with them; a reconcile that ended
+    /// later may have brought it back.
+    pub fn sweep(&self) {
+        // Before that the stores do not have what is there.
+        if !self.listed.is_done() {
+            return;
+        }
+        let channels: HashSet<_> = self.channels.state().iter().filter_map(|found| found.uid()).collect();
+        let workspaces = self.workspaces.state().into_iter().filter_map(|found| found.uid());
+        let clusters = self.cluster_workspaces.state().into_iter().filter_map(|found| found.uid());
+        let workspaces: HashSet<_> = workspaces.chain(clusters).collect();
+        // Of a create under way its task holds the memory.
+        retain(&self.memories, |uid, memory| channels.contains(uid) || Arc::strong_count(memory) > 1);
+        retain(&self.workspace_memories, |uid, _| workspaces.contains(uid));
+        retain(&self.held, |handle, _| self.lookup(handle).is_some() || self.index().in_use(handle));
+        self.kept.retain(|uid| channels.contains(uid));
+        self.secrets.retain(|secret| self.index().uses_secret(secret));
+        let mut rechecks = self.rechecks.lock().unwrap_or_else(PoisonError::into_inner);
+        rechecks.retain(|handle| self.lookup(handle).is_some());
+    }
+
+    /// How many entries each map has, by its name.
+    pub fn sizes(&self) -> [(&'static str, usize); 6] {
+        [
+            ("channels", self.memories.lock().unwrap_or_else(PoisonError::into_inner).len()),
+            ("workspaces", self.workspace_memories.lock().unwrap_or_else(PoisonError::into_inner).len()),
+            ("keys", self.all_held().len()),
+            ("manifests", self.kept.len()),
+            ("secrets", self.secrets.len()),
+            ("rechecks", self.rechecks.lock().unwrap_or_else(PoisonError::into_inner).len()),
+        ]
     }
 
     pub fn workspace_memory(&self, uid: &str) -> crate::workspace::Memory {
@@ -333,5 +375,13 @@ impl Context {
     pub fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, notes: Vec<Note>) {
         let dropped = self.events.leave(object, notes);
         self.metrics.events_dropped(dropped);
+    }
+}
+
+fn retain<K: Eq + Hash, V>(map: &Mutex<HashMap<K, V>>, keep: impl Fn(&K, &V) -> bool) {
+    let mut map = map.lock().unwrap_or_else(PoisonError::into_inner);
+    map.retain(|key, value| keep(key, value));
+    if map.capacity() / 4 > map.len() {
+        map.shrink_to_fit();
     }
 }

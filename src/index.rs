@@ -2,6 +2,7 @@
 //! Who refers to what, so that an event wakes those it concerns without a scan.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
@@ -9,6 +10,7 @@ use kube::runtime::reflector::ObjectRef;
 
 use crate::api::channel::Channel;
 use crate::api::{annotation, finalizer};
+use crate::secret_id::SecretId;
 
 /// A namespaced name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,11 +29,12 @@ pub struct Handle {
 #[derive(Debug, Default)]
 pub struct Index {
     channels: HashMap<Name, Entry>,
-    by_secret: HashMap<Name, BTreeSet<Name>>,
+    /// A Channel's name is shared by all Secrets that it names.
+    by_secret: BTreeSet<(SecretId, Arc<Name>)>,
     by_workspace: HashMap<Handle, BTreeSet<Name>>,
     by_id: HashMap<String, BTreeSet<Name>>,
     /// Secrets with API keys, and the workspaces that name them.
-    keys: HashMap<Name, BTreeSet<Handle>>,
+    keys: HashMap<SecretId, BTreeSet<Handle>>,
     /// Ids that a pass of this process is binding: id to uid.
     claims: BTreeMap<String, String>,
 }
@@ -40,7 +43,7 @@ pub struct Index {
 struct Entry {
     uid: String,
     created: Option<Time>,
-    secrets: BTreeSet<Name>,
+    secrets: Arc<[SecretId]>,
     handle: Handle,
     ids: BTreeSet<String>,
     /// Its status holds the id.
@@ -88,7 +91,6 @@ impl Handle {
 
 impl Entry {
     fn of(channel: &Channel) -> Self {
-        let namespace = channel.namespace().unwrap_or_default();
         let status = channel.status.as_ref();
         let uid = channel.uid().unwrap_or_default();
         let status_id = status.and_then(|status| status.channel_id.clone());
@@ -101,7 +103,7 @@ impl Entry {
         let holds = bound || (!observing && channel.metadata.deletion_timestamp.is_none());
         let ids = [status_id.clone().filter(|_| bound), channel.spec.channel_id.clone()];
         Self {
-            secrets: secrets(channel).map(|name| Name::new(&namespace, name)).collect(),
+            secrets: secret_ids(channel),
             handle: Handle::of(channel),
             ids: ids.into_iter().flatten().filter(|_| holds && !gone).collect(),
             uses: !gone
@@ -123,6 +125,16 @@ pub fn secrets(channel: &Channel) -> impl Iterator<Item = &str> {
     })
 }
 
+/// The same, without their names; those of an object of the cache as well.
+pub fn secret_ids(channel: &Channel) -> Arc<[SecretId]> {
+    if let Some(kept) = channel.spec.left_out.as_ref().and_then(|left_out| left_out.kept.as_ref()) {
+        return Arc::clone(&kept.secrets);
+    }
+    let namespace = channel.namespace().unwrap_or_default();
+    let named: BTreeSet<_> = secrets(channel).map(|name| SecretId::of(&namespace, name)).collect();
+    named.into_iter().collect()
+}
+
 // === impl Index ===
 
 impl Index {
@@ -134,9 +146,8 @@ impl Index {
             return Wakes::default();
         }
         let mut wakes = self.remove(&name);
-        for secret in &entry.secrets {
-            self.by_secret.entry(secret.clone()).or_default().insert(name.clone());
-        }
+        let shared = Arc::new(name.clone());
+        self.by_secret.extend(entry.secrets.iter().map(|secret| (*secret, Arc::clone(&shared))));
         self.by_workspace.entry(entry.handle.clone()).or_default().insert(name.clone());
         for id in &entry.ids {
             self.by_id.entry(id.clone()).or_default().insert(name.clone());
@@ -153,8 +164,9 @@ impl Index {
     pub fn remove(&mut self, name: &Name) -> Wakes {
         let Some(entry) = self.channels.remove(name) else { return Wakes::default() };
         let mut wakes = Wakes { handle: entry.uses.then(|| entry.handle.clone()), ..Wakes::default() };
-        for secret in &entry.secrets {
-            drop_from(&mut self.by_secret, secret, name);
+        let shared = Arc::new(name.clone());
+        for secret in entry.secrets.iter() {
+            self.by_secret.remove(&(*secret, Arc::clone(&shared)));
         }
         drop_from(&mut self.by_workspace, &entry.handle, name);
         for id in &entry.ids {
@@ -209,8 +221,13 @@ impl Index {
         (best.3 != my_uid && name != me).then(|| name.clone())
     }
 
-    pub fn users_of_secret(&self, secret: &Name) -> Vec<Name> {
-        self.by_secret.get(secret).into_iter().flatten().cloned().collect()
+    pub fn users_of_secret(&self, secret: SecretId) -> Vec<Name> {
+        self.named_by(secret).map(|name| (**name).clone()).collect()
+    }
+
+    fn named_by(&self, secret: SecretId) -> impl Iterator<Item = &Arc<Name>> {
+        let first = (secret, Arc::new(Name::new("", "")));
+        self.by_secret.range(first..).take_while(move |(other, _)| *other == secret).map(|(_, name)| name)
     }
 
     /// Takes in the Secret that a workspace names; `None` for a workspace that is gone.
@@ -220,17 +237,18 @@ impl Index {
             !handles.is_empty()
         });
         if let Some(secret) = secret {
+            let secret = SecretId::of(&secret.namespace, &secret.name);
             self.keys.entry(secret).or_default().insert(handle.clone());
         }
     }
 
-    pub fn workspaces_of_key(&self, secret: &Name) -> Vec<Handle> {
-        self.keys.get(secret).into_iter().flatten().cloned().collect()
+    pub fn workspaces_of_key(&self, secret: SecretId) -> Vec<Handle> {
+        self.keys.get(&secret).into_iter().flatten().cloned().collect()
     }
 
     /// Whether anything names this Secret.
-    pub fn uses_secret(&self, secret: &Name) -> bool {
-        self.by_secret.contains_key(secret) || self.keys.contains_key(secret)
+    pub fn uses_secret(&self, secret: SecretId) -> bool {
+        self.keys.contains_key(&secret) || self.named_by(secret).next().is_some()
     }
 
     pub fn users_of_workspace(&self, handle: &Handle) -> Vec<Name> {

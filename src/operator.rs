@@ -3,6 +3,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::channel::mpsc;
 use futures::stream::{BoxStream, StreamExt};
@@ -28,6 +29,9 @@ use crate::{channel, crds, deadline, permissions, workspace};
 
 /// Passes of one key that call at the same time: a key that hangs can't hold every worker.
 const KEY_CONCURRENCY: usize = 12;
+
+/// How often what belongs to deleted objects is looked for.
+const SWEEP: Duration = Duration::from_secs(60);
 
 /// Why the operator can't run.
 #[derive(Debug, thiserror::Error)]
@@ -187,11 +191,17 @@ async fn operate(
             .await;
         }
     };
+    let sweeping = async {
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            ctx.sweep();
+        }
+    };
     let helpers = async {
         if cluster {
-            tokio::join!(watches.namespaces(namespace_writer), watches.secrets());
+            tokio::join!(watches.namespaces(namespace_writer), watches.secrets(), sweeping)
         } else {
-            watches.secrets().await;
+            tokio::join!(async {}, watches.secrets(), sweeping)
         }
     };
     let work = async {
@@ -219,7 +229,7 @@ async fn operate(
     };
     tokio::select! {
         () = drained(work, &stop) => {}
-        () = helpers => {}
+        _ = helpers => {}
     }
     ctx.tasks.close();
     if tokio::time::timeout(SHUTDOWN_GRACE, ctx.tasks.wait()).await.is_err() {

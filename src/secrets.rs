@@ -10,13 +10,16 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use moka::future::Cache;
-use secrecy::SecretSlice;
+use secrecy::{ExposeSecret, SecretSlice};
+use tokio::sync::Semaphore;
 
 use crate::api::conditions::Reason;
 use crate::api::is_name;
 use crate::channel::inputs::Version;
 use crate::error::Failure;
 use crate::index::Name;
+use crate::secret_id::SecretId;
+use crate::sieve;
 
 /// How long a content is kept for its other users.
 const KEPT: Duration = Duration::from_secs(300);
@@ -24,22 +27,37 @@ const KEPT: Duration = Duration::from_secs(300);
 /// The most content that is kept, in bytes.
 const KEPT_BYTES: u64 = 4 * 1024 * 1024;
 
+/// What a cache entry costs beside its content, in bytes.
+const ENTRY_BYTES: usize = 512;
+
+/// How many Secrets are read at the same time: each may take some hundred KiB until it is decoded.
+const READS: usize = 4;
+
 /// How often a content that is older than what is known is read again.
 const TRIES: usize = 4;
 
 /// What a Secret held when it was read. No Debug: it holds values.
 pub enum Content {
     Absent,
-    Present { uid: String, resource_version: String, data: BTreeMap<String, SecretSlice<u8>> },
+    Present {
+        uid: String,
+        resource_version: String,
+        data: BTreeMap<String, SecretSlice<u8>>,
+    },
+    /// Its data was not read: it is larger than [`sieve::SECRET_DATA`].
+    TooLarge {
+        resource_version: String,
+    },
 }
 
 pub struct Secrets {
     client: Client,
-    cache: Cache<Name, Arc<Content>>,
+    cache: Cache<SecretId, Arc<Content>>,
+    reads: Arc<Semaphore>,
     /// Of the Secrets that somebody uses.
-    versions: Mutex<HashMap<Name, Version>>,
+    versions: Mutex<HashMap<SecretId, Version>>,
     /// What each watch (of a namespace, or of all) has listed since its list began.
-    listing: Mutex<HashMap<Option<String>, HashSet<Name>>>,
+    listing: Mutex<HashMap<Option<String>, HashSet<SecretId>>>,
 }
 
 // === impl Content ===
@@ -48,7 +66,9 @@ impl Content {
     pub fn version(&self) -> Version {
         match self {
             Self::Absent => Version::Absent,
-            Self::Present { resource_version, .. } => Version::Present(resource_version.clone()),
+            Self::Present { resource_version, .. } | Self::TooLarge { resource_version } => {
+                Version::present(resource_version)
+            }
         }
     }
 
@@ -56,6 +76,9 @@ impl Content {
         let uid = secret.uid().unwrap_or_default();
         let resource_version = secret.resource_version().unwrap_or_default();
         let data = secret.data.unwrap_or_default();
+        if data.contains_key(sieve::CUT) {
+            return Self::TooLarge { resource_version };
+        }
         Self::Present {
             uid,
             resource_version,
@@ -63,15 +86,36 @@ impl Content {
         }
     }
 
+    /// The same with no more of its data than `keys` name, of which a missing one is left out.
+    pub fn only(&self, keys: impl Fn(&str) -> bool) -> Self {
+        match self {
+            Self::Absent => Self::Absent,
+            Self::TooLarge { resource_version } => {
+                Self::TooLarge { resource_version: resource_version.clone() }
+            }
+            Self::Present { uid, resource_version, data } => {
+                let named = data.iter().filter(|(key, _)| keys(key));
+                Self::Present {
+                    uid: uid.clone(),
+                    resource_version: resource_version.clone(),
+                    data: named.map(|(key, value)| (key.clone(), value.clone())).collect(),
+                }
+            }
+        }
+    }
+
+    /// Bytes of names and values.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Absent | Self::TooLarge { .. } => 0,
+            Self::Present { data, .. } => {
+                data.iter().map(|(key, value)| key.len() + value.expose_secret().len()).sum()
+            }
+        }
+    }
+
     fn weight(&self) -> u32 {
-        let bytes = match self {
-            Self::Absent => 0,
-            Self::Present { data, .. } => data
-                .iter()
-                .map(|(key, value)| key.len() + secrecy::ExposeSecret::expose_secret(value).len())
-                .sum(),
-        };
-        u32::try_from(bytes + 256).unwrap_or(u32::MAX)
+        u32::try_from(self.bytes() + ENTRY_BYTES).unwrap_or(u32::MAX)
     }
 }
 
@@ -82,9 +126,10 @@ impl Secrets {
         let cache = Cache::builder()
             .time_to_live(KEPT)
             .max_capacity(KEPT_BYTES)
-            .weigher(|_: &Name, content: &Arc<Content>| content.weight())
+            .weigher(|_: &SecretId, content: &Arc<Content>| content.weight())
             .build();
-        Self { client, cache, versions: Mutex::default(), listing: Mutex::default() }
+        let reads = Arc::new(Semaphore::new(READS));
+        Self { client, cache, reads, versions: Mutex::default(), listing: Mutex::default() }
     }
 
     /// The content as of the newest version the watch has told of; one GET, however many ask at once.
@@ -94,42 +139,45 @@ impl Secrets {
         if !is_name(&name.name) {
             return Ok(Arc::new(Content::Absent));
         }
+        let id = SecretId::of(&name.namespace, &name.name);
         // What a GET under way when the Secret changed was answered can be older than what the watch has told since.
         for attempt in 0..TRIES {
-            let content = self.kept(name).await?;
+            let content = self.kept(name, id).await?;
             let version = content.version();
-            let doubtful = match (self.version(name), &version) {
+            let doubtful = match (self.version(id), version) {
                 // Either may be the newer: a second look tells.
                 (Version::Present(_), Version::Absent) | (Version::Absent, Version::Present(_)) => {
                     attempt == 0
                 }
-                (known, version) => older(version, &known),
+                (known, version) => version.is_older(known),
             };
             if !doubtful {
-                self.note(name.clone(), version);
+                self.note(id, version);
                 return Ok(content);
             }
-            self.cache.invalidate(name).await;
+            self.cache.invalidate(&id).await;
         }
         let message = format!("The Secret {:?} changes faster than it can be read.", name.name);
         Err(Failure::transient(Reason::InternalError, message))
     }
 
-    async fn kept(&self, name: &Name) -> Result<Arc<Content>, Failure> {
+    async fn kept(&self, name: &Name, id: SecretId) -> Result<Arc<Content>, Failure> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &name.namespace);
         let read = async {
+            // Never closed.
+            let _permit = self.reads.acquire().await;
             match api.get(&name.name).await {
                 Ok(secret) => Ok(Arc::new(Content::of(secret))),
                 Err(kube::Error::Api(status)) if status.code == 404 => Ok(Arc::new(Content::Absent)),
                 Err(error) => Err(error),
             }
         };
-        self.cache.try_get_with(name.clone(), read).await.map_err(|error| unreadable(name, &error))
+        self.cache.try_get_with(id, read).await.map_err(|error| unreadable(name, &error))
     }
 
     /// The version that was last seen of a Secret that somebody uses.
-    pub fn version(&self, name: &Name) -> Version {
-        self.versions().get(name).cloned().unwrap_or(Version::Unknown)
+    pub fn version(&self, secret: SecretId) -> Version {
+        self.versions().get(&secret).copied().unwrap_or(Version::Unknown)
     }
 
     /// Takes in an event of the watch of a namespace, or of all. `used` tells whether anybody uses a Secret. Answers which changed.
@@ -137,11 +185,11 @@ impl Secrets {
         &self,
         event: &watcher::Event<PartialObjectMeta<Secret>>,
         scope: Option<&str>,
-        used: impl Fn(&Name) -> bool,
-    ) -> Vec<Name> {
+        used: impl Fn(SecretId) -> bool,
+    ) -> Vec<SecretId> {
         let scope = scope.map(str::to_owned);
         let present = |secret: &PartialObjectMeta<Secret>| {
-            Version::Present(secret.resource_version().unwrap_or_default())
+            Version::present(secret.metadata.resource_version.as_deref().unwrap_or_default())
         };
         let changed = match event {
             watcher::Event::Init => {
@@ -149,9 +197,9 @@ impl Secrets {
                 Vec::new()
             }
             watcher::Event::InitApply(secret) => match self.named(secret, &used).await {
-                Some(name) => {
-                    self.listing().entry(scope).or_default().insert(name.clone());
-                    self.note(name, present(secret))
+                Some(id) => {
+                    self.listing().entry(scope).or_default().insert(id);
+                    self.note(id, present(secret))
                 }
                 None => Vec::new(),
             },
@@ -164,67 +212,86 @@ impl Secrets {
             }
             watcher::Event::InitDone => self.vanished(scope),
         };
-        for name in &changed {
-            self.cache.invalidate(name).await;
+        for id in &changed {
+            self.cache.invalidate(id).await;
         }
         changed
     }
 
     /// Which Secret it is, if anybody uses it. What was kept of another is out of date: its next user reads it anew.
-    async fn named(&self, secret: &PartialObjectMeta<Secret>, used: impl Fn(&Name) -> bool) -> Option<Name> {
-        let name = Name::new(secret.namespace().unwrap_or_default(), secret.name_any());
-        if used(&name) {
-            return Some(name);
+    async fn named(
+        &self,
+        secret: &PartialObjectMeta<Secret>,
+        used: impl Fn(SecretId) -> bool,
+    ) -> Option<SecretId> {
+        let metadata = &secret.metadata;
+        let id = SecretId::of(
+            metadata.namespace.as_deref().unwrap_or_default(),
+            metadata.name.as_deref().unwrap_or_default(),
+        );
+        if used(id) {
+            return Some(id);
         }
-        self.versions().remove(&name);
-        self.cache.invalidate(&name).await;
+        self.versions().remove(&id);
+        self.cache.invalidate(&id).await;
         None
     }
 
-    async fn changed(&self, name: Option<Name>, version: Version) -> Vec<Name> {
-        let Some(name) = name else { return Vec::new() };
-        if !self.note(name.clone(), version).is_empty() {
-            self.cache.invalidate(&name).await;
+    async fn changed(&self, id: Option<SecretId>, version: Version) -> Vec<SecretId> {
+        let Some(id) = id else { return Vec::new() };
+        if !self.note(id, version).is_empty() {
+            self.cache.invalidate(&id).await;
         }
-        vec![name]
+        vec![id]
     }
 
     /// What a list did not bring again.
-    fn vanished(&self, scope: Option<String>) -> Vec<Name> {
+    fn vanished(&self, scope: Option<String>) -> Vec<SecretId> {
         let listed = self.listing().remove(&scope).unwrap_or_default();
-        let inside = |name: &&Name| scope.as_ref().is_none_or(|namespace| *namespace == name.namespace);
+        let inside = |id: &&SecretId| scope.as_ref().is_none_or(|namespace| id.is_in(namespace));
         let gone: Vec<_> =
-            self.versions().keys().filter(inside).filter(|name| !listed.contains(*name)).cloned().collect();
-        gone.into_iter().flat_map(|name| self.note(name, Version::Absent)).collect()
+            self.versions().keys().filter(inside).filter(|id| !listed.contains(*id)).copied().collect();
+        gone.into_iter().flat_map(|id| self.note(id, Version::Absent)).collect()
     }
 
-    fn note(&self, name: Name, version: Version) -> Vec<Name> {
+    fn note(&self, id: SecretId, version: Version) -> Vec<SecretId> {
         let mut versions = self.versions();
-        match versions.get(&name) {
-            Some(known) if *known == version || older(&version, known) => Vec::new(),
+        match versions.get(&id) {
+            // The watch may lag behind a GET: what it then tells is old.
+            Some(known) if *known == version || version.is_older(*known) => Vec::new(),
             _ => {
-                versions.insert(name.clone(), version);
-                vec![name]
+                versions.insert(id, version);
+                vec![id]
             }
         }
     }
 
-    fn versions(&self) -> std::sync::MutexGuard<'_, HashMap<Name, Version>> {
+    /// Forgets the versions of Secrets that nobody uses any more.
+    pub fn retain(&self, used: impl Fn(SecretId) -> bool) {
+        let mut versions = self.versions();
+        versions.retain(|id, _| used(*id));
+        let spare = versions.capacity() / 4 > versions.len();
+        if spare {
+            versions.shrink_to_fit();
+        }
+    }
+
+    /// How many versions are remembered.
+    pub fn len(&self) -> usize {
+        self.versions().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.versions().is_empty()
+    }
+
+    fn versions(&self) -> std::sync::MutexGuard<'_, HashMap<SecretId, Version>> {
         self.versions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn listing(&self) -> std::sync::MutexGuard<'_, HashMap<Option<String>, HashSet<Name>>> {
+    fn listing(&self) -> std::sync::MutexGuard<'_, HashMap<Option<String>, HashSet<SecretId>>> {
         self.listing.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The watch may lag behind a GET: what it then tells is old.
-fn older(version: &Version, known: &Version) -> bool {
-    let number = |version: &Version| match version {
-        Version::Present(text) => text.parse::<u64>().ok(),
-        _ => None,
-    };
-    number(version).zip(number(known)).is_some_and(|(version, known)| version < known)
 }
 
 fn unreadable(name: &Name, error: &kube::Error) -> Failure {
@@ -271,5 +338,36 @@ mod tests {
         for name in ["a", "7", "a.b-c", &"a".repeat(253)] {
             assert!(secrets.get(&Name::new("namespace", name)).await.is_err(), "{name}");
         }
+    }
+
+    fn metadata(name: &str, version: usize) -> PartialObjectMeta<Secret> {
+        let metadata =
+            serde_json::json!({"namespace": "a", "name": name, "resourceVersion": version.to_string()});
+        serde_json::from_value(serde_json::json!({ "metadata": metadata })).unwrap()
+    }
+
+    #[tokio::test]
+    async fn names_that_come_and_go_leave_no_version_behind_and_those_of_nobody_are_never_kept() {
+        use watcher::Event;
+        let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let secrets = Secrets::new(Client::try_from(config).unwrap());
+        for round in 0..2000_usize {
+            let secret = metadata(&format!("s{}", round % 100), round);
+            let used = round % 2 == 0;
+            let event = if round % 7 == 0 { Event::Delete(secret) } else { Event::Apply(secret) };
+            let changed = secrets.see(&event, None, |_| used).await;
+            assert_eq!(changed.len(), usize::from(used));
+            if round % 100 == 0 {
+                secrets.see(&Event::Init, None, |_| true).await;
+                secrets.see(&Event::InitDone, None, |_| true).await;
+            }
+        }
+        assert!((1..=100).contains(&secrets.len()), "{}", secrets.len());
+        let kept = SecretId::of("a", "s2");
+        secrets.retain(|secret| secret == kept);
+        assert_eq!(secrets.len(), 1);
+        secrets.retain(|_| false);
+        assert!(secrets.is_empty() && secrets.listing().is_empty());
+        assert!(secrets.versions().capacity() < 8);
     }
 }

@@ -12,9 +12,11 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use crate::api::annotation;
 use crate::metrics::Metrics;
 use crate::serve::Readiness;
+
+/// How many objects one answer to a list holds: it is in memory as a whole, as JSON and decoded.
+const PAGE: u32 = 50;
 
 /// What a watch of one kind needs.
 #[derive(Clone)]
@@ -42,24 +44,24 @@ impl Watching {
         namespaces.iter().map(|namespace| Api::namespaced(self.client.clone(), namespace)).collect()
     }
 
-    /// Watches each Api, with backoff, and strips what nobody reads before it is stored.
+    /// Watches each Api, with backoff, and takes out of each object what is not stored.
     pub fn events<K>(
         &self,
         apis: Vec<Api<K>>,
         selector: Option<&str>,
-        keep_labels: bool,
+        trim: impl Fn(&mut K) + Clone + Send + Sync + 'static,
     ) -> Vec<BoxStream<'static, Event<K>>>
     where
         K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     {
-        let config = selector
-            .map_or_else(watcher::Config::default, |labels| watcher::Config::default().labels(labels));
+        let config = watcher::Config::default().page_size(PAGE);
+        let config = selector.map_or_else(|| config.clone(), |labels| config.clone().labels(labels));
         apis.into_iter()
             .map(|api| {
                 let (this, namespace) = (self.clone(), api.namespace().unwrap_or_default().to_owned());
                 self.readiness.set_in(self.kind, &namespace, Err("not listed yet".into()));
                 let stream = watcher(api, config.clone()).default_backoff();
-                let stream = stream.modify(move |object| strip(object, keep_labels));
+                let stream = stream.modify(trim.clone());
                 stream.inspect(move |event| this.note(&namespace, event)).boxed()
             })
             .collect()
@@ -80,19 +82,6 @@ impl Watching {
                 }
             }
         }
-    }
-}
-
-fn strip<K: Resource>(object: &mut K, keep_labels: bool) {
-    let metadata = object.meta_mut();
-    metadata.managed_fields = None;
-    metadata.owner_references = None;
-    if !keep_labels {
-        metadata.labels = None;
-    }
-    if let Some(annotations) = &mut metadata.annotations {
-        // kubectl's copy of the manifest alone is as large as the object.
-        annotations.retain(|name, _| name.starts_with(annotation::PREFIX));
     }
 }
 

@@ -13,10 +13,13 @@ use kube::runtime::{WatchStreamExt, reflector, watcher};
 use crate::api::channel::Channel;
 use crate::api::conditions::kind;
 use crate::api::workspace::{ClusterWorkspace, Workspace};
+use crate::api::{annotation, finalizer};
+use crate::channel::plan::cut_request;
 use crate::conditions;
 use crate::context::Context;
 use crate::index::{Name, Wakes};
 use crate::serve::Readiness;
+use crate::sieve;
 use crate::watch::{Event, Watching, merged};
 use crate::workspace::Kind;
 
@@ -41,7 +44,10 @@ impl Watches<'_> {
         let settings = &self.ctx.settings;
         let watching = self.of("channels");
         let events =
-            watching.events(watching.apis(&settings.namespaces), settings.channel_selector.as_deref(), false);
+            watching.events(watching.apis(&settings.namespaces), settings.channel_selector.as_deref(), {
+                let ctx = Arc::clone(self.ctx);
+                move |channel: &mut Channel| ctx.kept.take_in(channel)
+            });
         let ctx = Arc::clone(self.ctx);
         let events = merged(events, settings.namespaces.clone(), ctx.channels.clone());
         reflector::reflector(writer, events)
@@ -59,7 +65,7 @@ impl Watches<'_> {
         let events = watching.events(
             watching.apis(&settings.namespaces),
             settings.workspace_selector.as_deref(),
-            false,
+            trim_workspace,
         );
         merged(events, settings.namespaces.clone(), self.ctx.workspaces.clone())
     }
@@ -67,7 +73,8 @@ impl Watches<'_> {
     pub fn cluster(&self) -> BoxStream<'static, Event<ClusterWorkspace>> {
         let watching = self.of("clusterworkspaces");
         let api = Api::all(self.ctx.client.clone());
-        let events = watching.events(vec![api], self.ctx.settings.workspace_selector.as_deref(), false);
+        let events =
+            watching.events(vec![api], self.ctx.settings.workspace_selector.as_deref(), trim_workspace);
         merged(events, Vec::new(), self.ctx.cluster_workspaces.clone())
     }
 
@@ -97,9 +104,18 @@ impl Watches<'_> {
         let events = watching.events(
             vec![Api::<PartialObjectMeta<Namespace>>::all(self.ctx.client.clone())],
             None,
-            true,
+            |_| {},
         );
-        let events = merged(events, Vec::new(), self.ctx.namespaces.clone());
+        let events = merged(events, Vec::new(), self.ctx.namespaces.clone()).filter_map(|event| async {
+            // Whether it may use a ClusterWorkspace is not known: it is none that has labels.
+            match event {
+                Ok(watcher::Event::Apply(namespace)) if is_cut(&namespace) => {
+                    Some(Ok(watcher::Event::Delete(namespace)))
+                }
+                Ok(watcher::Event::InitApply(namespace)) if is_cut(&namespace) => None,
+                event => Some(event),
+            }
+        });
         reflector::reflector(writer, events)
             .for_each(|event| async {
                 listed(self.ctx, "namespaces", &event);
@@ -128,7 +144,7 @@ impl Watches<'_> {
         {
             namespaces.push(ctx.settings.operator_namespace.clone());
         }
-        let events = watching.events(watching.apis::<PartialObjectMeta<Secret>>(&namespaces), None, false);
+        let events = watching.events(watching.apis::<PartialObjectMeta<Secret>>(&namespaces), None, |_| {});
         let scopes =
             namespaces.iter().map(|name| Some(name.as_str())).chain(namespaces.is_empty().then_some(None));
         let scoped = events
@@ -138,17 +154,49 @@ impl Watches<'_> {
         futures::stream::select_all(scoped)
             .for_each(|(scope, event)| async move {
                 let Ok(event) = event else { return };
-                let changed = ctx.secrets.see(&event, scope, |name| ctx.index().uses_secret(name)).await;
-                for name in changed {
+                let changed = ctx.secrets.see(&event, scope, |secret| ctx.index().uses_secret(secret)).await;
+                for secret in changed {
                     let (channels, workspaces) = {
                         let index = ctx.index();
-                        (index.users_of_secret(&name), index.workspaces_of_key(&name))
+                        (index.users_of_secret(secret), index.workspaces_of_key(secret))
                     };
                     channels.iter().for_each(|name| ctx.wake_channel(name));
                     workspaces.iter().for_each(|handle| ctx.wake_workspace(handle));
                 }
             })
             .await;
+    }
+}
+
+/// Whether its labels were too many to be read.
+fn is_cut(namespace: &PartialObjectMeta<Namespace>) -> bool {
+    namespace.labels().contains_key(sieve::CUT)
+}
+
+/// What a Workspace's cache keeps of texts that its operator did not write, in bytes.
+const FOREIGN: usize = 512;
+
+/// Takes out of a Workspace what a tenant could make large. What is cut is read or written again where it is needed.
+fn trim_workspace<K: Kind>(object: &mut K) {
+    let metadata = object.meta_mut();
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.retain(|name, _| name == annotation::RECONCILE_REQUESTED);
+        annotations.values_mut().for_each(|value| *value = cut_request(value));
+    }
+    if let Some(finalizers) = &mut metadata.finalizers {
+        let others = finalizers.iter().filter(|name| *name != finalizer::IN_USE);
+        if others.map(String::len).sum::<usize>() > FOREIGN {
+            finalizers.retain(|name| name == finalizer::IN_USE);
+            finalizers.push(sieve::CUT.to_owned());
+        }
+    }
+    if let Some(mut status) = object.status().cloned() {
+        let messages = status.conditions.iter().map(|condition| condition.message.len());
+        // More than the operator ever writes, so it is written again.
+        if messages.sum::<usize>() > 4 * conditions::MESSAGE {
+            status.conditions.iter_mut().for_each(|condition| condition.message = String::new());
+            object.set_status(status);
+        }
     }
 }
 

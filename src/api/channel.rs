@@ -1,6 +1,8 @@
 // pure
 //! `Channel`: one oHallo channel. Fields decode leniently (a value is judged in `plan.rs`), the schema is strict.
 
+use std::sync::Arc;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::{Schema, SchemaGenerator, json_schema};
@@ -8,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::NAME_PATTERN;
+use crate::secret_id::SecretId;
 
 const BOUND_ID: &str = "!has(oldSelf.status) || !has(oldSelf.status.channelId) || !has(self.spec.channelId) \
      || self.spec.channelId == oldSelf.status.channelId \
@@ -122,6 +125,42 @@ pub struct ChannelSpec {
     #[schemars(extend("default" = {"limit": 5, "backoffSeconds": 60}))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provisioning_retry: Option<ProvisioningRetry>,
+
+    /// What the reader or the cache left out of this object: it is unknown, not unset. No part of the API.
+    #[schemars(skip)]
+    #[serde(default, skip_serializing_if = "is_internal")]
+    pub left_out: Option<Box<LeftOut>>,
+}
+
+/// What is missing of a spec.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(default)]
+pub struct LeftOut {
+    /// Something other than the config was cut.
+    pub cut: bool,
+    /// The size of the config, where it was left out.
+    pub config: Option<ConfigSize>,
+    /// In the cache: what stands for the rest.
+    #[serde(skip)]
+    pub kept: Option<Remainder>,
+}
+
+/// How large a config is.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConfigSize {
+    /// Bytes of JSON.
+    pub bytes: u64,
+    /// Bytes of memory once it is decoded.
+    pub decoded: u64,
+}
+
+/// What the cache knows of an object without having it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remainder {
+    /// [`crate::channel::inputs::Inputs::own`] of the whole object.
+    pub own: u64,
+    /// The Secrets that it names.
+    pub secrets: Arc<[SecretId]>,
 }
 
 /// Names a Workspace or a ClusterWorkspace.
@@ -293,6 +332,11 @@ pub struct ChannelStatus {
     #[schemars(length(max = 16))]
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::readable")]
     pub conditions: Vec<Condition>,
+
+    /// Something of it was left out. No part of the API.
+    #[schemars(skip)]
+    #[serde(default, skip_serializing_if = "is_internal")]
+    pub left_out: bool,
 }
 
 /// An attempt to create a channel.
@@ -427,6 +471,11 @@ pub struct Difference {
     #[schemars(length(max = 128))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actual: Option<String>,
+}
+
+/// What is never written to the API server. Not `skip_serializing`: kube's copy of the struct would not read the field.
+fn is_internal<T>(_: &T) -> bool {
+    true
 }
 
 fn config_schema(_: &mut SchemaGenerator) -> Schema {

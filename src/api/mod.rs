@@ -47,6 +47,9 @@ pub mod annotation {
     pub const CREATE_INTENT: &str = "ohallo.eu/create-intent";
     /// All of ours begin so: a change of any is an input.
     pub const PREFIX: &str = "ohallo.eu/";
+    /// Those that are read; the API server's answers are stripped of all others.
+    pub const ALL: [&str; 6] =
+        [RECONCILE_REQUESTED, TEST_REQUESTED, RETRY_REQUESTED, CREATE_AGAIN, RELEASE, CREATE_INTENT];
 }
 
 /// Finalizers.
@@ -143,6 +146,19 @@ mod tests {
             "items": [{"default": [1]}],
         });
         assert_eq!(schema, expected);
+    }
+
+    #[test]
+    fn every_annotation_that_has_a_name_here_is_read() {
+        let written =
+            include_str!("mod.rs").lines().filter_map(|line| line.trim().strip_prefix("pub const "));
+        let values =
+            written.filter_map(|line| line.split_once(": &str = \"ohallo.eu/")?.1.strip_suffix("\";"));
+        let names: Vec<_> =
+            values.filter(|name| !name.is_empty() && !["channel", "in-use"].contains(name)).collect();
+        let read: Vec<_> =
+            annotation::ALL.iter().filter_map(|name| name.strip_prefix(annotation::PREFIX)).collect();
+        assert_eq!(names, read);
     }
 
     #[test]

@@ -106,7 +106,8 @@ where
         Err(_) => {
             // The task died: what it sent is not known.
             ctx.metrics.panicked();
-            let mut pass = Box::new(Pass::new(&ctx, &channel, epoch));
+            let slot = ctx.ohallo.heavy().slot();
+            let mut pass = Box::new(Pass::new(&ctx, &channel, epoch, slot));
             if matches!(&pass.memory.attempt, Some(own) if own.outcome == AttemptOutcome::InFlight) {
                 remember(&mut pass, number, AttemptOutcome::Unknown);
             }
@@ -189,6 +190,9 @@ async fn written_down(pass: &mut Pass, number: i64, remote: &RemoteChannel) -> R
     loop {
         if let Some(other) = names_another(&pass.channel, &pass.status, remote.id.as_str()) {
             two_ids(pass, &remote.id, &other);
+            // Only the id is needed until a person has decided.
+            let bare = RemoteChannel { config: Default::default(), ..remote.clone() };
+            remember(pass, number, AttemptOutcome::Answered(Box::new(bare)));
             return Ok(Next::Plan);
         }
         take_in(pass, remote);

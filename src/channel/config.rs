@@ -7,14 +7,20 @@ use std::fmt;
 use serde_json::{Map, Number, Value};
 use sha2::{Digest, Sha256};
 
+use crate::api::channel::ConfigSize;
+
 /// The most bytes of JSON that `spec.config` may have.
 pub const MAX_BYTES: usize = 64 * 1024;
+
+/// The most memory that `spec.config` may take once it is decoded, in bytes. 64 KiB of usual values take a fifth of it;
+/// more takes a list of thousands of tiny objects.
+pub const MAX_DECODED: u64 = 2 * 1024 * 1024;
 
 /// The most levels of objects and arrays that `spec.config` may have, itself the first.
 pub const MAX_LEVELS: usize = 32;
 
 /// How many bytes of declared paths are remembered of a Channel.
-const PATHS_BYTES: usize = 4 * 1024;
+const PATHS_BYTES: usize = 1024;
 
 /// The longest path that is written out, in bytes. A config may have one long key above thousands of others.
 const MAX_PATH_BYTES: usize = 200;
@@ -99,9 +105,9 @@ pub fn without(declared: &Map<String, Value>, left: &impl Fn(&str) -> bool) -> M
 }
 
 /// The paths at which a value is declared, in the order of the keys, for telling which ones are no longer declared: as
-/// many as have room in [`PATHS_BYTES`].
-pub fn paths(declared: &Map<String, Value>) -> Vec<String> {
-    fn walk(declared: &Map<String, Value>, above: &str, room: &mut usize, found: &mut Vec<String>) {
+/// many as have room in [`PATHS_BYTES`]. One text, each path ended by a NUL: it is remembered of every Channel.
+pub fn paths(declared: &Map<String, Value>) -> Box<str> {
+    fn walk(declared: &Map<String, Value>, above: &str, room: &mut usize, found: &mut String) {
         for (key, value) in declared {
             if *room == 0 || above.len() + key.len() >= *room {
                 *room = 0;
@@ -115,22 +121,22 @@ pub fn paths(declared: &Map<String, Value>) -> Vec<String> {
                     *room = room.saturating_sub(1);
                     walk(inner, &path, room, found);
                 }
+                _ if path.len() + 1 > *room => *room = 0,
                 _ => {
-                    *room = room.saturating_sub(path.len() + 1);
-                    if *room > 0 {
-                        found.push(path);
-                    }
+                    *room -= path.len() + 1;
+                    found.push_str(&path);
+                    found.push('\0');
                 }
             }
         }
     }
-    let (mut room, mut found) = (PATHS_BYTES, Vec::new());
+    let (mut room, mut found) = (PATHS_BYTES, String::new());
     walk(declared, "", &mut room, &mut found);
-    found
+    found.into()
 }
 
 /// Those of some [`paths`] where nothing is declared any more, and so nothing is sent.
-pub fn dropped(mut paths: Vec<String>, declared: &Map<String, Value>) -> Vec<String> {
+pub fn dropped(paths: &str, declared: &Map<String, Value>) -> Vec<String> {
     /// A key may hold dots: each place at which the path may be parted is looked up, none of the other keys is.
     fn declares(declared: &Map<String, Value>, path: &str) -> bool {
         let whole = declared.get(path).is_some_and(|value| match value {
@@ -149,8 +155,12 @@ pub fn dropped(mut paths: Vec<String>, declared: &Map<String, Value>) -> Vec<Str
                 })
             })
     }
-    paths.retain(|path| !declares(declared, path));
-    paths
+    paths.split_terminator('\0').filter(|path| !declares(declared, path)).map(str::to_owned).collect()
+}
+
+/// Whether a config of this size may be sent.
+pub fn fits(size: ConfigSize) -> bool {
+    size.bytes <= MAX_BYTES as u64 && size.decoded <= MAX_DECODED
 }
 
 /// Whether there are more levels of objects and arrays than [`MAX_LEVELS`].
@@ -294,9 +304,9 @@ mod tests {
             json!({"a": 1, "b": {"c": [{"d": 1}], "n": null, "k": {"l": 0}}, "e": {"f": {}}, "g.h": {"i": ""}}),
         );
         let known = paths(&was);
-        assert_eq!(known, ["a", "b.c", "b.k.l", "g.h.i"]);
-        assert_eq!(dropped(known.clone(), &was), [""; 0]);
-        let left = |now: Value| dropped(known.clone(), &map(now));
+        assert_eq!(&*known, "a\0b.c\0b.k.l\0g.h.i\0");
+        assert_eq!(dropped(&known, &was), [""; 0]);
+        let left = |now: Value| dropped(&known, &map(now));
         let rest = json!({"a": 2, "b": {"c": 1, "k": {"l": 1}}, "g": {"h": {"i": 1}}});
         assert_eq!(left(rest.clone()), [""; 0]);
         for (path, value, expected) in [
@@ -349,13 +359,13 @@ mod tests {
 
     #[test]
     fn no_more_paths_are_remembered_than_have_room() {
-        let long = "k".repeat(1000);
+        let long = "k".repeat(PATHS_BYTES / 4 - 2);
         let many: Map<_, _> = (0..10).map(|number| (format!("{number}{long}"), json!(1))).collect();
-        assert_eq!(paths(&many).len(), 4);
+        assert_eq!(dropped(&paths(&many), &Map::new()).len(), 4);
         let deep = map(json!({"0": 1, "1": {(long.repeat(9)): {"a": 1, "b": 1}}, "2": 1}));
-        assert_eq!(paths(&deep), ["0"]);
-        let one = |length: usize| paths(&map(json!({("k".repeat(length)): 1}))).len();
-        assert_eq!((one(PATHS_BYTES - 2), one(PATHS_BYTES - 1)), (1, 0));
+        assert_eq!(&*paths(&deep), "0\0");
+        let one = |length: usize| dropped(&paths(&map(json!({("k".repeat(length)): 1}))), &Map::new()).len();
+        assert_eq!((one(PATHS_BYTES - 1), one(PATHS_BYTES)), (1, 0));
     }
 
     #[test]

@@ -10,9 +10,13 @@ use crate::api::conditions::Reason;
 use crate::error::Failure;
 use crate::secret::{ContentDigest, Credentials};
 use crate::secrets::Content;
+use crate::sieve::SECRET_DATA;
 
 /// The most bytes that all credentials of a Channel may have together.
 const MAX_BYTES: usize = 64 * 1024;
+
+/// The most bytes of Secrets that are put together: later items may win over earlier ones, so it is more than is sent.
+pub const MAX_READ: usize = 4 * MAX_BYTES;
 
 /// The most credentials of a Channel.
 const MAX_KEYS: usize = 64;
@@ -34,7 +38,15 @@ pub fn assemble<'a>(
     let mut sources: Vec<SecretVersion> = Vec::new();
     for source in declared {
         let Some((name, optional)) = name_of(source) else { continue };
-        let Some(Content::Present { uid, resource_version, data }) = content(name) else {
+        let found = content(name);
+        if let Some(Content::TooLarge { .. }) = found {
+            let message = format!(
+                "The Secret {name:?} holds more than {} KiB: put the credentials into a Secret of their own.",
+                SECRET_DATA / 1024
+            );
+            return Err(Failure::user(Reason::SecretInvalid, message));
+        }
+        let Some(Content::Present { uid, resource_version, data }) = found else {
             if optional {
                 continue;
             }
@@ -96,6 +108,24 @@ impl Values {
         self.values.insert(name.to_owned(), value);
         self.origins.insert(name.to_owned(), format!("{}/{key}", found.uid));
     }
+}
+
+/// The part of a Secret's content that is declared; the values that nobody names are let go at once.
+pub fn named(declared: &[CredentialSource], secret: &str, content: &Content) -> Content {
+    let of_it = || declared.iter().filter(|source| name_of(source).is_some_and(|(name, _)| name == secret));
+    let whole = of_it().any(|source| source.secret_ref.is_some());
+    content.only(|key| {
+        whole || of_it().any(|source| source.secret_key_ref.as_ref().is_some_and(|one| one.key == key))
+    })
+}
+
+/// The Secrets of a Channel hold too much together to be kept while they are put together.
+pub fn too_many_bytes() -> Failure {
+    let message = format!(
+        "The declared parts of the Secrets have more than {} KiB together: name only the keys that are needed.",
+        MAX_READ / 1024
+    );
+    Failure::user(Reason::SecretInvalid, message)
 }
 
 fn name_of(source: &CredentialSource) -> Option<(&str, bool)> {
@@ -195,6 +225,24 @@ mod tests {
         let bundle = assemble(&declared, |_| Some(&found)).ok().flatten().unwrap();
         let names: Vec<_> = bundle.sources.iter().map(|source| source.name.as_str()).collect();
         assert_eq!(names, ["s", "t"]);
+    }
+
+    #[test]
+    fn only_what_is_named_is_kept_of_a_secret() {
+        let found = secret(&[("a", b"1"), ("b", b"22"), ("c", b"333")]);
+        let kept = |declared: &[CredentialSource]| named(declared, "s", &found).bytes();
+        assert_eq!(kept(&[one("x", "s", "a", false), one("y", "s", "c", false)]), 2 + 4);
+        assert_eq!(kept(&[one("x", "s", "a", false), whole("s", false)]), 2 + 3 + 4);
+        assert_eq!(kept(&[whole("t", false), one("x", "s", "none", false)]), 0);
+    }
+
+    #[test]
+    fn a_secret_that_was_not_read_to_its_end_is_invalid_also_where_it_is_optional() {
+        let large = Content::TooLarge { resource_version: "1".into() };
+        for source in [whole("s", true), one("x", "s", "a", true)] {
+            assert_eq!(keys(&[source], &large), Err(Reason::SecretInvalid));
+        }
+        assert_eq!(large.version(), secret(&[]).version());
     }
 
     #[test]

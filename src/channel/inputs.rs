@@ -1,7 +1,6 @@
 // pure
 //! The inputs of a pass: what opens the gate when it changes. Status is no input.
 
-use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
@@ -10,21 +9,29 @@ use kube::ResourceExt;
 use crate::api::channel::Channel;
 use crate::api::{annotation, finalizer};
 use crate::secret::KeyId;
+use crate::secret_id::SecretId;
 
 /// A Secret as a pass used it, or as the watch last saw it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Version {
     /// Neither watched nor read yet.
     Unknown,
     Absent,
-    Present(String),
+    Present(Revision),
 }
+
+/// A resourceVersion in 8 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Revision(u64);
+
+/// Set in a revision that is the hash of a text, and not a number.
+const HASHED: u64 = 1 << 63;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inputs {
     /// generation, deletionTimestamp, own finalizer and annotations.
     pub own: u64,
-    pub secrets: BTreeMap<String, Version>,
+    pub secrets: Vec<(SecretId, Version)>,
     /// Identity, spec and readiness of the workspace.
     pub workspace: u64,
     /// The key that is held, if any, for a Channel that is not settled: a settled one meets a new key at its next regular read.
@@ -33,11 +40,37 @@ pub struct Inputs {
     pub conflict: bool,
 }
 
+// === impl Version ===
+
+impl Version {
+    pub fn present(resource_version: &str) -> Self {
+        let number = resource_version.parse().ok().filter(|number| number & HASHED == 0);
+        Self::Present(Revision(number.unwrap_or_else(|| {
+            let mut hasher = DefaultHasher::new();
+            resource_version.hash(&mut hasher);
+            hasher.finish() | HASHED
+        })))
+    }
+
+    /// Whether it is known to be of an earlier time: versions that are numbers can be compared.
+    pub fn is_older(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Present(Revision(one)), Self::Present(Revision(other))) => {
+                (one | other) & HASHED == 0 && one < other
+            }
+            _ => false,
+        }
+    }
+}
+
 // === impl Inputs ===
 
 impl Inputs {
     /// What of the object itself is input.
     pub fn own(channel: &Channel) -> u64 {
+        if let Some(kept) = channel.spec.left_out.as_ref().and_then(|left_out| left_out.kept.as_ref()) {
+            return kept.own;
+        }
         let mut hasher = DefaultHasher::new();
         channel.uid().hash(&mut hasher);
         channel.metadata.generation.hash(&mut hasher);
@@ -53,9 +86,10 @@ impl Inputs {
 
     /// Whether `now` differs from what the gate was closed with.
     pub fn changed(&self, now: &Self) -> bool {
-        let secret_changed = |(name, was): (&String, &Version)| {
-            let is = now.secrets.get(name).unwrap_or(&Version::Unknown);
-            *is != Version::Unknown && *was != Version::Unknown && is != was
+        let secret_changed = |(secret, was): &(SecretId, Version)| {
+            let is = now.secrets.iter().find(|(other, _)| other == secret);
+            let is = is.map_or(Version::Unknown, |(_, version)| *version);
+            is != Version::Unknown && *was != Version::Unknown && is != *was
         };
         self.changed_but_secrets(now) || self.secrets.iter().any(secret_changed)
     }
@@ -75,12 +109,13 @@ mod tests {
     use crate::secret::ApiKey;
 
     fn inputs(version: Version) -> Inputs {
-        Inputs { own: 1, secrets: [("s".into(), version)].into(), workspace: 1, key: None, conflict: false }
+        let secrets = vec![(SecretId::of("a", "s"), version)];
+        Inputs { own: 1, secrets, workspace: 1, key: None, conflict: false }
     }
 
     #[test]
     fn a_secret_opens_the_gate_only_when_both_versions_are_known_and_differ() {
-        let (one, two) = (Version::Present("1".into()), Version::Present("2".into()));
+        let (one, two) = (Version::present("1"), Version::present("2"));
         for (was, is, opens) in [
             (&one, &one, false),
             (&one, &two, true),
@@ -90,8 +125,20 @@ mod tests {
             (&one, &Version::Unknown, false),
             (&Version::Unknown, &one, false),
         ] {
-            assert_eq!(inputs(was.clone()).changed(&inputs(is.clone())), opens, "{was:?} {is:?}");
+            assert_eq!(inputs(*was).changed(&inputs(*is)), opens, "{was:?} {is:?}");
         }
+    }
+
+    #[test]
+    fn versions_are_told_apart_and_compared_where_they_are_numbers() {
+        let texts = ["1", "2", "18446744073709551615", "a", "", "1a"];
+        let versions = texts.map(Version::present);
+        for (i, one) in versions.iter().enumerate() {
+            for (k, other) in versions.iter().enumerate() {
+                assert_eq!((one == other, one.is_older(*other)), (i == k, (i, k) == (0, 1)), "{i} {k}");
+            }
+        }
+        assert!(!Version::Absent.is_older(versions[0]) && !versions[0].is_older(Version::Unknown));
     }
 
     #[test]
@@ -105,7 +152,7 @@ mod tests {
             ("a conflict", |it| it.conflict = true, true, true),
             ("a Secret", |it| it.secrets = inputs(Version::Absent).secrets, true, false),
         ];
-        let was = inputs(Version::Present("1".into()));
+        let was = inputs(Version::present("1"));
         for (what, edit, changed, beside) in rows {
             let mut now = was.clone();
             edit(&mut now);

@@ -48,8 +48,8 @@ pub struct Memory {
     /// The digest of the values that were last sent, and how often oHallo then had others.
     pub sent: Option<String>,
     pub contested: u8,
-    /// Declared config paths of the last settled pass, as many as [`super::config::paths`] gives.
-    pub paths: Option<Vec<String>>,
+    /// [`super::config::paths`] of the last settled pass.
+    pub paths: Option<Box<str>>,
     /// DELETE was answered ok.
     pub deleted: bool,
     /// The end was told; a pass that still sees the object tells of it no more.

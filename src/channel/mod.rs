@@ -8,6 +8,7 @@ pub mod create;
 pub mod cut;
 pub mod delete;
 pub mod inputs;
+pub mod kept;
 pub mod memory;
 pub mod plan;
 #[cfg(test)]
@@ -39,8 +40,11 @@ use crate::clock;
 use crate::conditions;
 use crate::context::Context;
 use crate::error::Failure;
+use crate::heavy::{self, HeavySlot};
 use crate::leader::Epoch;
 use crate::retry;
+use crate::secret_id::SecretId;
+use crate::sieve;
 use crate::telemetry::traces;
 pub use report::plain;
 
@@ -56,6 +60,12 @@ const LONGEST: Duration = Duration::from_secs(120);
 
 /// How long a pass waits for the first list of the workspaces before it gives way.
 const LISTED: Duration = Duration::from_secs(1);
+
+/// How long a heavy object waits while another is reconciled, at least.
+const BUSY: Duration = Duration::from_secs(1);
+
+/// How long the cache may have an object that the API server has not.
+const GONE: Duration = Duration::from_secs(60);
 
 /// The most steps of one pass: more can only be a mistake of ours.
 const MOST_STEPS: usize = 12;
@@ -80,10 +90,16 @@ pub async fn reconcile(channel: Arc<Channel>, ctx: Arc<Context>) -> Result<Actio
     if let Some(rest) = rests(&channel, &uid, &ctx, epoch) {
         return Ok(Action::requeue(rest));
     }
+    let slot = ctx.ohallo.heavy().slot();
+    let channel = match in_full(&channel, &ctx, &slot).await? {
+        InFull::Found(channel) => channel,
+        InFull::Gone => return Ok(Action::requeue(GONE)),
+        InFull::Busy => return Ok(Action::requeue(BUSY + BUSY.mul_f64(rand::random()))),
+    };
     let started = clock::instant();
     let _active = ctx.metrics.reconciling("Channel");
     let span = traces::pass(&*channel);
-    let (report, result) = pass(&channel, &ctx, epoch).instrument(span.clone()).await;
+    let (report, result) = pass(&channel, &ctx, epoch, slot).instrument(span.clone()).await;
     traces::passed(&span, result);
     let took = clock::instant().saturating_duration_since(started);
     ctx.metrics.reconciled("Channel", result, took);
@@ -94,12 +110,53 @@ pub async fn reconcile(channel: Arc<Channel>, ctx: Arc<Context>) -> Result<Actio
     }
 }
 
+/// An object with all that a reconcile needs of it.
+enum InFull {
+    Found(Box<Channel>),
+    Gone,
+    /// It is heavy, and another heavy one is being reconciled.
+    Busy,
+}
+
+/// The object as the cache keeps it, else as the API server has it.
+async fn in_full(light: &Channel, ctx: &Context, slot: &HeavySlot) -> Result<InFull, Unwritten> {
+    if let Some(kept) = ctx.kept.get(light) {
+        return Ok(InFull::Found(Box::new(kept)));
+    }
+    let read = |whole| sieve::read(&ctx.client, light, whole);
+    let unread = |error: kube::Error| Unwritten(report::plain(&error));
+    let Some(found) = read(false).await.map_err(unread)? else { return Ok(InFull::Gone) };
+    if !is_heavy(&found) {
+        return Ok(InFull::Found(Box::new(found)));
+    }
+    drop(found);
+    if !slot.try_take() {
+        return Ok(InFull::Busy);
+    }
+    let found = read(true).await.map_err(unread)?;
+    Ok(found.map_or(InFull::Gone, |found| InFull::Found(Box::new(found))))
+}
+
+/// Whether a reconcile of this object takes some MiB of memory: what a config that may be sent becomes once decoded.
+/// An object of the cache may say so too.
+pub fn is_heavy(channel: &Channel) -> bool {
+    let config = channel.spec.left_out.as_ref().and_then(|left_out| left_out.config);
+    let calls = channel.spec.suspend != Some(true) && channel.metadata.deletion_timestamp.is_none();
+    calls && config.is_some_and(|size| size.decoded > heavy::LIGHT && config::fits(size))
+}
+
 /// One pass within its time, and its report. A bug in it stays in its object.
-async fn pass(channel: &Channel, ctx: &Arc<Context>, epoch: Epoch) -> (Report, &'static str) {
-    let work = tokio::time::timeout(LONGEST, run(Box::new(Pass::new(ctx, channel, epoch))));
+async fn pass(
+    channel: &Channel,
+    ctx: &Arc<Context>,
+    epoch: Epoch,
+    slot: HeavySlot,
+) -> (Report, &'static str) {
+    let work = tokio::time::timeout(LONGEST, run(Box::new(Pass::new(ctx, channel, epoch, slot))));
     let failed = |reason, text| {
         let failure = Failure::transient(reason, text);
-        (Box::new(Pass::new(ctx, channel, epoch)), Some(Outcome::Failed(failure)))
+        let slot = ctx.ohallo.heavy().slot();
+        (Box::new(Pass::new(ctx, channel, epoch, slot)), Some(Outcome::Failed(failure)))
     };
     let (pass, outcome) = match AssertUnwindSafe(work).catch_unwind().await {
         Ok(Ok(done)) => done,
@@ -152,7 +209,8 @@ fn rests(channel: &Channel, uid: &str, ctx: &Context, epoch: Epoch) -> Option<Du
         return Some(Duration::from_secs(5));
     }
     if !memory.seen && memory.gate.is_none() {
-        memory.gate = first_look(channel, &now_inputs);
+        // One that is not kept is reconciled at once.
+        memory.gate = ctx.kept.get(channel).and_then(|whole| first_look(&whole, &now_inputs));
     }
     let rest = memory.gate.as_ref()?.closed(now, |closed_with| closed_with.changed(&now_inputs))?;
     Some(rest)
@@ -170,9 +228,10 @@ fn first_look(channel: &Channel, now: &Inputs) -> Option<retry::Gate<Inputs>> {
         && channel.metadata.deletion_timestamp.is_none()
         && (channel.finalizers().iter().any(|name| name == finalizer::CHANNEL)
             || status.planned_changes.is_empty());
+    let namespace = channel.namespace().unwrap_or_default();
     let sources = status.credentials.iter().flat_map(|credentials| &credentials.sources);
-    let pushed =
-        sources.map(|source| (source.name.clone(), Version::Present(source.resource_version.clone())));
+    let pushed = sources
+        .map(|source| (SecretId::of(&namespace, &source.name), Version::present(&source.resource_version)));
     let inputs = Inputs { secrets: pushed.collect(), key: None, ..now.clone() };
     let seconds = channel.spec.interval_seconds.unwrap_or(600).clamp(60, 86_400).unsigned_abs();
     let first = Duration::from_secs(seconds).mul_f64(rand::random());

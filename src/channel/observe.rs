@@ -1,8 +1,7 @@
 // I/O
 //! Reads everything a decision rests on; the first error stops.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kube::ResourceExt;
@@ -23,6 +22,7 @@ use crate::index::{self, Handle, Name};
 use crate::ohallo::{ApiError, CallError, Id, Kind, RemoteChannel};
 use crate::retry;
 use crate::secret::Redactor;
+use crate::secret_id::SecretId;
 use crate::secrets::Content;
 use crate::workspace::allows;
 
@@ -108,7 +108,8 @@ fn place(pass: &mut Pass) -> Result<Place, Failure> {
     let uid = pass.channel.uid().unwrap_or_default();
     let lane = pass.lane();
     let wake = pass.ctx.waker_of_channel(Name::of(&pass.channel));
-    pass.session = Some(pass.ctx.ohallo.session(held.key.clone(), &uid, wake, lane));
+    let session = pass.ctx.ohallo.session(held.key.clone(), &uid, wake, lane);
+    pass.session = Some(session.with_slot(pass.slot.clone()));
     let hour_ago = clock::instant().checked_sub(retry::STALLED);
     Ok(Place {
         workspace_id: held.workspace_id.clone(),
@@ -177,14 +178,18 @@ fn owner(pass: &Pass, id: &str) -> Option<Option<String>> {
 
 async fn declared(pass: &mut Pass) -> Result<Declared, Failure> {
     let namespace = pass.channel.namespace().unwrap_or_default();
-    let mut contents: BTreeMap<String, Arc<Content>> = BTreeMap::new();
-    for secret in index::secrets(&pass.channel) {
-        let content = pass.ctx.secrets.get(&Name::new(&namespace, secret)).await?;
-        contents.insert(secret.to_owned(), content);
+    let mut contents: BTreeMap<String, Content> = BTreeMap::new();
+    let sources = pass.channel.spec.credentials.clone();
+    for secret in index::secrets(&pass.channel).map(str::to_owned).collect::<BTreeSet<_>>() {
+        let content = pass.ctx.secrets.get(&Name::new(&namespace, &secret)).await?;
+        pass.secret_versions.push((SecretId::of(&namespace, &secret), content.version()));
+        contents.insert(secret.clone(), credentials::named(&sources, &secret, &content));
+        if contents.values().map(Content::bytes).sum::<usize>() > credentials::MAX_READ {
+            return Ok(Declared::Problem(credentials::too_many_bytes()));
+        }
     }
-    pass.secret_versions = contents.iter().map(|(name, content)| (name.clone(), content.version())).collect();
-    let found =
-        credentials::assemble(&pass.channel.spec.credentials, |name| contents.get(name).map(Arc::as_ref));
+    let found = credentials::assemble(&sources, |name| contents.get(name));
+    drop(contents);
     Ok(match found {
         Err(failure) => Declared::Problem(failure),
         Ok(None) => Declared::None,

@@ -1,7 +1,6 @@
 // I/O
 //! One pass over one Channel: what it works on, and its writes to the API server.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,10 +21,13 @@ use crate::conditions;
 use crate::context::{Context, Lookup, MANAGER};
 use crate::error::{Failure, Need};
 use crate::events::Note;
+use crate::heavy::HeavySlot;
 use crate::index::{Handle, Name};
 use crate::leader::Epoch;
 use crate::ohallo::{Lane, Session};
 use crate::secret::{Credentials, Redactor};
+use crate::secret_id::SecretId;
+use crate::sieve;
 use crate::text;
 
 /// How often a guarded write is tried again on a newer version before the pass is.
@@ -33,6 +35,9 @@ const TRIES: usize = 4;
 
 /// The longest text of an event, in characters: the API server takes 1 kB.
 const MAX_NOTE_CHARS: usize = 900;
+
+/// When a pass that found heavy work under way comes back.
+const BUSY: Duration = Duration::from_secs(1);
 
 pub struct Pass {
     pub ctx: Arc<Context>,
@@ -50,7 +55,9 @@ pub struct Pass {
     /// Of the API key that this pass calls with: for values of oHallo's that the status shows.
     pub redactor: Redactor,
     pub notes: Vec<Note>,
-    pub secret_versions: BTreeMap<String, Version>,
+    pub secret_versions: Vec<(SecretId, Version)>,
+    /// Where it keeps the right to heavy work.
+    pub slot: HeavySlot,
     /// It made the last attempt to create, and may say what became of it.
     pub owns_attempt: bool,
     /// The object was changed by somebody else while this pass worked on an older version.
@@ -74,7 +81,7 @@ pub enum Written {
 // === impl Pass ===
 
 impl Pass {
-    pub fn new(ctx: &Arc<Context>, channel: &Channel, epoch: Epoch) -> Self {
+    pub fn new(ctx: &Arc<Context>, channel: &Channel, epoch: Epoch, slot: HeavySlot) -> Self {
         let cell = ctx.memory(&channel.uid().unwrap_or_default());
         let mut memory = cell.lock().unwrap_or_else(PoisonError::into_inner).clone();
         memory.meet(channel);
@@ -105,7 +112,8 @@ impl Pass {
             credentials: None,
             redactor: Redactor::none(),
             notes: Vec::new(),
-            secret_versions: BTreeMap::new(),
+            secret_versions: Vec::new(),
+            slot,
             owns_attempt: false,
             outdated: false,
             superseded: false,
@@ -175,7 +183,12 @@ impl Pass {
     /// The inputs as this pass used them.
     pub fn inputs(&self) -> Inputs {
         let mut inputs = Inputs { own: Inputs::own(&self.channel), ..self.began.clone() };
-        inputs.secrets.extend(self.secret_versions.clone());
+        for (secret, version) in &self.secret_versions {
+            match inputs.secrets.iter_mut().find(|(known, _)| known == secret) {
+                Some((_, known)) => *known = *version,
+                None => inputs.secrets.push((*secret, *version)),
+            }
+        }
         inputs
     }
 
@@ -208,9 +221,27 @@ impl Pass {
         }
     }
 
+    /// All finalizers of the object. A list that was cut is read in full: a merge patch replaces it.
+    async fn finalizers(&self) -> Result<Vec<String>, Failure> {
+        let known = self.channel.finalizers();
+        if known.iter().all(|name| name != sieve::CUT) {
+            return Ok(known.to_vec());
+        }
+        if !self.slot.try_take() {
+            return Err(Failure::turn(BUSY));
+        }
+        match sieve::read(&self.ctx.client, &self.channel, true).await {
+            Ok(Some(whole)) if whole.metadata.resource_version == self.channel.metadata.resource_version => {
+                Ok(whole.finalizers().to_vec())
+            }
+            Ok(_) => Err(changed()),
+            Err(error) => Err(cluster(&error)),
+        }
+    }
+
     /// Sets our finalizer and, where given, an annotation, in one patch that carries the version it was decided on.
     pub async fn mark(&mut self, intent: Option<String>) -> Result<(), Failure> {
-        let mut finalizers = self.channel.finalizers().to_vec();
+        let mut finalizers = self.finalizers().await?;
         if !self.view().finalized() {
             finalizers.push(crate::api::finalizer::CHANNEL.into());
         }
@@ -229,13 +260,14 @@ impl Pass {
     pub async fn let_go(&mut self, revocable: bool) -> Result<(), Failure> {
         for _ in 0..TRIES {
             self.fence()?;
-            let others: Vec<_> = self
-                .channel
-                .finalizers()
-                .iter()
-                .filter(|name| *name != crate::api::finalizer::CHANNEL)
-                .collect();
-            match self.patch(json!({ "finalizers": others })).await {
+            let patched = match self.finalizers().await {
+                Ok(mut others) => {
+                    others.retain(|name| name != crate::api::finalizer::CHANNEL);
+                    self.patch(json!({ "finalizers": others })).await
+                }
+                Err(failure) => Err(failure),
+            };
+            match patched {
                 Ok(_) => return Ok(()),
                 Err(failure) if matches!(failure.need, Need::Turn(_)) => match self.fresh().await? {
                     Some(fresh) if !conflict::of_parting(&self.channel, revocable, &fresh) => {
@@ -331,13 +363,22 @@ impl Pass {
     pub fn go_on_with(&mut self, fresh: Channel) {
         self.outdated |= Inputs::own(&fresh) != Inputs::own(&self.channel);
         self.superseded |= fresh.metadata.generation != self.channel.metadata.generation;
-        self.channel = fresh;
+        self.replace(fresh);
     }
 
     fn adopt_version(&mut self, channel: Channel) {
         self.memory.written = version(&channel).map(|version| (version, clock::instant()));
-        self.channel = channel;
+        self.replace(channel);
         self.remember();
+    }
+
+    /// An answer comes without a large config. Of the same generation, the spec is the one that is known.
+    fn replace(&mut self, mut fresh: Channel) {
+        let missing = fresh.spec.left_out.is_some();
+        if missing && fresh.metadata.generation == self.channel.metadata.generation {
+            fresh.spec = std::mem::take(&mut self.channel.spec);
+        }
+        self.channel = fresh;
     }
 }
 
@@ -346,7 +387,7 @@ pub fn inputs(ctx: &Context, channel: &Channel) -> Inputs {
     let name = Name::of(channel);
     let handle = Handle::of(channel);
     let uid = channel.uid().unwrap_or_default();
-    let secrets = crate::index::secrets(channel);
+    let secrets = crate::index::secret_ids(channel);
     let id = channel
         .status
         .as_ref()
@@ -354,9 +395,7 @@ pub fn inputs(ctx: &Context, channel: &Channel) -> Inputs {
         .or(channel.spec.channel_id.as_ref());
     Inputs {
         own: Inputs::own(channel),
-        secrets: secrets
-            .map(|secret| (secret.to_owned(), ctx.secrets.version(&Name::new(&name.namespace, secret))))
-            .collect(),
+        secrets: secrets.iter().map(|secret| (*secret, ctx.secrets.version(*secret))).collect(),
         workspace: workspace_input(ctx, &handle, &name.namespace),
         key: Some(ctx.held(&handle).map(|held| held.key.id())),
         conflict: id.is_some_and(|id| ctx.index().owner(id, &name, &uid).is_some()),

@@ -11,7 +11,7 @@ use super::config::{self, Differs};
 use super::create::{self, Standing};
 use super::memory::{AttemptOutcome, CONTESTED, Memory};
 use super::{delete, work};
-use crate::api::channel::{Channel, ChannelSpec, ChannelStatus, Difference, SecretVersion};
+use crate::api::channel::{Channel, ChannelSpec, ChannelStatus, Difference, LeftOut, SecretVersion};
 use crate::api::conditions::Reason;
 use crate::api::{annotation, finalizer};
 use crate::error::{Failure, Need};
@@ -252,13 +252,13 @@ pub const CREATE_UNSUPPORTED: &str = "oHallo's API does not create channels in t
 
 /// A spec that the schema can't refuse but oHallo must not see.
 pub fn unfit(spec: &ChannelSpec) -> Option<Verdict> {
+    if let Some(left_out) = &spec.left_out {
+        return unread(left_out);
+    }
     let config = spec.config.as_ref()?;
     let size = serde_json::to_vec(config).map_or(0, |bytes| bytes.len());
     let message = if size > config::MAX_BYTES {
-        format!(
-            "spec.config has {size} bytes of JSON; at most {} are sent: make it smaller.",
-            config::MAX_BYTES
-        )
+        size_exceeded(size as u64)
     } else if config::too_deep(config) {
         format!(
             "spec.config is nested too deep; at most {} levels are sent: make it flatter.",
@@ -266,6 +266,27 @@ pub fn unfit(spec: &ChannelSpec) -> Option<Verdict> {
         )
     } else {
         return None;
+    };
+    Some(Verdict::user(Reason::ValidationFailed, message))
+}
+
+fn size_exceeded(bytes: u64) -> String {
+    format!("spec.config has {bytes} bytes of JSON; at most {} are sent: make it smaller.", config::MAX_BYTES)
+}
+
+/// What is missing of a spec is unknown: nothing is sent, and nothing is judged, but a config by its size.
+fn unread(left_out: &LeftOut) -> Option<Verdict> {
+    let message = match left_out.config {
+        Some(size) if size.bytes > config::MAX_BYTES as u64 => size_exceeded(size.bytes),
+        Some(size) if size.decoded > config::MAX_DECODED => format!(
+            "spec.config takes {} KiB of memory once it is decoded; at most {} KiB are accepted: declare fewer values.",
+            size.decoded / 1024,
+            config::MAX_DECODED / 1024
+        ),
+        _ => {
+            let message = "The manifest was not read in full; the operator reads it again.";
+            return Some(Verdict::of(Is::Needs(Need::Time), Reason::Progressing, message));
+        }
     };
     Some(Verdict::user(Reason::ValidationFailed, message))
 }

@@ -96,7 +96,7 @@ fn noted(pass: &mut Pass, old: &ChannelStatus, new: &ChannelStatus) {
     let none = serde_json::Map::new();
     let declared = pass.channel.spec.config.as_ref().unwrap_or(&none);
     if let Some(past) = pass.memory.paths.replace(config::paths(declared)) {
-        let dropped = config::dropped(past, declared);
+        let dropped = config::dropped(&past, declared);
         if !dropped.is_empty() && pass.channel.metadata.deletion_timestamp.is_none() {
             let text = format!(
                 "No longer managed, and left as it is in oHallo: config.{}.",

@@ -1,4 +1,5 @@
 use super::*;
+use crate::secret_id::SecretId;
 
 fn channel(name: &str, created: i64) -> Channel {
     let mut channel = Channel::new(name, Default::default());
@@ -178,7 +179,10 @@ fn knows_the_workspaces_that_name_a_key_as_they_now_are() {
     let mut index = Index::default();
     let mut put = |handle: &Handle, secret: Option<&Name>| {
         index.put_key(handle, secret.cloned());
-        [&key, &next].map(|name| (index.workspaces_of_key(name), index.uses_secret(name)))
+        [&key, &next].map(|name| {
+            let id = SecretId::of(&name.namespace, &name.name);
+            (index.workspaces_of_key(id), index.uses_secret(id))
+        })
     };
     let none = || (Vec::new(), false);
     assert_eq!(put(&workspace(), Some(&key)), [(vec![workspace()], true), none()]);
@@ -238,9 +242,36 @@ fn knows_the_users_of_a_secret_as_they_now_are() {
         ..Default::default()
     }];
     index.put(&user);
-    assert_eq!(index.users_of_secret(&Name::new("ns", "s")), [Name::new("ns", "a")]);
-    assert!(index.uses_secret(&Name::new("ns", "s")) && !index.uses_secret(&Name::new("ns", "t")));
+    let [s, t] = ["s", "t"].map(|name| SecretId::of("ns", name));
+    assert_eq!(index.users_of_secret(s), [Name::new("ns", "a")]);
+    assert!(index.uses_secret(s) && !index.uses_secret(t));
     user.spec.credentials.clear();
     index.put(&user);
-    assert!(index.users_of_secret(&Name::new("ns", "s")).is_empty());
+    assert!(index.users_of_secret(s).is_empty());
+}
+
+#[test]
+fn thousands_of_channels_that_come_and_go_leave_the_index_as_it_began() {
+    let mut index = Index::default();
+    let empty = format!("{index:?}");
+    for round in 0..3000_usize {
+        let mut one = bound(channel(&format!("c{}", round % 50), 1), &format!("id-{}", round % 7));
+        one.spec.credentials = (0..round % 5)
+            .map(|number| crate::api::channel::CredentialSource {
+                secret_ref: Some(crate::api::channel::SecretRef {
+                    name: format!("s{}", (round * 31 + number) % 400),
+                    optional: None,
+                }),
+                ..Default::default()
+            })
+            .collect();
+        index.put(&one);
+        index.put_key(&Handle::of(&one), (round % 2 == 0).then(|| Name::new("ns", format!("key-{round}"))));
+        if round % 3 == 0 {
+            index.remove(&Name::of(&one));
+        }
+    }
+    index.retain(|_| false);
+    index.put_key(&Handle { namespace: Some("ns".into()), name: "default".into() }, None);
+    assert_eq!(format!("{index:?}"), empty);
 }

@@ -22,6 +22,8 @@ pub struct Census {
     pub deletions_blocked: BTreeMap<String, i64>,
     /// What waits, by queue: passes for a call under their key, events for their turn.
     pub waiting: BTreeMap<&'static str, i64>,
+    /// Entries of what is remembered between reconciles, by cache.
+    pub cached: BTreeMap<&'static str, i64>,
     /// Each Channel, only with `--object-metrics`; the value is always 1.
     pub infos: BTreeMap<InfoLabels, i64>,
     /// Each condition of each Channel, only with `--object-metrics`; the value is always 1.
@@ -126,6 +128,8 @@ impl Collector for CensusSource {
         gauges(&mut to, "queue_depth", "What waits for its turn, by queue", &census.waiting, |queue| {
             [("queue", queue)]
         })?;
+        let help = "Entries that are remembered between reconciles, by cache";
+        gauges(&mut to, "cache_entries", help, &census.cached, |cache| [("cache", cache)])?;
         gauges(&mut to, "channel_info", "Each Channel, with --object-metrics", &census.infos, |labels| {
             [
                 ("namespace", bounded(&labels.object.namespace)),

@@ -54,6 +54,7 @@ fn census() -> Census {
         workspaces: [(WorkspaceLabels { ready: "False".into(), reason: "SecretNotFound".into() }, 1)].into(),
         deletions_blocked: [("KeyUnavailable".to_owned(), 4)].into(),
         waiting: [("calls", 5)].into(),
+        cached: [("secrets", 6)].into(),
         infos: [(InfoLabels { object: object(), channel_type: "chat".into(), ..InfoLabels::default() }, 1)]
             .into(),
         conditions: [(condition("Available"), 1), (condition("x\"} 1\n"), 1)].into(),
@@ -84,6 +85,7 @@ const SERIES: &[&str] = &[
     "ohallo_workspaces{ready=\"False\",reason=\"SecretNotFound\"} 1",
     "ohallo_deletions_blocked{reason=\"KeyUnavailable\"} 4",
     "ohallo_queue_depth{queue=\"calls\"} 5",
+    "ohallo_cache_entries{cache=\"secrets\"} 6",
     "ohallo_channel_info{namespace=\"web\",name=\"a.b\",type=\"chat\",channel_id=\"\",state=\"\"} 1",
     "ohallo_channel_condition{namespace=\"web\",name=\"a.b\",condition=\"Ready\",status=\"True\",reason=\"Available\"} 1",
     "ohallo_channel_condition{namespace=\"web\",name=\"a.b\",condition=\"Ready\",status=\"True\",reason=\"other\"} 1",

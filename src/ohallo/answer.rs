@@ -111,6 +111,10 @@ pub enum Raw<'a> {
 pub enum BodyFault {
     /// More than the client reads (1 MiB).
     TooLarge,
+    /// More than the client decodes (3 MiB of memory).
+    TooWide,
+    /// It had to wait for the memory that it takes, and the wait was too long.
+    NoRoom,
     Broken(String),
 }
 
@@ -221,6 +225,12 @@ fn success(operation: Operation, body: &Result<&[u8], BodyFault>) -> Result<Valu
     let bytes = match body {
         Ok(bytes) => bytes,
         Err(BodyFault::TooLarge) => return Err(unreadable("oHallo's answer is larger than 1 MiB")),
+        Err(BodyFault::TooWide) => {
+            return Err(unreadable("oHallo's answer takes more than 3 MiB of memory once it is decoded"));
+        }
+        Err(BodyFault::NoRoom) => {
+            return Err(unreadable("oHallo's answer is large and could not be read in time"));
+        }
         Err(BodyFault::Broken(text)) => return Err(ApiError::new(Class::Ambiguous, Kind::Broken, text)),
     };
     let value: Value =
@@ -280,6 +290,11 @@ fn unreadable(text: &str) -> ApiError {
 // === impl Operation ===
 
 impl Operation {
+    /// Whether it changes nothing, and may be made again.
+    pub fn is_read(self) -> bool {
+        matches!(self, Self::GetChannel | Self::GetWorkspace | Self::ListChannels)
+    }
+
     /// The value of the metric label `operation`.
     pub fn name(self) -> &'static str {
         self.into()

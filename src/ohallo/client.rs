@@ -13,10 +13,11 @@ use tracing::Instrument;
 use super::answer::{self, ApiError, Kind, Operation};
 use super::limiter::{Lane, Limiter};
 use crate::clock;
+use crate::heavy::{Heavy, HeavySlot};
 use crate::metrics::Metrics;
 use crate::secret::ApiKey;
 use crate::telemetry::traces;
-use http::Http;
+use http::{Http, Reply};
 use key::{KeyState, Keys};
 
 mod http;
@@ -81,6 +82,7 @@ struct Inner {
     options: Options,
     metrics: Arc<Metrics>,
     keys: Keys,
+    heavy: Heavy,
 }
 
 // === impl Client ===
@@ -90,7 +92,7 @@ impl Client {
     /// Options that can't work, or that would send API keys unencrypted.
     pub fn new(options: Options, metrics: Arc<Metrics>) -> Result<Self, SetupError> {
         let http = Http::new(&options)?;
-        Ok(Self(Arc::new(Inner { http, options, metrics, keys: Keys::default() })))
+        Ok(Self(Arc::new(Inner { http, options, metrics, keys: Keys::default(), heavy: Heavy::default() })))
     }
 
     /// Begins the calls of one pass; `who` is the object's uid. `wake` is called when a slot is free that the pass
@@ -101,6 +103,11 @@ impl Client {
             (Limiter::new(options.requests_per_second, options.burst), options.key_concurrency)
         });
         Session::new(Arc::clone(&self.0), state, key, who, wake, lane)
+    }
+
+    /// The right to heavy work, which large answers take.
+    pub fn heavy(&self) -> &Heavy {
+        &self.0.heavy
     }
 
     /// How many passes wait for a slot of their key.
@@ -121,18 +128,25 @@ impl SetupError {
 
 impl Inner {
     /// One request, its answer judged, and what it says about the key remembered.
+    /// `None` where its answer is large and another large one is in memory: a read is made again.
     async fn exchange<T>(
         &self,
         state: &KeyState,
         operation: Operation,
         request: RequestBuilder,
+        slot: &HeavySlot,
         decode: fn(Value) -> Result<T, ApiError>,
-    ) -> Result<T, ApiError> {
+    ) -> Option<Result<T, ApiError>> {
         let started = clock::instant();
         let span = traces::call(operation.name());
         let request = request.header(ACCEPT, "application/json").headers(traces::headers(&span));
-        let reply = http::send(request).instrument(span.clone()).await;
+        let reply = http::send(request, slot, operation.is_read()).instrument(span.clone()).await;
         let now = clock::instant();
+        if matches!(reply, Reply::NoRoom) {
+            traces::called(&span, None, None);
+            self.metrics.api_request(operation.name(), reply.class(), now.saturating_duration_since(started));
+            return None;
+        }
         let result = answer::judge(operation, &reply.raw(), state.redactor(), clock::now()).and_then(decode);
         let class = match (&result, reply.class()) {
             (Err(_), "2xx") => "invalid_body",
@@ -154,7 +168,7 @@ impl Inner {
         if let Err(error) = &result {
             self.pause(state, error, now);
         }
-        result
+        Some(result)
     }
 
     fn pause(&self, state: &KeyState, error: &ApiError, now: Instant) {

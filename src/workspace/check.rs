@@ -11,9 +11,10 @@ use crate::error::{Failure, Need};
 use crate::ohallo::{CallError, Id, Kind as Refusal, Lane, RemoteWorkspace};
 use crate::secret::ApiKey;
 use crate::secrets::Content;
+use crate::sieve::SECRET_DATA;
 
-/// The longest API key, in bytes.
-const KEY_MAX: usize = 4096;
+/// The longest API key, in bytes: one is kept of every workspace.
+const KEY_MAX: usize = 1024;
 
 /// What a look at a workspace found.
 pub enum Finding {
@@ -108,6 +109,14 @@ async fn read_key<K: Kind>(object: &K, ctx: &Context, used: &mut Version) -> Res
     let key = reference.key.as_deref().unwrap_or("apiKey");
     let content = ctx.secrets.get(&secret).await?;
     *used = content.version();
+    if let Content::TooLarge { .. } = &*content {
+        let message = format!(
+            "The Secret {:?} holds more than {} KiB: put the API key into a Secret of its own.",
+            secret.name,
+            SECRET_DATA / 1024
+        );
+        return Err(Failure::input(Reason::SecretKeyMissing, message));
+    }
     let Content::Present { data, .. } = &*content else {
         let message = format!(
             "The Secret {:?} does not exist in namespace {:?}: create it with the API key.",

@@ -33,6 +33,8 @@ use crate::error::Failure;
 use crate::events::Note;
 use crate::leader::Epoch;
 use crate::retry::{self, Gate};
+use crate::secret_id::SecretId;
+use crate::sieve;
 use crate::telemetry::traces;
 
 /// The longest that one pass may take.
@@ -92,7 +94,9 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     }
     let secret = object.key_secret(&ctx.settings.operator_namespace);
     // The version that the look uses; what comes while it goes on opens the gate again.
-    let mut used = secret.map_or(Version::Unknown, |secret| ctx.secrets.version(&secret));
+    let mut used = secret.map_or(Version::Unknown, |secret| {
+        ctx.secrets.version(SecretId::of(&secret.namespace, &secret.name))
+    });
     let now_inputs = inputs(&object, &used);
     if let Some(rest) = memory.gate.as_ref().and_then(|gate| gate.closed(now, |was| *was != now_inputs)) {
         let early = memory.checked.map(|at| RECHECK.saturating_sub(now.duration_since(at)));
@@ -193,8 +197,8 @@ async fn mark<K: Kind>(
     if used == marked || foreign || (used && terminating) || !leads(ctx, epoch) {
         return Ok((used || !terminating).then(|| object.clone()));
     }
-    let others = object.finalizers().iter().filter(|name| *name != finalizer::IN_USE).cloned();
-    let finalizers: Vec<_> = others.chain(used.then(|| finalizer::IN_USE.to_owned())).collect();
+    let Some(mut finalizers) = others(object, ctx).await? else { return Ok(None) };
+    finalizers.extend(used.then(|| finalizer::IN_USE.to_owned()));
     let metadata = json!({
         "uid": object.meta().uid,
         "resourceVersion": object.meta().resource_version,
@@ -207,6 +211,28 @@ async fn mark<K: Kind>(
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The finalizers of others. Where the cache has not all of them they are read: a merge patch replaces the list. `None`
+/// where the object is gone.
+async fn others<K: Kind>(object: &K, ctx: &Context) -> Result<Option<Vec<String>>, Refused> {
+    let without = |object: &K| -> Vec<_> {
+        object.finalizers().iter().filter(|name| *name != finalizer::IN_USE).cloned().collect()
+    };
+    let known = without(object);
+    if known.iter().all(|name| name != sieve::CUT) {
+        return Ok(Some(known));
+    }
+    let outdated = |why: &str| Refused { why: why.to_owned(), outdated: true };
+    let slot = ctx.ohallo.heavy().slot();
+    if !slot.try_take() {
+        return Err(outdated("another large object is being read"));
+    }
+    let Some(whole) = sieve::read(&ctx.client, object, true).await? else { return Ok(None) };
+    if whole.meta().resource_version != object.meta().resource_version {
+        return Err(outdated("the object was changed meanwhile"));
+    }
+    Ok(Some(without(&whole)))
 }
 
 /// Whether what was begun in this epoch may be written.

@@ -58,6 +58,10 @@ impl Program {
         Self { child, http: format!("http://127.0.0.1:{port}"), log }
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.log.path()).unwrap()
     }

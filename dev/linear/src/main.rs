@@ -70,7 +70,7 @@ fn compared(declared: &Map<String, Value>) {
     black_box(config::overlay(declared, declared));
     black_box(config::without(declared, &|path| path.len() == 7));
     black_box(config::digest("", Some(declared), None));
-    black_box(config::dropped(config::paths(declared), declared));
+    black_box(config::dropped(&config::paths(declared), declared));
     black_box(config::too_deep(declared));
 }
 

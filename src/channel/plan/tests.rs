@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::api::channel::CreateStatus;
+use crate::api::channel::{ConfigSize, CreateStatus};
 use crate::channel::sample::*;
 
 fn recorded(number: i64, outcome: &str) -> Option<CreateStatus> {
@@ -212,4 +212,24 @@ fn config_is_judged_by_its_bytes_of_json() {
     assert!(!with(65_536 - rest));
     assert!(with(65_536 - rest + 1));
     assert!(unfit(&ChannelSpec::default()).is_none());
+}
+
+#[test]
+fn a_config_that_was_left_out_is_judged_by_its_size_and_is_else_unknown() {
+    for (bytes, decoded, reason) in [
+        (65_537, 65_537, Reason::ValidationFailed),
+        (65_536, config::MAX_DECODED + 1, Reason::ValidationFailed),
+        (65_536, config::MAX_DECODED, Reason::Progressing),
+        (2, 2, Reason::Progressing),
+    ] {
+        let config = Some(ConfigSize { bytes, decoded });
+        let left_out = Some(Box::new(LeftOut { config, ..LeftOut::default() }));
+        let missing = |it: &mut Sample| it.channel.spec.left_out = left_out.clone();
+        for sample in [Sample::new(), Sample::bound()].map(|sample| sample.with(missing)) {
+            let Plan::Settled(verdict) = plan(&sample.view()) else {
+                panic!("it acts on what it does not know")
+            };
+            assert_eq!(verdict.reason, reason, "{bytes} {decoded}");
+        }
+    }
 }

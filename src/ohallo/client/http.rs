@@ -11,6 +11,9 @@ use reqwest::{
 use secrecy::zeroize::Zeroizing;
 
 use super::{Options, SetupError};
+use crate::channel::config;
+use crate::decoded_size::Meter;
+use crate::heavy::{self, HeavySlot};
 use crate::ohallo::answer::{ApiError, BodyFault, Class, Kind, Raw};
 use crate::ohallo::types::Id;
 use crate::secret::ApiKey;
@@ -18,6 +21,11 @@ use crate::secret::ApiKey;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const BODY_MAX: usize = 1024 * 1024;
+/// The most memory that an answer may take once it is decoded, in bytes: what the largest config takes that is sent, and
+/// half as much.
+const DECODED_MAX: u64 = 3 * config::MAX_DECODED / 2;
+/// How long the answer to a write waits for the memory that it takes.
+const ROOM_TIMEOUT: Duration = Duration::from_secs(10);
 const PLACEHOLDER: &str = "{workspaceId}";
 
 pub(super) struct Http {
@@ -35,7 +43,34 @@ pub(super) enum Reply {
     Untrusted(String),
     Broken(String),
     TimedOut,
-    Answered { status: u16, retry_after: Option<String>, body: Result<Vec<u8>, BodyFault> },
+    /// Its answer is large, and another large one is in memory.
+    NoRoom,
+    Answered {
+        status: u16,
+        retry_after: Option<String>,
+        body: Result<Vec<u8>, BodyFault>,
+    },
+}
+
+/// The memory that an answer may take.
+struct Room<'a> {
+    slot: &'a HeavySlot,
+    returns: bool,
+    success: bool,
+}
+
+// === impl Room ===
+
+impl Room<'_> {
+    async fn has(&self, bytes: u64) -> bool {
+        match bytes {
+            0..=heavy::LIGHT => true,
+            // The text of a refusal is cut in any case.
+            _ if !self.success => false,
+            _ if self.returns => self.slot.try_take(),
+            _ => tokio::time::timeout(ROOM_TIMEOUT, self.slot.take()).await.is_ok(),
+        }
+    }
 }
 
 // === impl Http ===
@@ -144,17 +179,22 @@ pub(super) fn authorize(request: RequestBuilder, key: &ApiKey) -> Result<Request
     Ok(request.header(AUTHORIZATION, value))
 }
 
-/// Sends, and reads the answer until its end, 1 MiB, or the request's timeout.
-pub(super) async fn send(request: RequestBuilder) -> Reply {
+/// Sends, and reads the answer until its end, 1 MiB, or the request's timeout. An answer that is large, or would be once
+/// decoded, takes the right to heavy work: whoever can come back gives up without it, others wait.
+pub(super) async fn send(request: RequestBuilder, slot: &HeavySlot, returns: bool) -> Reply {
     match request.send().await {
-        Ok(mut response) => Reply::Answered {
-            status: response.status().as_u16(),
-            retry_after: response
+        Ok(mut response) => {
+            let status = response.status().as_u16();
+            let retry_after = response
                 .headers()
                 .get(RETRY_AFTER)
-                .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
-            body: read(&mut response).await,
-        },
+                .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+            let room = Room { slot, returns, success: (200..300).contains(&status) };
+            match read(&mut response, &room).await {
+                Err(BodyFault::NoRoom) if returns && room.success => Reply::NoRoom,
+                body => Reply::Answered { status, retry_after, body },
+            }
+        }
         Err(error) if error.is_connect() => match tls_failure(&error) {
             Some(failure) => Reply::Untrusted(failure.to_string()),
             None => Reply::NotConnected(describe(error)),
@@ -166,15 +206,25 @@ pub(super) async fn send(request: RequestBuilder) -> Reply {
     }
 }
 
-async fn read(response: &mut Response) -> Result<Vec<u8>, BodyFault> {
+async fn read(response: &mut Response, room: &Room<'_>) -> Result<Vec<u8>, BodyFault> {
     if response.content_length().is_some_and(|length| length > BODY_MAX as u64) {
         return Err(BodyFault::TooLarge);
     }
-    let mut body = Vec::new();
+    let (mut body, mut meter) = (Vec::new(), Meter::default());
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) if body.len() + chunk.len() > BODY_MAX => return Err(BodyFault::TooLarge),
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(Some(chunk)) => {
+                chunk.iter().for_each(|byte| meter.take(*byte));
+                if meter.cost() > DECODED_MAX {
+                    return Err(BodyFault::TooWide);
+                }
+                let bytes = meter.cost().max((body.len() + chunk.len()) as u64);
+                if !room.has(bytes).await {
+                    return Err(BodyFault::NoRoom);
+                }
+                body.extend_from_slice(&chunk);
+            }
             Ok(None) => return Ok(body),
             Err(error) => return Err(BodyFault::Broken(describe(error))),
         }
@@ -217,7 +267,7 @@ impl Reply {
             Self::NotConnected(text) => Raw::NotConnected(text.clone()),
             Self::Untrusted(text) => Raw::Untrusted(text.clone()),
             Self::Broken(text) => Raw::Broken(text.clone()),
-            Self::TimedOut => Raw::TimedOut,
+            Self::TimedOut | Self::NoRoom => Raw::TimedOut,
             Self::Answered { status, retry_after, body } => Raw::Answered {
                 status: *status,
                 retry_after: retry_after.as_deref(),
@@ -236,6 +286,7 @@ impl Reply {
             Self::NotConnected(_) | Self::Untrusted(_) => "not_sent",
             Self::Broken(_) => "broken",
             Self::TimedOut => "timeout",
+            Self::NoRoom => "2xx",
             Self::Answered { status, .. } => match status {
                 200..=299 => "2xx",
                 300..=399 => "3xx",

@@ -15,6 +15,7 @@ use super::http::authorize;
 use super::key::{BUSY, Creating, KeyState};
 use super::slots::{Slot, Wake};
 use crate::clock;
+use crate::heavy::HeavySlot;
 use crate::ohallo::answer::{self, ApiError, Class, Kind, Operation};
 use crate::ohallo::limiter::Lane;
 use crate::ohallo::types::{Changes, Id, NewChannel, RemoteChannel, RemoteWorkspace};
@@ -22,6 +23,9 @@ use crate::secret::{ApiKey, Credentials};
 
 /// A token due so soon is waited for within the pass.
 const SHORT_WAIT: Duration = Duration::from_millis(200);
+
+/// When a pass comes back whose answer found another large one in memory.
+const NO_ROOM: Duration = Duration::from_secs(1);
 
 /// The calls of one pass under one key. Dropped, it gives back what was reserved for the pass, unless the pass
 /// was deferred and comes back for it.
@@ -39,11 +43,14 @@ pub struct Session {
     slot: Option<Slot>,
     /// The next call's token was taken before it.
     token: bool,
+    /// Where the right to heavy work is kept.
+    heavy: HeavySlot,
 }
 
 /// The right to make one create now.
 pub struct CreatePermit {
     inner: Arc<Inner>,
+    heavy: HeavySlot,
     key: ApiKey,
     creating: Creating,
 }
@@ -70,7 +77,7 @@ impl Session {
         wake: Wake,
         lane: Lane,
     ) -> Self {
-        let who = who.to_owned();
+        let (who, heavy) = (who.to_owned(), inner.heavy.slot());
         Self {
             inner,
             state,
@@ -83,7 +90,14 @@ impl Session {
             preflighted: None,
             slot: None,
             token: false,
+            heavy,
         }
+    }
+
+    /// With the slot of the pass, which may hold the right to heavy work already, and holds it on.
+    pub fn with_slot(mut self, slot: HeavySlot) -> Self {
+        self.heavy = slot;
+        self
     }
 
     pub async fn get_channel(&mut self, id: &Id) -> Result<RemoteChannel, CallError> {
@@ -166,7 +180,8 @@ impl Session {
         match permit {
             Ok(creating) => {
                 self.made = self.made.saturating_add(1);
-                Ok(CreatePermit { inner: Arc::clone(&self.inner), key: self.key.clone(), creating })
+                let (inner, heavy, key) = (Arc::clone(&self.inner), self.heavy.clone(), self.key.clone());
+                Ok(CreatePermit { inner, heavy, key, creating })
             }
             Err(wait) => Err(self.defer(wait)),
         }
@@ -198,7 +213,10 @@ impl Session {
         let request = authorize(request, &self.key)?.timeout(self.inner.options.request_timeout);
         self.ready().await?;
         self.token = false;
-        Ok(self.inner.exchange(&self.state, operation, request, decode).await?)
+        match self.inner.exchange(&self.state, operation, request, &self.heavy, decode).await {
+            Some(result) => Ok(result?),
+            None => Err(self.defer(NO_ROOM)),
+        }
     }
 
     fn take_slot(&mut self) -> Result<(), CallError> {
@@ -261,9 +279,12 @@ impl CreatePermit {
             .header("Idempotency-Key", idempotency_key)
             .timeout(self.inner.options.create_timeout);
         self.creating.sending();
-        let exchange =
-            self.inner.exchange(self.creating.state(), Operation::Create, request, answer::decode_channel);
-        let result = exchange.await.map(|found| found.cleaned(self.creating.state().redactor()));
+        let (state, heavy) = (self.creating.state(), &self.heavy);
+        let exchange = self.inner.exchange(state, Operation::Create, request, heavy, answer::decode_channel);
+        // It waits for room, so that it always has a result.
+        let lost = || Err(ApiError::new(Class::Ambiguous, Kind::TimedOut, "oHallo did not answer in time"));
+        let result = exchange.await.unwrap_or_else(lost);
+        let result = result.map(|found| found.cleaned(self.creating.state().redactor()));
         match &result {
             Ok(_) => self.creating.done(),
             Err(error) if error.class == Class::Ambiguous => {}

@@ -232,7 +232,7 @@ async fn f16_edits_in_the_dashboard_for_ever_are_put_back_three_times_and_then_o
             channel.config.get_or_insert_default().insert("greeting".into(), json!("Another"));
         });
         // An input of no meaning: a look that a person asks for would begin the count anew.
-        rig.annotate("a", "ohallo.eu/nudge", &rounds.to_string()).await;
+        rig.edit("a", json!({"spec": {"intervalSeconds": 700 + rounds}})).await;
         rig.eventually("put back, or given up", || async {
             (greeting(&rig.sim) == "Hello" || told().await).then_some(())
         })
@@ -241,7 +241,7 @@ async fn f16_edits_in_the_dashboard_for_ever_are_put_back_three_times_and_then_o
     let updates = rig.count(Operation::UpdateChannel);
     assert!(updates <= 4, "{updates}");
     let reads = rig.count(Operation::GetChannel);
-    rig.annotate("a", "ohallo.eu/nudge", "after").await;
+    rig.edit("a", json!({"spec": {"intervalSeconds": 900}})).await;
     rig.sim.wait_until(|sim| sim.count(Operation::GetChannel) > reads, PATIENCE).await.unwrap();
     assert_eq!(rig.count(Operation::UpdateChannel), updates);
     rig.edit("a", json!({"spec": {"config": {"greeting": "Another"}}})).await;

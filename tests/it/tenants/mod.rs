@@ -1,4 +1,6 @@
 //! What a tenant who means harm may write, and what it must not gain or spoil by it.
 
 mod availability;
+mod cgroup;
+mod memory;
 mod secrecy;

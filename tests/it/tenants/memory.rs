@@ -1,0 +1,364 @@
+// I/O
+//! I12, I21, I27: what tenants write costs no more memory than the chart grants, at run time and after a restart.
+//!
+//! `OHALLO_TEST_TENANT_OBJECTS` is the number of hostile objects in each test; a fifth as many Channels are healthy.
+
+use std::future::Future;
+
+use futures::StreamExt;
+use kube::api::PostParams;
+use ohallo_operator::api::channel::Channel;
+use ohallo_sim::{Action, Config, Fault, Operation};
+use serde_json::{Value, json};
+
+use super::cgroup::Cgroup;
+use crate::acts::LOOK;
+use crate::binary::Program;
+use crate::rig::{PATIENCE, Rig, WORKSPACE, id_of};
+
+/// The most that may be resident, in KiB.
+const MOST: u64 = 96 * 1024;
+
+/// How many requests make objects at a time.
+const AT_ONCE: usize = 8;
+
+fn objects() -> usize {
+    std::env::var("OHALLO_TEST_TENANT_OBJECTS").map_or(50, |text| text.parse().unwrap())
+}
+
+/// The built operator under the chart's limit.
+struct Confined {
+    program: Program,
+    cgroup: Option<Cgroup>,
+}
+
+// === impl Confined ===
+
+impl Confined {
+    fn start(rig: &Rig) -> Self {
+        let flags = [
+            format!("--api-url={}", rig.sim.url()),
+            format!("--namespace={}", rig.namespace),
+            "--requests-per-second=0".to_owned(),
+        ];
+        let cgroup = Cgroup::new();
+        let program = Program::logging(&rig.plane.kubeconfig(rig.user), "info", &flags);
+        if let Some(cgroup) = &cgroup {
+            cgroup.take(program.id());
+        }
+        Self { program, cgroup }
+    }
+
+    /// Serves a newcomer, and has had no more memory than it may.
+    async fn serves(&self, rig: &Rig, name: &str, what: &str) {
+        rig.ready(name, json!({"config": {"greeting": "Hello"}})).await;
+        let peak = self.program.peak_memory_kib();
+        eprintln!("{what}: peak {peak} KiB resident");
+        let killed = self.cgroup.as_ref().map_or(0, Cgroup::killed);
+        assert_eq!(killed, 0, "{what}: the kernel killed the operator");
+        assert!(peak < MOST, "{what}: {peak} KiB were resident");
+    }
+
+    async fn cache(&self, cache: &str) -> f64 {
+        let (_, text) = self.program.get("/metrics").await.unwrap();
+        let series = format!("ohallo_cache_entries{{cache=\"{cache}\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
+    }
+}
+
+/// A namespace with a verified Workspace and healthy Channels.
+async fn healthy() -> (Rig, Confined) {
+    let rig = Rig::bare(Config::default(), &[]).await;
+    rig.put_secret(json!({"metadata": {"name": "ohallo-api-key"}, "stringData": {"apiKey": rig.key}})).await;
+    rig.workspace("default", "ohallo-api-key").await;
+    let confined = Confined::start(&rig);
+    rig.workspace_reason("default", "Verified").await;
+    let config = json!({"greeting": "Hello", "hours": {"from": "08:00", "to": "18:00"}});
+    many(objects() / 5, |number| made(&rig, format!("healthy-{number}"), json!({"config": config}))).await;
+    all(&rig, "healthy-", "Available").await;
+    confined.serves(&rig, "first", "healthy Channels").await;
+    (rig, confined)
+}
+
+async fn many<F: Future<Output = ()>>(count: usize, make: impl Fn(usize) -> F) {
+    futures::stream::iter(0..count).map(make).buffer_unordered(AT_ONCE).collect::<()>().await;
+}
+
+async fn made(rig: &Rig, name: String, spec: Value) {
+    put(rig, rig.manifest(&name, spec)).await;
+}
+
+async fn put(rig: &Rig, manifest: Value) {
+    let channel: Channel = serde_json::from_value(manifest).unwrap();
+    rig.channels().create(&PostParams::default(), &channel).await.unwrap();
+}
+
+/// Waits until every Channel whose name begins so has this reason.
+async fn all(rig: &Rig, prefix: &str, reason: &str) {
+    let jsonpath = "jsonpath={range .items[*]}{.metadata.name} {.status.conditions[?(@.type==\"Ready\")].reason}{\"\\n\"}{end}";
+    let deadline = ohallo_operator::clock::instant() + PATIENCE * 20;
+    loop {
+        let shown = rig.kubectl(&["get", "channels", "-o", jsonpath], None);
+        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+        let missing =
+            shown.lines().filter(|line| line.starts_with(prefix) && !line.ends_with(&format!(" {reason}")));
+        let missing: Vec<_> = missing.take(3).collect();
+        if missing.is_empty() {
+            return;
+        }
+        assert!(ohallo_operator::clock::instant() < deadline, "not {reason}: {missing:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    }
+}
+
+/// Both at run time and after a restart.
+async fn holds(rig: &Rig, confined: Confined, what: &str) -> Confined {
+    confined.serves(rig, "while", what).await;
+    drop(confined);
+    let confined = Confined::start(rig);
+    confined.program.until("/readyz", 200, "channels: ok").await;
+    confined.serves(rig, "after", &format!("{what}, after a restart")).await;
+    all(rig, "healthy-", "Available").await;
+    confined.serves(rig, "last", &format!("{what}, settled")).await;
+    confined
+}
+
+/// Small objects: the text of which takes most memory once it is decoded.
+fn wide(bytes: usize) -> Value {
+    json!({"a": vec![json!({"": 0}); bytes / 8]})
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f53_huge_and_wide_configs_one_and_many_cost_a_bounded_memory() {
+    let (rig, confined) = healthy().await;
+    made(&rig, "huge".into(), json!({"config": {"a": "x".repeat(1_400_000)}})).await;
+    made(&rig, "wide".into(), json!({"config": wide(400_000)})).await;
+    rig.reason("huge", "ValidationFailed").await;
+    rig.reason("wide", "ValidationFailed").await;
+    confined.serves(&rig, "beside", "one huge and one wide config").await;
+    let fits = wide(20_000);
+    many(objects(), |number| {
+        let (name, config) = match number % 50 {
+            0 => ("refused-huge", json!({"a": "x".repeat(1_400_000)})),
+            1..=4 => ("refused-wide", wide(60_000)),
+            5..=14 => ("large-text", json!({"a": "x".repeat(60_000)})),
+            15..=19 => ("large-wide", fits.clone()),
+            _ => ("large-usual", json!({"a": "x".repeat(12_000)})),
+        };
+        made(&rig, format!("{name}-{number}"), json!({ "config": config }))
+    })
+    .await;
+    all(&rig, "refused-", "ValidationFailed").await;
+    all(&rig, "large-", "Available").await;
+    let sent =
+        rig.sim.channels().into_iter().filter(|channel| channel.config == fits.as_object().cloned()).count();
+    assert_eq!(sent, objects().div_ceil(50) * 5, "what was left out of the cache is sent all the same");
+    let confined = holds(&rig, confined, "many huge and wide configs").await;
+    // What was left out is read before anything is decided: an edit keeps the rest of the config.
+    let name = format!("large-wide-{}", 15);
+    rig.edit(&name, json!({"spec": {"config": {"b": "added"}}})).await;
+    rig.eventually("the edit", || async {
+        let edited = |config: &serde_json::Map<String, Value>| {
+            config.get("b") == Some(&json!("added")) && config.get("a") == fits.get("a")
+        };
+        rig.sim.channels().iter().any(|channel| channel.config.as_ref().is_some_and(edited)).then_some(())
+    })
+    .await;
+    assert_eq!(rig.count(Operation::DeleteChannel), 0);
+    drop(confined);
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f54_huge_and_wide_answers_one_and_many_cost_a_bounded_memory() {
+    let (rig, confined) = healthy().await;
+    let body = |id: &str, config: Value| {
+        let channel = json!({"id": id, "workspaceId": WORKSPACE, "channelType": "chat", "displayName": "A", "status": "active", "config": config});
+        Action::Body {
+            code: 200,
+            body: channel.to_string(),
+            content_type: "application/json".into(),
+            commit: false,
+        }
+    };
+    let mut names = Vec::new();
+    for number in 0..objects().min(200) {
+        names.push(format!("answered-{number}"));
+    }
+    many(names.len(), |number| {
+        made(&rig, format!("answered-{number}"), json!({"displayName": "A", "suspend": false}))
+    })
+    .await;
+    all(&rig, "answered-", "Available").await;
+    for (number, name) in names.iter().enumerate() {
+        let id = id_of(&rig.get(name).await);
+        let config = match number % 4 {
+            0 => json!({"a": "x".repeat(1_000_000)}),
+            1 => wide(1_000_000),
+            2 => wide(30_000),
+            _ => json!({"a": vec![json!(0); 400_000]}),
+        };
+        rig.sim.add_fault(Fault::on(Operation::GetChannel, body(&id, config)).channel(&id));
+    }
+    rig.annotate(&names[0], LOOK, "one").await;
+    rig.until(&names[0], "reconciled", |channel| looked(channel, "one")).await;
+    many(names.len(), |number| {
+        let (rig, name) = (&rig, &names[number]);
+        async move { rig.annotate(name, LOOK, "many").await }
+    })
+    .await;
+    for name in &names {
+        rig.until(name, "reconciled", |channel| looked(channel, "many") || !ready(channel)).await;
+    }
+    let confined = holds(&rig, confined, "many huge and wide answers").await;
+    drop(confined);
+    rig.finish().await;
+}
+
+fn ready(channel: &Channel) -> bool {
+    crate::acts::is(channel, "Ready").is_some_and(|(status, _)| status == "True")
+}
+
+fn looked(channel: &Channel, value: &str) -> bool {
+    channel.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_deref()) == Some(value)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f55_many_and_huge_secrets_named_and_foreign_cost_a_bounded_memory() {
+    let (rig, confined) = healthy().await;
+    let secret = |name: String, bytes: usize| {
+        let data = json!({"a": "value", "b": "x".repeat(bytes)});
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data})
+    };
+    let api = rig.secrets();
+    let channels = objects().div_ceil(10).max(20);
+    many(objects(), |number| {
+        let bytes = if number % 25 == 0 { 900_000 } else { 30_000 };
+        let object = serde_json::from_value(secret(format!("s-{number}"), bytes)).unwrap();
+        let api = api.clone();
+        async move { drop(api.create(&PostParams::default(), &object).await.unwrap()) }
+    })
+    .await;
+    many(channels, |number| {
+        let sources: Vec<_> = (0..32)
+            .map(|k| json!({"name": format!("k{k}"), "secretKeyRef": {"name": format!("s-{}", (number * 7 + k * 2) % objects()), "key": "a"}}))
+            .collect();
+        made(&rig, format!("named-{number}"), json!({ "credentials": sources }))
+    })
+    .await;
+    // Those that name a huge one say so; all others are served.
+    let settled =
+        |channel: &Channel| crate::acts::is(channel, "CredentialsApplied").is_some() || !ready(channel);
+    for number in (0..channels).step_by(channels.div_ceil(50)) {
+        rig.until(&format!("named-{number}"), "settled", settled).await;
+    }
+    rig.reason("named-0", "SecretInvalid").await;
+    let confined = holds(&rig, confined, "many and huge Secrets").await;
+    drop(confined);
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f56_huge_foreign_metadata_at_a_list_costs_a_bounded_memory_and_is_kept() {
+    let (rig, confined) = healthy().await;
+    let huge = |number: usize| {
+        let mut manifest = rig.manifest(&format!("meta-{number}"), json!({}));
+        let labels: serde_json::Map<_, _> =
+            (0..200).map(|k| (format!("example.com/{k:050}"), json!("v".repeat(60)))).collect();
+        let finalizers: Vec<_> = (0..300).map(|k| format!("example.com/{number}-{k:040}")).collect();
+        manifest["metadata"]["annotations"] = json!({"example.com/a": "x".repeat(if number % 10 == 0 { 200_000 } else { 2_000 }), "ohallo.eu/test-requested-at": "é".repeat(10_000)});
+        manifest["metadata"]["labels"] = labels.into();
+        manifest["metadata"]["finalizers"] = finalizers.into();
+        manifest
+    };
+    many(objects(), |number| put(&rig, huge(number))).await;
+    all(&rig, "meta-", "Available").await;
+    // The finalizers of others are all there still, with the operator's own.
+    let channel = rig.get("meta-0").await;
+    assert_eq!(channel.metadata.finalizers.as_ref().map(Vec::len), Some(301));
+    assert_eq!(channel.metadata.labels.as_ref().map(|labels| labels.len()), Some(200));
+    let confined = holds(&rig, confined, "huge labels, annotations and finalizers").await;
+    rig.delete("meta-0").await;
+    rig.until("meta-0", "without the own finalizer", |channel| {
+        channel.metadata.finalizers.as_ref().is_some_and(|all| all.len() == 300)
+    })
+    .await;
+    let none = json!({"metadata": {"finalizers": null}});
+    many(objects(), |number| {
+        let (rig, none) = (&rig, &none);
+        async move {
+            let name = format!("meta-{number}");
+            if number == 0 {
+                drop(rig.edit(&name, none.clone()).await);
+            } else {
+                drop(rig.edit(&name, json!({"metadata": {"finalizers": ["ohallo.eu/channel"]}})).await);
+            }
+        }
+    })
+    .await;
+    drop(confined);
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f57_f58_keys_names_and_objects_that_come_and_go_leave_nothing_behind() {
+    let (rig, confined) = healthy().await;
+    const CACHES: [&str; 6] = ["channels", "workspaces", "keys", "manifests", "secrets", "rechecks"];
+    let sizes = async || {
+        let mut all = Vec::new();
+        for cache in CACHES {
+            all.push((cache, confined.cache(cache).await));
+        }
+        all
+    };
+    let before = sizes().await;
+    for round in 0..3 {
+        many(objects() / 2, |number| {
+            let sources: Vec<_> = (0..32)
+                .map(|k| json!({"secretRef": {"name": format!("{:0240}", number * 100 + k)}}))
+                .collect();
+            made(&rig, format!("absent-{round}-{number}"), json!({ "credentials": sources }))
+        })
+        .await;
+        for number in 0..5 {
+            let name = format!("w-{round}-{number}");
+            rig.put_secret(json!({"metadata": {"name": name}, "stringData": {"apiKey": rig.key}})).await;
+            rig.workspace(&name, &name).await;
+            made(&rig, format!("of-{name}"), json!({"workspaceRef": {"name": name}})).await;
+            rig.reason(&format!("of-{name}"), "Available").await;
+        }
+        all(&rig, &format!("absent-{round}-"), "SecretNotFound").await;
+        confined.serves(&rig, &format!("round-{round}"), "names of absent Secrets").await;
+        let grown = confined.cache("secrets").await;
+        assert!(grown > before[4].1, "nothing was remembered: {grown}");
+        let workspaces: Vec<_> = (0..5).map(|number| format!("workspace/w-{round}-{number}")).collect();
+        let workspaces: Vec<_> = workspaces.iter().map(String::as_str).collect();
+        for what in [&["channels", "--all"][..], &workspaces] {
+            let deleted = rig.kubectl(&[&["delete", "--wait=false"][..], what].concat(), None);
+            assert!(deleted.status.success(), "{deleted:?}");
+        }
+        rig.eventually("deleted", || async {
+            let left = rig.kubectl(&["get", "channels", "-o", "name"], None);
+            left.stdout.is_empty().then_some(())
+        })
+        .await;
+    }
+    let emptied = |sizes: &[(&str, f64)]| {
+        sizes.iter().all(|(cache, size)| match *cache {
+            // The Workspace "default", its key, and the Secret that holds it.
+            "workspaces" | "keys" | "secrets" => *size <= 1.0,
+            _ => *size == 0.0,
+        })
+    };
+    let deadline = ohallo_operator::clock::instant() + PATIENCE * 3;
+    loop {
+        let now = sizes().await;
+        if emptied(&now) {
+            break;
+        }
+        assert!(ohallo_operator::clock::instant() < deadline, "{now:?} is left of {before:?}");
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+    drop(confined);
+    rig.finish().await;
+}
