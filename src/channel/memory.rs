@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
 
+use super::delete::claims::Wait;
 use super::inputs::Inputs;
 use crate::api::channel::{AppliedStatus, Channel, ChannelStatus};
 use crate::api::conditions::kind;
@@ -54,6 +55,12 @@ pub struct Memory {
     pub deleted: bool,
     /// The end was told; a pass that still sees the object tells of it no more.
     pub parted: bool,
+    /// When the answer to a DELETE was lost: it may still take effect.
+    pub delete_unsure: Option<Instant>,
+    /// The deletion waits for a claim of another Channel.
+    pub wait: Option<Wait>,
+    /// Since when it waits for Channels of other namespaces to show their right to the id.
+    pub rights_asked: Option<Instant>,
     /// When the channel's absence was first proven.
     pub absent_since: Option<Instant>,
     /// Something changed that `connectivityTest: OnChange` asks to test.

@@ -17,6 +17,7 @@ pub mod update;
 
 mod act;
 mod born;
+mod claims;
 pub mod credentials;
 mod observe;
 mod pass;

@@ -10,6 +10,7 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use super::conflict::{self, Refused};
+use super::create;
 use super::inputs::{Inputs, Version};
 use super::memory::Memory;
 use super::plan::{Declared, Observed, Remote, View};
@@ -52,6 +53,8 @@ pub struct Pass {
     pub outdated: bool,
     /// Its manifest was: what was read for the older one says nothing of it.
     pub superseded: bool,
+    /// The object was terminating when this pass began: whoever named its id before that is in the cache.
+    pub began_terminating: bool,
     began: Inputs,
     cell: Arc<Mutex<Memory>>,
 }
@@ -75,7 +78,7 @@ impl Pass {
         memory.meet(channel);
         // Before anything is looked up: what changes during the pass must open the gate again.
         let began = inputs(ctx, channel);
-        let mut status = channel.status.clone().unwrap_or_default();
+        let mut status = create::believed(channel);
         if !memory.seen {
             update::doubt(&mut status, channel.metadata.generation);
         }
@@ -92,6 +95,8 @@ impl Pass {
                 credentials: Declared::None,
                 remote: Remote::Unread,
                 owner: None,
+                predecessor: None,
+                claims: None,
                 candidates: Vec::new(),
                 updated: false,
             },
@@ -104,6 +109,7 @@ impl Pass {
             owns_attempt: false,
             outdated: false,
             superseded: false,
+            began_terminating: channel.metadata.deletion_timestamp.is_some(),
             began,
             cell,
         }
@@ -342,11 +348,8 @@ pub fn inputs(ctx: &Context, channel: &Channel) -> Inputs {
     let handle = Handle::of(channel);
     let uid = channel.uid().unwrap_or_default();
     let secrets = crate::index::secrets(channel);
-    let id = channel
-        .status
-        .as_ref()
-        .and_then(|status| status.channel_id.as_ref())
-        .or(channel.spec.channel_id.as_ref());
+    let bound = channel.status.as_ref().and_then(|status| status.bound_to(&uid));
+    let id = bound.or(channel.spec.channel_id.as_deref());
     Inputs {
         own: Inputs::own(channel),
         secrets: secrets
@@ -354,8 +357,25 @@ pub fn inputs(ctx: &Context, channel: &Channel) -> Inputs {
             .collect(),
         workspace: workspace_input(ctx, &handle, &name.namespace),
         key: Some(ctx.held(&handle).map(|held| held.key.id())),
-        conflict: id.is_some_and(|id| ctx.index().owner(id, &name, &uid).is_some()),
+        conflict: id.is_some_and(|id| conflict(ctx, id, &name, &uid)),
+        rivals: bound
+            .filter(|_| channel.metadata.deletion_timestamp.is_some())
+            .map_or(0, |id| rivals(ctx, id, &name)),
     }
+}
+
+/// Another Channel holds the id, and does not hand it over to this one.
+fn conflict(ctx: &Context, id: &str, name: &Name, uid: &str) -> bool {
+    let index = ctx.index();
+    index.owner(id, name, uid).is_some() && index.takes_over(id, name).is_none()
+}
+
+/// What a deletion waits for.
+fn rivals(ctx: &Context, id: &str, name: &Name) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    ctx.index().rivals(id, name).hash(&mut hasher);
+    hasher.finish()
 }
 
 fn workspace_input(ctx: &Context, handle: &Handle, namespace: &str) -> u64 {

@@ -20,8 +20,8 @@ impl Run<'_> {
     pub fn read_fresh(&mut self, replica: usize, slot: usize, mut pass: Pass, id: Id) {
         say!(self, "replica {replica} reads the object afresh");
         let Some(fresh) = self.current(&pass) else { return self.end(replica, slot, &pass) };
-        let (known, status) = (real::channel(&pass.object), real::status(&pass.status));
-        let again = delete::decided_again(&known, &status, &real::channel(&fresh), &real::channel_id(id));
+        let known = real::channel(&pass.object);
+        let again = delete::decided_again(&known, &real::channel(&fresh), &real::channel_id(id));
         pass.object = fresh;
         if again {
             pass.status = fresh.status;
