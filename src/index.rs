@@ -12,7 +12,7 @@ use crate::api::{canonical_id, finalizer};
 
 mod ownership;
 
-use ownership::{Actors, Ids, Rank, Stake};
+use ownership::{Act, Actors, Ids, Rank, Stake};
 pub use ownership::{Claim, Elsewhere, Holder, Rivals};
 
 /// A namespaced name.
@@ -433,7 +433,7 @@ impl Index {
     /// Who can act on these ids now, and could not before or had to wait for something else.
     fn new_actors(&self, before: &BTreeMap<String, Actors>) -> BTreeSet<Name> {
         let now = before.iter().flat_map(|(id, old)| {
-            let changed = |(name, waits): &(Name, Option<Rivals>)| old.get(name) != Some(waits);
+            let changed = |(name, act): &(Name, Act)| old.get(name) != Some(act);
             self.ids.actors(id).into_iter().filter(changed)
         });
         now.map(|(name, _)| name).collect()

@@ -5,13 +5,15 @@
 use kube::api::{Api, ListParams};
 use kube::{Resource, ResourceExt};
 
+use super::delete;
 use super::delete::claims::{Claims, note, waiting_message};
 use super::memory::LATE;
 use super::pass::{Pass, cluster, version};
-use super::plan::{Plan, Step, plan};
+use super::plan::{Plan, Predecessor, Step, plan};
 use crate::api::channel::Channel;
 use crate::api::same_id;
 use crate::clock;
+use crate::context::Context;
 use crate::error::Failure;
 use crate::index::{Claim, Elsewhere, Index, Name, Rivals, Shown};
 
@@ -57,6 +59,16 @@ pub async fn last(pass: &mut Pass, id: &str, fresh: &Channel) -> Result<bool, Fa
         return Ok(true);
     }
     Err(Failure::turn(std::time::Duration::from_secs(1)))
+}
+
+/// The terminating Channel of the same namespace that hands the id over to `me`. One that retains its channel hands nothing
+/// over: it goes, and the id is adopted as any other.
+pub fn predecessor(ctx: &Context, id: &str, me: &Name) -> Option<Predecessor> {
+    let name = ctx.index().takes_over(id, me)?;
+    let channel = ctx.channels.get(&name.object_ref())?;
+    let status = channel.status.clone().unwrap_or_default();
+    let origin = status.origin.clone().filter(|_| delete::deletes(&channel, &status))?;
+    Some(Predecessor { name: name.name, origin })
 }
 
 /// Ends the reservations of this object: its DELETE is answered.

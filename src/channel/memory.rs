@@ -53,6 +53,8 @@ pub struct Memory {
     pub paths: Option<Vec<String>>,
     /// DELETE was answered ok.
     pub deleted: bool,
+    /// A status that binds the object was sent, and its answer is not known: its reservation of the id must stay.
+    pub binding_unsure: bool,
     /// The end was told; a pass that still sees the object tells of it no more.
     pub parted: bool,
     /// When the answer to a DELETE was lost: it may still take effect.
@@ -115,6 +117,7 @@ impl Memory {
             written: self.written,
             attempt: self.attempt.take().map(|own| Attempt { last: false, ..own }),
             posted: self.posted.take(),
+            binding_unsure: self.binding_unsure,
             ..Self::default()
         };
     }

@@ -11,7 +11,7 @@ use super::create::{self, Standing};
 use super::credentials;
 use super::delete::{self, Vouched};
 use super::pass::Pass;
-use super::plan::{self, Declared, Observed, Place, Predecessor, Remote};
+use super::plan::{self, Declared, Observed, Place, Remote};
 use super::{claims, work};
 use crate::api::annotation;
 use crate::api::conditions::{Reason, kind};
@@ -201,21 +201,10 @@ fn rank(pass: &mut Pass, id: &str, failure: Option<&Failure>) {
     if !fits || observing {
         return;
     }
-    let (owner, left) = {
-        let index = pass.ctx.index();
-        (index.owner(id, &me, &uid), index.takes_over(id, &me))
-    };
-    pass.observed.predecessor = left.and_then(|name| predecessor(pass, &name));
+    pass.observed.predecessor = claims::predecessor(&pass.ctx, id, &me);
+    let owner = pass.ctx.index().owner(id, &me, &uid);
     let owner = owner.filter(|_| pass.observed.predecessor.is_none());
     pass.observed.owner = owner.map(|owner| (owner.namespace == me.namespace).then_some(owner.name));
-}
-
-/// The Channel that hands the id over. One that retains its channel hands nothing over: it goes, and the id is adopted.
-fn predecessor(pass: &Pass, name: &Name) -> Option<Predecessor> {
-    let channel = pass.ctx.channels.get(&name.object_ref())?;
-    let status = channel.status.clone().unwrap_or_default();
-    let origin = status.origin.clone().filter(|_| delete::deletes(&channel, &status))?;
-    Some(Predecessor { name: name.name.clone(), origin })
 }
 
 async fn declared(pass: &mut Pass) -> Result<Declared, Failure> {

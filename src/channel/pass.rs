@@ -9,6 +9,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
+use super::claims;
 use super::conflict::{self, Refused};
 use super::create;
 use super::inputs::{Inputs, Version};
@@ -53,8 +54,6 @@ pub struct Pass {
     pub outdated: bool,
     /// Its manifest was: what was read for the older one says nothing of it.
     pub superseded: bool,
-    /// The object was terminating when this pass began: whoever named its id before that is in the cache.
-    pub began_terminating: bool,
     began: Inputs,
     cell: Arc<Mutex<Memory>>,
 }
@@ -109,7 +108,6 @@ impl Pass {
             owns_attempt: false,
             outdated: false,
             superseded: false,
-            began_terminating: channel.metadata.deletion_timestamp.is_some(),
             began,
             cell,
         }
@@ -284,6 +282,22 @@ impl Pass {
     /// Writes the status, guarded. On a newer version whose status is still the one this pass began with, ours is laid
     /// over it. Only one that holds a new id is not `fenced`: whoever leads, no other process knows the id.
     pub async fn write(&mut self, status: &ChannelStatus, fenced: bool) -> Result<Written, kube::Error> {
+        let uid = self.uid();
+        let bound = |status: &ChannelStatus| status.bound_to(&uid).is_some();
+        if bound(status) && !self.channel.status.as_ref().is_some_and(bound) {
+            // Before it is sent: this pass may be ended while it waits for the answer.
+            self.memory.binding_unsure = true;
+            self.remember();
+        }
+        let written = self.write_guarded(status, fenced).await;
+        if written.is_ok() {
+            self.memory.binding_unsure = false;
+            self.remember();
+        }
+        written
+    }
+
+    async fn write_guarded(&mut self, status: &ChannelStatus, fenced: bool) -> Result<Written, kube::Error> {
         let base = self.channel.status.clone();
         for _ in 0..TRIES {
             if fenced && self.fence().is_err() {
@@ -337,6 +351,8 @@ impl Pass {
 
     fn adopt_version(&mut self, channel: Channel) {
         self.memory.written = version(&channel).map(|version| (version, clock::instant()));
+        // What was sent before carries an older version, and is refused.
+        self.memory.binding_unsure = false;
         self.channel = channel;
         self.remember();
     }
@@ -366,8 +382,8 @@ pub fn inputs(ctx: &Context, channel: &Channel) -> Inputs {
 
 /// Another Channel holds the id, and does not hand it over to this one.
 fn conflict(ctx: &Context, id: &str, name: &Name, uid: &str) -> bool {
-    let index = ctx.index();
-    index.owner(id, name, uid).is_some() && index.takes_over(id, name).is_none()
+    let owned = ctx.index().owner(id, name, uid).is_some();
+    owned && claims::predecessor(ctx, id, name).is_none()
 }
 
 /// What a deletion waits for.

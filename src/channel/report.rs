@@ -65,7 +65,7 @@ pub async fn report(mut pass: Box<Pass>, outcome: &Outcome) -> (Report, &'static
     }
     pass.publish_notes();
     let uid = pass.uid();
-    if pass.status.bound_to(&uid).is_none() {
+    if pass.status.bound_to(&uid).is_none() && !pass.memory.binding_unsure {
         let wakes = pass.ctx.index().give_up_adoption(&uid);
         pass.ctx.wake(wakes);
     }

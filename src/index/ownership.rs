@@ -96,8 +96,19 @@ struct Reserved {
     why: Claim,
 }
 
-/// Who can act on an id. Of a terminating Channel also what it waits for.
-pub type Actors = BTreeMap<Name, Option<Rivals>>;
+/// What a Channel can do about an id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// It holds the id.
+    Hold,
+    /// It may take the id over from a terminating Channel of its namespace.
+    Inherit,
+    /// It is terminating, and deletes or hands over what it is bound to, or waits for these.
+    Leave(Rivals),
+}
+
+/// Who can act on an id.
+pub type Actors = BTreeMap<Name, Act>;
 
 #[derive(Debug, Default)]
 pub struct Ids {
@@ -257,17 +268,17 @@ impl Ids {
         let Some(of) = self.of.get(id) else { return actors };
         let first = of.bound.first();
         if let Some(leaving) = of.bound.range(Rank::least(true)..).next() {
-            actors.insert(leaving.name.clone(), Some(self.rivals(id, &leaving.name)));
+            actors.insert(leaving.name.clone(), Act::Leave(self.rivals(id, &leaving.name)));
             if first == Some(leaving)
                 && let Some(heir) = self.heir_in(id, of, &leaving.name.namespace)
             {
-                actors.insert(heir.clone(), None);
+                actors.insert(heir.clone(), Act::Inherit);
             }
         }
         match first {
-            Some(first) => drop(actors.entry(first.name.clone()).or_default()),
+            Some(first) => drop(actors.entry(first.name.clone()).or_insert(Act::Hold)),
             None if self.claims.contains_key(id) => {}
-            None => actors.extend(of.able.first().map(|rank| (rank.name.clone(), None))),
+            None => actors.extend(of.able.first().map(|rank| (rank.name.clone(), Act::Hold))),
         }
         actors
     }

@@ -208,6 +208,8 @@ fn a_deletion_requeues_the_oldest_heir_and_then_the_old_one_and_nobody_else() {
     assert_eq!(index.takes_over(id, &Name::of(&heirs[0])), None, "a DELETE is under way");
     assert!(!claim(&mut index, &heirs[0], id));
     assert_eq!(names(index.unclaim("uid-old")), ["w0000"], "and has ended");
+    assert_eq!(names(index.remove(&name)), ["w0000"], "who could inherit holds the id now");
+    index.put(&old);
     assert!(claim(&mut index, &heirs[0], id));
     assert!(!index.claim(id, &name, "uid-old", Claim::Delete), "the hand-over is under way");
     assert_eq!(names(index.put(&bound(heirs[0].clone(), id))), ["old"]);

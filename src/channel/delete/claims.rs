@@ -24,7 +24,7 @@ pub const WAIT: Duration = Duration::from_secs(300);
 pub const RIGHTS: Duration = Duration::from_secs(10);
 
 /// How the message begins that waits for the owner's word.
-const ELSEWHERE: &str = "A Channel of another namespace uses this oHallo channel";
+pub const ELSEWHERE: &str = "A Channel of another namespace uses this oHallo channel";
 
 /// How soon it asks for that right again.
 const RIGHTS_AGAIN: Duration = Duration::from_secs(1);
