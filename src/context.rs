@@ -1,8 +1,9 @@
 // I/O
 //! What every pass shares: clients, stores, and what this process remembers.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use crate::ohallo::{self, Id};
 use crate::secret::ApiKey;
 use crate::secrets::Secrets;
 use crate::settings::Settings;
-use crate::workspace::Kind;
+use crate::workspace::{Kind, allows};
 
 /// The name under which this operator writes.
 pub const MANAGER: &str = "ohallo-operator";
@@ -49,6 +50,7 @@ pub struct Context {
     pub index: Mutex<Index>,
     pub wakers: Wakers,
     pub listed: Listed,
+    listing_channels: AtomicBool,
     /// Creates under way: the process waits for them before it ends.
     pub tasks: TaskTracker,
     /// Cancelled when the process has no time left.
@@ -187,6 +189,7 @@ impl Context {
             namespaces: stores.namespaces,
             index: Mutex::default(),
             listed: Listed::default(),
+            listing_channels: AtomicBool::new(false),
             wakers,
             tasks: TaskTracker::new(),
             ended: CancellationToken::new(),
@@ -210,7 +213,8 @@ impl Context {
     /// Forgets an object that is gone.
     pub fn forget(&self, uid: &str) {
         self.memories.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
-        self.index().unclaim(uid);
+        let wakes = self.index().unclaim(uid);
+        self.wake(wakes);
     }
 
     /// Forgets what belongs to objects that are not there any more. Most of it went with them; a reconcile that ended
@@ -227,7 +231,7 @@ impl Context {
         // Of a create under way its task holds the memory.
         retain(&self.memories, |uid, memory| channels.contains(uid) || Arc::strong_count(memory) > 1);
         retain(&self.workspace_memories, |uid, _| workspaces.contains(uid));
-        retain(&self.held, |handle, _| self.lookup(handle).is_some() || self.index().in_use(handle));
+        retain(&self.held, |handle, _| self.lookup(handle).is_some() || self.in_use(handle));
         self.kept.retain(|uid| channels.contains(uid));
         self.secrets.retain(|secret| self.index().uses_secret(secret));
         let mut rechecks = self.rechecks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -329,12 +333,28 @@ impl Context {
         }
     }
 
-    /// The labels of a namespace, as the watch last saw them.
-    pub fn namespace_labels(&self, namespace: &str) -> std::collections::BTreeMap<String, String> {
-        self.namespaces
-            .get(&ObjectRef::new(namespace))
-            .map(|found| found.labels().clone())
-            .unwrap_or_default()
+    /// The labels of a namespace, as the watch last saw them; `None` where it has not seen the namespace.
+    pub fn namespace_labels(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
+        self.namespaces.get(&ObjectRef::new(namespace)).map(|found| found.labels().clone())
+    }
+
+    /// Whether the workspace that a handle names must stay.
+    pub fn in_use(&self, handle: &Handle) -> bool {
+        let allowed = self.lookup(handle).map(|lookup| lookup.allowed);
+        self.index().in_use(handle, |namespace| match &allowed {
+            Some(Some(allowed)) => allows(allowed, namespace, self.namespace_labels(namespace).as_ref()),
+            Some(None) => true,
+            None => handle.namespace.is_some(),
+        })
+    }
+
+    /// Notes whether the list of Channels is being read again: what is cached meanwhile may lack some.
+    pub fn list_channels(&self, begun: bool) {
+        self.listing_channels.store(begun, Ordering::Release);
+    }
+
+    pub fn listing_channels(&self) -> bool {
+        self.listing_channels.load(Ordering::Acquire)
     }
 
     pub fn wake(&self, wakes: Wakes) {

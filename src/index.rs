@@ -9,8 +9,13 @@ use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
 use crate::api::channel::Channel;
-use crate::api::{annotation, finalizer};
+use crate::api::{canonical_id, finalizer};
 use crate::secret_id::SecretId;
+
+mod ownership;
+
+use ownership::{Act, Actors, Ids, Rank, Stake};
+pub use ownership::{Claim, Elsewhere, Holder, Rivals};
 
 /// A namespaced name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,31 +33,92 @@ pub struct Handle {
 
 #[derive(Debug, Default)]
 pub struct Index {
-    channels: HashMap<Name, Entry>,
+    channels: HashMap<Name, Known>,
     /// A Channel's name is shared by all Secrets that it names.
     by_secret: BTreeSet<(SecretId, Arc<Name>)>,
     by_workspace: HashMap<Handle, BTreeSet<Name>>,
-    by_id: HashMap<String, BTreeSet<Name>>,
-    /// Secrets with API keys, and the workspaces that name them.
+    /// Channels that name a ClusterWorkspace, by namespace.
+    cluster_users: HashMap<String, BTreeSet<Name>>,
+    uses: HashMap<Handle, Uses>,
+    /// Secrets with API keys, and the workspaces that name them; and the other way round.
     keys: HashMap<SecretId, BTreeSet<Handle>>,
-    /// Ids that a pass of this process is binding: id to uid.
-    claims: BTreeMap<String, String>,
+    key_of: HashMap<Handle, SecretId>,
+    ids: Ids,
 }
 
+/// What the object itself says.
 #[derive(Debug, Clone, PartialEq)]
 struct Entry {
     uid: String,
     created: Option<Time>,
+    generation: i64,
+    terminating: bool,
     secrets: Arc<[SecretId]>,
     handle: Handle,
-    ids: BTreeSet<String>,
-    /// Its status holds the id.
-    bound: bool,
-    /// The Workspace must not go before it.
-    uses: bool,
+    /// The id that it is bound to.
+    bound: Option<String>,
+    /// The ids that it names while it lives, in its spec or in a copied status, and is not bound to.
+    names: BTreeSet<String>,
+    /// The id that it would adopt, as far as its spec says.
+    adopts: Option<String>,
+    observing: bool,
+    /// `status.create.outcome` is Unknown.
+    unresolved: bool,
 }
 
-/// Who has to look again.
+/// An entry, and what the passes of this process have found.
+#[derive(Debug, Clone, PartialEq)]
+struct Known {
+    entry: Entry,
+    found: Found,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Found {
+    /// The id that a read of its own returned, since it names it.
+    right: Option<String>,
+    /// The generation for which its last read returned what it would adopt.
+    able: Option<i64>,
+    /// Its last read returned its channel.
+    reads: bool,
+    /// Its namespace may not use its ClusterWorkspace.
+    denied: bool,
+    /// A create of this process is under way.
+    creating: bool,
+}
+
+/// What a pass found out about the id that a Channel names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// It reads the id, which has its type and workspace, and would adopt it now.
+    Able,
+    /// It reads the id, and would not adopt it now.
+    Reads,
+    /// It does not.
+    Nothing,
+    /// Its namespace may not use its ClusterWorkspace.
+    Denied,
+}
+
+/// What Channels do with one workspace.
+#[derive(Debug, Default)]
+struct Uses {
+    bound: usize,
+    /// Channels whose create may have made a channel, by namespace.
+    unresolved: BTreeMap<String, usize>,
+    /// Channels that are read at every interval.
+    polled: usize,
+}
+
+/// What one Channel adds to [`Uses`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Use {
+    bound: bool,
+    unresolved: bool,
+    polled: bool,
+}
+
+/// Who is to be requeued.
 #[derive(Debug, Default, PartialEq)]
 pub struct Wakes {
     pub channels: BTreeSet<Name>,
@@ -93,26 +159,66 @@ impl Entry {
     fn of(channel: &Channel) -> Self {
         let status = channel.status.as_ref();
         let uid = channel.uid().unwrap_or_default();
-        let status_id = status.and_then(|status| status.channel_id.clone());
+        let canonical = |id: &str| canonical_id(id).into_owned();
         let finalized = channel.finalizers().iter().any(|name| name == finalizer::CHANNEL);
+        let terminating = channel.metadata.deletion_timestamp.is_some();
+        let gone = terminating && !finalized;
         let observing = channel.spec.management_policy.as_deref() == Some("Observe");
-        let gone = channel.metadata.deletion_timestamp.is_some() && !finalized;
-        let bound = status_id.is_some()
-            && (status.and_then(|status| status.bound_uid.as_deref()) == Some(&uid)
-                || channel.spec.channel_id == status_id);
-        let holds = bound || (!observing && channel.metadata.deletion_timestamp.is_none());
-        let ids = [status_id.clone().filter(|_| bound), channel.spec.channel_id.clone()];
+        let bound = status.and_then(|status| status.bound_to(&uid)).filter(|_| !gone).map(canonical);
+        let declared = channel.spec.channel_id.as_deref().map(canonical);
+        let copied = status.and_then(|status| status.channel_id.as_deref()).map(canonical);
+        let names = declared.clone().into_iter().chain(copied);
+        let suspended = channel.spec.suspend == Some(true);
+        let unresolved = status.and_then(|status| status.create.as_ref());
         Self {
             secrets: secret_ids(channel),
             handle: Handle::of(channel),
-            ids: ids.into_iter().flatten().filter(|_| holds && !gone).collect(),
-            uses: !gone
-                && (status_id.is_some()
-                    || finalized
-                    || channel.annotations().contains_key(annotation::CREATE_INTENT)),
+            names: names.filter(|id| !terminating && bound.as_ref() != Some(id)).collect(),
+            adopts: declared.filter(|_| bound.is_none() && !terminating && !observing && !suspended),
+            unresolved: !gone && unresolved.is_some_and(|create| create.outcome == "Unknown"),
             created: channel.creation_timestamp(),
+            generation: channel.metadata.generation.unwrap_or_default(),
+            terminating,
+            observing,
             bound,
             uid,
+        }
+    }
+}
+
+// === impl Known ===
+
+impl Known {
+    /// The entry as it now is, with what of the findings still holds for it.
+    fn renewed(entry: Entry, old: Option<&Self>) -> Self {
+        let mut found = old.filter(|old| old.entry.uid == entry.uid).map(|old| old.found.clone());
+        if let Some(found) = &mut found {
+            found.right.take_if(|id| !entry.names.contains(id));
+            found.able.take_if(|generation| *generation != entry.generation);
+            found.creating &= entry.bound.is_none() && !entry.unresolved;
+        }
+        Self { entry, found: found.unwrap_or_default() }
+    }
+
+    fn rank(&self, name: &Name) -> Rank {
+        let Entry { terminating, created, uid, .. } = &self.entry;
+        Rank { terminating: *terminating, created: created.clone(), uid: uid.clone(), name: name.clone() }
+    }
+
+    fn stakes(&self) -> impl Iterator<Item = (&String, Stake)> {
+        let bound = self.entry.bound.iter().map(|id| (id, Stake::Bound));
+        let able = |id| self.found.able.is_some() && self.entry.adopts.as_ref() == Some(id);
+        let right = |id| self.found.right.as_ref() == Some(id);
+        let named = move |id| (id, Stake::Named { right: right(id), able: able(id) && right(id) });
+        bound.chain(self.entry.names.iter().map(named))
+    }
+
+    fn uses(&self) -> Use {
+        let bound = self.entry.bound.is_some();
+        Use {
+            bound,
+            unresolved: !bound && (self.entry.unresolved || self.found.creating),
+            polled: !self.found.denied && (bound || (self.entry.observing && self.found.reads)),
         }
     }
 }
@@ -141,39 +247,29 @@ impl Index {
     /// Takes in a Channel as it now is.
     pub fn put(&mut self, channel: &Channel) -> Wakes {
         let name = Name::of(channel);
-        let entry = Entry::of(channel);
-        if self.channels.get(&name) == Some(&entry) {
+        let old = self.channels.get(&name);
+        let new = Known::renewed(Entry::of(channel), old);
+        if old == Some(&new) {
             return Wakes::default();
         }
-        let mut wakes = self.remove(&name);
-        let shared = Arc::new(name.clone());
-        self.by_secret.extend(entry.secrets.iter().map(|secret| (*secret, Arc::clone(&shared))));
-        self.by_workspace.entry(entry.handle.clone()).or_default().insert(name.clone());
-        for id in &entry.ids {
-            self.by_id.entry(id.clone()).or_default().insert(name.clone());
-        }
-        // A claim ends when the binding has reached the API server, and when the manifest names another id.
-        self.claims.retain(|id, uid| *uid != entry.uid || (!entry.bound && entry.ids.contains(id)));
-        wakes.handle = wakes.handle.or_else(|| entry.uses.then(|| entry.handle.clone()));
+        // A reservation ends when the binding has reached the API server, and when the manifest no longer adopts the id.
+        let uid = new.entry.uid.clone();
+        let ends = |(id, why): &(String, Claim)| {
+            new.entry.bound.as_ref() == Some(id) && *why != Claim::Delete
+                || *why == Claim::Adopt && new.entry.adopts.as_ref() != Some(id)
+        };
+        let ended: Vec<_> = self.ids.claimed(&uid).into_iter().filter(ends).map(|(id, _)| id).collect();
+        let mut wakes = self.replace(&name, Some(new), |ids| {
+            ended.iter().for_each(|id| ids.unclaim(id, &uid));
+            ended.clone()
+        });
         wakes.channels.remove(&name);
-        self.channels.insert(name, entry);
         wakes
     }
 
     /// Forgets a Channel.
     pub fn remove(&mut self, name: &Name) -> Wakes {
-        let Some(entry) = self.channels.remove(name) else { return Wakes::default() };
-        let mut wakes = Wakes { handle: entry.uses.then(|| entry.handle.clone()), ..Wakes::default() };
-        let shared = Arc::new(name.clone());
-        for secret in entry.secrets.iter() {
-            self.by_secret.remove(&(*secret, Arc::clone(&shared)));
-        }
-        drop_from(&mut self.by_workspace, &entry.handle, name);
-        for id in &entry.ids {
-            drop_from(&mut self.by_id, id, name);
-            wakes.channels.extend(self.by_id.get(id).into_iter().flatten().cloned());
-        }
-        wakes
+        self.replace(name, None, |_| Vec::new())
     }
 
     /// Forgets every Channel that is not there any more; its name and uid.
@@ -182,7 +278,7 @@ impl Index {
             .channels
             .iter()
             .filter(|(name, _)| !there(name))
-            .map(|(n, e)| (n.clone(), e.uid.clone()))
+            .map(|(name, known)| (name.clone(), known.entry.uid.clone()))
             .collect();
         gone.into_iter()
             .map(|(name, uid)| {
@@ -192,33 +288,167 @@ impl Index {
             .collect()
     }
 
-    /// Frees the claims of an object that is gone or was refused.
-    pub fn unclaim(&mut self, uid: &str) {
-        self.claims.retain(|_, holder| holder != uid);
+    /// Notes what a pass of this Channel found out about the id that it names.
+    pub fn judge(&mut self, name: &Name, uid: &str, id: &str, shown: Shown) -> Wakes {
+        let id = canonical_id(id).into_owned();
+        self.note(name, uid, |entry, found| {
+            found.denied = shown == Shown::Denied;
+            found.reads = matches!(shown, Shown::Able | Shown::Reads);
+            found.able = (shown == Shown::Able).then_some(entry.generation);
+            if found.reads && entry.names.contains(&id) {
+                found.right = Some(id);
+            }
+        })
     }
 
-    /// Reserves an id while it is being bound; `false` where another object has done so.
-    pub fn claim(&mut self, id: &str, uid: &str) -> bool {
-        self.claims.entry(id.to_owned()).or_insert_with(|| uid.to_owned()) == uid
+    /// Notes whether a create of this Channel is under way.
+    pub fn creating(&mut self, name: &Name, uid: &str, creating: bool) -> Wakes {
+        self.note(name, uid, |_, found| found.creating = creating)
     }
 
-    /// The Channel that holds this id before `me`: the one whose status has it, else the one that is binding it, else the oldest.
-    pub fn owner(&self, id: &str, me: &Name, my_uid: &str) -> Option<Name> {
-        let claimed = self.claims.get(id);
-        let rank = |name: &Name, entry: &Entry| {
-            let claims = claimed == Some(&entry.uid);
-            (
-                !(entry.bound && entry.ids.contains(id)),
-                !claims,
-                entry.created.clone(),
-                entry.uid.clone(),
-                name.clone(),
-            )
+    fn note(&mut self, name: &Name, uid: &str, note: impl FnOnce(&Entry, &mut Found)) -> Wakes {
+        let Some(old) = self.channels.get(name).filter(|known| known.entry.uid == uid) else {
+            return Wakes::default();
         };
-        let holders = self.by_id.get(id)?;
-        let ranked = holders.iter().filter_map(|name| Some((rank(name, self.channels.get(name)?), name)));
-        let (best, name) = ranked.min_by(|a, b| a.0.cmp(&b.0))?;
-        (best.3 != my_uid && name != me).then(|| name.clone())
+        let mut new = old.clone();
+        note(&old.entry, &mut new.found);
+        if *old == new {
+            return Wakes::default();
+        }
+        let mut wakes = self.replace(name, Some(new), |_| Vec::new());
+        wakes.channels.remove(name);
+        wakes
+    }
+
+    /// Reserves an id; `false` where another object has done so.
+    pub fn claim(&mut self, id: &str, name: &Name, uid: &str, why: Claim) -> bool {
+        self.ids.claim(&canonical_id(id), name, uid, why)
+    }
+
+    /// Ends every reservation of an object that is deleted or was refused.
+    pub fn unclaim(&mut self, uid: &str) -> Wakes {
+        let ids: Vec<_> = self.ids.claimed(uid).into_iter().map(|(id, _)| id).collect();
+        let before = self.actors(ids.iter());
+        ids.iter().for_each(|id| self.ids.unclaim(id, uid));
+        Wakes { channels: self.new_actors(&before), handle: None }
+    }
+
+    /// Ends the reservation of an adoption that did not come to a binding.
+    pub fn give_up_adoption(&mut self, uid: &str) -> Wakes {
+        let claimed = self.ids.claimed(uid);
+        if claimed.iter().all(|(_, why)| *why == Claim::Adopt) { self.unclaim(uid) } else { Wakes::default() }
+    }
+
+    /// The Channel that holds this id, unless it is `me`.
+    pub fn owner(&self, id: &str, me: &Name, my_uid: &str) -> Option<Name> {
+        let holder = self.ids.holder(&canonical_id(id))?;
+        (holder.uid != my_uid && holder.name != *me).then_some(holder.name)
+    }
+
+    /// The terminating Channel of the same namespace that `me` may take the id over from now.
+    pub fn takes_over(&self, id: &str, me: &Name) -> Option<Name> {
+        self.ids.takes_over(&canonical_id(id), me)
+    }
+
+    /// What keeps the terminating Channel `me` from deleting the id that it is bound to.
+    pub fn rivals(&self, id: &str, me: &Name) -> Rivals {
+        self.ids.rivals(&canonical_id(id), me)
+    }
+
+    /// Channels of other namespaces that were shown to read the id.
+    pub fn claimants_elsewhere(&self, id: &str, namespace: &str) -> Vec<Name> {
+        self.ids.claimants_elsewhere(&canonical_id(id), namespace)
+    }
+
+    /// At most `max` namespaces whose Channels hold back the deletion of this id by `me`.
+    pub fn claimant_namespaces(&self, id: &str, me: &Name, max: usize) -> Vec<String> {
+        self.ids.claimant_namespaces(&canonical_id(id), me, max)
+    }
+
+    /// Whether a read of this object's own has returned the id that it names.
+    pub fn has_right(&self, id: &str, name: &Name, uid: &str) -> bool {
+        let known = self.channels.get(name).filter(|known| known.entry.uid == uid);
+        known.and_then(|known| known.found.right.as_deref()) == Some(&*canonical_id(id))
+    }
+
+    /// Replaces what is known of a Channel, lets `also` change reservations, and says who can act now and could not before.
+    /// `also` returns the ids that it changed.
+    fn replace(
+        &mut self,
+        name: &Name,
+        new: Option<Known>,
+        also: impl FnOnce(&mut Ids) -> Vec<String>,
+    ) -> Wakes {
+        let old = self.channels.remove(name);
+        let ids = old.iter().chain(&new).flat_map(Known::stakes).map(|(id, _)| id.clone());
+        let mut ids: BTreeSet<_> = ids.collect();
+        let claimed = old.iter().chain(&new).flat_map(|known| self.ids.claimed(&known.entry.uid));
+        ids.extend(claimed.map(|(id, _)| id));
+        let before = self.actors(ids.iter());
+        if let Some(old) = &old {
+            self.drop_known(name, old);
+        }
+        if let Some(new) = &new {
+            self.add_known(name, new);
+        }
+        also(&mut self.ids);
+        let uses = |known: &Option<Known>| {
+            let known = known.as_ref()?;
+            let Use { bound, unresolved, .. } = known.uses();
+            (bound || unresolved).then(|| (known.entry.handle.clone(), bound, unresolved))
+        };
+        let (was, is) = (uses(&old), uses(&new));
+        let handle = if was == is { None } else { is.or(was).map(|(handle, ..)| handle) };
+        if let Some(new) = new {
+            self.channels.insert(name.clone(), new);
+        }
+        Wakes { channels: self.new_actors(&before), handle }
+    }
+
+    fn add_known(&mut self, name: &Name, known: &Known) {
+        let entry = &known.entry;
+        let shared = Arc::new(name.clone());
+        self.by_secret.extend(entry.secrets.iter().map(|secret| (*secret, Arc::clone(&shared))));
+        self.by_workspace.entry(entry.handle.clone()).or_default().insert(name.clone());
+        if entry.handle.namespace.is_none() {
+            self.cluster_users.entry(name.namespace.clone()).or_default().insert(name.clone());
+        }
+        let rank = known.rank(name);
+        known.stakes().for_each(|(id, stake)| self.ids.add(id, &rank, stake));
+        self.uses.entry(entry.handle.clone()).or_default().add(&name.namespace, known.uses());
+    }
+
+    fn drop_known(&mut self, name: &Name, known: &Known) {
+        let entry = &known.entry;
+        let shared = Arc::new(name.clone());
+        for secret in entry.secrets.iter() {
+            self.by_secret.remove(&(*secret, Arc::clone(&shared)));
+        }
+        drop_from(&mut self.by_workspace, &entry.handle, name);
+        if entry.handle.namespace.is_none() {
+            drop_from(&mut self.cluster_users, &name.namespace, name);
+        }
+        let rank = known.rank(name);
+        known.stakes().for_each(|(id, _)| self.ids.drop(id, &rank));
+        if let Some(uses) = self.uses.get_mut(&entry.handle) {
+            uses.subtract(&name.namespace, known.uses());
+            if uses.none() {
+                self.uses.remove(&entry.handle);
+            }
+        }
+    }
+
+    fn actors<'a>(&self, ids: impl Iterator<Item = &'a String>) -> BTreeMap<String, Actors> {
+        ids.map(|id| (id.clone(), self.ids.actors(id))).collect()
+    }
+
+    /// Who can act on these ids now, and could not before or had to wait for something else.
+    fn new_actors(&self, before: &BTreeMap<String, Actors>) -> BTreeSet<Name> {
+        let now = before.iter().flat_map(|(id, old)| {
+            let changed = |(name, act): &(Name, Act)| old.get(name) != Some(act);
+            self.ids.actors(id).into_iter().filter(changed)
+        });
+        now.map(|(name, _)| name).collect()
     }
 
     pub fn users_of_secret(&self, secret: SecretId) -> Vec<Name> {
@@ -232,13 +462,18 @@ impl Index {
 
     /// Takes in the Secret that a workspace names; `None` for a workspace that is gone.
     pub fn put_key(&mut self, handle: &Handle, secret: Option<Name>) {
-        self.keys.retain(|_, handles| {
+        if let Some(old) = self.key_of.remove(handle)
+            && let Some(handles) = self.keys.get_mut(&old)
+        {
             handles.remove(handle);
-            !handles.is_empty()
-        });
+            if handles.is_empty() {
+                self.keys.remove(&old);
+            }
+        }
         if let Some(secret) = secret {
             let secret = SecretId::of(&secret.namespace, &secret.name);
             self.keys.entry(secret).or_default().insert(handle.clone());
+            self.key_of.insert(handle.clone(), secret);
         }
     }
 
@@ -255,21 +490,50 @@ impl Index {
         self.by_workspace.get(handle).into_iter().flatten().cloned().collect()
     }
 
-    /// How many Channels name this workspace.
+    /// How many Channels are read at every interval under this workspace's key.
     pub fn count(&self, handle: &Handle) -> usize {
-        self.by_workspace.get(handle).map_or(0, BTreeSet::len)
+        self.uses.get(handle).map_or(0, |uses| uses.polled)
     }
 
-    /// Whether a Channel with an id, an intent or our finalizer names this workspace.
-    pub fn in_use(&self, handle: &Handle) -> bool {
-        let users = self.by_workspace.get(handle).into_iter().flatten();
-        users.filter_map(|name| self.channels.get(name)).any(|entry| entry.uses)
+    /// Whether the workspace must stay: a Channel is bound in it, or a create of a namespace that `allowed` admits may have
+    /// made a channel.
+    pub fn in_use(&self, handle: &Handle, allowed: impl Fn(&str) -> bool) -> bool {
+        let uses = self.uses.get(handle);
+        uses.is_some_and(|uses| uses.bound > 0 || uses.unresolved.keys().any(|namespace| allowed(namespace)))
     }
 
     /// Channels of a namespace that name a ClusterWorkspace.
     pub fn cluster_users_in(&self, namespace: &str) -> Vec<Name> {
-        let shared = self.by_workspace.iter().filter(|(handle, _)| handle.namespace.is_none());
-        shared.flat_map(|(_, names)| names).filter(|name| name.namespace == namespace).cloned().collect()
+        self.cluster_users.get(namespace).into_iter().flatten().cloned().collect()
+    }
+}
+
+// === impl Uses ===
+
+impl Uses {
+    fn add(&mut self, namespace: &str, more: Use) {
+        self.bound += usize::from(more.bound);
+        self.polled += usize::from(more.polled);
+        if more.unresolved {
+            *self.unresolved.entry(namespace.to_owned()).or_default() += 1;
+        }
+    }
+
+    fn subtract(&mut self, namespace: &str, less: Use) {
+        self.bound = self.bound.saturating_sub(less.bound.into());
+        self.polled = self.polled.saturating_sub(less.polled.into());
+        if less.unresolved
+            && let Some(count) = self.unresolved.get_mut(namespace)
+        {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.unresolved.remove(namespace);
+            }
+        }
+    }
+
+    fn none(&self) -> bool {
+        self.bound == 0 && self.polled == 0 && self.unresolved.is_empty()
     }
 }
 

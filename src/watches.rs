@@ -216,11 +216,13 @@ fn take_in_channel(ctx: &Context, event: &Event<Channel>) {
             let wakes = ctx.index().remove(&Name::of(channel));
             gone(ctx, channel.uid().as_deref(), wakes);
         }
+        Ok(watcher::Event::Init) => ctx.list_channels(true),
         Ok(watcher::Event::InitDone) => {
             let vanished = ctx.index().retain(|name| ctx.channels.get(&name.object_ref()).is_some());
             for (_, uid, wakes) in vanished {
                 gone(ctx, Some(&uid), wakes);
             }
+            ctx.list_channels(false);
             // Of a list in several parts the first were looked at as the store had them before.
             ctx.channels.state().iter().for_each(|channel| ctx.wake_channel(&Name::of(channel)));
         }
@@ -262,7 +264,7 @@ fn take_in_workspace<K: Kind>(ctx: &Context, event: &Event<K>) {
             if let Some(uid) = object.uid() {
                 ctx.forget_workspace(&uid);
             }
-            if !ctx.index().in_use(&handle) {
+            if !ctx.in_use(&handle) {
                 ctx.release(&handle);
             }
         }

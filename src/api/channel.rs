@@ -265,7 +265,7 @@ pub struct ChannelStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workspace_id: Option<String>,
 
-    /// Created (by this operator) or Adopted; written once.
+    /// Created (by this operator) or Adopted; written with each binding.
     #[schemars(length(max = 16))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
@@ -497,5 +497,14 @@ impl WorkspaceRef {
 impl Default for WorkspaceRef {
     fn default() -> Self {
         Self { kind: Self::default_kind(), name: "default".into() }
+    }
+}
+
+// === impl ChannelStatus ===
+
+impl ChannelStatus {
+    /// The id that the object with this uid is bound to. A status of another object binds nothing.
+    pub fn bound_to(&self, uid: &str) -> Option<&str> {
+        self.channel_id.as_deref().filter(|_| !uid.is_empty() && self.bound_uid.as_deref() == Some(uid))
     }
 }

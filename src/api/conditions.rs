@@ -65,6 +65,7 @@ pub enum Reason {
     WorkspaceSuspended,
     KeyUnavailable,
     AbsenceNotProven,
+    ClaimedByAnother,
     // of a Workspace
     Verified,
     Unverified,

@@ -6,6 +6,8 @@ pub mod conditions;
 pub mod served;
 pub mod workspace;
 
+use std::borrow::Cow;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResourceExt;
@@ -17,6 +19,21 @@ pub const GROUP: &str = "ohallo.eu";
 
 /// The pattern of every oHallo id that a user may write: one URL path segment, never `.` or `..`.
 pub const ID_PATTERN: &str = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$";
+
+/// The form in which two spellings of one id are equal: a UUID in lower case, anything else unchanged.
+pub fn canonical_id(id: &str) -> Cow<'_, str> {
+    let is_uuid = id.len() == 36
+        && id.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        });
+    if is_uuid { Cow::Owned(id.to_ascii_lowercase()) } else { Cow::Borrowed(id) }
+}
+
+/// Whether two texts name the same oHallo channel.
+pub fn same_id(one: &str, other: &str) -> bool {
+    canonical_id(one) == canonical_id(other)
+}
 
 /// The pattern of what a Secret or a Workspace can be called: nothing else is ever asked for.
 pub const NAME_PATTERN: &str = "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$";
@@ -43,13 +60,22 @@ pub mod annotation {
     pub const CREATE_AGAIN: &str = "ohallo.eu/create-again";
     /// Let a blocked deletion go, leaving what it names in oHallo. Set by a user.
     pub const RELEASE: &str = "ohallo.eu/release";
+    /// `<channelId>/<own uid>`: delete the channel whatever other namespaces claim. Set by a user.
+    pub const CONFIRM_DELETION: &str = "ohallo.eu/confirm-deletion";
     /// `<uid>/<attempt>/<RFC 3339>`, written before a create is sent. Set by the operator, for the object's life.
     pub const CREATE_INTENT: &str = "ohallo.eu/create-intent";
     /// All of ours begin so: a change of any is an input.
     pub const PREFIX: &str = "ohallo.eu/";
     /// Those that are read; the API server's answers are stripped of all others.
-    pub const ALL: [&str; 6] =
-        [RECONCILE_REQUESTED, TEST_REQUESTED, RETRY_REQUESTED, CREATE_AGAIN, RELEASE, CREATE_INTENT];
+    pub const ALL: [&str; 7] = [
+        RECONCILE_REQUESTED,
+        TEST_REQUESTED,
+        RETRY_REQUESTED,
+        CREATE_AGAIN,
+        RELEASE,
+        CONFIRM_DELETION,
+        CREATE_INTENT,
+    ];
 }
 
 /// Finalizers.
@@ -159,6 +185,21 @@ mod tests {
         let read: Vec<_> =
             annotation::ALL.iter().filter_map(|name| name.strip_prefix(annotation::PREFIX)).collect();
         assert_eq!(names, read);
+    }
+
+    #[test]
+    fn two_spellings_of_a_uuid_are_one_id_and_of_anything_else_two() {
+        let (lower, upper) = ("d4e5f6a7-b8c9-0123-def0-456789abcdef", "D4E5F6A7-B8C9-0123-DEF0-456789ABCDEF");
+        assert!(same_id(lower, upper) && same_id("c1", "c1"));
+        for (one, other) in
+            [("c1", "C1"), (lower, &upper[1..]), (&lower.replace('-', "_"), &upper.replace('-', "_"))]
+        {
+            assert!(!same_id(one, other), "{one} {other}");
+        }
+        assert_eq!(
+            canonical_id("G4E5F6A7-B8C9-0123-DEF0-456789ABCDEF"),
+            "G4E5F6A7-B8C9-0123-DEF0-456789ABCDEF"
+        );
     }
 
     #[test]

@@ -1,19 +1,22 @@
 // I/O
 //! Does one step. The only file that changes anything in oHallo.
 
+use kube::ResourceExt;
+
 use super::memory::LATE;
 use super::observe::{absence_proven, refused};
 use super::pass::Pass;
 use super::plan::{Cause, Declared, Parting, Remote, Step};
 use super::status::seconds;
 use super::update::MOST_DIFFERENCES;
-use super::{ahead, born, delete};
+use super::{ahead, born, claims, delete};
 use crate::api::annotation;
 use crate::api::channel::{AppliedStatus, CredentialsStatus};
 use crate::api::conditions::Reason;
 use crate::clock;
 use crate::error::Failure;
 use crate::events::Note;
+use crate::index::{Claim, Name};
 use crate::ohallo::{CallError, Changes, Class, Id, Kind};
 use crate::text;
 
@@ -47,8 +50,8 @@ pub async fn perform(mut pass: Box<Pass>, step: Step) -> (Box<Pass>, Result<Next
 }
 
 async fn adopt(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
-    let uid = pass.uid();
-    if !pass.ctx.index().claim(id.as_str(), &uid) {
+    let (name, uid) = (Name::of(&pass.channel), pass.uid());
+    if !pass.ctx.index().claim(id.as_str(), &name, &uid, Claim::Adopt) {
         pass.observed.owner = Some(None);
         return Ok(Next::Plan);
     }
@@ -56,8 +59,10 @@ async fn adopt(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
         pass.mark(None).await?;
     }
     let Remote::Found(remote) = pass.observed.remote.clone() else { return Ok(Next::Look) };
-    born::bind(pass, &remote, "Adopted");
-    pass.note(Note::normal("Adopted", format!("Adopted channel {id}.")));
+    let predecessor = pass.observed.predecessor.clone();
+    born::bind(pass, &remote, predecessor.as_ref().map_or("Adopted", |from| &from.origin));
+    let from = predecessor.map(|from| format!(" from the Channel {:?}, which is being deleted", from.name));
+    pass.note(Note::normal("Adopted", format!("Adopted channel {id}{}.", from.unwrap_or_default())));
     Ok(Next::Plan)
 }
 
@@ -262,21 +267,40 @@ async fn delete(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
     pass.permitted().await?;
     // Irreversible: decided again on the object as it now is.
     let Some(fresh) = pass.fresh().await? else { return Ok(Next::Gone) };
-    let again = delete::decided_again(&pass.channel, &pass.status, &fresh, id);
-    pass.channel = fresh;
-    if again {
+    if delete::decided_again(&pass.channel, &fresh, id) {
+        pass.channel = fresh;
         pass.status = pass.channel.status.clone().unwrap_or_default();
+        return Ok(if pass.view().terminating() { Next::Plan } else { Next::Look });
+    }
+    let sends = claims::last(pass, id.as_str(), &fresh).await?;
+    pass.channel = fresh;
+    if !sends {
         return Ok(Next::Plan);
     }
-    pass.fence()?;
-    match pass.session()?.delete(id).await {
+    let answer = match pass.fence() {
+        Ok(()) => pass.session()?.delete(id).await,
+        Err(failure) => {
+            claims::release(pass);
+            return Err(failure);
+        }
+    };
+    match answer {
+        // Until the object is removed nobody adopts what was deleted.
         Ok(()) => {
             pass.memory.deleted = true;
             pass.remember();
             Ok(Next::Plan)
         }
-        Err(CallError::Failed(error)) if error.kind == Kind::NotFound => absent(pass, id).await,
+        Err(CallError::Failed(error)) if error.kind == Kind::NotFound => {
+            claims::release(pass);
+            absent(pass, id).await
+        }
         Err(error) => {
+            if is_ambiguous(&error) {
+                pass.memory.delete_unsure = Some(clock::instant());
+            } else {
+                claims::release(pass);
+            }
             pass.memory.absent_since = None;
             Err(refused(pass, error))
         }
@@ -299,7 +323,15 @@ async fn absent(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
 async fn let_go(pass: &mut Pass, parting: &Parting) -> Result<Next, Failure> {
     pass.let_go(*parting != Parting::Deleted).await?;
     let id = pass.status.channel_id.clone().unwrap_or_else(|| "of unknown id".into());
+    let heir = pass.observed.claims.as_ref().and_then(|claims| claims.heir.clone()).flatten();
     let note = match parting {
+        Parting::HandedOver => {
+            let to = heir.map_or("another Channel".to_owned(), |name| format!("the Channel {name:?}"));
+            Some(Note::normal(
+                "HandedOver",
+                format!("Channel {id} was handed over to {to}, which is bound to it."),
+            ))
+        }
         Parting::NothingThere => None,
         Parting::Deleted => Some(Note::normal("Deleted", format!("Channel {id} was deleted in oHallo."))),
         Parting::Retained => Some(Note::normal("Retained", format!("Channel {id} stays in oHallo."))),
@@ -308,11 +340,19 @@ async fn let_go(pass: &mut Pass, parting: &Parting) -> Result<Next, Failure> {
         }
     };
     let told = std::mem::replace(&mut pass.memory.parted, true);
+    if !told {
+        tracing::info!(
+            channel = pass.channel.name_any(),
+            namespace = pass.channel.namespace(),
+            channel_id = id,
+            outcome = ?parting,
+            "the finalizer is removed"
+        );
+    }
     if let Some(note) = note.filter(|_| !told) {
         pass.note(note);
     }
     pass.publish_notes();
-    let uid = pass.uid();
-    pass.ctx.index().unclaim(&uid);
+    claims::release(pass);
     Ok(Next::Gone)
 }

@@ -8,7 +8,8 @@ use kube::ResourceExt;
 use tracing::Instrument;
 
 use super::act::Next;
-use super::create::{Attempt, came_to, names_another};
+use super::claims;
+use super::create::{Attempt, came_to, names_another, unbound};
 use super::memory::{self, AttemptOutcome};
 use super::observe::{candidates, found, refused};
 use super::pass::{Pass, Written};
@@ -21,7 +22,7 @@ use crate::api::conditions::Reason;
 use crate::clock;
 use crate::error::{Failure, Need};
 use crate::events::Note;
-use crate::index::Handle;
+use crate::index::{Claim, Handle, Name};
 use crate::ohallo::{ApiError, CallError, Class, CreatePermit, Id, Kind, NewChannel, RemoteChannel};
 use crate::retry;
 
@@ -48,7 +49,9 @@ pub async fn create(
         ..memory::Attempt::new(number, AttemptOutcome::NotSent)
     });
     remember(&mut pass, number, AttemptOutcome::NotSent);
+    creating(&pass, true);
     if let Err(failure) = pass.mark(Some(intent)).await {
+        creating(&pass, false);
         if matches!(failure.need, Need::Turn(_)) {
             // It was refused: there was no such attempt.
             pass.memory.attempt = past;
@@ -66,6 +69,7 @@ pub async fn create(
         // Between the intent and here the lease may have been lost.
         if let Err(failure) = pass.fence() {
             remember(&mut pass, number, AttemptOutcome::NotSent);
+            creating(&pass, false);
             if let Some(create) = &mut pass.status.create {
                 create.outcome = "NotSent".into();
             }
@@ -74,6 +78,10 @@ pub async fn create(
         let answer = permit.create(&workspace, &body, &attempt.to_string()).await;
         match answer {
             Ok(remote) => {
+                let (name, uid) = (Name::of(&pass.channel), pass.uid());
+                if !pass.ctx.index().claim(remote.id.as_str(), &name, &uid, Claim::Create) {
+                    tracing::error!(channel_id = %remote.id, "a create was answered with an id that another Channel is binding");
+                }
                 let digest = Some(pass.view().digest());
                 pass.memory.sent.clone_from(&digest);
                 pass.memory.posted = Some(AppliedStatus { enabled: body.enabled, digest });
@@ -159,15 +167,25 @@ fn remember(pass: &mut Pass, number: i64, outcome: AttemptOutcome) {
     pass.remember();
 }
 
+/// A Workspace stays while a create in it is under way.
+fn creating(pass: &Pass, creating: bool) {
+    let wakes = pass.ctx.index().creating(&Name::of(&pass.channel), &pass.uid(), creating);
+    pass.ctx.wake(wakes);
+}
+
 /// Binds the object to the channel.
 pub fn bind(pass: &mut Pass, remote: &RemoteChannel, origin: &str) {
     let uid = pass.uid();
     let workspace = pass.observed.place.as_ref().ok().map(|place| place.workspace_id.to_string());
+    if pass.status.bound_to(&uid).is_none() {
+        // What it says of a channel was said of another object's.
+        pass.status = unbound(std::mem::take(&mut pass.status));
+    }
     let status = &mut pass.status;
     status.channel_id = Some(remote.id.to_string());
     status.bound_uid = Some(uid);
     status.workspace_id = workspace;
-    status.origin.get_or_insert_with(|| origin.to_owned());
+    status.origin = Some(origin.to_owned());
     status.create = None;
     pass.memory.bound_here = true;
 }
@@ -248,6 +266,7 @@ fn take_in(pass: &mut Pass, remote: &RemoteChannel) {
 }
 
 fn two_ids(pass: &mut Pass, answered: &Id, declared: &str) {
+    claims::release(pass);
     tracing::error!(
         channel = pass.channel.name_any(),
         namespace = pass.channel.namespace(),
@@ -280,6 +299,9 @@ async fn not_created(pass: &mut Pass, number: i64, mut error: ApiError) -> Resul
         Class::Ambiguous => (AttemptOutcome::Unknown, "Unknown"),
     };
     remember(pass, number, outcome);
+    if error.class != Class::Ambiguous {
+        creating(pass, false);
+    }
     if let Some(create) = &mut pass.status.create {
         create.outcome = word.into();
     }

@@ -3,6 +3,7 @@
 
 use super::inputs::Inputs;
 use crate::api::channel::{Channel, ChannelStatus};
+use crate::api::same_id;
 
 /// What becomes of a status that met a newer version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +26,11 @@ pub fn of_status(
     if fresh.metadata.uid != known.metadata.uid {
         return Refused::Gone;
     }
-    let unbound = base.is_none_or(|base| base.channel_id.is_none());
-    let adopts = unbound && status.channel_id.is_some() && status.origin.as_deref() == Some("Adopted");
+    let uid = known.metadata.uid.as_deref().unwrap_or_default();
+    let unbound = base.is_none_or(|base| base.bound_to(uid).is_none());
+    // A channel that this object created is recorded though its manifest has come to name it.
+    let declared = known.spec.channel_id.as_deref().zip(status.bound_to(uid));
+    let adopts = unbound && declared.is_some_and(|(declared, bound)| same_id(declared, bound));
     // An id is not bound to a manifest that has come to name one meanwhile, and nothing is adopted by what is being
     // deleted: another Channel may adopt it.
     if fresh.status.as_ref() != base
@@ -69,7 +73,20 @@ mod tests {
         assert_eq!(of(|it| it.spec.channel_id = Some("c2".into()), &adopts), Refused::Stale);
         assert_eq!(of(|it| it.status = Some(ChannelStatus::default()), &adopts), Refused::Stale);
         assert_eq!(of(deleted, &adopts), Refused::Stale, "nothing is adopted by what is being deleted");
-        assert_eq!(of(deleted, &Sample::bound().status), Refused::LayOver, "what was created is recorded");
+        let created = Channel { spec: Default::default(), ..known.clone() };
+        let mut fresh = created.clone();
+        deleted(&mut fresh);
+        let record = Sample::bound().status;
+        let found = of_status(&created, created.status.as_ref(), &record, &fresh);
+        assert_eq!(found, Refused::LayOver, "what was created is recorded");
+        let copied = Channel {
+            status: Some(ChannelStatus { bound_uid: Some("uid-0".into()), ..record.clone() }),
+            ..known.clone()
+        };
+        let mut fresh = copied.clone();
+        deleted(&mut fresh);
+        let found = of_status(&copied, copied.status.as_ref(), &record, &fresh);
+        assert_eq!(found, Refused::Stale, "a hand-over is an adoption, whatever origin it takes over");
     }
 
     #[test]

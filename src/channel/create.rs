@@ -10,10 +10,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::status::seconds;
 use crate::api::channel::{Channel, ChannelStatus, CreateStatus};
+use crate::api::same_id;
 use crate::ohallo::{ApiError, Class};
 
 /// What the decision rests on; every field as it was read, none interpreted.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Facts<'a> {
     pub uid: &'a str,
     pub terminating: bool,
@@ -94,8 +95,11 @@ pub fn standing(facts: &Facts) -> Standing {
         return standing;
     }
     if let Some(id) = facts.status_id {
-        let ours = facts.bound_uid == Some(facts.uid) || facts.spec_id == Some(id);
-        return if ours { Standing::Bound(id.into()) } else { Standing::ForeignStatus(id.into()) };
+        return if facts.bound_uid == Some(facts.uid) {
+            Standing::Bound(id.into())
+        } else {
+            foreign(facts, id)
+        };
     }
     if facts.terminating {
         return match last_attempt(facts) {
@@ -114,18 +118,33 @@ pub fn standing(facts: &Facts) -> Standing {
     }
 }
 
+/// The status holds an id that was bound to another object. A manifest that names the id as well asks to adopt it anew;
+/// nothing else of that status counts.
+fn foreign(facts: &Facts, id: &str) -> Standing {
+    if !facts.terminating {
+        let named = facts.spec_id.is_some_and(|named| same_id(named, id));
+        return if named { Standing::Adopt(id.into()) } else { Standing::ForeignStatus(id.into()) };
+    }
+    match last_attempt(&Facts { recorded: None, ..*facts }) {
+        Last::Open(attempt) if attempt.uid == facts.uid => Standing::MayExist(attempt),
+        _ => Standing::ForeignStatus(id.into()),
+    }
+}
+
 fn answered(facts: &Facts) -> Option<Standing> {
     let Remembered { attempt, outcome, .. } = facts.remembered?;
     match outcome {
         Outcome::InFlight => Some(Standing::InFlight),
-        Outcome::Answered(id) => match facts.status_id.or(facts.spec_id) {
-            None => Some(Standing::Record { id: id.into(), attempt }),
-            Some(other) if other == id && facts.status_id.is_none() => {
-                Some(Standing::Record { id: id.into(), attempt })
+        Outcome::Answered(id) => {
+            let bound = facts.status_id.filter(|_| facts.bound_uid == Some(facts.uid));
+            match bound.or(facts.spec_id) {
+                Some(other) if !same_id(other, id) => {
+                    Some(Standing::TwoIds { answered: id.into(), declared: other.into() })
+                }
+                _ if bound.is_some() => None,
+                _ => Some(Standing::Record { id: id.into(), attempt }),
             }
-            Some(other) if other == id => None,
-            Some(other) => Some(Standing::TwoIds { answered: id.into(), declared: other.into() }),
-        },
+        }
         _ => None,
     }
 }
@@ -139,9 +158,31 @@ pub fn came_to(error: &ApiError, created_again: bool) -> Class {
 /// The id that the object names instead of the one that its create was answered with: the manifest was made to name
 /// another channel while the POST was under way.
 pub fn names_another(channel: &Channel, status: &ChannelStatus, answered: &str) -> Option<String> {
-    let bound = status.channel_id.as_ref().filter(|_| status.bound_uid == channel.metadata.uid);
-    let named = bound.or(channel.spec.channel_id.as_ref())?;
-    (named != answered).then(|| named.clone())
+    let bound = status.bound_to(channel.metadata.uid.as_deref().unwrap_or_default());
+    let named = bound.or(channel.spec.channel_id.as_deref())?;
+    (!same_id(named, answered)).then(|| named.to_owned())
+}
+
+/// The status as far as it is this object's own. Where the manifest names the id of a status that another object was bound
+/// with, the id is adopted anew, and nothing that the status says of the channel counts.
+pub fn believed(channel: &Channel) -> ChannelStatus {
+    let status = channel.status.clone().unwrap_or_default();
+    let uid = channel.metadata.uid.as_deref().unwrap_or_default();
+    let named = channel.spec.channel_id.as_deref().zip(status.channel_id.as_deref());
+    let anew = channel.metadata.deletion_timestamp.is_none()
+        && status.bound_to(uid).is_none()
+        && named.is_some_and(|(declared, copied)| same_id(declared, copied));
+    if anew { unbound(status) } else { status }
+}
+
+/// What a status says of the object alone, and not of a channel.
+pub fn unbound(status: ChannelStatus) -> ChannelStatus {
+    ChannelStatus {
+        observed_generation: status.observed_generation,
+        last_handled_reconcile_at: status.last_handled_reconcile_at,
+        conditions: status.conditions,
+        ..ChannelStatus::default()
+    }
 }
 
 enum Last {

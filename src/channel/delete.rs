@@ -4,15 +4,26 @@
 
 use std::time::{Duration, Instant};
 
+use kube::ResourceExt;
+
 use super::create::{Attempt, Standing};
+use super::inputs::Inputs;
 use super::memory::{ABSENCE, Memory};
 use super::plan::{Is, Parting, Place, Plan, Remote, Step, Verdict, View};
-use crate::api::annotation;
 use crate::api::channel::{Channel, ChannelStatus};
 use crate::api::conditions::Reason;
+use crate::api::{annotation, same_id};
 use crate::error::Need;
 use crate::ohallo::Id;
 use crate::retry;
+
+pub mod claims;
+
+/// Nothing is known yet of who else claims the channel: silently asked again.
+fn asks(again: Duration) -> Plan {
+    let message = "Other Channels may claim the oHallo channel; they are asked again.";
+    Verdict::of(Is::Needs(Need::Turn(again)), Reason::Progressing, message).settled()
+}
 
 /// Decides for a terminating Channel.
 pub fn plan(view: &View, standing: &Standing) -> Plan {
@@ -29,22 +40,28 @@ pub fn plan(view: &View, standing: &Standing) -> Plan {
     }
 }
 
-/// The policy in force: the declared one, else by origin.
+/// The policy in force: the declared one, else by origin. The origin of a channel that another object was bound to says
+/// nothing of this one.
 pub fn deletes(channel: &Channel, status: &ChannelStatus) -> bool {
     if channel.spec.management_policy.as_deref() == Some("Observe") {
         return false;
     }
     match channel.spec.deletion_policy.as_deref() {
         Some(policy) => policy == "Delete",
-        None => match status.origin.as_deref() {
+        None => match status.origin.as_deref().filter(|_| believed(channel, status)) {
             Some(origin) => origin == "Created",
             None => channel.spec.channel_id.is_none(),
         },
     }
 }
 
+fn believed(channel: &Channel, status: &ChannelStatus) -> bool {
+    status.channel_id.is_none()
+        || status.bound_to(channel.metadata.uid.as_deref().unwrap_or_default()).is_some()
+}
+
 fn released(view: &View, what: &str) -> bool {
-    view.annotation(annotation::RELEASE) == Some(what)
+    view.annotation(annotation::RELEASE).is_some_and(|word| same_id(word, what))
 }
 
 fn may_exist(view: &View, attempt: &Attempt) -> Plan {
@@ -82,23 +99,36 @@ fn bound(view: &View, id: &str) -> Plan {
     if released(view, id) {
         return Plan::Work(Step::LetGo(Parting::Released));
     }
-    if !deletes(view.channel, view.status) || view.observed.owner.is_some() {
+    if !deletes(view.channel, view.status) {
         return Plan::Work(Step::LetGo(Parting::Retained));
+    }
+    if view.memory.deleted || absent(view) {
+        return Plan::Work(Step::LetGo(Parting::Deleted));
+    }
+    // A hand-over needs no key, slot or token, so the Channels of the same namespace are asked for first.
+    let Some(claims) = &view.observed.claims else {
+        return asks(ASK_AGAIN);
+    };
+    if claims.heir.is_some() {
+        return Plan::Work(Step::LetGo(Parting::HandedOver));
+    }
+    if let Some(plan) = claims::beside(view, claims) {
+        return plan;
     }
     let Some(id) = Id::parse(id) else {
         return blocked(Reason::AbsenceNotProven, unfit_message(id), retry::STALLED);
     };
-    if view.memory.deleted || absent(view) {
-        return Plan::Work(Step::LetGo(Parting::Deleted));
-    }
     if let Some(plan) = cannot_call(view, &id) {
         return plan;
     }
     if let Some(rest) = second_look(view) {
         return blocked(Reason::AbsenceNotProven, absence_message(&id), rest);
     }
-    Plan::Work(Step::Delete { id })
+    claims::anywhere(view, claims, id.as_str()).unwrap_or(Plan::Work(Step::Delete { id }))
 }
+
+/// How soon a reconcile that did not begin with a terminating object is repeated with one.
+const ASK_AGAIN: Duration = Duration::from_millis(300);
 
 /// Somebody has written over the id, so the channel can't be asked for any more.
 fn unfit_message(id: &str) -> String {
@@ -114,11 +144,17 @@ pub fn absence_message(id: &Id) -> String {
     format!("oHallo says that channel {id} is not there; it is asked once more before this object goes.")
 }
 
-/// Whether the object as it now is must be decided on again before its channel is deleted.
-pub fn decided_again(known: &Channel, status: &ChannelStatus, fresh: &Channel, id: &Id) -> bool {
-    let names = fresh.status.as_ref().and_then(|status| status.channel_id.as_deref());
+/// Whether the object as it now is must be decided on again before its channel is deleted: anything that a decision rests
+/// on has changed. An API server that was restored from a backup may have an object that is not terminating.
+pub fn decided_again(known: &Channel, fresh: &Channel, id: &Id) -> bool {
+    let uid = fresh.uid().unwrap_or_default();
+    let bound = fresh.status.as_ref().and_then(|status| status.bound_to(&uid));
     fresh.metadata.resource_version != known.metadata.resource_version
-        && (!deletes(fresh, status) || names != Some(id.as_str()))
+        && (Inputs::own(fresh) != Inputs::own(known)
+            || fresh.metadata.deletion_timestamp.is_none()
+            || !bound.is_some_and(|bound| same_id(bound, id.as_str()))
+            || fresh.status.as_ref().map(|status| &status.origin)
+                != known.status.as_ref().map(|status| &status.origin))
 }
 
 /// What the workspace's read, asked after a 404 and with the same key, was answered.

@@ -38,6 +38,8 @@ pub struct Inputs {
     pub key: Option<Option<KeyId>>,
     /// Another Channel holds its id.
     pub conflict: bool,
+    /// Who else claims the id, for a terminating Channel that is bound to it.
+    pub rivals: u64,
 }
 
 // === impl Version ===
@@ -99,6 +101,7 @@ impl Inputs {
         self.own != now.own
             || self.workspace != now.workspace
             || self.conflict != now.conflict
+            || self.rivals != now.rivals
             || (self.key.is_some() && self.key != now.key)
     }
 }
@@ -110,7 +113,7 @@ mod tests {
 
     fn inputs(version: Version) -> Inputs {
         let secrets = vec![(SecretId::of("a", "s"), version)];
-        Inputs { own: 1, secrets, workspace: 1, key: None, conflict: false }
+        Inputs { own: 1, secrets, workspace: 1, key: None, conflict: false, rivals: 0 }
     }
 
     #[test]
@@ -145,11 +148,12 @@ mod tests {
     fn a_change_of_anything_but_a_secret_is_told_from_one_of_a_secret() {
         type Edit = fn(&mut Inputs);
         let key = |text: &str| Some(Some(ApiKey::new(text.to_owned()).id()));
-        let rows: [(&str, Edit, bool, bool); 5] = [
+        let rows: [(&str, Edit, bool, bool); 6] = [
             ("nothing", |_| {}, false, false),
             ("the object", |it| it.own = 2, true, true),
             ("the workspace", |it| it.workspace = 2, true, true),
             ("a conflict", |it| it.conflict = true, true, true),
+            ("a claim", |it| it.rivals = 1, true, true),
             ("a Secret", |it| it.secrets = inputs(Version::Absent).secrets, true, false),
         ];
         let was = inputs(Version::present("1"));

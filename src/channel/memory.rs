@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
 
+use super::delete::claims::Wait;
 use super::inputs::Inputs;
 use crate::api::channel::{AppliedStatus, Channel, ChannelStatus};
 use crate::api::conditions::kind;
@@ -52,8 +53,16 @@ pub struct Memory {
     pub paths: Option<Box<str>>,
     /// DELETE was answered ok.
     pub deleted: bool,
+    /// A status that binds the object was sent, and its answer is not known: its reservation of the id must stay.
+    pub binding_unsure: bool,
     /// The end was told; a pass that still sees the object tells of it no more.
     pub parted: bool,
+    /// When the answer to a DELETE was lost: it may still take effect.
+    pub delete_unsure: Option<Instant>,
+    /// The deletion waits for a claim of another Channel.
+    pub wait: Option<Wait>,
+    /// Since when it waits for Channels of other namespaces to show their right to the id.
+    pub rights_asked: Option<Instant>,
     /// When the channel's absence was first proven.
     pub absent_since: Option<Instant>,
     /// Something changed that `connectivityTest: OnChange` asks to test.
@@ -108,6 +117,7 @@ impl Memory {
             written: self.written,
             attempt: self.attempt.take().map(|own| Attempt { last: false, ..own }),
             posted: self.posted.take(),
+            binding_unsure: self.binding_unsure,
             ..Self::default()
         };
     }

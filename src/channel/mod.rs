@@ -18,6 +18,7 @@ pub mod update;
 
 mod act;
 mod born;
+mod claims;
 pub mod credentials;
 mod observe;
 mod pass;

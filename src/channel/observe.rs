@@ -10,15 +10,15 @@ use super::create::{self, Standing};
 use super::credentials;
 use super::delete::{self, Vouched};
 use super::pass::Pass;
-use super::plan::{Declared, Observed, Place, Remote};
-use super::work;
+use super::plan::{self, Declared, Observed, Place, Remote};
+use super::{claims, work};
 use crate::api::annotation;
 use crate::api::conditions::{Reason, kind};
 use crate::clock;
 use crate::conditions;
 use crate::context::Lookup;
 use crate::error::{Failure, Need};
-use crate::index::{self, Handle, Name};
+use crate::index::{self, Handle, Name, Shown};
 use crate::ohallo::{ApiError, CallError, Id, Kind, RemoteChannel};
 use crate::retry;
 use crate::secret::Redactor;
@@ -40,19 +40,35 @@ pub async fn observe(pass: &mut Pass) -> Result<(), Failure> {
         credentials: Declared::None,
         remote: Remote::Unread,
         owner: None,
+        predecessor: None,
+        claims: None,
         candidates: Vec::new(),
         updated: false,
     };
     let standing = pass.view().standing();
-    if let Standing::Bound(id) | Standing::Adopt(id) = &standing {
-        pass.observed.owner = owner(pass, id);
+    if pass.view().terminating() {
+        if let Standing::Bound(id) = &standing {
+            claims::first(pass, id).await?;
+        }
+        return Ok(());
     }
-    let rests = pass.channel.spec.suspend == Some(true) || pass.observed.workspace_suspended;
-    if pass.view().terminating() || rests {
+    let id = match &standing {
+        Standing::Bound(id) | Standing::Adopt(id) => Some(id.clone()),
+        _ => None,
+    };
+    let observed = observe_living(pass, standing).await;
+    if let Some(id) = id {
+        rank(pass, &id, observed.as_ref().err());
+    }
+    observed
+}
+
+async fn observe_living(pass: &mut Pass, standing: Standing) -> Result<(), Failure> {
+    if pass.channel.spec.suspend == Some(true) || pass.observed.workspace_suspended {
         return Ok(());
     }
     pass.observed.credentials = declared(pass).await?;
-    if pass.observed.place.is_err() || pass.observed.owner.is_some() {
+    if pass.observed.place.is_err() {
         return Ok(());
     }
     match standing {
@@ -123,7 +139,7 @@ fn usable(pass: &Pass, handle: &Handle, lookup: &Lookup) -> Result<(), Failure> 
     let held = pass.ctx.held(handle).is_some_and(|held| held.uid == lookup.uid);
     let namespace = pass.channel.namespace().unwrap_or_default();
     if let Some(allowed) = &lookup.allowed
-        && !allows(allowed, &namespace, &pass.ctx.namespace_labels(&namespace))
+        && !allows(allowed, &namespace, pass.ctx.namespace_labels(&namespace).as_ref())
     {
         let message = format!(
             "ClusterWorkspace {:?} does not allow this namespace: have it added to its spec.allowedNamespaces.",
@@ -165,15 +181,35 @@ fn identity_holds(pass: &Pass) -> bool {
         .is_ok_and(|place| recorded.is_none_or(|id| id == place.workspace_id.as_str()))
 }
 
-/// Another Channel that holds this id; its name only inside the same namespace.
-fn owner(pass: &Pass, id: &str) -> Option<Option<String>> {
-    if pass.view().observing() {
-        return None;
+/// Notes what this pass has shown of the id, and with it who holds the id. Only who was shown to read it learns of a holder.
+fn rank(pass: &mut Pass, id: &str, failure: Option<&Failure>) {
+    let view = pass.view();
+    let fits = match &view.observed.remote {
+        Remote::Found(remote) => work::another(&view, remote).is_none(),
+        Remote::AsKnown { .. } => true,
+        Remote::Unread | Remote::Absent { .. } => false,
+    };
+    let adopts = !view.observing() && view.bound_id().is_none() && plan::unfit(view.spec()).is_none();
+    let shown = match failure.or(view.observed.place.as_ref().err()) {
+        // Nothing was read.
+        Some(Failure { need: Need::Turn(_), .. }) => return,
+        Some(Failure { reason: Reason::WorkspaceNotAllowed, .. }) => Shown::Denied,
+        Some(_) => Shown::Nothing,
+        None if fits && adopts => Shown::Able,
+        None if fits => Shown::Reads,
+        None => Shown::Nothing,
+    };
+    let observing = view.observing();
+    let (me, uid) = (Name::of(&pass.channel), pass.uid());
+    let wakes = pass.ctx.index().judge(&me, &uid, id, shown);
+    pass.ctx.wake(wakes);
+    if !fits || observing {
+        return;
     }
-    let me = Name::of(&pass.channel);
-    let uid = pass.channel.uid().unwrap_or_default();
-    let owner = pass.ctx.index().owner(id, &me, &uid)?;
-    Some((owner.namespace == me.namespace).then_some(owner.name))
+    pass.observed.predecessor = claims::predecessor(&pass.ctx, id, &me);
+    let owner = pass.ctx.index().owner(id, &me, &uid);
+    let owner = owner.filter(|_| pass.observed.predecessor.is_none());
+    pass.observed.owner = owner.map(|owner| (owner.namespace == me.namespace).then_some(owner.name));
 }
 
 async fn declared(pass: &mut Pass) -> Result<Declared, Failure> {

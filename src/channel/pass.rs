@@ -8,7 +8,9 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
+use super::claims;
 use super::conflict::{self, Refused};
+use super::create;
 use super::inputs::{Inputs, Version};
 use super::memory::Memory;
 use super::plan::{Declared, Observed, Remote, View};
@@ -87,7 +89,7 @@ impl Pass {
         memory.meet(channel);
         // Before anything is looked up: what changes during the pass must open the gate again.
         let began = inputs(ctx, channel);
-        let mut status = channel.status.clone().unwrap_or_default();
+        let mut status = create::believed(channel);
         if !memory.seen {
             update::doubt(&mut status, channel.metadata.generation);
         }
@@ -104,6 +106,8 @@ impl Pass {
                 credentials: Declared::None,
                 remote: Remote::Unread,
                 owner: None,
+                predecessor: None,
+                claims: None,
                 candidates: Vec::new(),
                 updated: false,
             },
@@ -315,6 +319,22 @@ impl Pass {
     /// Writes the status, guarded. On a newer version whose status is still the one this pass began with, ours is laid
     /// over it. Only one that holds a new id is not `fenced`: whoever leads, no other process knows the id.
     pub async fn write(&mut self, status: &ChannelStatus, fenced: bool) -> Result<Written, kube::Error> {
+        let uid = self.uid();
+        let bound = |status: &ChannelStatus| status.bound_to(&uid).is_some();
+        if bound(status) && !self.channel.status.as_ref().is_some_and(bound) {
+            // Before it is sent: this pass may be ended while it waits for the answer.
+            self.memory.binding_unsure = true;
+            self.remember();
+        }
+        let written = self.write_guarded(status, fenced).await;
+        if written.is_ok() {
+            self.memory.binding_unsure = false;
+            self.remember();
+        }
+        written
+    }
+
+    async fn write_guarded(&mut self, status: &ChannelStatus, fenced: bool) -> Result<Written, kube::Error> {
         let base = self.channel.status.clone();
         for _ in 0..TRIES {
             if fenced && self.fence().is_err() {
@@ -368,6 +388,8 @@ impl Pass {
 
     fn adopt_version(&mut self, channel: Channel) {
         self.memory.written = version(&channel).map(|version| (version, clock::instant()));
+        // What was sent before carries an older version, and is refused.
+        self.memory.binding_unsure = false;
         self.replace(channel);
         self.remember();
     }
@@ -388,18 +410,32 @@ pub fn inputs(ctx: &Context, channel: &Channel) -> Inputs {
     let handle = Handle::of(channel);
     let uid = channel.uid().unwrap_or_default();
     let secrets = crate::index::secret_ids(channel);
-    let id = channel
-        .status
-        .as_ref()
-        .and_then(|status| status.channel_id.as_ref())
-        .or(channel.spec.channel_id.as_ref());
+    let bound = channel.status.as_ref().and_then(|status| status.bound_to(&uid));
+    let id = bound.or(channel.spec.channel_id.as_deref());
     Inputs {
         own: Inputs::own(channel),
         secrets: secrets.iter().map(|secret| (*secret, ctx.secrets.version(*secret))).collect(),
         workspace: workspace_input(ctx, &handle, &name.namespace),
         key: Some(ctx.held(&handle).map(|held| held.key.id())),
-        conflict: id.is_some_and(|id| ctx.index().owner(id, &name, &uid).is_some()),
+        conflict: id.is_some_and(|id| conflict(ctx, id, &name, &uid)),
+        rivals: bound
+            .filter(|_| channel.metadata.deletion_timestamp.is_some())
+            .map_or(0, |id| rivals(ctx, id, &name)),
     }
+}
+
+/// Another Channel holds the id, and does not hand it over to this one.
+fn conflict(ctx: &Context, id: &str, name: &Name, uid: &str) -> bool {
+    let owned = ctx.index().owner(id, name, uid).is_some();
+    owned && claims::predecessor(ctx, id, name).is_none()
+}
+
+/// What a deletion waits for.
+fn rivals(ctx: &Context, id: &str, name: &Name) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    ctx.index().rivals(id, name).hash(&mut hasher);
+    hasher.finish()
 }
 
 fn workspace_input(ctx: &Context, handle: &Handle, namespace: &str) -> u64 {

@@ -9,6 +9,7 @@ use serde_json::Map;
 
 use super::config::{self, Differs};
 use super::create::{self, Standing};
+use super::delete::claims::Claims;
 use super::memory::{AttemptOutcome, CONTESTED, Memory};
 use super::{delete, work};
 use crate::api::channel::{Channel, ChannelSpec, ChannelStatus, Difference, LeftOut, SecretVersion};
@@ -39,10 +40,22 @@ pub struct Observed {
     pub remote: Remote,
     /// Another Channel that holds the id of this one; its name where it may be told.
     pub owner: Option<Option<String>>,
+    /// The terminating Channel of the same namespace that an adoption takes the id over from.
+    pub predecessor: Option<Predecessor>,
+    /// Who else claims the id of a terminating Channel; `None` where this reconcile did not begin with a terminating one.
+    pub claims: Option<Claims>,
     /// Channels in oHallo that an attempt of unknown outcome may have made.
     pub candidates: Vec<String>,
     /// This pass has already sent an update.
     pub updated: bool,
+}
+
+/// Whose channel is taken over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Predecessor {
+    pub name: String,
+    /// Its `status.origin`.
+    pub origin: String,
 }
 
 /// The workspace, usable.
@@ -119,6 +132,8 @@ pub enum Parting {
     Deleted,
     Retained,
     Released,
+    /// Another Channel is bound to the id.
+    HandedOver,
 }
 
 /// Nothing to do, and what that means.
@@ -313,6 +328,11 @@ impl View<'_> {
     /// A create of this very object may have made a channel, and its finalizer was removed.
     fn unmarked(&self, attempt: &create::Attempt) -> bool {
         self.channel.uid().as_deref() == Some(&attempt.uid) && !self.finalized() && !self.observing()
+    }
+
+    /// The id that the object is bound to.
+    pub fn bound_id(&self) -> Option<&str> {
+        self.status.bound_to(self.channel.metadata.uid.as_deref()?)
     }
 
     pub fn annotation(&self, name: &str) -> Option<&str> {

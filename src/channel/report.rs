@@ -64,6 +64,11 @@ pub async fn report(mut pass: Box<Pass>, outcome: &Outcome) -> (Report, &'static
         ready_at_last(&mut pass, &status);
     }
     pass.publish_notes();
+    let uid = pass.uid();
+    if pass.status.bound_to(&uid).is_none() && !pass.memory.binding_unsure {
+        let wakes = pass.ctx.index().give_up_adoption(&uid);
+        pass.ctx.wake(wakes);
+    }
     remember(&mut pass, &summary, now);
     match summary.wake {
         Some(wake) => (Report::Wake(wake), summary.result),
@@ -128,6 +133,9 @@ fn remember(pass: &mut Pass, summary: &Summary, now: std::time::Instant) {
     memory.failures = summary.failures;
     memory.waiting_since = summary.busy.then(|| memory.waiting_since.unwrap_or(now));
     memory.seen = true;
+    if let Some(wait) = &mut memory.wait {
+        wait.warned |= summary.warns_of_claims;
+    }
     if summary.result != "deferred" {
         let closed = summary.wake.filter(|_| !pass.outdated);
         memory.gate = closed.map(|wake| Gate::new(inputs, clock::instant() + wake));

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::create::Attempt;
+use super::delete::claims::Claims;
 use super::memory::{self, AttemptOutcome, Memory};
 use super::plan::{Declared, Is, Observed, Place, Plan, Remote, Step, Verdict, View, plan};
 use super::status::{Outcome, Setting, Summary, summarize};
@@ -107,6 +108,8 @@ impl Sample {
                 credentials: Declared::None,
                 remote: Remote::Unread,
                 owner: None,
+                predecessor: None,
+                claims: Some(Claims::default()),
                 candidates: Vec::new(),
                 updated: false,
             },

@@ -53,6 +53,8 @@ pub struct Summary {
     pub wake: Option<Duration>,
     /// Warnings that begin with this status.
     pub warnings: Vec<(String, String)>,
+    /// One of them is about claims of other Channels.
+    pub warns_of_claims: bool,
     /// Transient failures in a row.
     pub failures: u32,
     /// oHallo is busy with it.
@@ -97,8 +99,12 @@ pub fn summarize(view: &View, outcome: &Outcome, setting: &Setting) -> Summary {
     let silent = outcome.silent() && !writing.lapsed;
     let Writing { mut status, failures, busy, .. } = writing;
     cut(&mut status, setting.redactor);
-    let warnings = warnings(&view.status.conditions, &status.conditions);
-    Summary { status, wake, warnings, failures, busy, silent, result }
+    let mut warnings = warnings(&view.status.conditions, &status.conditions);
+    let claimed = delete::claims::waiting_message(&status).filter(|_| delete::claims::warning_due(view));
+    warnings
+        .extend(claimed.map(|message| (Reason::ClaimedByAnother.as_str().to_owned(), message.to_owned())));
+    let warns_of_claims = claimed.is_some();
+    Summary { status, wake, warnings, warns_of_claims, failures, busy, silent, result }
 }
 
 struct Writing<'a> {
@@ -469,7 +475,9 @@ fn cut(status: &mut ChannelStatus, redactor: &Redactor) {
 
 /// A bad reason that was not there before.
 fn warnings(old: &[Condition], new: &[Condition]) -> Vec<(String, String)> {
-    const QUIET: [&str; 7] = [
+    const QUIET: [&str; 8] = [
+        // It has a Warning of its own.
+        "ClaimedByAnother",
         "Provisioning",
         "WaitingForDNS",
         "Progressing",

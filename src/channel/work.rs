@@ -43,7 +43,7 @@ pub fn plan(view: &View, id: &str) -> Plan {
     if view.observing() {
         return observed(view, &differs).settled();
     }
-    if view.status.channel_id.is_none() {
+    if view.bound_id().is_none() {
         return Plan::Work(Step::Adopt { id });
     }
     if marks_missing(view) {
@@ -90,7 +90,7 @@ pub fn known_active(view: &View) -> bool {
     let ready = conditions::find(&view.status.conditions, kind::READY);
     ready.is_some_and(|ready| ready.status == "True" && ready.observed_generation == Some(view.generation()))
         && view.status.state.as_deref() == Some("active")
-        && view.status.channel_id.is_some()
+        && view.bound_id().is_some()
         && !view.observing()
         && !marks_missing(view)
 }
@@ -114,10 +114,11 @@ fn unread(id: &Id, remote: &Remote) -> Verdict {
     }
 }
 
-fn another(view: &View, remote: &RemoteChannel) -> Option<Verdict> {
+/// Why the channel that was read is not the one that the manifest describes: of another type, or in another workspace.
+pub fn another(view: &View, remote: &RemoteChannel) -> Option<Verdict> {
     let place = view.observed.place.as_ref().ok()?;
     let declared = view.spec().channel_type.as_deref().unwrap_or_default();
-    let adopting = view.status.channel_id.is_none();
+    let adopting = view.bound_id().is_none();
     let fits = |found: Option<&str>, wanted: &str| found.map_or(!adopting, |found| found == wanted);
     if !fits(remote.channel_type.as_deref(), declared) {
         let found = remote.channel_type.as_deref().unwrap_or("of no type");

@@ -1,4 +1,5 @@
 use super::*;
+use crate::api::annotation;
 use crate::secret_id::SecretId;
 
 fn channel(name: &str, created: i64) -> Channel {
@@ -32,128 +33,394 @@ fn owner(index: &Index, of: &Channel) -> Option<String> {
     index.owner(&id, &Name::of(of), &of.uid().unwrap()).map(|name| name.name)
 }
 
+fn in_namespace(mut channel: Channel, namespace: &str) -> Channel {
+    channel.metadata.namespace = Some(namespace.into());
+    channel
+}
+
+fn terminating(mut channel: Channel) -> Channel {
+    channel.metadata.finalizers = Some(vec![finalizer::CHANNEL.into()]);
+    channel.metadata.deletion_timestamp = Some(Time(jiff::Timestamp::from_second(1_000).unwrap()));
+    channel
+}
+
+fn judge(index: &mut Index, channel: &Channel, shown: Shown) -> Vec<String> {
+    let id = channel.spec.channel_id.clone().unwrap_or_default();
+    names(index.judge(&Name::of(channel), &channel.uid().unwrap(), &id, shown))
+}
+
+fn claim(index: &mut Index, channel: &Channel, id: &str) -> bool {
+    index.claim(id, &Name::of(channel), &channel.uid().unwrap(), Claim::Adopt)
+}
+
+fn names(wakes: Wakes) -> Vec<String> {
+    wakes.channels.into_iter().map(|name| name.name).collect()
+}
+
+fn holder(index: &Index, id: &str) -> Option<String> {
+    index.owner(id, &Name::new("", ""), "").map(|name| name.name)
+}
+
 #[test]
 fn one_id_has_one_owner() {
     let (old, young) = (wanting("old", 1, "c1"), wanting("young", 2, "c1"));
     let mut index = Index::default();
     index.put(&old);
     index.put(&young);
-    assert_eq!(owner(&index, &old), None);
-    assert_eq!(owner(&index, &young), Some("old".into()));
-    assert!(index.claim("c1", "uid-young"));
-    assert!(!index.claim("c1", "uid-old"));
+    assert_eq!(holder(&index, "c1"), None, "nobody was shown to read it");
+    judge(&mut index, &young, Shown::Able);
+    assert_eq!(owner(&index, &old), Some("young".into()), "who only names it holds nothing");
+    judge(&mut index, &old, Shown::Able);
+    assert_eq!((owner(&index, &old), owner(&index, &young)), (None, Some("old".into())));
+    assert!(claim(&mut index, &young, "c1") && !claim(&mut index, &old, "c1"));
     assert_eq!(owner(&index, &old), Some("young".into()), "who is binding it goes before the older");
     index.unclaim("uid-young");
     index.put(&bound(young.clone(), "c1"));
-    assert_eq!(owner(&index, &old), Some("young".into()), "who holds it goes before the older");
+    assert_eq!(owner(&index, &old), Some("young".into()), "who is bound to it goes before the older");
 }
 
 #[test]
-fn each_kind_of_hold_on_an_id_and_on_a_workspace() {
+fn of_several_that_are_bound_a_living_one_goes_first_and_then_the_older() {
+    let channels = ["a", "b", "c"].map(|name| bound(channel(name, 0), "c1"));
+    let [mut a, mut b, mut c] = channels;
+    for (channel, created) in [(&mut a, 1), (&mut b, 2), (&mut c, 3)] {
+        channel.metadata.creation_timestamp = Some(Time(jiff::Timestamp::from_second(created).unwrap()));
+    }
+    let mut index = Index::default();
+    for (channel, expected) in [(&c, "c"), (&b, "b"), (&a, "a")] {
+        index.put(channel);
+        assert_eq!(holder(&index, "c1").as_deref(), Some(expected), "the oldest");
+    }
+    for (channel, expected) in [(&a, "b"), (&b, "c"), (&c, "a")] {
+        index.put(&terminating(channel.clone()));
+        assert_eq!(holder(&index, "c1").as_deref(), Some(expected), "a living one first");
+    }
+    let me = Name::of(&b);
+    assert!(index.rivals("c1", &me).outranked && !index.rivals("c1", &Name::of(&a)).outranked);
+    assert_eq!(index.rivals("c1", &me).heir, None);
+}
+
+#[test]
+fn two_spellings_of_a_uuid_are_one_id() {
+    let (lower, upper) = ("d4e5f6a7-b8c9-0123-def0-456789abcdef", "D4E5F6A7-B8C9-0123-DEF0-456789ABCDEF");
+    let (a, b) = (bound(channel("a", 1), lower), wanting("b", 2, upper));
+    let mut index = Index::default();
+    index.put(&a);
+    index.put(&b);
+    assert_eq!(owner(&index, &b), Some("a".into()));
+    assert!(claim(&mut index, &a, upper) && !claim(&mut index, &b, lower));
+    assert_eq!(index.rivals(upper, &Name::of(&a)).beside, [Name::of(&b)]);
+    judge(&mut index, &b, Shown::Able);
+    assert!(index.has_right(lower, &Name::of(&b), "uid-b"));
+}
+
+#[test]
+fn only_who_is_bound_or_shown_to_read_an_id_and_would_adopt_it_now_holds_it() {
     type Edit = fn(&mut Channel);
-    fn observe(it: &mut Channel) {
-        it.spec.management_policy = Some("Observe".into());
+    let rows: [(&str, Edit, Shown, bool); 9] = [
+        ("shown to read it", |_| {}, Shown::Able, true),
+        ("shown, and does not fit", |_| {}, Shown::Reads, false),
+        ("not shown", |_| {}, Shown::Nothing, false),
+        ("of a namespace that is not allowed", |_| {}, Shown::Denied, false),
+        ("suspended", |it| it.spec.suspend = Some(true), Shown::Able, false),
+        ("observing", |it| it.spec.management_policy = Some("Observe".into()), Shown::Able, false),
+        ("terminating", |it| *it = terminating(it.clone()), Shown::Able, false),
+        ("names another", |it| it.spec.channel_id = Some("c2".into()), Shown::Able, false),
+        ("with a copied status", |it| it.status = copied_status("c1"), Shown::Able, true),
+    ];
+    for (what, edit, shown, holds) in rows {
+        let mut one = wanting("a", 1, "c1");
+        edit(&mut one);
+        let mut index = Index::default();
+        index.put(&one);
+        judge(&mut index, &one, shown);
+        assert_eq!(holder(&index, "c1"), holds.then(|| "a".into()), "{what}");
     }
-    fn terminate(it: &mut Channel) {
-        it.metadata.deletion_timestamp = it.metadata.creation_timestamp.clone();
+}
+
+fn copied_status(id: &str) -> Option<crate::api::channel::ChannelStatus> {
+    bound(channel("of-another", 1), id).status
+}
+
+#[test]
+fn what_a_read_has_shown_ends_with_the_manifest_that_it_was_for() {
+    let mut index = Index::default();
+    let mut one = wanting("a", 1, "c1");
+    index.put(&one);
+    judge(&mut index, &one, Shown::Able);
+    one.metadata.generation = Some(2);
+    index.put(&one);
+    assert_eq!(holder(&index, "c1"), None, "the config may not fit any more");
+    assert!(index.has_right("c1", &Name::of(&one), "uid-a"), "it can read the id all the same");
+    judge(&mut index, &one, Shown::Nothing);
+    assert!(index.has_right("c1", &Name::of(&one), "uid-a"), "a right lasts while the object names the id");
+    one.spec.channel_id = Some("c2".into());
+    index.put(&one);
+    assert!(
+        !index.has_right("c1", &Name::of(&one), "uid-a") && !index.has_right("c2", &Name::of(&one), "uid-a")
+    );
+    judge(&mut index, &one, Shown::Able);
+    one.metadata.uid = Some("uid-of-the-next".into());
+    index.put(&one);
+    assert_eq!(holder(&index, "c2"), None, "another object has the name now");
+}
+
+#[test]
+fn when_the_holder_of_an_id_that_thousands_name_goes_one_of_them_is_requeued() {
+    let many = 2_500;
+    let mut index = Index::default();
+    let first = bound(channel("bound", 0), "c1");
+    let mut requeues = names(index.put(&first)).len();
+    let all: Vec<_> = (0..many).map(|at| wanting(&format!("w{at:04}"), at + 1, "c1")).collect();
+    for one in &all {
+        requeues += names(index.put(one)).len();
+        requeues += judge(&mut index, one, Shown::Able).len();
     }
+    assert_eq!(requeues, 0, "nobody can act while the holder is there");
+    assert_eq!(names(index.remove(&Name::of(&first))), ["w0000"]);
+    // Each that can act turns out unable to, and the next one is requeued.
+    for (at, one) in all.iter().enumerate() {
+        requeues += judge(&mut index, one, Shown::Nothing).len();
+        requeues += names(index.put(one)).len();
+        assert_eq!(requeues, (at + 1).min(all.len() - 1));
+    }
+}
+
+#[test]
+fn a_deletion_requeues_the_oldest_heir_and_then_the_old_one_and_nobody_else() {
+    let mut index = Index::default();
+    let old = bound(channel("old", 0), "c1");
+    index.put(&old);
+    let heirs: Vec<_> = (0..100).map(|at| wanting(&format!("w{at:04}"), at + 1, "c1")).collect();
+    for heir in &heirs {
+        index.put(heir);
+        judge(&mut index, heir, Shown::Able);
+    }
+    let elsewhere = in_namespace(wanting("elsewhere", 1, "c1"), "other");
+    index.put(&elsewhere);
+    judge(&mut index, &elsewhere, Shown::Able);
+    let old = terminating(old);
+    assert_eq!(names(index.put(&old)), ["w0000"]);
+    let (name, id) = (Name::of(&old), "c1");
+    assert_eq!(index.takes_over(id, &Name::of(&heirs[0])), Some(name.clone()));
+    assert_eq!(index.takes_over(id, &Name::of(&heirs[1])), None, "the oldest only");
+    assert_eq!(index.takes_over(id, &Name::of(&elsewhere)), None, "of the same namespace only");
+    assert!(index.claim(id, &name, "uid-old", Claim::Delete));
+    assert_eq!(index.takes_over(id, &Name::of(&heirs[0])), None, "a DELETE is under way");
+    assert!(!claim(&mut index, &heirs[0], id));
+    assert_eq!(names(index.unclaim("uid-old")), ["w0000"], "and has ended");
+    assert_eq!(names(index.remove(&name)), ["w0000"], "who could inherit holds the id now");
+    index.put(&old);
+    assert!(claim(&mut index, &heirs[0], id));
+    assert!(!index.claim(id, &name, "uid-old", Claim::Delete), "the hand-over is under way");
+    assert_eq!(names(index.put(&bound(heirs[0].clone(), id))), ["old"]);
+    assert_eq!(index.rivals(id, &name).heir, Some(Name::of(&heirs[0])));
+}
+
+#[test]
+fn a_deletion_that_waits_is_requeued_when_what_it_waits_for_changes() {
+    let mut index = Index::default();
+    let old = terminating(bound(channel("old", 0), "c1"));
+    index.put(&old);
+    let (mut copy, other) = (channel("copy", 1), in_namespace(wanting("other", 1, "c1"), "zz"));
+    copy.status = copied_status("c1");
+    let me = Name::of(&old);
+    let rivals = |index: &Index| index.rivals("c1", &me);
+    assert_eq!(names(index.put(&copy)), ["old"]);
+    assert_eq!(rivals(&index).beside, [Name::of(&copy)], "a copied status names the id");
+    assert_eq!(names(index.put(&other)), ["old"]);
+    assert_eq!(rivals(&index).elsewhere, Elsewhere::Named);
+    assert_eq!(judge(&mut index, &other, Shown::Reads), ["old"]);
+    assert_eq!(rivals(&index).elsewhere, Elsewhere::Shown);
+    assert_eq!(index.claimants_elsewhere("c1", "ns"), [Name::of(&other)]);
+    assert_eq!(index.claimant_namespaces("c1", &me, 8), ["ns", "zz"]);
+    assert_eq!(index.claimant_namespaces("c1", &me, 1), ["ns"]);
+    assert_eq!(names(index.remove(&Name::of(&copy))), ["old"]);
+    assert_eq!(names(index.put(&terminating(other))), ["old"], "what goes claims nothing");
+    assert_eq!(rivals(&index), Rivals::default());
+}
+
+#[test]
+fn claims_of_other_namespaces_are_found_on_both_sides_of_ones_own() {
+    for namespace in ["a", "m", "m-1", "z"] {
+        let mut index = Index::default();
+        let old = in_namespace(terminating(bound(channel("old", 0), "c1")), "m");
+        index.put(&old);
+        for of in ["m", namespace] {
+            let one = in_namespace(wanting("one", 1, "c1"), of);
+            index.put(&one);
+            judge(&mut index, &one, Shown::Reads);
+        }
+        let outside = namespace != "m";
+        let expected = if outside { Elsewhere::Shown } else { Elsewhere::Nobody };
+        assert_eq!(index.rivals("c1", &Name::of(&old)).elsewhere, expected, "{namespace}");
+        assert_eq!(index.claimants_elsewhere("c1", "m").len(), usize::from(outside), "{namespace}");
+    }
+}
+
+#[test]
+fn names_at_most_a_few_claimants() {
+    let mut index = Index::default();
+    let old = terminating(bound(channel("old", 0), "c1"));
+    index.put(&old);
+    for at in 0..5 {
+        index.put(&wanting(&format!("w{at}"), at + 1, "c1"));
+    }
+    let rivals = index.rivals("c1", &Name::of(&old));
+    let found: Vec<_> = rivals.beside.iter().map(|name| name.name.as_str()).collect();
+    assert_eq!((found.as_slice(), rivals.more), (["w0", "w1", "w2"].as_slice(), true), "the oldest");
+}
+
+#[test]
+fn only_a_bound_channel_or_an_unresolved_create_of_an_allowed_namespace_keeps_a_workspace() {
+    type Edit = fn(&mut Channel);
     fn finalize(it: &mut Channel) {
         it.metadata.finalizers = Some(vec!["x.io/y".into(), finalizer::CHANNEL.into()]);
     }
     fn bind(it: &mut Channel) {
         *it = bound(it.clone(), "c1");
     }
-    fn copy(it: &mut Channel) {
-        bind(it);
-        it.status.as_mut().unwrap().bound_uid = Some("uid-0".into());
+    fn unresolved(it: &mut Channel) {
+        let create =
+            crate::api::channel::CreateStatus { attempt: 1, outcome: "Unknown".into(), sent_at: None };
+        it.status.get_or_insert_default().create = Some(create);
     }
-    fn want(it: &mut Channel) {
-        it.spec.channel_id = Some("c1".into());
-    }
-    let rows: [(&str, &[Edit], bool, bool); 17] = [
+    let rows: [(&str, &[Edit], bool, bool); 11] = [
         ("new", &[], false, false),
-        ("wants it", &[want], true, false),
-        ("wants to observe it", &[want, observe], false, false),
-        ("wants it and goes", &[want, finalize, terminate], false, true),
-        ("wants it and is gone", &[want, terminate], false, false),
+        ("names an id", &[|it| it.spec.channel_id = Some("c1".into())], false, false),
         ("bound", &[bind], true, true),
-        ("bound and observing", &[bind, observe], true, true),
-        ("bound and going", &[bind, finalize, terminate], true, true),
-        ("bound and gone", &[bind, terminate], false, false),
-        ("with the status of another", &[copy], false, true),
-        ("with the status of another that it wants to observe", &[copy, want, observe], true, true),
-        ("finalized", &[finalize], false, true),
-        ("finalized and gone", &[finalize, terminate, |it| it.metadata.finalizers = None], false, false),
+        ("bound and observing", &[bind, |it| it.spec.management_policy = Some("Observe".into())], true, true),
+        ("bound and going", &[bind, |it| *it = terminating(it.clone())], true, true),
         (
-            "with the finalizer of another",
-            &[|it| it.metadata.finalizers = Some(vec!["x.io/y".into()])],
+            "bound and gone",
+            &[bind, |it| *it = terminating(it.clone()), |it| it.metadata.finalizers = None],
             false,
             false,
         ),
+        ("with the status of another", &[|it| it.status = copied_status("c1")], false, false),
+        ("with our finalizer", &[finalize], false, false),
         (
-            "with an intent",
+            "with our annotation",
             &[|it| it.annotations_mut().extend([(annotation::CREATE_INTENT.into(), "i".into())])],
             false,
-            true,
-        ),
-        (
-            "with another annotation",
-            &[|it| it.annotations_mut().extend([("a".into(), "i".into())])],
-            false,
             false,
         ),
+        ("with an unresolved create", &[unresolved], true, false),
         (
-            "of a ClusterWorkspace",
-            &[want, bind, |it| {
-                it.spec.workspace_ref.get_or_insert_default().kind = "ClusterWorkspace".into()
+            "with a create that was refused",
+            &[unresolved, |it| {
+                it.status.as_mut().unwrap().create.as_mut().unwrap().outcome = "Rejected".into()
             }],
-            true,
+            false,
             false,
         ),
     ];
-    for (what, edits, holds, uses) in rows {
+    for (what, edits, allowed, denied) in rows {
         let mut channel = channel("a", 1);
         edits.iter().for_each(|edit| edit(&mut channel));
         let mut index = Index::default();
         index.put(&channel);
-        let owner = index.owner("c1", &Name::new("ns", "b"), "uid-b");
-        assert_eq!(owner, holds.then(|| Name::of(&channel)), "{what}");
-        assert_eq!(index.in_use(&workspace()), uses, "{what}");
+        let found = [true, false].map(|allows| index.in_use(&workspace(), |_| allows));
+        assert_eq!(found, [allowed, denied], "{what}");
     }
+}
+
+#[test]
+fn a_create_under_way_keeps_its_workspace_until_it_is_bound_or_made_nothing() {
+    let mut index = Index::default();
+    let one = channel("a", 1);
+    let name = Name::of(&one);
+    index.put(&one);
+    let in_use = |index: &Index| index.in_use(&workspace(), |namespace| namespace == "ns");
+    assert_eq!(index.creating(&name, "uid-a", true).handle, Some(workspace()));
+    assert!(in_use(&index));
+    assert_eq!(index.creating(&name, "uid-a", true), Wakes::default());
+    assert_eq!(index.creating(&name, "uid-a", false).handle, Some(workspace()));
+    assert!(!in_use(&index));
+    index.creating(&name, "uid-a", true);
+    index.put(&bound(one.clone(), "c1"));
+    assert!(in_use(&index));
+    index.put(&one);
+    assert!(!in_use(&index), "it was bound: nothing is under way");
+}
+
+#[test]
+fn an_interval_is_stretched_by_what_is_bound_or_observed_and_allowed() {
+    let mut index = Index::default();
+    let bound = bound(channel("bound", 1), "c1");
+    let mut observing = wanting("observing", 1, "c1");
+    observing.spec.management_policy = Some("Observe".into());
+    let (naming, new) = (wanting("naming", 1, "c1"), channel("new", 1));
+    for one in [&bound, &observing, &naming, &new] {
+        index.put(one);
+    }
+    judge(&mut index, &naming, Shown::Able);
+    assert_eq!(index.count(&workspace()), 1);
+    judge(&mut index, &observing, Shown::Reads);
+    assert_eq!(index.count(&workspace()), 2);
+    judge(&mut index, &bound, Shown::Denied);
+    judge(&mut index, &observing, Shown::Denied);
+    assert_eq!(index.count(&workspace()), 0, "its namespace may not use the workspace");
+    judge(&mut index, &bound, Shown::Nothing);
+    assert_eq!(index.count(&workspace()), 1);
 }
 
 #[test]
 fn a_claim_ends_with_the_manifest_that_named_the_id() {
     let mut index = Index::default();
-    index.put(&wanting("a", 2, "c1"));
-    assert!(index.claim("c1", "uid-a"));
-    index.put(&wanting("b", 1, "c1"));
-    assert!(!index.claim("c1", "uid-b"), "a is binding it");
-    index.put(&wanting("a", 2, "c2"));
-    assert!(index.claim("c1", "uid-b"), "a wants another one now");
+    let (a, b) = (wanting("a", 2, "c1"), wanting("b", 1, "c1"));
+    index.put(&a);
+    assert!(claim(&mut index, &a, "c1"));
+    index.put(&b);
+    assert!(!claim(&mut index, &b, "c1"), "a is binding it");
+    judge(&mut index, &b, Shown::Able);
+    assert_eq!(names(index.put(&wanting("a", 2, "c2"))), ["b"], "a wants another one now");
+    assert!(claim(&mut index, &b, "c1"));
 }
 
 #[test]
 fn a_claim_lasts_while_its_object_is_binding_whatever_else_changes() {
     let mut index = Index::default();
     let mut binding = wanting("a", 2, "c1");
+    let (b, z) = (channel("b", 1), channel("z", 1));
     index.put(&binding);
-    assert!(index.claim("c1", "uid-a") && index.claim("c2", "uid-z"));
-    index.put(&channel("b", 1));
-    assert!(!index.claim("c1", "uid-b"), "another object has changed");
+    assert!(claim(&mut index, &binding, "c1") && claim(&mut index, &z, "c2"));
+    index.put(&b);
+    assert!(!claim(&mut index, &b, "c1"), "another object has changed");
     binding.metadata.finalizers = Some(vec![finalizer::CHANNEL.into()]);
     index.put(&binding);
-    assert!(!index.claim("c1", "uid-b"), "it has changed and binds still");
+    assert!(!claim(&mut index, &b, "c1"), "it has changed and binds still");
     index.unclaim("uid-z");
-    assert!(!index.claim("c1", "uid-b") && index.claim("c2", "uid-b"), "another's was freed");
+    assert!(!claim(&mut index, &b, "c1") && claim(&mut index, &b, "c2"), "another's was freed");
     index.put(&bound(binding, "c1"));
-    assert!(index.claim("c1", "uid-b"), "it is bound: its status speaks for it");
+    assert!(claim(&mut index, &b, "c1"), "it is bound: its status speaks for it");
+}
+
+#[test]
+fn the_claim_of_a_create_lasts_until_its_id_is_bound_and_that_of_a_delete_until_its_answer() {
+    let (one, other) = (channel("a", 1), channel("b", 1));
+    let mut index = Index::default();
+    index.put(&one);
+    assert!(index.claim("c1", &Name::of(&one), "uid-a", Claim::Create));
+    let mut later = one.clone();
+    later.metadata.generation = Some(2);
+    index.put(&later);
+    index.give_up_adoption("uid-a");
+    assert!(!claim(&mut index, &other, "c1"), "its status does not show it yet");
+    index.put(&bound(one.clone(), "c1"));
+    assert!(claim(&mut index, &other, "c1"));
+    index.unclaim("uid-b");
+    assert!(index.claim("c1", &Name::of(&one), "uid-a", Claim::Delete));
+    index.put(&terminating(bound(one, "c1")));
+    assert!(!claim(&mut index, &other, "c1"), "the DELETE is under way");
 }
 
 #[test]
 fn an_object_that_was_made_again_under_its_name_is_not_its_own_rival() {
     let mut index = Index::default();
-    index.put(&wanting("a", 1, "c1"));
+    let one = wanting("a", 1, "c1");
+    index.put(&one);
+    judge(&mut index, &one, Shown::Able);
     assert_eq!(index.owner("c1", &Name::new("ns", "a"), "uid-of-the-next"), None);
     assert_eq!(index.owner("c1", &Name::new("ns", "moved"), "uid-a"), None);
 }
@@ -162,7 +429,9 @@ fn an_object_that_was_made_again_under_its_name_is_not_its_own_rival() {
 fn forgets_what_is_not_there_any_more_and_tells_whom_that_wakes() {
     let mut index = Index::default();
     index.put(&bound(wanting("a", 1, "c1"), "c1"));
-    index.put(&wanting("b", 2, "c1"));
+    let b = wanting("b", 2, "c1");
+    index.put(&b);
+    judge(&mut index, &b, Shown::Able);
     let gone = index.retain(|name| name.name == "b");
     let wakes = Wakes { channels: [Name::new("ns", "b")].into(), handle: Some(workspace()) };
     assert_eq!(gone, [(Name::new("ns", "a"), "uid-a".into(), wakes)]);
@@ -170,6 +439,25 @@ fn forgets_what_is_not_there_any_more_and_tells_whom_that_wakes() {
     assert_eq!(index.users_of_workspace(&workspace()), [Name::new("ns", "b")]);
     let reference = Name::new("ns", "b").object_ref();
     assert_eq!(reference, ObjectRef::new("b").within("ns"), "and a name is looked up where it is");
+}
+
+#[test]
+fn an_index_that_everything_was_removed_from_is_empty() {
+    let mut index = Index::default();
+    let all =
+        [bound(channel("a", 1), "c1"), wanting("b", 2, "c1"), terminating(bound(channel("c", 3), "c2"))];
+    for one in &all {
+        index.put(one);
+        judge(&mut index, one, Shown::Able);
+        claim(&mut index, one, "c3");
+        index.put_key(&Handle::of(one), Some(Name::new("ns", "key")));
+    }
+    for one in &all {
+        index.remove(&Name::of(one));
+        index.unclaim(&one.uid().unwrap());
+        index.put_key(&Handle::of(one), None);
+    }
+    assert_eq!(format!("{index:?}"), format!("{:?}", Index::default()));
 }
 
 #[test]
@@ -205,32 +493,22 @@ fn knows_the_users_of_a_cluster_workspace_by_their_namespace() {
     }
     assert_eq!(index.cluster_users_in("ns"), [Name::new("ns", "a")]);
     assert_eq!(index.users_of_workspace(&workspace()), [Name::new("ns", "c")]);
-    let both = Handle { namespace: None, name: "default".into() };
-    assert_eq!((index.count(&both), index.count(&workspace())), (2, 1));
-}
-
-#[test]
-fn a_loser_is_woken_when_the_winner_goes() {
-    let mut index = Index::default();
-    index.put(&bound(wanting("a", 1, "c1"), "c1"));
-    index.put(&wanting("b", 2, "c1"));
-    let wakes = index.remove(&Name::new("ns", "a"));
-    assert_eq!(wakes.channels, [Name::new("ns", "b")].into());
-    assert_eq!(owner(&index, &wanting("b", 2, "c1")), None);
+    assert!(index.cluster_users_in("nowhere").is_empty());
 }
 
 #[test]
 fn a_workspace_is_in_use_while_a_channel_holds_something() {
     let mut index = Index::default();
     let handle = workspace();
+    let in_use = |index: &Index| index.in_use(&workspace(), |_| true);
     index.put(&channel("a", 1));
-    assert!(!index.in_use(&handle));
+    assert!(!in_use(&index));
     let wakes = index.put(&bound(channel("a", 1), "c1"));
     assert_eq!(wakes.handle, Some(handle.clone()));
-    assert!(index.in_use(&handle));
+    assert!(in_use(&index));
     assert_eq!(index.put(&bound(channel("a", 1), "c1")), Wakes::default());
-    assert_eq!(index.remove(&Name::new("ns", "a")).handle, Some(handle.clone()));
-    assert!(!index.in_use(&handle));
+    assert_eq!(index.remove(&Name::new("ns", "a")).handle, Some(handle));
+    assert!(!in_use(&index));
 }
 
 #[test]

@@ -260,6 +260,7 @@ fn parting() -> Vec<Set> {
     let no_key = deleted(|it| it.observed.place = Err(Failure::input(Reason::SecretNotFound, "No Secret.")));
     let once = deleted(|it| it.memory.absent_since = Some(it.instant));
     let unknown = deleted(|it| it.status = Default::default());
+    let claimed = deleted(|it| it.observed.claims.as_mut().unwrap().beside = vec!["renamed".into()]);
     let refused = |status| failed(deleted(|_| {}), answered(status, None));
     let unproven = Failure::transient(Reason::AbsenceNotProven, "It may be there.");
     let rows = [
@@ -267,6 +268,7 @@ fn parting() -> Vec<Set> {
         (Reason::KeyUnavailable, planned(no_key)),
         (Reason::AbsenceNotProven, planned(once)),
         (Reason::CreateOutcomeUnknown, planned(unknown)),
+        (Reason::ClaimedByAnother, planned(claimed)),
         (Reason::AbsenceNotProven, failed(deleted(|_| {}), unproven)),
         (Reason::PermissionDenied, refused(403)),
         (Reason::KeyUnavailable, refused(401)),

@@ -186,7 +186,7 @@ async fn mark<K: Kind>(
     ctx: &Context,
     epoch: Option<Epoch>,
 ) -> Result<Option<K>, Refused> {
-    let used = ctx.index().in_use(&object.handle());
+    let used = ctx.in_use(&object.handle());
     let memory = ctx.workspace_memory(uid);
     if used && !memory.used {
         ctx.remember_workspace(uid, Memory { used, ..memory });

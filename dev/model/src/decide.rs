@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Duration;
 
+use ohallo_operator::api::channel::Channel;
 use ohallo_operator::api::conditions::Reason;
 use ohallo_operator::api::{annotation, finalizer};
 use ohallo_operator::channel::create::Standing;
@@ -13,7 +14,7 @@ use ohallo_operator::channel::memory::AttemptOutcome;
 use ohallo_operator::channel::plan::{self, Plan, Step, plan};
 use ohallo_operator::channel::status::{Outcome, Setting, Summary, summarize};
 use ohallo_operator::error::Failure;
-use ohallo_operator::index::{Index, Name};
+use ohallo_operator::index::{self, Claim, Index, Name};
 use ohallo_operator::secret::Redactor;
 
 use crate::guards::Guard;
@@ -48,6 +49,7 @@ pub enum Says {
     InFlight,
     Parked,
     NotFound,
+    Conflict,
     Else,
 }
 
@@ -159,6 +161,7 @@ fn decided(view: &plan::View) -> Decided {
                 plan::Parting::Deleted => Parting::Deleted,
                 plan::Parting::Retained => Parting::Retained,
                 plan::Parting::Released => Parting::Released,
+                plan::Parting::HandedOver => Parting::HandedOver,
             }),
             Step::Update { .. } | Step::PushCredentials { .. } => Decided::Unmodelled,
         },
@@ -167,6 +170,7 @@ fn decided(view: &plan::View) -> Decided {
                 (plan::Is::InFlight, _) => Says::InFlight,
                 (_, Reason::CreateOutcomeUnknown) => Says::Parked,
                 (_, Reason::ChannelNotFound) => Says::NotFound,
+                (_, Reason::OwnershipConflict) => Says::Conflict,
                 _ => Says::Else,
             };
             let outcome = Outcome::Settled(verdict);
@@ -212,28 +216,48 @@ fn mangle(off: Guard, facts: &Facts, real: &mut Real) {
     }
 }
 
-/// The Channel that holds the id before this one, as a process with these objects in its cache sees it.
-pub fn owner(
-    objects: &[Option<Object>; NAMES],
-    claims: &[Option<Uid>; IDS],
-    id: Id,
-    of: &Object,
-    off: Option<Guard>,
-) -> bool {
-    if objects.iter().flatten().count() < 2 {
-        return false;
+/// Objects as a process knows them.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    pub objects: &'a [Option<Object>; NAMES],
+    pub claims: &'a [Option<Uid>; IDS],
+    pub shown: &'a [Shown; UIDS],
+}
+
+/// Whether another Channel holds the id before this one, and whether it hands the id over to this one.
+pub fn owner(known: Known, id: Id, of: &Object, off: Option<Guard>) -> (bool, Option<Uid>) {
+    if known.objects.iter().flatten().count() < 2 {
+        return (false, None);
     }
-    let index = index(objects, claims, off);
-    let me = Name::of(&real::channel(of));
-    index.owner(&id_text(id), &me, &real::uid(of.uid)).is_some()
+    let index = index(known, off);
+    let me = name(of, off);
+    let from = index.takes_over(&id_text(id), &me);
+    let from = from.and_then(|from| known.objects.iter().flatten().find(|object| name(object, off) == from));
+    (index.owner(&id_text(id), &me, &real::uid(of.uid)).is_some(), from.map(|from| from.uid))
+}
+
+/// Who else claims the id of this terminating object.
+pub fn rivals(known: Known, id: Id, of: &Object, off: Option<Guard>) -> Claims {
+    let rivals = index(known, off).rivals(&id_text(id), &name(of, off));
+    Claims {
+        heir: rivals.heir.is_some() && off != Some(Guard::HandOver),
+        outranked: rivals.outranked,
+        beside: !rivals.beside.is_empty() && off != Some(Guard::ClaimsHold),
+        elsewhere: Some(match rivals.elsewhere {
+            _ if off == Some(Guard::OwnersWord) => Elsewhere::Nobody,
+            index::Elsewhere::Nobody => Elsewhere::Nobody,
+            index::Elsewhere::Named => Elsewhere::Named,
+            index::Elsewhere::Shown => Elsewhere::Shown,
+        }),
+    }
 }
 
 /// Reserves the id; whether that was possible.
 pub fn claim(claims: &mut [Option<Uid>; IDS], id: Id, uid: Uid) -> bool {
     let mut index = Index::default();
     let held = claims[usize::from(id)];
-    let free = held.is_none_or(|held| index.claim(&id_text(id), &real::uid(held)))
-        && index.claim(&id_text(id), &real::uid(uid));
+    let mut claim = |uid| index.claim(&id_text(id), &nobody(), &real::uid(uid), Claim::Adopt);
+    let free = held.is_none_or(&mut claim) && claim(uid);
     if free {
         claims[usize::from(id)] = Some(uid);
     }
@@ -241,16 +265,12 @@ pub fn claim(claims: &mut [Option<Uid>; IDS], id: Id, uid: Uid) -> bool {
 }
 
 /// The claims that are left once the process has seen these objects.
-pub fn claims_left(
-    claims: &[Option<Uid>; IDS],
-    old: &[Option<Object>; NAMES],
-    new: &[Option<Object>; NAMES],
-) -> [Option<Uid>; IDS] {
-    if claims.iter().all(Option::is_none) {
-        return *claims;
+pub fn claims_left(known: Known, new: &[Option<Object>; NAMES]) -> [Option<Uid>; IDS] {
+    if known.claims.iter().all(Option::is_none) {
+        return *known.claims;
     }
-    let mut index = index(old, claims, None);
-    for (old, new) in old.iter().zip(new) {
+    let mut index = index(known, None);
+    for (old, new) in known.objects.iter().zip(new) {
         if let Some(old) = old
             && new.is_none_or(|new| new.uid != old.uid)
         {
@@ -261,25 +281,61 @@ pub fn claims_left(
             index.put(&real::channel(new));
         }
     }
-    let mut left = *claims;
+    let mut left = *known.claims;
     for (id, claim) in left.iter_mut().enumerate() {
-        claim.take_if(|_| index.claim(&id_text(id as Id), "nobody"));
+        claim.take_if(|_| index.claim(&id_text(id as Id), &nobody(), "nobody", Claim::Adopt));
     }
     left
 }
 
-fn index(objects: &[Option<Object>; NAMES], claims: &[Option<Uid>; IDS], off: Option<Guard>) -> Index {
-    let mut index = Index::default();
-    for object in objects.iter().flatten() {
-        let mut object = *object;
-        if off == Some(Guard::BoundUid) && object.status.id.is_some() {
-            object.status.bound_uid = Some(object.uid);
-        }
-        index.put(&real::channel(&object));
+fn nobody() -> Name {
+    Name::new("", "")
+}
+
+fn channel(object: &Object, off: Option<Guard>) -> Channel {
+    let mut object = *object;
+    if off == Some(Guard::BoundUid) && object.status.id.is_some() {
+        object.status.bound_uid = Some(object.uid);
     }
-    for (id, uid) in claims.iter().enumerate() {
+    if off == Some(Guard::OwnNamespace) {
+        object.elsewhere = false;
+    }
+    if off == Some(Guard::ShownRanks) {
+        object.suspended = false;
+    }
+    real::channel(&object)
+}
+
+fn name(object: &Object, off: Option<Guard>) -> Name {
+    Name::of(&channel(object, off))
+}
+
+fn index(known: Known, off: Option<Guard>) -> Index {
+    let mut index = Index::default();
+    for object in known.objects.iter().flatten() {
+        let channel = channel(object, off);
+        index.put(&channel);
+        let shown = match known.shown[usize::from(object.uid) - 1] {
+            _ if off == Some(Guard::ShownRanks) => index::Shown::Able,
+            Shown::Unasked | Shown::Nothing => index::Shown::Nothing,
+            Shown::Right => index::Shown::Reads,
+            Shown::Able => index::Shown::Able,
+        };
+        if let Some(id) = object.spec_id {
+            index.judge(&Name::of(&channel), &real::uid(object.uid), &id_text(id), shown);
+        }
+    }
+    for (id, uid) in known.claims.iter().enumerate() {
         if let Some(uid) = uid {
-            index.claim(&id_text(id as Id), &real::uid(*uid));
+            let holder = known.objects.iter().flatten().find(|object| object.uid == *uid);
+            let deletes = holder.is_some_and(|object| object.terminating);
+            let why = if deletes { Claim::Delete } else { Claim::Adopt };
+            index.claim(
+                &id_text(id as Id),
+                &holder.map_or_else(nobody, |of| name(of, off)),
+                &real::uid(*uid),
+                why,
+            );
         }
     }
     index

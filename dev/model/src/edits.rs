@@ -21,7 +21,9 @@ impl Run<'_> {
         self.state.left.edits -= 1;
         match kind {
             Kind::Recreate | Kind::Reapply | Kind::Restore => return self.recreate(kind, name),
-            Kind::SecondAdopts | Kind::SecondCopies => return self.second(kind == Kind::SecondCopies, name),
+            Kind::SecondAdopts | Kind::SecondCopies | Kind::SecondElsewhere | Kind::SecondSuspended => {
+                return self.second(kind, name);
+            }
             Kind::SwapKey | Kind::SwapWorkspace => return self.swap(kind == Kind::SwapWorkspace, name),
             Kind::DeleteRemote => return self.delete_remote(name),
             _ => {}
@@ -30,6 +32,7 @@ impl Run<'_> {
         let mut object = old;
         let done = match kind {
             Kind::Delete => !std::mem::replace(&mut object.terminating, true),
+            Kind::Confirm => object.status.id.is_some() && !std::mem::replace(&mut object.confirmed, true),
             Kind::SetId => self.set_id(&mut object),
             Kind::Retain => policy(&mut object, Policy::Retain),
             Kind::PolicyDelete => policy(&mut object, Policy::Delete),
@@ -53,6 +56,16 @@ impl Run<'_> {
         let forced = matches!(kind, Kind::ForceFinalizer | Kind::Replace);
         self.state.ghost.forced[name] |= forced && old.finalizer;
         let was_forced = self.state.ghost.forced[name];
+        if kind == Kind::Delete {
+            let id = object.status.id;
+            let claims = |other: &&Object| {
+                other.uid != object.uid
+                    && !other.terminating
+                    && [other.spec_id, other.status.id].contains(&id)
+            };
+            let claimant = self.state.kube.objects.iter().flatten().find(claims);
+            self.state.ghost.claimed[name] = claimant.filter(|_| id.is_some()).map(|other| other.uid);
+        }
         self.store(object);
         if self.state.kube.objects[name].is_none() {
             self.removed(&old, was_forced);
@@ -157,7 +170,9 @@ impl Run<'_> {
     }
 
     /// A second Channel, which names the channel that was always there, or is a copy of the first with its status.
-    fn second(&mut self, copies: bool, name: usize) -> bool {
+    /// Or it is in another namespace, or suspended.
+    fn second(&mut self, kind: Kind, name: usize) -> bool {
+        let copies = kind == Kind::SecondCopies;
         if name != 1 || self.state.kube.objects[1].is_some() || self.state.ghost.gone[2].is_some() {
             return false;
         }
@@ -166,7 +181,8 @@ impl Run<'_> {
             (true, _) => return false,
             (false, _) => Object { spec_id: Some(0), ..Object::default() },
         };
-        let object = Object { uid: 3, terminating: false, ..source };
+        let (elsewhere, suspended) = (kind == Kind::SecondElsewhere, kind == Kind::SecondSuspended);
+        let object = Object { uid: 3, terminating: false, confirmed: false, elsewhere, suspended, ..source };
         say!(self, "a person applies {}", shown(&object));
         self.store(object);
         true

@@ -101,10 +101,14 @@ impl Run<'_> {
     }
 
     fn judge_status(&mut self, replica: usize, old: &Object, new: &Object) {
-        if old.status.id.is_some() && new.status.id != old.status.id {
+        // What a copied status names is not the object's own.
+        let kept = old.status.bound_uid == Some(old.uid) || old.spec_id != old.status.id;
+        if old.status.id.is_some() && kept && new.status.id != old.status.id {
             self.broken(Invariant::IdsAreKept);
         }
-        if old.status.id.is_none() && new.status.id.is_some() {
+        let binds =
+            |object: &Object| object.status.id.is_some() && object.status.bound_uid == Some(object.uid);
+        if !binds(old) && binds(new) {
             if new.spec_id.is_some() && new.spec_id != new.status.id {
                 self.broken(Invariant::ManifestNames);
             }
@@ -112,6 +116,7 @@ impl Run<'_> {
             let others = self.state.kube.objects.iter().flatten();
             let also = |other: &Object| {
                 other.uid != new.uid
+                    && !(other.terminating && other.elsewhere == new.elsewhere)
                     && other.status.id == new.status.id
                     && other.status.bound_uid == Some(other.uid)
             };
@@ -161,7 +166,8 @@ impl Run<'_> {
         let at = usize::from(uid) - 1;
         // Who names another channel says which one it is, as with create-again.
         let named = object.spec_id.and_then(|id| self.state.ohallo.channels[usize::from(id)]);
-        let another = named.is_some_and(|remote| remote.of.is_none_or(|of| of.uid != uid));
+        let another = object.status.id != object.spec_id
+            && named.is_some_and(|remote| remote.of.is_none_or(|of| of.uid != uid));
         let empty = deletes && !another;
         self.state.ghost.gone[at] =
             Some(if empty || parting == Parting::Released { Gone::LetGo(parting) } else { Gone::Kept });
@@ -175,10 +181,9 @@ impl Run<'_> {
                 gone || !deletes
             }
             Parting::NothingThere => !deletes || self.state.excused() || !self.state.may_have_made(uid),
-            Parting::Retained => {
-                let believed = object.status.bound_uid == Some(uid) || object.status.id == object.spec_id;
-                !deletes || !believed || self.owned_by_another(object)
-            }
+            Parting::Retained => !deletes || object.status.bound_uid != Some(uid),
+            // Judged when it was decided.
+            Parting::HandedOver => true,
             Parting::Released => object.release.is_some(),
         };
         if !fair {
@@ -209,10 +214,9 @@ impl Run<'_> {
 
     /// Whether another Channel, as the API server has it, holds the id of this one.
     pub fn owned_by_another(&self, object: &Object) -> bool {
-        object
-            .status
-            .id
-            .is_some_and(|id| decide::owner(&self.state.kube.objects, &[None; IDS], id, object, None))
+        let (claims, shown) = (&[None; IDS], &[Shown::Unasked; UIDS]);
+        let truth = decide::Known { objects: &self.state.kube.objects, claims, shown };
+        object.status.id.is_some_and(|id| decide::owner(truth, id, object, None).0)
     }
 }
 

@@ -10,6 +10,7 @@ use crate::guards::Guard;
 use crate::kubernetes::Fate;
 use crate::ohallo::Turn;
 use crate::properties::properties;
+use crate::rules;
 use crate::run::Run;
 use crate::say;
 use crate::scenarios::{Kind, Scenario};
@@ -88,7 +89,7 @@ impl Model for Protocol {
             if self.scenario.replicas > 1 && !state.leads(at, state.lease.epoch) {
                 actions.push(Action::TakeOver(at));
             }
-            if replica.memory.iter().any(|memory| memory.absent == Absent::Now) {
+            if replica.memory.iter().any(waits) && everybody_was_asked(replica) {
                 actions.push(Action::Wait(at));
             }
         }
@@ -175,12 +176,24 @@ impl Run<'_> {
     fn watch(&mut self, replica: usize) -> bool {
         let new = self.state.kube.objects;
         let own = self.replica(replica);
-        own.claims = decide::claims_left(&own.claims, &own.cache, &new);
+        let known = decide::Known { objects: &own.cache, claims: &own.claims, shown: &own.shown };
+        own.claims = decide::claims_left(known, &new);
         for (old, new) in own.cache.iter().zip(&new) {
             if let Some(old) = old
                 && new.is_none_or(|new| new.uid != old.uid)
             {
                 own.memory[usize::from(old.uid) - 1] = Memory::default();
+            }
+            if let Some(old) = old {
+                let shown = &mut own.shown[usize::from(old.uid) - 1];
+                let same = new.filter(|new| new.uid == old.uid && new.spec_id == old.spec_id);
+                match same {
+                    None => *shown = Shown::Unasked,
+                    Some(new) if *shown == Shown::Able && !rules::same_inputs(&new, old) => {
+                        *shown = Shown::Right
+                    }
+                    Some(_) => {}
+                }
             }
         }
         own.cache = new;
@@ -219,13 +232,38 @@ impl Run<'_> {
 
     fn wait(&mut self, replica: usize) -> bool {
         for memory in &mut self.replica(replica).memory {
-            if memory.absent == Absent::Now {
-                memory.absent = Absent::LongAgo;
+            for noted in [&mut memory.absent, &mut memory.asked] {
+                pass_time(noted);
+            }
+            if let Some(wait) = &mut memory.wait {
+                pass_time(&mut wait.beside_free);
+                pass_time(&mut wait.free);
             }
         }
         say!(self, "some time passes");
         true
     }
+}
+
+fn pass_time(noted: &mut Absent) {
+    if *noted == Absent::Now {
+        *noted = Absent::LongAgo;
+    }
+}
+
+/// Whether anything in this memory depends on the time that has passed.
+fn waits(memory: &Memory) -> bool {
+    let wait = memory.wait.map_or([Absent::Never; 2], |wait| [wait.beside_free, wait.free]);
+    [memory.absent, memory.asked].into_iter().chain(wait).any(|noted| noted == Absent::Now)
+}
+
+/// In the time that a deletion waits every Channel that names an id is reconciled.
+fn everybody_was_asked(replica: &Replica) -> bool {
+    let names = |object: &&Object| {
+        object.spec_id.is_some() && !object.terminating && object.status.bound_uid != Some(object.uid)
+    };
+    let mut all = replica.cache.iter().flatten().filter(names);
+    all.all(|object| replica.shown(object.uid) != Shown::Unasked)
 }
 
 fn spend(left: &mut u8) -> bool {

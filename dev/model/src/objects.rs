@@ -12,6 +12,11 @@ pub struct Object {
     pub intent: Option<Intent>,
     pub create_again: Option<Named>,
     pub release: Option<Release>,
+    /// The owner's word on this object: delete what it is bound to, whatever other namespaces claim.
+    pub confirmed: bool,
+    pub suspended: bool,
+    /// It is in another namespace than the first object.
+    pub elsewhere: bool,
     pub spec_id: Option<Id>,
     pub policy: Policy,
     pub test: u8,
@@ -58,6 +63,8 @@ pub struct Status {
     /// The request of the last test, and the one handled.
     pub test: Option<(u8, u8)>,
     pub retry: Option<u8>,
+    /// Its deletion waits for a claim; whether one of its own namespace.
+    pub waits: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

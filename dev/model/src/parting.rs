@@ -3,6 +3,7 @@
 
 use ohallo_operator::channel::{conflict, delete};
 
+use crate::decide::{self, Decided};
 use crate::guards::Guard;
 use crate::kubernetes::{Fate, Wrote};
 use crate::properties::Invariant;
@@ -20,14 +21,64 @@ impl Run<'_> {
     pub fn read_fresh(&mut self, replica: usize, slot: usize, mut pass: Pass, id: Id) {
         say!(self, "replica {replica} reads the object afresh");
         let Some(fresh) = self.current(&pass) else { return self.end(replica, slot, &pass) };
-        let (known, status) = (real::channel(&pass.object), real::status(&pass.status));
-        let again = delete::decided_again(&known, &status, &real::channel(&fresh), &real::channel_id(id));
+        let known = real::channel(&pass.object);
+        let again = delete::decided_again(&known, &real::channel(&fresh), &real::channel_id(id));
         pass.object = fresh;
         if again {
             pass.status = fresh.status;
             self.go_on(replica, slot, pass);
         } else {
-            self.put(replica, slot, pass, At::Delete { id, retained: self.retained(&pass) });
+            self.ask_last(replica, slot, pass, id);
+        }
+    }
+
+    /// `claims::last`: asked once more, and the id is reserved for the DELETE.
+    pub fn ask_last(&mut self, replica: usize, slot: usize, mut pass: Pass, id: Id) {
+        let mut found = decide::rivals(self.known(replica), id, &pass.object, self.off);
+        if self.is_off(Guard::LastCheck) {
+            found = Claims { elsewhere: Some(Elsewhere::Nobody), ..pass.claims.unwrap_or_default() };
+        }
+        if found.heir {
+            return self.end(replica, slot, &pass);
+        }
+        rules::note_claims(&mut pass, found);
+        if !matches!(decide::next(&self.facts(&pass), self.off), Decided::Delete(_)) {
+            self.go_on(replica, slot, pass);
+            return;
+        }
+        let uid = pass.object.uid;
+        if !self.is_off(Guard::DeleteReserves) && !decide::claim(&mut self.replica(replica).claims, id, uid) {
+            return self.end(replica, slot, &pass);
+        }
+        self.judge_claims(replica, &pass, id);
+        self.put(replica, slot, pass, At::Delete { id, retained: self.retained(&pass) });
+    }
+
+    /// Whether the DELETE may leave: nobody of the same namespace claims the id, as far as the deletion had to know, and
+    /// who claims it elsewhere is overruled by the owner's word.
+    fn judge_claims(&mut self, replica: usize, pass: &Pass, id: Id) {
+        let object = pass.object;
+        let confirmed = self.current(pass).is_some_and(|current| current.confirmed);
+        let own = &self.state.replicas[replica];
+        let claims = |other: &Object| {
+            other.uid != object.uid
+                && !other.terminating
+                && (other.spec_id == Some(id) || other.status.id == Some(id))
+        };
+        let lives = |other: &Object| {
+            self.state.kube.objects.iter().flatten().any(|o| o.uid == other.uid && claims(o))
+        };
+        let known = |other: &Object| {
+            let cached = own.cache.iter().flatten().any(|o| o.uid == other.uid && claims(o));
+            cached || self.state.ghost.claimed[object.name()] == Some(other.uid)
+        };
+        let held = |other: &Object| {
+            let beside = other.elsewhere == object.elsewhere;
+            let right = matches!(own.shown(other.uid), Shown::Right | Shown::Able);
+            claims(other) && lives(other) && known(other) && (beside || (right && !confirmed))
+        };
+        if self.state.kube.objects.iter().flatten().any(held) {
+            self.broken(Invariant::I23);
         }
     }
 
@@ -52,11 +103,15 @@ impl Run<'_> {
         say!(self, "replica {replica} sends DELETE c{id}: {answer}{untrue}");
         match answer {
             "ok" => {
+                pass.claims.get_or_insert_default();
                 pass.memory.deleted = true;
                 self.remember(replica, &pass);
                 self.go_on(replica, slot, pass);
             }
-            "404" => self.absent(replica, slot, pass),
+            "404" => {
+                self.unclaim(replica, pass.object.uid);
+                self.absent(replica, slot, pass);
+            }
             _ => {
                 pass.memory.absent = Absent::Never;
                 self.fail(replica, slot, pass);
@@ -86,10 +141,7 @@ impl Run<'_> {
         self.say_write(replica, format_args!("the finalizer off ({parting:?})"), wrote);
         match wrote {
             Wrote::Stands(_) | Wrote::Gone => {
-                let uid = pass.object.uid;
-                for claim in &mut self.replica(replica).claims {
-                    claim.take_if(|held| *held == uid);
-                }
+                self.unclaim(replica, pass.object.uid);
                 self.end(replica, slot, &pass);
             }
             Wrote::NoAnswer => self.fail(replica, slot, pass),

@@ -1,6 +1,7 @@
 // pure
 //! A pass of the operator: what it reads, what the operator's own functions then decide, and where that leads.
 
+use ohallo_operator::channel::create;
 use ohallo_operator::channel::delete::{self, Vouched};
 
 use crate::decide::{self, Decided, Says};
@@ -27,15 +28,18 @@ impl Run<'_> {
             return false;
         }
         let place = self.state.kube.place;
+        let believed = create::believed(&real::channel(&object));
         let mut pass = Pass {
             object,
-            status: object.status,
+            status: if self.is_off(Guard::BoundUid) { object.status } else { real::read_back(&believed) },
             memory,
             owns_attempt: false,
             epoch: own.epoch,
             place,
             read: Read::Unread,
             owner: false,
+            predecessor: None,
+            claims: None,
             detached: false,
             at: At::Write { settled: false },
         };
@@ -50,15 +54,67 @@ impl Run<'_> {
             }
         }
         say!(self, "replica {replica} begins a pass over {}", shown(&object));
-        if let Some(id) = decide::holds(&self.facts(&pass), self.off) {
-            let on = !self.is_off(Guard::Owner);
-            pass.owner = on && decide::owner(&own.cache, &own.claims, id, &object, self.off);
+        let id = decide::holds(&self.facts(&pass), self.off);
+        if object.terminating {
+            if let Some(id) = id
+                && !self.ask_first(replica, &mut pass, id)
+            {
+                return false;
+            }
+            return self.go_on(replica, name, pass);
+        }
+        if let Some(id) = id {
             let known = pass.status.workspace.filter(|_| !self.is_off(Guard::WorkspaceRecorded));
-            if !object.terminating && !pass.owner && known.is_none_or(|known| known == place.workspace) {
+            if !object.suspended && known.is_none_or(|known| known == place.workspace) {
                 self.read(&mut pass, id);
             }
+            self.rank(replica, &mut pass, id);
         }
         self.go_on(replica, name, pass)
+    }
+
+    /// `claims::first`: who else claims the id. `false`: cache and API server disagree, and the pass is put off.
+    fn ask_first(&mut self, replica: usize, pass: &mut Pass, id: Id) -> bool {
+        let mut found = decide::rivals(self.known(replica), id, &pass.object, self.off);
+        let bound = |object: &Object| {
+            object.uid != pass.object.uid
+                && !object.terminating
+                && object.status.id == Some(id)
+                && object.status.bound_uid == Some(object.uid)
+        };
+        let truly = self.state.kube.objects.iter().flatten().any(bound);
+        if found.heir && !truly {
+            if !self.is_off(Guard::HeirAfresh) {
+                return false;
+            }
+            self.broken(Invariant::I17);
+        }
+        if pass.memory.wait.is_none() && pass.status.waits.is_none() {
+            found.elsewhere = None;
+        }
+        rules::note_claims(pass, found);
+        true
+    }
+
+    /// `observe::rank`: what this pass has shown of the id, and who holds it.
+    fn rank(&mut self, replica: usize, pass: &mut Pass, id: Id) {
+        let uid = pass.object.uid;
+        let able = pass.status.id.is_none() || pass.status.bound_uid != Some(uid);
+        self.replica(replica).shown[usize::from(uid) - 1] = match pass.read {
+            Read::Found if able => Shown::Able,
+            Read::Found => Shown::Right,
+            _ => Shown::Nothing,
+        };
+        if pass.read != Read::Found || self.is_off(Guard::Owner) {
+            return;
+        }
+        let (owned, from) = decide::owner(self.known(replica), id, &pass.object, self.off);
+        let from = from
+            .and_then(|from| self.known(replica).objects.iter().flatten().find(|o| o.uid == from).copied());
+        let hands_over =
+            from.filter(|from| delete::deletes(&real::channel(from), &real::status(&from.status)));
+        pass.predecessor = hands_over.and_then(|from| from.status.adopted);
+        pass.owner = owned && pass.predecessor.is_none();
     }
 
     /// A pass whose task goes on took too long.
@@ -120,14 +176,8 @@ impl Run<'_> {
                 let at = if skips { At::Send(ask) } else { At::WriteAhead(ask) };
                 self.put(replica, slot, pass, at);
             }
-            Decided::Delete(id) => {
-                let at = if self.is_off(Guard::FreshRead) {
-                    At::Delete { id, retained: self.retained(&pass) }
-                } else {
-                    At::ReadFresh { id }
-                };
-                self.put(replica, slot, pass, at);
-            }
+            Decided::Delete(id) if self.is_off(Guard::FreshRead) => self.ask_last(replica, slot, pass, id),
+            Decided::Delete(id) => self.put(replica, slot, pass, At::ReadFresh { id }),
             Decided::LetGo(parting) => self.put(replica, slot, pass, At::LetGo(parting)),
             Decided::Unmodelled => self.broken(Invariant::Modelled),
         }
@@ -139,6 +189,15 @@ impl Run<'_> {
         let answered = matches!(known, Some(Attempt { outcome: Outcome::Answered(_), .. }));
         if says == Says::Parked && answered && pass.object.spec_id.is_none() && pass.status.id.is_none() {
             self.broken(Invariant::AnswersAreRecorded);
+        }
+        let known = self.state.replicas[replica];
+        let ranks = |object: &Object| {
+            let bound = object.status.bound_uid == Some(object.uid);
+            let shown = matches!(known.shown(object.uid), Shown::Able | Shown::Right);
+            object.uid != pass.object.uid && (bound || shown || known.claims.contains(&Some(object.uid)))
+        };
+        if says == Says::Conflict && !known.cache.iter().flatten().any(ranks) {
+            self.broken(Invariant::Ranks);
         }
         let id = pass.status.id.or(pass.object.spec_id);
         let remote = id.and_then(|id| self.state.ohallo.channels[usize::from(id)]);
@@ -193,16 +252,24 @@ impl Run<'_> {
             self.put(replica, slot, pass, At::Adopt { id });
             return true;
         }
-        self.bound(&mut pass, id, true);
+        self.adopted(&mut pass, id);
         self.go_on(replica, slot, pass)
+    }
+
+    /// `born::bind` of an adoption: it takes over the origin of the channel that is handed over.
+    pub fn adopted(&mut self, pass: &mut Pass, id: Id) {
+        self.bound(pass, id, pass.predecessor.unwrap_or(true));
     }
 
     /// `born::bind`.
     pub fn bound(&mut self, pass: &mut Pass, id: Id, adopted: bool) {
+        if pass.status.bound_uid != Some(pass.object.uid) {
+            pass.status = Status::default();
+        }
         pass.status.id = Some(id);
         pass.status.bound_uid = Some(pass.object.uid);
         pass.status.workspace = Some(pass.place.workspace);
-        pass.status.adopted.get_or_insert(adopted);
+        pass.status.adopted = Some(adopted);
         pass.status.create = None;
     }
 
@@ -231,6 +298,8 @@ pub fn shown(object: &Object) -> String {
     words.extend(object.status.create.map(|(number, word)| format!("attempt {number} {word:?}")));
     words.extend(object.status.id.map(|id| format!("bound to c{id}")));
     words.extend(object.spec_id.map(|id| format!("names c{id}")));
+    words.extend(object.elsewhere.then(|| "in another namespace".into()));
+    words.extend(object.suspended.then(|| "suspended".into()));
     words.extend((!object.finalizer).then(|| "no finalizer".into()));
     words.extend(object.terminating.then(|| "being deleted".into()));
     words.join(", ")

@@ -10,6 +10,8 @@ pub struct Replica {
     pub cache: [Option<Object>; NAMES],
     pub memory: [Memory; UIDS],
     pub claims: [Option<Uid>; IDS],
+    /// What the passes of this process have shown of each object.
+    pub shown: [Shown; UIDS],
     pub runs: [Option<Pass>; 3],
 }
 
@@ -20,6 +22,48 @@ pub struct Memory {
     pub attempt: Option<Attempt>,
     pub deleted: bool,
     pub absent: Absent,
+    /// A status that binds the object was sent, and its answer was lost.
+    pub binding_unsure: bool,
+    pub wait: Option<Wait>,
+    /// Since when it waits for claims of another namespace to show their right.
+    pub asked: Absent,
+}
+
+/// A deletion that waits for claims.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Wait {
+    pub beside: bool,
+    /// Since when nobody of the same namespace claims the id, and since when nobody does.
+    pub beside_free: Absent,
+    pub free: Absent,
+}
+
+/// What a pass has shown of the id that an object names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Shown {
+    #[default]
+    Unasked,
+    Nothing,
+    /// It reads the id, and would not adopt it now.
+    Right,
+    Able,
+}
+
+/// Who else claims the id of a terminating object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Claims {
+    pub heir: bool,
+    pub outranked: bool,
+    pub beside: bool,
+    /// `None`: not asked for.
+    pub elsewhere: Option<Elsewhere>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Elsewhere {
+    Nobody,
+    Named,
+    Shown,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,7 +86,7 @@ pub enum Outcome {
     Unknown,
 }
 
-/// When the channel's absence was first proven.
+/// When something was first so: the absence of a channel, or of claims.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Absent {
     #[default]
@@ -62,6 +106,9 @@ pub struct Pass {
     pub place: Place,
     pub read: Read,
     pub owner: bool,
+    /// Whether the channel that it takes over was adopted.
+    pub predecessor: Option<bool>,
+    pub claims: Option<Claims>,
     /// The pass that waits for this task took too long: nothing follows when it is done.
     pub detached: bool,
     pub at: At,
@@ -117,6 +164,7 @@ pub enum Parting {
     Deleted,
     Retained,
     Released,
+    HandedOver,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -130,6 +178,10 @@ pub enum Ask {
 impl Replica {
     pub fn memory(&self, uid: Uid) -> Memory {
         self.memory[usize::from(uid) - 1]
+    }
+
+    pub fn shown(&self, uid: Uid) -> Shown {
+        self.shown[usize::from(uid) - 1]
     }
 
     pub fn memory_mut(&mut self, uid: Uid) -> &mut Memory {

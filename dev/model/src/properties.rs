@@ -34,7 +34,9 @@ invariants! {
     I8 "I8: a 404 alone never means gone"
     I9 "I9: one id is bound and driven by one Channel"
     I13 "I13: a test or retry is sent at most once per request"
-    I17 "I17: the finalizer goes only if kept by policy, absent by proof, or released by name"
+    I17 "I17: the finalizer goes only if kept by policy, absent by proof, handed over, or released by name"
+    I23 "I23: what another Channel claims is deleted only on the word of its owner"
+    Ranks "only who is bound or was shown to read an id stands in another's way"
     IdsAreKept "an id in the status is never lost"
     AnswersAreRecorded "an id that a living process was answered is written down"
     ManifestNames "an id is never bound against the manifest"
@@ -94,6 +96,29 @@ pub fn properties(scenario: Name) -> Vec<Property<Protocol>> {
             });
             sometimes(&mut all, "the second adopts what the first left", |_, s| {
                 s.ghost.gone[0].is_some() && object(s, |o| o.uid == 3 && o.status.id.is_some())
+            });
+        }
+        Name::HandOver => {
+            sometimes(&mut all, "handed over", |_, s| let_go(s, Parting::HandedOver));
+            sometimes(&mut all, "handed over with its origin", |_, s| {
+                s.ghost.gone[0] == Some(Gone::LetGo(Parting::HandedOver)) && bound(s, true)
+            });
+            sometimes(&mut all, "the deletion waits for a claim", |_, s| {
+                object(s, |o| o.status.waits == Some(true))
+            });
+            sometimes(&mut all, "deleted", |_, s| let_go(s, Parting::Deleted));
+        }
+        Name::Tenants => {
+            sometimes(&mut all, "the deletion waits for its owner's word", |_, s| {
+                object(s, |o| o.status.waits == Some(false))
+            });
+            sometimes(&mut all, "deleted on its owner's word", |_, s| {
+                s.ghost.gone[0] == Some(Gone::LetGo(Parting::Deleted))
+                    && object(s, |o| o.uid == 3 && o.elsewhere)
+            });
+            sometimes(&mut all, "deleted", |_, s| let_go(s, Parting::Deleted));
+            sometimes(&mut all, "what can't use the id holds a deletion back", |_, s| {
+                object(s, |o| o.status.waits == Some(true)) && object(s, |o| o.suspended)
             });
         }
         Name::Absence | Name::Blind => {

@@ -5,14 +5,19 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use ohallo_operator::api::channel::{
     Channel, ChannelSpec, ChannelStatus, CreateStatus, ProvisioningRetry, ProvisioningStatus, TestStatus,
 };
+use ohallo_operator::api::conditions::{Reason, kind};
 use ohallo_operator::api::{annotation, finalizer};
 use ohallo_operator::channel::create;
-use ohallo_operator::channel::memory::{self, ABSENCE, AttemptOutcome};
-use ohallo_operator::channel::plan::{self, Declared, Observed, View};
+use ohallo_operator::channel::delete::claims::{
+    Claims as RealClaims, ELSEWHERE, WAIT, Wait as RealWait, waiting_message,
+};
+use ohallo_operator::channel::memory::{self, AttemptOutcome};
+use ohallo_operator::channel::plan::{self, Declared, Observed, Predecessor, View};
+use ohallo_operator::index;
 use ohallo_operator::ohallo::{Id as RealId, RemoteChannel};
 use ohallo_operator::secret::{ApiKey, KeyId};
 
@@ -32,6 +37,8 @@ pub struct Facts {
     pub place: Place,
     pub read: Read,
     pub owner: bool,
+    pub predecessor: Option<bool>,
+    pub claims: Option<Claims>,
     /// oHallo reports its channels as failed.
     pub failing: bool,
 }
@@ -75,10 +82,50 @@ pub fn real(facts: &Facts) -> Real {
             credentials: Declared::None,
             remote,
             owner: facts.owner.then_some(None),
+            predecessor: facts
+                .predecessor
+                .map(|adopted| Predecessor { name: "a".into(), origin: origin(adopted) }),
+            claims: facts.claims.map(claims),
             candidates: Vec::new(),
             updated: false,
         },
         memory: remembered(&facts.memory),
+    }
+}
+
+fn origin(adopted: bool) -> String {
+    if adopted { "Adopted" } else { "Created" }.into()
+}
+
+pub fn claims(claims: Claims) -> RealClaims {
+    RealClaims {
+        heir: claims.heir.then_some(None),
+        outranked: claims.outranked,
+        beside: if claims.beside { vec!["b".into()] } else { Vec::new() },
+        more: false,
+        elsewhere: claims.elsewhere.map(|elsewhere| match elsewhere {
+            Elsewhere::Nobody => index::Elsewhere::Nobody,
+            Elsewhere::Named => index::Elsewhere::Named,
+            Elsewhere::Shown => index::Elsewhere::Shown,
+        }),
+    }
+}
+
+/// A moment that was noted, as an instant.
+fn noted(at: Absent) -> Option<Instant> {
+    match at {
+        Absent::Never => None,
+        Absent::Now => Some(*BEGAN),
+        Absent::LongAgo => BEGAN.checked_sub(WAIT),
+    }
+}
+
+/// And back.
+pub fn moment(at: Option<Instant>) -> Absent {
+    match at {
+        None => Absent::Never,
+        Some(at) if at == *BEGAN => Absent::Now,
+        Some(_) => Absent::LongAgo,
     }
 }
 
@@ -119,11 +166,16 @@ pub fn remembered(memory: &Memory) -> memory::Memory {
             },
         }),
         deleted: memory.deleted,
-        absent_since: match memory.absent {
-            Absent::Never => None,
-            Absent::Now => Some(*BEGAN),
-            Absent::LongAgo => BEGAN.checked_sub(ABSENCE),
-        },
+        absent_since: noted(memory.absent),
+        binding_unsure: memory.binding_unsure,
+        wait: memory.wait.map(|wait| RealWait {
+            began: *BEGAN,
+            beside: wait.beside,
+            beside_free: noted(wait.beside_free),
+            free: noted(wait.free),
+            warned: true,
+        }),
+        rights_asked: noted(memory.asked),
         written: (memory.written > 0).then(|| (memory.written.into(), *BEGAN)),
         ..memory::Memory::default()
     }
@@ -133,6 +185,7 @@ pub fn channel(object: &Object) -> Channel {
     let spec = ChannelSpec {
         channel_type: Some("chat".into()),
         display_name: Some("Support".into()),
+        suspend: object.suspended.then_some(true),
         channel_id: object.spec_id.map(|id| channel_id(id).to_string()),
         deletion_policy: match object.policy {
             Policy::Unset => None,
@@ -145,17 +198,20 @@ pub fn channel(object: &Object) -> Channel {
     };
     let mut channel = Channel::new(if object.name() == 0 { "a" } else { "b" }, spec);
     let metadata = &mut channel.metadata;
-    metadata.namespace = Some("ns".into());
+    metadata.namespace = Some(if object.elsewhere { "other" } else { "ns" }.into());
     metadata.uid = Some(uid(object.uid));
     metadata.resource_version = Some(object.version.to_string());
     metadata.generation = Some(generation(object));
-    metadata.creation_timestamp = NOW.checked_add(Duration::from_secs(object.uid.into())).ok().map(Time);
+    // The second name is the oldest object of all, whenever it is applied.
+    let age = if object.uid == 3 { 0 } else { object.uid };
+    metadata.creation_timestamp = NOW.checked_add(Duration::from_secs(age.into())).ok().map(Time);
     metadata.deletion_timestamp = object.terminating.then_some(Time(NOW));
     metadata.finalizers = object.finalizer.then(|| vec![finalizer::CHANNEL.into()]);
     let annotations = [
         (annotation::CREATE_INTENT, object.intent.as_ref().map(intent_text)),
         (annotation::CREATE_AGAIN, object.create_again.map(|named| attempt(named).to_string())),
         (annotation::RELEASE, object.release.map(release)),
+        (annotation::CONFIRM_DELETION, confirmation(object)),
         (annotation::TEST_REQUESTED, request(object.test)),
         (annotation::RETRY_REQUESTED, request(object.retry)),
     ];
@@ -169,6 +225,11 @@ pub fn channel(object: &Object) -> Channel {
 fn generation(object: &Object) -> i64 {
     let id = object.spec_id.map_or(0, |id| i64::from(id) + 1);
     1 + i64::from(object.terminating) + 2 * (object.policy as i64) + 6 * id
+}
+
+fn confirmation(object: &Object) -> Option<String> {
+    let id = object.status.id.filter(|_| object.confirmed)?;
+    Some(format!("{}/{}", channel_id(id), uid(object.uid)))
 }
 
 fn release(release: Release) -> String {
@@ -188,7 +249,16 @@ fn intent_text(intent: &Intent) -> String {
 }
 
 pub fn status(status: &Status) -> ChannelStatus {
+    let blocked = status.waits.map(|beside| Condition {
+        type_: kind::DELETION_BLOCKED.into(),
+        status: "True".into(),
+        reason: Reason::ClaimedByAnother.as_str().into(),
+        message: if beside { "Other Channels of this namespace" } else { ELSEWHERE }.into(),
+        last_transition_time: Time(NOW),
+        observed_generation: None,
+    });
     ChannelStatus {
+        conditions: blocked.into_iter().collect(),
         channel_id: status.id.map(|id| channel_id(id).to_string()),
         bound_uid: status.bound_uid.map(uid),
         workspace_id: status.workspace.map(workspace),
@@ -233,6 +303,7 @@ pub fn read_back(real: &ChannelStatus) -> Status {
             let of = |request: &Option<String>| request.as_deref().and_then(number).unwrap_or(0);
             (of(&test.request), of(&test.handled_request))
         }),
+        waits: waiting_message(real).map(|message| !message.starts_with(ELSEWHERE)),
         retry: real
             .provisioning
             .as_ref()

@@ -1,12 +1,13 @@
 // pure
 //! The operator's rules for its memory and for what is written ahead, asked with the model's values.
 
+use ohallo_operator::channel::delete::claims;
 use ohallo_operator::channel::inputs::Inputs;
 use ohallo_operator::channel::memory::{self, ABSENCE};
 use ohallo_operator::channel::{ahead, delete, plan};
 use ohallo_operator::leader;
 
-use crate::real::{BEGAN, Facts, channel, read_back, real, remembered, request};
+use crate::real::{self, BEGAN, Facts, channel, read_back, real, remembered, request};
 use crate::state::*;
 
 /// The memory at the begin of a pass in this epoch.
@@ -24,7 +25,24 @@ pub fn entered(memory: &Memory, epoch: Epoch) -> Memory {
             .map(|(own, real)| Attempt { last: real.last, ..own }),
         deleted: real.deleted,
         absent: absent_of(&real),
+        binding_unsure: real.binding_unsure,
+        wait: real.wait.and(memory.wait),
+        asked: real::moment(real.rights_asked),
     }
+}
+
+/// Notes who claims the id.
+pub fn note_claims(pass: &mut Pass, found: Claims) {
+    let mut memory = remembered(&pass.memory);
+    let status = real::status(&pass.status);
+    claims::note(&mut memory, claims::waiting_message(&status), &real::claims(found), *BEGAN);
+    pass.memory.wait = memory.wait.map(|wait| Wait {
+        beside: wait.beside,
+        beside_free: real::moment(wait.beside_free),
+        free: real::moment(wait.free),
+    });
+    pass.memory.asked = real::moment(memory.rights_asked);
+    pass.claims = Some(found);
 }
 
 /// Whether nothing has changed that a pass is woken for.

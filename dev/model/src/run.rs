@@ -55,6 +55,8 @@ impl Run<'_> {
             place: pass.place,
             read: pass.read,
             owner: pass.owner,
+            predecessor: pass.predecessor,
+            claims: pass.claims,
             failing: self.scenario.failing,
         }
     }
@@ -74,10 +76,28 @@ impl Run<'_> {
         self.replica(replica).runs[slot] = Some(Pass { at, ..pass });
     }
 
-    /// The pass ends, and what it knows is remembered.
+    /// What this replica knows of the objects.
+    pub fn known(&self, replica: usize) -> decide::Known<'_> {
+        let Replica { cache, claims, shown, .. } = &self.state.replicas[replica];
+        decide::Known { objects: cache, claims, shown }
+    }
+
+    /// The pass ends, and what it knows is remembered. An adoption that did not come to a binding is given up.
     pub fn end(&mut self, replica: usize, slot: usize, pass: &Pass) {
         self.remember(replica, pass);
+        let unbound = pass.status.bound_uid != Some(pass.object.uid);
+        let unsure = pass.memory.binding_unsure && !self.is_off(Guard::UnsureKeepsClaim);
+        if unbound && !unsure && !pass.object.terminating {
+            self.unclaim(replica, pass.object.uid);
+        }
         self.replica(replica).runs[slot] = None;
+    }
+
+    /// The reservations of an object end.
+    pub fn unclaim(&mut self, replica: usize, uid: Uid) {
+        for claim in &mut self.replica(replica).claims {
+            claim.take_if(|held| *held == uid);
+        }
     }
 
     pub fn remember(&mut self, replica: usize, pass: &Pass) {
@@ -99,7 +119,7 @@ impl Run<'_> {
             self.settled(&pass, settled);
         } else {
             // What was read is in the status now.
-            let pass = Pass { read: Read::Unread, owner: false, ..pass };
+            let pass = Pass { read: Read::Unread, owner: false, predecessor: None, claims: None, ..pass };
             self.put(replica, slot, pass, At::Write { settled });
         }
     }

@@ -1,7 +1,7 @@
 // pure
 //! Which edits and faults are explored together, and how many of each.
 
-use crate::state::{Ghost, IDS, Kube, Lease, Left, OHallo, Object, Place, Remote, Replica, State};
+use crate::state::{Ghost, IDS, Kube, Lease, Left, OHallo, Object, Place, Policy, Remote, Replica, State};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Name {
@@ -10,6 +10,8 @@ pub enum Name {
     Edits,
     Copies,
     Ownership,
+    HandOver,
+    Tenants,
     Absence,
     Blind,
     Deletion,
@@ -43,6 +45,9 @@ pub enum Kind {
     DeleteRemote,
     SecondAdopts,
     SecondCopies,
+    SecondElsewhere,
+    SecondSuspended,
+    Confirm,
 }
 
 #[derive(Clone, Debug)]
@@ -54,6 +59,8 @@ pub struct Scenario {
     pub replicas: usize,
     /// The first Channel names the channel that was always there.
     pub adopts: bool,
+    /// The first Channel has `deletionPolicy: Delete`.
+    pub deletes: bool,
     /// The key may read workspaces.
     pub reads_workspaces: bool,
     /// oHallo refuses a second channel of one name with 409.
@@ -65,12 +72,14 @@ pub struct Scenario {
 // === impl Name ===
 
 impl Name {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Create,
         Self::Conflicts,
         Self::Edits,
         Self::Copies,
         Self::Ownership,
+        Self::HandOver,
+        Self::Tenants,
         Self::Absence,
         Self::Blind,
         Self::Deletion,
@@ -91,6 +100,7 @@ impl Scenario {
             left: Left::default(),
             replicas: 1,
             adopts: false,
+            deletes: false,
             reads_workspaces: true,
             unique_names: false,
             failing: false,
@@ -140,6 +150,22 @@ impl Scenario {
                 covers: "two Channels that name one id",
                 edits: &[Kind::SecondAdopts, Kind::SetId, Kind::Delete, Kind::Test],
                 left: Left { edits: 4, crashes: 1, ..Left::default() },
+                ..base
+            },
+            Name::HandOver => Self {
+                covers: "a manifest that is renamed with its id pinned: the second names what the first holds, and either is deleted",
+                edits: &[Kind::SecondAdopts, Kind::Delete, Kind::ForceFinalizer],
+                left: Left { edits: 3, crashes: 1, lost: 1, ..Left::default() },
+                adopts: true,
+                deletes: true,
+                ..base
+            },
+            Name::Tenants => Self {
+                covers: "a Channel of another namespace, or one that can't use the id, names what the first holds or adopts",
+                edits: &[Kind::SecondElsewhere, Kind::SecondSuspended, Kind::Delete, Kind::Confirm],
+                left: Left { edits: 3, crashes: 1, ..Left::default() },
+                adopts: true,
+                deletes: true,
                 ..base
             },
             Name::Absence => Self {
@@ -213,7 +239,8 @@ impl Scenario {
             *channel = Some(Remote { live: true, tenant: 1, of: None, kept: false });
         }
         let spec_id = self.adopts.then_some(0);
-        let objects = [Some(Object { uid: 1, version: 1, spec_id, ..Object::default() }), None];
+        let policy = if self.deletes { Policy::Delete } else { Policy::Unset };
+        let objects = [Some(Object { uid: 1, version: 1, spec_id, policy, ..Object::default() }), None];
         let leader = Replica { epoch: 1, cache: objects, ..Replica::default() };
         State {
             kube: Kube {

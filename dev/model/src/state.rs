@@ -111,6 +111,8 @@ pub struct Ghost {
     pub conflicted: bool,
     /// A replica other than the first one wrote an id down, or let an object go.
     pub second: bool,
+    /// The object that claimed the id of each name's object when its deletion began.
+    pub claimed: [Option<Uid>; NAMES],
     /// The invariants that were broken, one bit each.
     pub broken: u16,
 }

@@ -172,7 +172,7 @@ impl Run<'_> {
             Wrote::Stands(stored) => {
                 self.stands(replica, &mut pass, stored);
                 if let Some(id) = adopts {
-                    self.bound(&mut pass, id, true);
+                    self.adopted(&mut pass, id);
                 }
                 self.go_on(replica, slot, pass);
             }
@@ -191,7 +191,10 @@ impl Run<'_> {
                 self.stands(replica, &mut pass, stored);
                 self.put(replica, slot, pass, At::Send(ask));
             }
-            Wrote::NoAnswer => self.fail(replica, slot, Pass { status: past, ..pass }),
+            Wrote::NoAnswer => {
+                self.unsure(replica, &mut pass);
+                self.fail(replica, slot, Pass { status: past, ..pass });
+            }
             Wrote::Gone => self.end(replica, slot, &pass),
             Wrote::Refused(fresh) => match self.of_refused(&pass, &fresh) {
                 Refused::LayOver => {
@@ -245,7 +248,20 @@ impl Run<'_> {
                 }
                 Refused::Stale | Refused::Gone => self.replica(replica).runs[slot] = None,
             },
-            Wrote::Gone | Wrote::NoAnswer => self.replica(replica).runs[slot] = None,
+            Wrote::Gone => self.replica(replica).runs[slot] = None,
+            Wrote::NoAnswer => {
+                self.unsure(replica, &mut pass);
+                self.replica(replica).runs[slot] = None;
+            }
+        }
+    }
+
+    /// The answer to a status is lost: where it binds the object it may stand.
+    fn unsure(&mut self, replica: usize, pass: &mut Pass) {
+        let uid = pass.object.uid;
+        if pass.status.bound_uid == Some(uid) && pass.object.status.bound_uid != Some(uid) {
+            pass.memory.binding_unsure = true;
+            self.replica(replica).memory_mut(uid).binding_unsure = true;
         }
     }
 
@@ -253,6 +269,7 @@ impl Run<'_> {
     fn stands(&mut self, replica: usize, pass: &mut Pass, stored: Object) {
         pass.object = stored;
         pass.memory.written = stored.version;
+        pass.memory.binding_unsure = false;
         self.remember(replica, pass);
     }
 

@@ -207,7 +207,11 @@ fn what_is_parked_keeps_its_record_and_another_one_is_written_by_the_intent() {
 fn a_copied_status_is_not_believed_until_the_manifest_names_its_id() {
     let copied = Facts { status_id: Some("c1"), bound_uid: Some("uid-0"), ..facts() };
     assert_eq!(standing(&copied), Standing::ForeignStatus("c1".into()));
-    assert_eq!(standing(&Facts { spec_id: Some("c1"), ..copied }), Standing::Bound("c1".into()));
+    assert_eq!(standing(&Facts { spec_id: Some("c2"), ..copied }), Standing::ForeignStatus("c1".into()));
+    let adopt = Standing::Adopt("c1".into());
+    for facts in [copied, Facts { intent: Some(INTENT), ..copied }, Facts { observe: true, ..copied }] {
+        assert_eq!(standing(&Facts { spec_id: Some("c1"), ..facts }), adopt, "adopted anew");
+    }
     let bound = Facts { status_id: Some("c1"), bound_uid: Some(UID), ..facts() };
     assert_eq!(standing(&bound), Standing::Bound("c1".into()));
 }
@@ -222,6 +226,44 @@ fn a_terminating_channel_goes_only_when_nothing_can_be_left() {
     let may_exist = Standing::MayExist(Attempt { uid: UID.into(), number: 1 });
     assert_eq!(gone(Facts { intent: Some(INTENT), ..facts() }), may_exist);
     assert_eq!(gone(Facts { intent: Some(INTENT), spec_id: Some("c1"), ..facts() }), may_exist);
+}
+
+#[test]
+fn a_terminating_channel_with_the_status_of_another_is_let_go_unless_a_create_of_its_own_is_unresolved() {
+    let copied = Facts { terminating: true, status_id: Some("c1"), bound_uid: Some("uid-0"), ..facts() };
+    let retained = Standing::ForeignStatus("c1".into());
+    let held = Standing::MayExist(Attempt { uid: UID.into(), number: 1 });
+    let own_intent = Facts { intent: Some(INTENT), ..copied };
+    for (what, facts, expected) in [
+        ("as it is", copied, &retained),
+        ("the manifest names the id", Facts { spec_id: Some("c1"), ..copied }, &retained),
+        ("a copied intent", Facts { intent: Some("uid-0/1/2026-01-10T08:00:00Z"), ..copied }, &retained),
+        ("an intent of its own", own_intent, &held),
+        ("an intent of its own and the id named", Facts { spec_id: Some("c1"), ..own_intent }, &held),
+        (
+            "which the copied status calls rejected",
+            Facts { recorded: Some((1, "Rejected")), ..own_intent },
+            &held,
+        ),
+        ("which made nothing", Facts { create_again: Some("uid-1/1"), ..own_intent }, &retained),
+        (
+            "which this process knows was not sent",
+            Facts { remembered: Some(own(1, Outcome::NotSent)), ..own_intent },
+            &retained,
+        ),
+    ] {
+        assert_eq!(standing(&facts), *expected, "{what}");
+    }
+}
+
+#[test]
+fn two_spellings_of_an_id_are_one() {
+    let (lower, upper) = ("d4e5f6a7-b8c9-0123-def0-456789abcdef", "D4E5F6A7-B8C9-0123-DEF0-456789ABCDEF");
+    let remembered = Some(own(1, Outcome::Answered(lower)));
+    let record = Standing::Record { id: lower.into(), attempt: 1 };
+    assert_eq!(standing(&Facts { remembered, spec_id: Some(upper), ..facts() }), record);
+    let copied = Facts { status_id: Some(lower), bound_uid: Some("uid-0"), spec_id: Some(upper), ..facts() };
+    assert_eq!(standing(&copied), Standing::Adopt(lower.into()));
 }
 
 #[test]

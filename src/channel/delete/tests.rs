@@ -80,11 +80,16 @@ fn the_policy_is_the_declared_one_else_by_origin_and_observe_always_retains() {
     }
 }
 
+fn of_another(it: &mut Sample) {
+    it.status.bound_uid = Some("uid-0".into());
+    it.channel.metadata.annotations = None;
+}
+
 #[test]
 fn each_row_of_a_bound_channel_that_is_deleted() {
     let key_gone = Does::Blocked(Reason::KeyUnavailable, retry::INPUT);
     let suspended = || Does::Blocked(Reason::Suspended, retry::STALLED);
-    let rows: [(&str, Edit, Does); 22] = [
+    let rows: [(&str, Edit, Does); 23] = [
         ("as it is", |_| {}, deletes_it()),
         ("no finalizer", |it| it.channel.metadata.finalizers = None, Does::Nothing),
         (
@@ -102,8 +107,16 @@ fn each_row_of_a_bound_channel_that_is_deleted() {
             },
             lets_go(Parting::Retained),
         ),
-        ("another owner", |it| it.observed.owner = Some(None), lets_go(Parting::Retained)),
-        ("of another object", |it| it.status.bound_uid = Some("uid-0".into()), lets_go(Parting::Retained)),
+        ("another owner that is not bound", |it| it.observed.owner = Some(None), deletes_it()),
+        ("of another object", of_another, lets_go(Parting::Retained)),
+        (
+            "of another object, after a create of its own",
+            |it| {
+                of_another(it);
+                it.annotate(annotation::CREATE_INTENT, INTENT);
+            },
+            Does::Blocked(Reason::CreateOutcomeUnknown, retry::STALLED),
+        ),
         ("released", |it| it.annotate(annotation::RELEASE, ID), lets_go(Parting::Released)),
         ("another released", |it| it.annotate(annotation::RELEASE, "c2"), deletes_it()),
         ("everything released", |it| it.annotate(annotation::RELEASE, "true"), deletes_it()),
@@ -186,15 +199,26 @@ fn an_id_that_is_none_is_told_with_both_ways_out_and_an_absence_with_its_id() {
 
 #[test]
 fn the_object_is_decided_on_again_when_it_changed_into_one_whose_channel_is_not_to_be_deleted() {
-    let rows: [(&str, Edit, bool); 5] = [
+    fn retain(it: &mut Sample) {
+        it.channel.spec.deletion_policy = Some("Retain".into());
+        it.channel.metadata.generation = Some(2);
+    }
+    let rows: [(&str, Edit, bool); 9] = [
         ("as it was", |_| {}, false),
         ("something else changed", |it| it.annotate("note", "a"), false),
-        ("Retain", |it| it.channel.spec.deletion_policy = Some("Retain".into()), true),
+        ("Retain", retain, true),
+        ("an annotation of ours", |it| it.annotate(annotation::RELEASE, "c2"), true),
         ("another id", |it| it.status.channel_id = Some("c2".into()), true),
         ("no id", |it| it.status.channel_id = None, true),
+        ("the status of another object", |it| it.status.bound_uid = Some("uid-0".into()), true),
+        ("another origin", |it| it.status.origin = Some("Adopted".into()), true),
+        ("not terminating", |it| it.channel.metadata.deletion_timestamp = None, true),
     ];
     for (name, edit, again) in rows {
-        let known = Sample::terminating().with(|it| it.channel.metadata.resource_version = Some("1".into()));
+        let known = Sample::terminating().with(|it| {
+            it.channel.metadata.resource_version = Some("1".into());
+            it.channel.status = Some(it.status.clone());
+        });
         let read = |version: &str| {
             let fresh = known.clone().with(edit);
             let mut channel = fresh.channel;
@@ -202,7 +226,7 @@ fn the_object_is_decided_on_again_when_it_changed_into_one_whose_channel_is_not_
             channel.status = Some(fresh.status);
             channel
         };
-        let decided = |fresh| decided_again(&known.channel, &known.status, &fresh, &id());
+        let decided = |fresh| decided_again(&known.channel, &fresh, &id());
         assert_eq!(decided(read("2")), again, "{name}");
         assert!(!decided(read("1")), "{name}, and it is the version that was decided on");
     }

@@ -42,7 +42,8 @@ proptest! {
         prop_assert!(!view.observing(), "{:?}", step);
         prop_assert!(view.spec().suspend != Some(true) && !sample.observed.workspace_suspended, "{:?}", step);
         prop_assert!(usable(&sample), "{:?}", step);
-        prop_assert!(sample.observed.owner.is_none() || matches!(step, Step::Create { .. }), "{:?}", step);
+        let ranks = sample.observed.owner.is_none();
+        prop_assert!(ranks || matches!(step, Step::Create { .. } | Step::Delete { .. }), "{:?}", step);
     }
 
     #[test]
@@ -75,6 +76,11 @@ proptest! {
             prop_assert!(view.spec().deletion_policy.as_deref() != Some("Retain"));
             prop_assert_eq!(sample.status.channel_id.as_deref(), Some(id.as_str()));
             prop_assert!(matches!(view.standing(), Standing::Bound(_)));
+            let claims = sample.observed.claims.as_ref().unwrap();
+            prop_assert!(claims.heir.is_none() && !claims.outranked && claims.beside.is_empty());
+            let word = delete::claims::confirmed(&view, id.as_str());
+            prop_assert!(word || claims.elsewhere != Some(crate::index::Elsewhere::Shown));
+            prop_assert!(word || sample.memory.wait.as_ref().is_none_or(|wait| wait.free.is_some()));
         }
     }
 
@@ -91,9 +97,11 @@ proptest! {
                 prop_assert!(sample.memory.deleted || absent);
             }
             Parting::Released => prop_assert!(view.annotation(annotation::RELEASE).is_some()),
+            Parting::HandedOver => {
+                prop_assert!(sample.observed.claims.as_ref().is_some_and(|claims| claims.heir.is_some()));
+            }
             Parting::Retained => prop_assert!(
                 !delete::deletes(&sample.channel, &sample.status)
-                    || sample.observed.owner.is_some()
                     || matches!(standing, Standing::ForeignStatus(_))
             ),
         }

@@ -176,7 +176,9 @@ fn a_status_of_another_object_is_only_looked_at_until_the_manifest_names_its_id(
     assert_eq!(foreign.says(), (USER, Reason::CreateOutcomeUnknown));
     assert!(foreign.verdict().message.contains("spec.channelId to c1"));
     let named = foreign.with(|it| it.channel.spec.channel_id = Some(ID.into()));
-    assert_eq!(named.says(), (Is::InSync, Reason::Available));
+    assert_eq!(named.step(), Step::Adopt { id: id() }, "it is adopted anew");
+    let observing = named.with(|it| it.channel.spec.management_policy = Some("Observe".into()));
+    assert_eq!(observing.says(), (Is::InSync, Reason::Observed));
 }
 
 #[test]

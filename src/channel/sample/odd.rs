@@ -6,12 +6,14 @@ use serde_json::json;
 
 use super::*;
 use crate::api::channel::{CreateStatus, ProvisioningRetry, ProvisioningStatus, TestStatus};
+use crate::channel::delete::claims::Wait;
+use crate::index::Elsewhere;
 
 /// Draws numbers from bytes; smaller bytes are the more ordinary choice, so that a failure shrinks towards one.
 struct Dice<'a>(&'a [u8]);
 
 pub fn odd() -> impl Strategy<Value = Sample> {
-    prop::collection::vec(any::<u8>(), 72).prop_map(|bytes| draw(&mut Dice(&bytes)))
+    prop::collection::vec(any::<u8>(), 84).prop_map(|bytes| draw(&mut Dice(&bytes)))
 }
 
 impl std::fmt::Debug for Sample {
@@ -79,6 +81,7 @@ fn manifest(it: &mut Sample, dice: &mut Dice) {
         (annotation::CREATE_INTENT, &intent[..]),
         (annotation::CREATE_AGAIN, &[None, None, Some("uid-1/1"), Some("uid-0/3"), Some("uid-1/0")]),
         (annotation::RELEASE, &[None, None, None, Some(ID), Some("uid-1/1"), Some("true")]),
+        (annotation::CONFIRM_DELETION, &[None, None, None, Some("c1/uid-1"), Some(ID), Some("c1/uid-0")]),
         (annotation::TEST_REQUESTED, &[None, None, Some("t1")]),
         (annotation::RETRY_REQUESTED, &[None, None, Some("r1")]),
         (annotation::RECONCILE_REQUESTED, &[None, None, Some("q1")]),
@@ -170,11 +173,23 @@ fn observed(it: &mut Sample, dice: &mut Dice) {
         [None, None, None, Some(None), Some(Some("winner".into()))][usize::from(dice.of(5))].clone();
     observed.candidates = if dice.rarely(2) { vec!["c7".into()] } else { Vec::new() };
     observed.updated = dice.rarely(4);
+    observed.claims = Some(claims(dice));
     if dice.rarely(3) {
         it.terminate();
         if dice.rarely(3) {
             it.observed.remote = Remote::Absent { proven: true };
         }
+    }
+}
+
+fn claims(dice: &mut Dice) -> Claims {
+    let elsewhere = [None, Some(Elsewhere::Nobody), Some(Elsewhere::Named), Some(Elsewhere::Shown)];
+    Claims {
+        heir: [None, None, None, Some(None), Some(Some("heir".into()))][usize::from(dice.of(5))].clone(),
+        outranked: dice.rarely(6),
+        beside: if dice.rarely(4) { vec!["renamed".into(), "copy".into()] } else { Vec::new() },
+        more: dice.rarely(8),
+        elsewhere: elsewhere[usize::from(dice.of(4))],
     }
 }
 
@@ -189,6 +204,16 @@ fn memory(it: &mut Sample, dice: &mut Dice) {
     let remote = Sample::bound().remote().clone();
     let memory = &mut it.memory;
     memory.failures = u32::from(dice.of(6));
+    let long_ago = instant - s(400);
+    let since = |dice: &mut Dice| [None, Some(long_ago), Some(instant)][usize::from(dice.of(3))];
+    memory.wait = dice.rarely(3).then(|| Wait {
+        began: [long_ago, instant][usize::from(dice.of(2))],
+        beside: dice.rarely(2),
+        beside_free: since(dice),
+        free: since(dice),
+        warned: dice.rarely(2),
+    });
+    memory.rights_asked = since(dice);
     memory.waiting_since = moment(dice);
     memory.credentials_again = moment(dice);
     memory.enabled_again = moment(dice);

@@ -1,0 +1,178 @@
+// I/O
+//! Asks who else claims the channel of an object that is being deleted: the cache, and where that may lag behind an event
+//! that matters, the API server.
+
+use kube::api::{Api, ListParams};
+use kube::{Resource, ResourceExt};
+
+use super::delete;
+use super::delete::claims::{Claims, note, waiting_message};
+use super::memory::LATE;
+use super::pass::{Pass, cluster, version};
+use super::plan::{Plan, Predecessor, Step, plan};
+use crate::api::channel::Channel;
+use crate::api::same_id;
+use crate::clock;
+use crate::context::Context;
+use crate::error::Failure;
+use crate::index::{Claim, Elsewhere, Index, Name, Rivals, Shown};
+
+/// How many objects one page of a list holds: all of them are in memory at once.
+const PAGE: u32 = 20;
+
+/// Asks at the begin of a reconcile: those of the same namespace, and where the deletion waits already, all.
+pub async fn first(pass: &mut Pass, id: &str) -> Result<(), Failure> {
+    let (me, now) = (Name::of(&pass.channel), clock::instant());
+    if pass.memory.delete_unsure.is_some_and(|at| now.saturating_duration_since(at) >= LATE) {
+        release(pass);
+    }
+    let rivals = pass.ctx.index().rivals(id, &me);
+    let heir = match &rivals.heir {
+        None => None,
+        Some(name) if bound_afresh(pass, name, id).await? => Some(name.clone()),
+        // The cache and the API server disagree on who is bound: nothing is deleted meanwhile.
+        Some(_) => return Err(Failure::turn(std::time::Duration::from_secs(1))),
+    };
+    let waits = pass.memory.wait.is_some() || waiting_message(&pass.status).is_some();
+    found(pass, id, &rivals, heir, waits.then_some(rivals.elsewhere));
+    Ok(())
+}
+
+/// Asks once more, right before the DELETE, and reserves the id for it. `false`: the plan is another one now.
+pub async fn last(pass: &mut Pass, id: &str, fresh: &Channel) -> Result<bool, Failure> {
+    let listed = match must_list(pass, fresh) {
+        true => Some(list(pass, id).await?),
+        false => None,
+    };
+    let (ctx, me, uid) = (pass.ctx.clone(), Name::of(&pass.channel), pass.uid());
+    // One lock from the check to the reservation.
+    let mut index = ctx.index();
+    let rivals = listed.as_ref().unwrap_or(&index).rivals(id, &me);
+    if rivals.heir.is_some() {
+        return Err(Failure::turn(std::time::Duration::from_millis(300)));
+    }
+    found_in(pass, &index, id, &rivals, None, Some(rivals.elsewhere));
+    if !matches!(plan(&pass.view()), Plan::Work(Step::Delete { .. })) {
+        return Ok(false);
+    }
+    if index.claim(id, &me, &uid, Claim::Delete) {
+        return Ok(true);
+    }
+    Err(Failure::turn(std::time::Duration::from_secs(1)))
+}
+
+/// The terminating Channel of the same namespace that hands the id over to `me`. One that retains its channel hands nothing
+/// over: it goes, and the id is adopted as any other.
+pub fn predecessor(ctx: &Context, id: &str, me: &Name) -> Option<Predecessor> {
+    let name = ctx.index().takes_over(id, me)?;
+    let channel = ctx.channels.get(&name.object_ref())?;
+    let status = channel.status.clone().unwrap_or_default();
+    let origin = status.origin.clone().filter(|_| delete::deletes(&channel, &status))?;
+    Some(Predecessor { name: name.name, origin })
+}
+
+/// Ends the reservations of this object: its DELETE is answered.
+pub fn release(pass: &mut Pass) {
+    pass.memory.delete_unsure = None;
+    let wakes = pass.ctx.index().unclaim(&pass.uid());
+    pass.ctx.wake(wakes);
+}
+
+fn found(pass: &mut Pass, id: &str, rivals: &Rivals, heir: Option<Name>, elsewhere: Option<Elsewhere>) {
+    let ctx = pass.ctx.clone();
+    let index = ctx.index();
+    found_in(pass, &index, id, rivals, heir, elsewhere);
+}
+
+fn found_in(
+    pass: &mut Pass,
+    index: &Index,
+    id: &str,
+    rivals: &Rivals,
+    heir: Option<Name>,
+    elsewhere: Option<Elsewhere>,
+) {
+    let namespace = pass.channel.namespace().unwrap_or_default();
+    let claims = Claims {
+        heir: heir.map(|heir| (heir.namespace == namespace).then_some(heir.name)),
+        outranked: rivals.outranked,
+        beside: rivals.beside.iter().map(|name| name.name.clone()).collect(),
+        more: rivals.more,
+        elsewhere,
+    };
+    let waited = pass.memory.wait.is_some();
+    let said = waiting_message(&pass.status).map(str::to_owned);
+    note(&mut pass.memory, said.as_deref(), &claims, clock::instant());
+    if !waited && pass.memory.wait.is_some() {
+        let others = index.claimants_elsewhere(id, &namespace);
+        let all = rivals.beside.iter().chain(&others);
+        let claimants: Vec<_> = all.map(|name| format!("{}/{}", name.namespace, name.name)).collect();
+        tracing::info!(
+            channel = pass.channel.name_any(),
+            namespace,
+            channel_id = id,
+            claimants = claimants.join(", "),
+            "the deletion waits: other Channels claim the oHallo channel"
+        );
+    }
+    pass.observed.claims = Some(claims);
+}
+
+/// Whether this Channel, as the API server now has it, lives and is bound to the id.
+async fn bound_afresh(pass: &Pass, name: &Name, id: &str) -> Result<bool, Failure> {
+    let api: Api<Channel> = Api::namespaced(pass.ctx.client.clone(), &name.namespace);
+    match api.get(&name.name).await {
+        Ok(heir) => {
+            let uid = heir.uid().unwrap_or_default();
+            let bound = heir.status.as_ref().and_then(|status| status.bound_to(&uid));
+            Ok(heir.meta().deletion_timestamp.is_none() && bound.is_some_and(|bound| same_id(bound, id)))
+        }
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+        Err(error) => Err(cluster(&error)),
+    }
+}
+
+/// Whether the cache may lack a claimant that was there when the object was deleted: a list is in progress, each namespace
+/// is watched by itself, or the API server has an older object than the cache (it was restored from a backup).
+fn must_list(pass: &Pass, fresh: &Channel) -> bool {
+    pass.ctx.listing_channels()
+        || pass.ctx.settings.namespaces.len() > 1
+        || version(fresh) < version(&pass.channel)
+}
+
+/// The Channels that have to do with this id, by a consistent list of each watched namespace.
+async fn list(pass: &Pass, id: &str) -> Result<Index, Failure> {
+    let settings = &pass.ctx.settings;
+    let client = &pass.ctx.client;
+    let apis: Vec<Api<Channel>> = if settings.namespaces.is_empty() {
+        vec![Api::all(client.clone())]
+    } else {
+        settings.namespaces.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect()
+    };
+    let mut found = Index::default();
+    for api in apis {
+        let mut params =
+            ListParams { label_selector: settings.channel_selector.clone(), ..ListParams::default() };
+        params = params.limit(PAGE);
+        loop {
+            let page = api.list(&params).await.map_err(|error| cluster(&error))?;
+            for channel in &page.items {
+                let status = channel.status.as_ref().and_then(|status| status.channel_id.as_deref());
+                let named = [status, channel.spec.channel_id.as_deref()];
+                if !named.into_iter().flatten().any(|named| same_id(named, id)) {
+                    continue;
+                }
+                found.put(channel);
+                let (name, uid) = (Name::of(channel), channel.uid().unwrap_or_default());
+                if pass.ctx.index().has_right(id, &name, &uid) {
+                    found.judge(&name, &uid, id, Shown::Reads);
+                }
+            }
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => break,
+            }
+        }
+    }
+    Ok(found)
+}
