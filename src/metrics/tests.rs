@@ -53,6 +53,7 @@ fn census() -> Census {
         .into(),
         workspaces: [(WorkspaceLabels { ready: "False".into(), reason: "SecretNotFound".into() }, 1)].into(),
         deletions_blocked: [("KeyUnavailable".to_owned(), 4)].into(),
+        deletions_claimed: [("team-b".to_owned(), 2)].into(),
         waiting: [("calls", 5)].into(),
         infos: [(InfoLabels { object: object(), channel_type: "chat".into(), ..InfoLabels::default() }, 1)]
             .into(),
@@ -83,6 +84,7 @@ const SERIES: &[&str] = &[
     "ohallo_channels{namespace=\"support\",type=\"voice\",ready=\"True\",reason=\"Available\"} 3",
     "ohallo_workspaces{ready=\"False\",reason=\"SecretNotFound\"} 1",
     "ohallo_deletions_blocked{reason=\"KeyUnavailable\"} 4",
+    "ohallo_deletions_claimed{namespace=\"team-b\"} 2",
     "ohallo_queue_depth{queue=\"calls\"} 5",
     "ohallo_channel_info{namespace=\"web\",name=\"a.b\",type=\"chat\",channel_id=\"\",state=\"\"} 1",
     "ohallo_channel_condition{namespace=\"web\",name=\"a.b\",condition=\"Ready\",status=\"True\",reason=\"Available\"} 1",

@@ -1,0 +1,3 @@
+//! What one tenant can do to another.
+
+pub mod ownership;
