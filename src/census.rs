@@ -6,9 +6,18 @@ use kube::ResourceExt;
 use crate::api::channel::{Channel, ChannelStatus};
 use crate::api::conditions::kind;
 use crate::api::workspace::WorkspaceStatus;
+use crate::channel::delete::claims::waiting_message;
 use crate::conditions;
 use crate::context::Context;
+use crate::index::Name;
 use crate::metrics::{Census, ChannelLabels, ConditionLabels, InfoLabels, ObjectLabels, WorkspaceLabels};
+
+/// The most namespaces that are counted for one blocked deletion.
+const NAMESPACES_OF_A_CLAIM: usize = 8;
+
+/// The most namespaces with a series of their own among those that claim; the others share one. No namespace has its name.
+const CLAIMANTS: usize = 100;
+const MORE: &str = "(more)";
 
 /// How many objects there are of each sort.
 pub fn census(ctx: &Context) -> Census {
@@ -26,6 +35,10 @@ pub fn census(ctx: &Context) -> Census {
         if let Some(blocked) = conditions::find(&status.conditions, kind::DELETION_BLOCKED) {
             *census.deletions_blocked.entry(blocked.reason.clone()).or_default() += 1;
         }
+        if let Some(id) = status.channel_id.as_deref().filter(|_| waiting_message(&status).is_some()) {
+            let claimants = ctx.index().claimant_namespaces(id, &Name::of(&channel), NAMESPACES_OF_A_CLAIM);
+            claimants.into_iter().for_each(|namespace| count_claim(&mut census, namespace));
+        }
         if ctx.settings.object_metrics {
             one(&mut census, &channel, &status);
         }
@@ -41,6 +54,13 @@ pub fn census(ctx: &Context) -> Census {
         *census.workspaces.entry(WorkspaceLabels { ready, reason }).or_default() += 1;
     }
     census
+}
+
+fn count_claim(census: &mut Census, namespace: String) {
+    let known = census.deletions_claimed.contains_key(&namespace);
+    let counted = known || census.deletions_claimed.len() < CLAIMANTS;
+    let label = if counted { namespace } else { MORE.to_owned() };
+    *census.deletions_claimed.entry(label).or_default() += 1;
 }
 
 /// What is told of one Channel by its name.

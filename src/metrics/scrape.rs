@@ -20,6 +20,8 @@ pub struct Census {
     pub workspaces: BTreeMap<WorkspaceLabels, i64>,
     /// Channels whose deletion is blocked, by the reason of `DeletionBlocked`.
     pub deletions_blocked: BTreeMap<String, i64>,
+    /// Claims of other Channels that hold deletions back, by the claimant's namespace.
+    pub deletions_claimed: BTreeMap<String, i64>,
     /// What waits, by queue: passes for a call under their key, events for their turn.
     pub waiting: BTreeMap<&'static str, i64>,
     /// Entries of what is remembered between reconciles, by cache.
@@ -124,6 +126,10 @@ impl Collector for CensusSource {
         let help = "Channels whose deletion is blocked, by reason";
         gauges(&mut to, "deletions_blocked", help, &census.deletions_blocked, |reason| {
             [("reason", bounded(reason))]
+        })?;
+        let help = "Deletions that wait for a claim of another Channel, by the claimant's namespace";
+        gauges(&mut to, "deletions_claimed", help, &census.deletions_claimed, |namespace| {
+            [("namespace", bounded(namespace))]
         })?;
         gauges(&mut to, "queue_depth", "What waits for its turn, by queue", &census.waiting, |queue| {
             [("queue", queue)]

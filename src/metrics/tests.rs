@@ -53,6 +53,7 @@ fn census() -> Census {
         .into(),
         workspaces: [(WorkspaceLabels { ready: "False".into(), reason: "SecretNotFound".into() }, 1)].into(),
         deletions_blocked: [("KeyUnavailable".to_owned(), 4)].into(),
+        deletions_claimed: [("team-b".to_owned(), 2)].into(),
         waiting: [("calls", 5)].into(),
         cached: [("secrets", 6)].into(),
         infos: [(InfoLabels { object: object(), channel_type: "chat".into(), ..InfoLabels::default() }, 1)]
@@ -84,6 +85,7 @@ const SERIES: &[&str] = &[
     "ohallo_channels{namespace=\"support\",type=\"voice\",ready=\"True\",reason=\"Available\"} 3",
     "ohallo_workspaces{ready=\"False\",reason=\"SecretNotFound\"} 1",
     "ohallo_deletions_blocked{reason=\"KeyUnavailable\"} 4",
+    "ohallo_deletions_claimed{namespace=\"team-b\"} 2",
     "ohallo_queue_depth{queue=\"calls\"} 5",
     "ohallo_cache_entries{cache=\"secrets\"} 6",
     "ohallo_channel_info{namespace=\"web\",name=\"a.b\",type=\"chat\",channel_id=\"\",state=\"\"} 1",

@@ -79,7 +79,7 @@ pub fn so(status: &str, reason: &str) -> Option<(String, String)> {
 pub fn told(channel: &Channel, kind: &str, annotation: &str) -> String {
     let text = message(channel, kind);
     let (_, value) = text.split_once(&format!("{annotation}=")).unwrap_or_else(|| panic!("{text}"));
-    value.split_whitespace().next().unwrap().trim_end_matches(['.', ',']).to_owned()
+    value.split_whitespace().next().unwrap().trim_end_matches(['.', ',', '`']).to_owned()
 }
 
 pub fn uid(channel: &Channel) -> String {

@@ -110,16 +110,16 @@ async fn a_delete_that_is_refused_blocks_says_why_and_goes_on_when_the_cause_is_
     for (number, (action, reason)) in [
         (status(401), "KeyUnavailable"),
         (status(403), "PermissionDenied"),
-        (status(400), "ApiUnavailable"),
-        (status(405), "ApiUnavailable"),
-        (status(409), "ApiUnavailable"),
+        (status(400), "Rejected"),
+        (status(405), "Rejected"),
+        (status(409), "Rejected"),
         (status(500), "ApiUnavailable"),
-        (status(501), "ApiUnavailable"),
+        (status(501), "Rejected"),
         (status(503), "ApiUnavailable"),
         (Action::Garbage { commit: false }, "ApiUnavailable"),
         (Action::Reset { commit: false }, "ApiUnavailable"),
         (Action::Hang { commit: false }, "ApiUnavailable"),
-        (Action::Redirect { code: 307, location: "http://127.0.0.1:9/".into() }, "ApiUnavailable"),
+        (Action::Redirect { code: 307, location: "http://127.0.0.1:9/".into() }, "Rejected"),
     ]
     .into_iter()
     .enumerate()

@@ -89,7 +89,8 @@ impl World {
         let mut broken = Vec::new();
         for (uid, channel) in self.gone() {
             let left = self.live.iter().find(|live| made_for(live.idempotency_key.as_deref(), &uid));
-            if let Some(left) = left.filter(|_| deletes(&channel) && !self.released(&uid)) {
+            let excused = || self.released(&uid) || self.handed_over(&uid, &channel);
+            if let Some(left) = left.filter(|_| deletes(&channel) && !excused()) {
                 broken.push(format!("{} is gone and channel {} is left", channel.name_any(), left.id));
             }
         }
@@ -215,7 +216,7 @@ impl World {
     pub fn finalizers_go_by_proof(&self) -> Vec<String> {
         let mut broken = Vec::new();
         for (uid, channel) in self.gone() {
-            if !deletes(&channel) || self.released(&uid) {
+            if !deletes(&channel) || self.released(&uid) || self.handed_over(&uid, &channel) {
                 continue;
             }
             let Some(id) = bound(&channel) else { continue };
@@ -262,6 +263,15 @@ impl World {
         !self.values(uid, RELEASE).is_empty()
     }
 
+    /// Whether another Channel of the namespace is, or was, bound to what this one was bound to.
+    fn handed_over(&self, uid: &str, channel: &Channel) -> bool {
+        let Some(id) = bound(channel) else { return false };
+        let heir = |seen: &Seen| {
+            seen.channel.uid().as_deref() != Some(uid) && bound(&seen.channel).as_ref() == Some(&id)
+        };
+        self.history.iter().any(heir)
+    }
+
     fn bindings(&self) -> BTreeMap<String, BTreeSet<String>> {
         let mut bindings: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
         for Seen { channel, .. } in &self.history {
@@ -282,14 +292,14 @@ fn made_for(key: Option<&str>, uid: &str) -> bool {
 fn bound(channel: &Channel) -> Option<String> {
     let status = channel.status.as_ref()?;
     let id = status.channel_id.as_ref()?;
-    let ours = status.bound_uid == channel.metadata.uid || channel.spec.channel_id.as_ref() == Some(id);
-    ours.then(|| id.clone())
+    (status.bound_uid == channel.metadata.uid).then(|| id.clone())
 }
 
 fn driven(seen: &Seen) -> Option<String> {
     let ready = condition(&seen.channel, "Ready").is_some_and(|ready| ready.1 == "True");
     let manages = seen.channel.spec.management_policy.as_deref() != Some("Observe");
-    bound(&seen.channel).filter(|_| ready && manages && !seen.gone)
+    let living = !seen.gone && seen.channel.metadata.deletion_timestamp.is_none();
+    bound(&seen.channel).filter(|_| ready && manages && living)
 }
 
 fn retries(channel: &Channel) -> usize {

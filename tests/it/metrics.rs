@@ -58,7 +58,7 @@ impl Moved {
 }
 
 /// What each test moves.
-const IN_A_LIFE: [&str; 31] = [
+const IN_A_LIFE: [&str; 32] = [
     "ohallo_api_limiter_wait_seconds",
     "ohallo_api_limiter_wait_seconds user",
     "ohallo_api_limiter_wait_seconds background",
@@ -76,6 +76,7 @@ const IN_A_LIFE: [&str; 31] = [
     "ohallo_credential_pushes_total success",
     "ohallo_credential_pushes_total error",
     "ohallo_deletions_blocked",
+    "ohallo_deletions_claimed",
     "ohallo_drift_detected_total",
     "ohallo_drift_detected_total displayName",
     "ohallo_drift_detected_total config",
@@ -163,6 +164,17 @@ fn documented(page: &str) -> BTreeSet<String> {
     found
 }
 
+/// A deletion that waits for a Channel of its namespace that names the id.
+async fn claimed(rig: &Rig, moved: &Moved) {
+    let id = id_of(&rig.ready("claimed", json!({})).await);
+    rig.create("claimant", json!({"channelId": id, "suspend": true})).await;
+    rig.delete("claimed").await;
+    let series = format!("ohallo_deletions_claimed{{namespace=\"{}\"}}", rig.namespace);
+    moved.reaches(rig, &series, 1.0).await;
+    rig.annotate("claimed", "ohallo.eu/release", &id).await;
+    rig.gone("claimed").await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_metric_of_a_channels_life_moves() {
     let rig = Rig::proxied(Config::default(), &["--requests-per-second=20", "--burst=1"]).await;
@@ -176,6 +188,7 @@ async fn every_metric_of_a_channels_life_moves() {
     moved.reaches(&rig, "ohallo_deletions_blocked{reason=\"PermissionDenied\"}", 1.0).await;
     rig.annotate("a", "ohallo.eu/reconcile-requested-at", "1").await;
     rig.gone("a").await;
+    claimed(&rig, &moved).await;
     moved.are(&IN_A_LIFE);
     rig.finish().await;
 }

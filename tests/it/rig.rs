@@ -262,9 +262,14 @@ impl Rig {
     /// As [`Self::with`], with a proxy before the API server.
     pub async fn proxied(config: Config, flags: &[&str]) -> Self {
         let mut rig = Self::bare(config, flags).await;
-        rig.proxy = Some(Proxy::start(rig.plane, rig.user).await.unwrap());
+        rig.put_proxy().await;
         rig.begin().await;
         rig
+    }
+
+    /// Puts a proxy before the API server, for the operators that start from now on.
+    pub async fn put_proxy(&mut self) {
+        self.proxy = Some(Proxy::start(self.plane, self.user).await.unwrap());
     }
 
     pub fn proxy(&self) -> &Proxy {

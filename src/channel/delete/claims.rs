@@ -26,6 +26,9 @@ pub const RIGHTS: Duration = Duration::from_secs(10);
 /// How the message begins that waits for the owner's word.
 pub const ELSEWHERE: &str = "A Channel of another namespace uses this oHallo channel";
 
+/// How soon a Channel looks again whether the terminating one that ranks before it is removed; its removal requeues it.
+const OUTRANKED_AGAIN: Duration = Duration::from_secs(30);
+
 /// How soon it asks for that right again.
 const RIGHTS_AGAIN: Duration = Duration::from_secs(1);
 
@@ -59,7 +62,7 @@ pub struct Wait {
 
 /// Notes the claims that were found. After a restart the condition `said` that the deletion waits.
 pub fn note(memory: &mut Memory, said: Option<&str>, claims: &Claims, now: Instant) {
-    let beside = !claims.beside.is_empty() || claims.outranked;
+    let beside = !claims.beside.is_empty();
     let elsewhere = claims.elsewhere == Some(Elsewhere::Shown);
     if claims.elsewhere == Some(Elsewhere::Named) {
         memory.rights_asked.get_or_insert(now);
@@ -95,11 +98,8 @@ pub(super) fn beside(view: &View, claims: &Claims) -> Option<Plan> {
     if !claims.beside.is_empty() {
         return Some(blocked(Reason::ClaimedByAnother, beside_message(view, claims), again));
     }
-    claims.outranked.then(|| {
-        let message =
-            "Another Channel that is being deleted is bound to the same oHallo channel and deletes it first.";
-        blocked(Reason::ClaimedByAnother, message.into(), again)
-    })
+    // Its own condition says what the other one waits for.
+    claims.outranked.then(|| asks(OUTRANKED_AGAIN))
 }
 
 /// What holds the DELETE back once nobody of the same namespace claims the id.
@@ -143,7 +143,7 @@ pub fn confirmed(view: &View, id: &str) -> bool {
 /// Whether the Warning event of a wait is due: at once for claims of other namespaces, which end by the owner's word only.
 pub fn warning_due(view: &View) -> bool {
     let claims = view.observed.claims.as_ref();
-    let beside = claims.is_some_and(|claims| !claims.beside.is_empty() || claims.outranked);
+    let beside = claims.is_some_and(|claims| !claims.beside.is_empty());
     let wait = view.memory.wait.as_ref().filter(|wait| !wait.warned);
     wait.is_some_and(|wait| {
         !(beside || wait.beside) || view.instant.saturating_duration_since(wait.began) >= WAIT

@@ -7,4 +7,4 @@ mod needles;
 pub mod pages;
 mod parked;
 mod reference;
-mod shell;
+pub mod shell;

@@ -11,6 +11,7 @@ use super::pages;
 use super::shell::Shell;
 use crate::acts::{AGAIN, LOOK, RELEASE, by_hand, parked, told};
 use crate::rig::{Rig, WORKSPACE, id_of};
+use crate::tenants::ownership::{CONFIRM, Two};
 
 const SAFETY: &str = include_str!("../../../docs/safety.md");
 const READY: &str = "Ready is False";
@@ -50,6 +51,7 @@ impl Person {
             "NAME" => name.to_owned(),
             _ => word
                 .replace("UID/ATTEMPT", id)
+                .replace("ID/UID", id)
                 .replace("=ID", &format!("={id}"))
                 .replace("\"ID\"", &format!("{id:?}")),
         });
@@ -151,7 +153,11 @@ async fn each_way_out_of_a_channel_that_is_not_ready_is_one() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_way_out_of_a_deletion_that_is_blocked_is_one() {
-    let mut rig = Rig::start().await;
+    let two = Two::start().await;
+    let claimed = two.rig.ready("claimed", json!({})).await;
+    two.channel("claimant", json!({"channelId": id_of(&claimed)}));
+    two.reason("claimant", "OwnershipConflict").await;
+    let mut rig = two.rig;
     for name in ["suspended", "refused", "failing", "hidden", "forged", "kept", "locked"] {
         rig.ready(name, json!({})).await;
     }
@@ -176,6 +182,11 @@ async fn each_way_out_of_a_deletion_that_is_blocked_is_one() {
         rig.annotate(name, LOOK, "1").await;
         rig.gone(name).await;
     }
+
+    let claimed = blocked(&rig, "claimed", "ClaimedByAnother").await;
+    person.does("ClaimedByAnother", 0, "claimed", &told(&claimed, BLOCKED, CONFIRM));
+    rig.gone("claimed").await;
+    assert!(rig.sim.channel(&id_of(&claimed)).is_none());
 
     let left = rig.sim.channel_count();
     rig.sim.edit_key(&rig.key, |key| key.tenant = "other".into());

@@ -3,4 +3,5 @@
 mod availability;
 mod cgroup;
 mod memory;
+pub mod ownership;
 mod secrecy;

@@ -110,7 +110,7 @@ fn each_claim_and_what_it_means_for_a_deletion() {
             |it| it.channel.spec.deletion_policy = Some("Retain".into()),
             Does::Retains,
         ),
-        ("another terminating one first", outranked(), none, CLAIMED),
+        ("another terminating one first", outranked(), none, Does::Waits),
         ("another namespace", elsewhere(), none, CLAIMED),
         ("another namespace, confirmed", elsewhere(), confirm, Does::Deletes),
         (
