@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, Resource, ResourceExt};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -31,6 +32,9 @@ use crate::workspace::Kind;
 /// The name under which this operator writes.
 pub const MANAGER: &str = "ohallo-operator";
 
+/// How many objects are read at the same time because the cache does not have them in full.
+const READS: usize = 4;
+
 pub struct Context {
     pub client: Client,
     pub settings: Settings,
@@ -46,6 +50,8 @@ pub struct Context {
     pub secrets: Secrets,
     /// What the store has not of the Channels.
     pub kept: Kept,
+    /// Who reads what is not kept: each object may take some hundred KiB until it is decoded.
+    pub reads: Semaphore,
     pub index: Mutex<Index>,
     pub wakers: Wakers,
     pub listed: Listed,
@@ -173,6 +179,7 @@ impl Context {
         Self {
             secrets: Secrets::new(client.clone()),
             kept: Kept::default(),
+            reads: Semaphore::new(READS),
             client,
             settings,
             ohallo,
