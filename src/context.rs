@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, Resource, ResourceExt};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -32,6 +33,9 @@ use crate::workspace::{Kind, allows};
 /// The name under which this operator writes.
 pub const MANAGER: &str = "ohallo-operator";
 
+/// How many objects are read at the same time because the cache does not have them in full.
+const READS: usize = 4;
+
 pub struct Context {
     pub client: Client,
     pub settings: Settings,
@@ -47,6 +51,8 @@ pub struct Context {
     pub secrets: Secrets,
     /// What the store has not of the Channels.
     pub kept: Kept,
+    /// Who reads what is not kept: each object may take some hundred KiB until it is decoded.
+    pub reads: Semaphore,
     pub index: Mutex<Index>,
     pub wakers: Wakers,
     pub listed: Listed,
@@ -177,6 +183,7 @@ impl Context {
         Self {
             secrets: Secrets::new(client.clone()),
             kept: Kept::default(),
+            reads: Semaphore::new(READS),
             client,
             settings,
             ohallo,
@@ -403,5 +410,97 @@ fn retain<K: Eq + Hash, V>(map: &Mutex<HashMap<K, V>>, keep: impl Fn(&K, &V) -> 
     map.retain(|key, value| keep(key, value));
     if map.capacity() / 4 > map.len() {
         map.shrink_to_fit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use futures::channel::mpsc;
+    use kube::runtime::reflector;
+
+    use super::*;
+    use crate::events::events;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        settings: Settings,
+    }
+
+    fn context() -> Context {
+        let settings = Cli::try_parse_from(["run"]).unwrap().settings.checked().unwrap();
+        let options = ohallo::Options {
+            api_url: settings.api_url.clone(),
+            create_path: settings.create_path.clone(),
+            request_timeout: settings.request_timeout,
+            create_timeout: settings.create_timeout,
+            requests_per_second: 0.0,
+            burst: 1,
+            key_concurrency: 1,
+            ca_pem: None,
+            proxy: None,
+            allow_insecure: false,
+        };
+        let metrics = Arc::new(Metrics::new());
+        let ohallo = ohallo::Client::new(options, Arc::clone(&metrics));
+        let ohallo = ohallo.unwrap_or_else(|error| panic!("{error}"));
+        let client = Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
+        let stores = Stores {
+            channels: reflector::store().0,
+            workspaces: reflector::store().0,
+            cluster_workspaces: reflector::store().0,
+            namespaces: reflector::store().0,
+        };
+        let wakers = Wakers {
+            channels: mpsc::unbounded().0,
+            workspaces: mpsc::unbounded().0,
+            cluster_workspaces: mpsc::unbounded().0,
+        };
+        Context::new(client, settings, ohallo, metrics, events().0, stores, wakers)
+    }
+
+    /// As a day of objects, keys and Workspaces that come and go, with reconciles that end after the deletion.
+    #[tokio::test]
+    async fn what_is_remembered_of_deleted_objects_ends_also_where_a_late_reconcile_brought_it_back() {
+        let ctx = context();
+        ctx.listed.expect("channels");
+        for round in 0..3000_usize {
+            let uid = format!("uid-{round}");
+            let handle = Handle { namespace: Some("a".into()), name: format!("w{}", round % 300) };
+            drop(ctx.memory(&uid));
+            ctx.remember_workspace(&uid, crate::workspace::Memory::default());
+            let (key, workspace_id) = (ApiKey::new(uid.clone()), Id::parse("w").unwrap());
+            let held = Held {
+                uid: uid.clone(),
+                key,
+                workspace_id,
+                create_unsupported: None,
+                list_unsupported: false,
+            };
+            ctx.hold(&handle, held);
+            ctx.recheck(&handle);
+            if round % 2 == 0 {
+                ctx.forget(&uid);
+                ctx.forget_workspace(&uid);
+                drop(ctx.memory(&uid));
+            }
+        }
+        let total = |ctx: &Context| ctx.sizes().iter().map(|(_, size)| size).sum::<usize>();
+        let before = total(&ctx);
+        ctx.sweep();
+        assert_eq!(total(&ctx), before, "it is not known yet what is there");
+        let at_work = ctx.memory("at work");
+        ctx.listed.mark("channels");
+        ctx.sweep();
+        assert_eq!(
+            ctx.sizes().map(|(_, size)| size),
+            [1, 0, 0, 0, 0, 0],
+            "only what a create under way holds"
+        );
+        drop(at_work);
+        ctx.sweep();
+        assert_eq!(total(&ctx), 0);
+        assert_eq!(ctx.all_held().capacity(), 0);
     }
 }

@@ -202,11 +202,20 @@ struct Hold {
 
 /// A client whose answers come through a sieve.
 pub fn before(client: Client) -> Client {
+    with(client, Sieve::of)
+}
+
+/// A client that can decode whatever the API server stores: only what is too deep and managed fields are taken out.
+pub fn readable(client: Client) -> Client {
+    with(client, |_| Sieve::new(Subject::Other, Mode::Light))
+}
+
+fn with(client: Client, sieve: fn(&Request<Body>) -> Sieve) -> Client {
     let namespace = client.default_namespace().to_owned();
     let service = tower::service_fn(move |request: Request<Body>| {
         let client = client.clone();
         async move {
-            let mut sieve = Sieve::of(&request);
+            let mut sieve = sieve(&request);
             let response = client.send(request).await?;
             Ok::<_, kube::Error>(
                 response.map(|body| body.map_frame(move |frame| frame.map_data(|bytes| sieve.pass(&bytes)))),

@@ -271,3 +271,38 @@ fn take_in_workspace<K: Kind>(ctx: &Context, event: &Event<K>) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn of_a_workspace_little_is_kept_that_a_tenant_could_make_large() {
+        let own = finalizer::IN_USE;
+        let condition = |message: &str| json!({"type": "Ready", "status": "True", "reason": "Verified", "message": message, "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        let made = |others: &[&str], message: &str| -> Workspace {
+            let annotations =
+                json!({annotation::RECONCILE_REQUESTED: "é".repeat(300), annotation::CREATE_INTENT: "x"});
+            let finalizers: Vec<_> = others.iter().chain([&own]).collect();
+            let metadata = json!({"name": "w", "annotations": annotations, "finalizers": finalizers});
+            let (api, kind) = ("ohallo.eu/v1alpha1", "Workspace");
+            let status = json!({"conditions": [condition(message)]});
+            let object =
+                json!({"apiVersion": api, "kind": kind, "metadata": metadata, "spec": {}, "status": status});
+            let mut object = serde_json::from_value(object).unwrap();
+            trim_workspace(&mut object);
+            object
+        };
+        let usual = made(&["example.com/a"], "fine");
+        assert_eq!(usual.finalizers(), ["example.com/a", own]);
+        assert_eq!(usual.annotations().len(), 1);
+        assert_eq!(usual.annotations()[annotation::RECONCILE_REQUESTED], "é".repeat(256));
+        assert_eq!(usual.status.unwrap().conditions[0].message, "fine");
+        let long = "example.com/".to_owned() + &"a".repeat(200);
+        let large = made(&[&long, &long, &long], &"m".repeat(5000));
+        assert_eq!(large.finalizers(), [own, sieve::CUT]);
+        assert_eq!(large.status.unwrap().conditions[0].message, "");
+    }
+}

@@ -159,6 +159,8 @@ pub struct ConfigSize {
 pub struct Remainder {
     /// [`crate::channel::inputs::Inputs::own`] of the whole object.
     pub own: u64,
+    /// [`crate::channel::plan::config_fits`] of the whole object.
+    pub config_fits: bool,
     /// The Secrets that it names.
     pub secrets: Arc<[SecretId]>,
 }

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use kube::ResourceExt;
 
 use super::inputs::Inputs;
+use super::plan::config_fits;
 use crate::api::channel::{Channel, ChannelStatus, ConfigSize, Remainder};
 use crate::api::finalizer;
 use crate::decoded_size::decoded_size;
@@ -145,7 +146,7 @@ fn whole(channel: &Channel) -> bool {
 
 /// Leaves of an object what tells whether it is due, what it names, and what it counts as.
 fn lighten(channel: &mut Channel) {
-    let own = Inputs::own(channel);
+    let (own, config_fits) = (Inputs::own(channel), config_fits(&channel.spec));
     let secrets = index::secret_ids(channel);
     let spec = &mut channel.spec;
     let config = spec.config.take().map(|config| {
@@ -154,7 +155,7 @@ fn lighten(channel: &mut Channel) {
     });
     let left_out = spec.left_out.get_or_insert_default();
     left_out.config = left_out.config.or(config);
-    left_out.kept = Some(Remainder { own, secrets });
+    left_out.kept = Some(Remainder { own, config_fits, secrets });
     spec.credentials = Vec::new();
     spec.display_name = None;
     channel.metadata.owner_references = None;
@@ -221,6 +222,9 @@ mod tests {
         assert_eq!(*left.kept.as_ref().unwrap().secrets, [SecretId::of("a", "s")]);
         assert_eq!((light.spec.config.is_none(), light.spec.credentials.len()), (true, 0));
         assert_eq!(Inputs::own(&light), Inputs::own(&full));
+        assert!(config_fits(&light.spec));
+        let deep = (0..40).fold(json!(1), |inner, _| json!([inner]));
+        assert!(!config_fits(&taken_in(&kept, &channel("a", "deep", json!({"a": deep}))).spec));
         let written = serde_json::to_string(&light).unwrap();
         for text in ["Hello", "\"A\"", "\"s\"", "example.com", "\"m\"", "leftOut"] {
             assert!(!written.contains(text), "{text} in {written}");

@@ -124,7 +124,11 @@ async fn in_full(light: &Channel, ctx: &Context, slot: &HeavySlot) -> Result<InF
     if let Some(kept) = ctx.kept.get(light) {
         return Ok(InFull::Found(Box::new(kept)));
     }
-    let read = |whole| sieve::read(&ctx.client, light, whole);
+    let read = async |whole| {
+        // Never closed; a request ends within its own time.
+        let _permit = ctx.reads.acquire().await;
+        sieve::read(&ctx.client, light, whole).await
+    };
     let unread = |error: kube::Error| Unwritten(report::plain(&error));
     let Some(found) = read(false).await.map_err(unread)? else { return Ok(InFull::Gone) };
     if !is_heavy(&found) {

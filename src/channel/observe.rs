@@ -273,12 +273,15 @@ async fn read(pass: &mut Pass, id: &str) -> Result<(), Failure> {
 
 /// Takes in the channel as oHallo just described it.
 pub fn found(pass: &mut Pass, remote: RemoteChannel) {
-    let differs = !pass.view().differences(&remote).is_empty();
-    let digest = pass.view().digest();
     if pass.view().reconcile_requested() {
         pass.memory.sent = None;
     }
-    pass.memory.look(differs, &digest);
+    // A manifest that was not read in full can't be compared.
+    if pass.channel.spec.left_out.is_none() {
+        let differs = !pass.view().differences(&remote).is_empty();
+        let digest = pass.view().digest();
+        pass.memory.look(differs, &digest);
+    }
     pass.memory.absent_since = None;
     pass.memory.read = Some(clock::instant());
     pass.observed.remote = Remote::Found(Box::new(remote));

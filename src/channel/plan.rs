@@ -285,6 +285,18 @@ pub fn unfit(spec: &ChannelSpec) -> Option<Verdict> {
     Some(Verdict::user(Reason::ValidationFailed, message))
 }
 
+/// Whether the declared config may be sent to oHallo. Of an object that the cache has not in full it tells what was
+/// known of the whole one; of one that never came in full, what its size tells.
+pub fn config_fits(spec: &ChannelSpec) -> bool {
+    match &spec.left_out {
+        None => unfit(spec).is_none(),
+        Some(left_out) => match &left_out.kept {
+            Some(kept) => kept.config_fits,
+            None => left_out.config.is_none_or(config::fits),
+        },
+    }
+}
+
 fn size_exceeded(bytes: u64) -> String {
     format!("spec.config has {bytes} bytes of JSON; at most {} are sent: make it smaller.", config::MAX_BYTES)
 }

@@ -98,6 +98,10 @@ fn noted(pass: &mut Pass, old: &ChannelStatus, new: &ChannelStatus) {
         names.into_iter().for_each(|path| pass.ctx.metrics.drift_detected(path));
         pass.note(Note::warning("DriftDetected", text));
     }
+    // What was left out is not known: nothing is said of it.
+    if pass.channel.spec.left_out.is_some() {
+        return;
+    }
     let none = serde_json::Map::new();
     let declared = pass.channel.spec.config.as_ref().unwrap_or(&none);
     if let Some(past) = pass.memory.paths.replace(config::paths(declared)) {

@@ -150,7 +150,9 @@ impl Drop for Program {
 
 /// The program without what the environment of the tests may say.
 fn bare() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ohallo-operator"));
+    // Another build of it, such as that of the image.
+    let given = std::env::var_os("OHALLO_TEST_BINARY");
+    let mut command = Command::new(given.unwrap_or_else(|| env!("CARGO_BIN_EXE_ohallo-operator").into()));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("OHALLO_") {
             command.env_remove(name);

@@ -28,7 +28,7 @@ pub struct History(Arc<Mutex<Vec<Seen>>>);
 
 impl History {
     pub fn watch(client: Client, namespace: &str) -> Self {
-        let api: Api<Channel> = Api::namespaced(sieve::before(client), namespace);
+        let api: Api<Channel> = Api::namespaced(sieve::readable(client), namespace);
         let history = Self::default();
         let seen = history.clone();
         tokio::spawn(async move {

@@ -49,14 +49,20 @@ async fn what_a_secret_lacks_is_said_and_taken_once_it_is_there() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_secret_that_is_unfit_stalls_until_it_is_corrected() {
     let rig = Rig::start().await;
-    let big = "big-value-0123456789".repeat(50_000);
+    let (large, big) = ("large-value-01234567".repeat(5_000), "big-value-0123456789".repeat(50_000));
     let whole = |name: &str| json!({"credentials": [{"secretRef": {"name": name}}]});
     rig.put_secret(json!({"metadata": {"name": "empty"}})).await;
     rig.put_secret(json!({"metadata": {"name": "blank"}, "stringData": {"a": ""}})).await;
     rig.put_secret(json!({"metadata": {"name": "bytes"}, "data": {"a": "//79/A=="}})).await;
+    rig.put_secret(json!({"metadata": {"name": "large"}, "stringData": {"a": large}})).await;
     rig.put_secret(json!({"metadata": {"name": "big"}, "stringData": {"a": big}})).await;
-    for (name, says) in [("empty", "is empty"), ("blank", "is empty"), ("bytes", "UTF-8"), ("big", "64 KiB")]
-    {
+    for (name, says) in [
+        ("empty", "is empty"),
+        ("blank", "is empty"),
+        ("bytes", "UTF-8"),
+        ("large", "64 KiB"),
+        ("big", "256 KiB"),
+    ] {
         rig.create(name, whole(name)).await;
         let channel = rig.reason(name, "SecretInvalid").await;
         assert_eq!(is(&channel, "Stalled"), so("True", "SecretInvalid"));
@@ -64,7 +70,7 @@ async fn a_secret_that_is_unfit_stalls_until_it_is_corrected() {
         once(&rig, name, "SecretInvalid").await;
     }
     assert_eq!(rig.count(Operation::CreateChannel), 0);
-    for name in ["empty", "blank", "bytes", "big"] {
+    for name in ["empty", "blank", "bytes", "large", "big"] {
         rig.secret(name, &[("a", "corrected-value-01")]).await;
         rig.reason(name, "Available").await;
     }

@@ -6,8 +6,9 @@
 use std::future::Future;
 
 use futures::StreamExt;
-use kube::api::PostParams;
+use kube::api::{Api, PostParams};
 use ohallo_operator::api::channel::Channel;
+use ohallo_operator::api::workspace::Workspace;
 use ohallo_sim::{Action, Config, Fault, Operation};
 use serde_json::{Value, json};
 
@@ -107,7 +108,7 @@ async fn all(rig: &Rig, prefix: &str, reason: &str) {
             return;
         }
         assert!(ohallo_operator::clock::instant() < deadline, "not {reason}: {missing:?}");
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(500 + objects() as u64)).await;
     }
 }
 
@@ -272,7 +273,18 @@ async fn f56_huge_foreign_metadata_at_a_list_costs_a_bounded_memory_and_is_kept(
         manifest
     };
     many(objects(), |number| put(&rig, huge(number))).await;
+    let workspaces: Api<Workspace> = Api::namespaced(rig.admin.clone(), &rig.namespace);
+    many(objects() / 5, |number| {
+        let mut manifest = huge(number);
+        manifest["kind"] = "Workspace".into();
+        manifest["spec"] = json!({"workspaceId": WORKSPACE, "apiKeySecretRef": {"name": "ohallo-api-key"}});
+        let workspace: Workspace = serde_json::from_value(manifest).unwrap();
+        let workspaces = workspaces.clone();
+        async move { drop(workspaces.create(&PostParams::default(), &workspace).await.unwrap()) }
+    })
+    .await;
     all(&rig, "meta-", "Available").await;
+    rig.workspace_reason(&format!("meta-{}", objects() / 5 - 1), "Verified").await;
     // The finalizers of others are all there still, with the operator's own.
     let channel = rig.get("meta-0").await;
     assert_eq!(channel.metadata.finalizers.as_ref().map(Vec::len), Some(301));

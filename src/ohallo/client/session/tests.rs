@@ -160,6 +160,49 @@ async fn answers_that_do_not_end_well_have_their_class() {
     assert_eq!(get("", 3000).await, Err((Class::Ambiguous, Kind::TimedOut, None)));
 }
 
+/// A channel whose config holds so many small objects.
+fn wide(objects: usize) -> Vec<u8> {
+    let config = serde_json::json!({"a": vec![serde_json::json!({"": 0}); objects]});
+    let body = serde_json::json!({"id": "c1", "config": config}).to_string();
+    format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into()
+}
+
+#[tokio::test]
+async fn an_answer_counts_with_what_it_takes_once_it_is_decoded() {
+    assert_eq!(get(wide(3000), 0).await, Ok(()));
+    assert_eq!(get(wide(5000), 0).await, Err((Class::Ambiguous, Kind::Unexpected, Some(200))));
+}
+
+#[tokio::test]
+async fn one_large_answer_at_a_time_is_in_memory_and_who_only_reads_comes_back() {
+    let (url, _asks) = server(wide(1000), Duration::ZERO).await;
+    let client =
+        Client::new(options(&url), Arc::new(Metrics::new())).unwrap_or_else(|error| panic!("{error}"));
+    let session = || client.session(ApiKey::new("key".into()), "uid-1", nobody(), Lane::User);
+    let other = client.heavy().slot();
+    assert!(other.try_take());
+    assert!(matches!(session().get_channel(&id()).await, Err(CallError::Deferred(_))));
+    // Its result must not be lost: it waits.
+    let changes = Changes::default();
+    let waiting = async { session().update(&id(), &changes).await };
+    let freeing = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        drop(other);
+    };
+    assert!(tokio::join!(waiting, freeing).0.is_ok());
+    let holding = session().with_slot(client.heavy().slot());
+    assert!(session().get_channel(&id()).await.is_ok());
+    drop(holding);
+    // What needs no room takes none.
+    let other = client.heavy().slot();
+    assert!(other.try_take());
+    let (url, _asks) = server(OK.into(), Duration::ZERO).await;
+    let small =
+        Client::new(options(&url), Arc::new(Metrics::new())).unwrap_or_else(|error| panic!("{error}"));
+    let session = small.session(ApiKey::new("key".into()), "uid-1", nobody(), Lane::User);
+    assert!(session.with_slot(other).get_channel(&id()).await.is_ok());
+}
+
 #[tokio::test]
 async fn what_never_left_is_not_sent() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
