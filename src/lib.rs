@@ -57,5 +57,6 @@ mod prerequisites;
 mod verdicts;
 mod watch;
 mod watches;
+mod work_queue;
 
 pub use operator::{RunError, run, run_with};
