@@ -27,6 +27,8 @@ pub struct Handle {
 #[derive(Debug, Default)]
 pub struct Index {
     channels: HashMap<Name, Entry>,
+    /// How many Channels each namespace has.
+    population: HashMap<String, usize>,
     by_secret: HashMap<Name, BTreeSet<Name>>,
     by_workspace: HashMap<Handle, BTreeSet<Name>>,
     by_id: HashMap<String, BTreeSet<Name>>,
@@ -145,6 +147,7 @@ impl Index {
         self.claims.retain(|id, uid| *uid != entry.uid || (!entry.bound && entry.ids.contains(id)));
         wakes.handle = wakes.handle.or_else(|| entry.uses.then(|| entry.handle.clone()));
         wakes.channels.remove(&name);
+        *self.population.entry(name.namespace.clone()).or_default() += 1;
         self.channels.insert(name, entry);
         wakes
     }
@@ -152,6 +155,12 @@ impl Index {
     /// Forgets a Channel.
     pub fn remove(&mut self, name: &Name) -> Wakes {
         let Some(entry) = self.channels.remove(name) else { return Wakes::default() };
+        if let Some(count) = self.population.get_mut(&name.namespace) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.population.remove(&name.namespace);
+            }
+        }
         let mut wakes = Wakes { handle: entry.uses.then(|| entry.handle.clone()), ..Wakes::default() };
         for secret in &entry.secrets {
             drop_from(&mut self.by_secret, secret, name);
@@ -235,6 +244,11 @@ impl Index {
 
     pub fn users_of_workspace(&self, handle: &Handle) -> Vec<Name> {
         self.by_workspace.get(handle).into_iter().flatten().cloned().collect()
+    }
+
+    /// How many Channels a namespace has, and how many namespaces have any.
+    pub fn population(&self, namespace: &str) -> (usize, usize) {
+        (self.population.get(namespace).copied().unwrap_or_default(), self.population.len())
     }
 
     /// How many Channels name this workspace.

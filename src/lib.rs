@@ -5,7 +5,10 @@
 //!  a Channel, its Secrets or its Workspace changed, or its time has come
 //!         │
 //!         ▼
-//!    the gate      nothing changed and too early? wait on, without a single call
+//!    work_queue.rs fair by namespace, API key and object; starts what its cooldown, key and
+//!         │        the workers let run                                                         pure
+//!         ▼
+//!    controller.rs runs it on a worker                                                         I/O
 //!         │
 //!         ▼
 //!    observe.rs    read the Secrets, the Workspace and the channel in oHallo                    I/O
@@ -47,6 +50,7 @@ pub mod telemetry;
 pub mod workspace;
 
 mod census;
+mod controller;
 mod crds;
 mod deadline;
 #[cfg(test)]

@@ -486,7 +486,8 @@ impl WorkQueue {
     }
 
     /// Objects that run.
-    pub fn running(&self) -> usize {
+    #[cfg(test)]
+    fn running(&self) -> usize {
         self.running
     }
 
@@ -563,7 +564,8 @@ impl WorkQueue {
         }
         for _ in 0..RESOLVED_AT_ONCE {
             self.step();
-            let Some((object, at)) = self.delayed.first().filter(|(at, _)| *at <= now).cloned().map(|(a, o)| (o, a))
+            let Some((object, at)) =
+                self.delayed.first().filter(|(at, _)| *at <= now).cloned().map(|(a, o)| (o, a))
             else {
                 break;
             };
@@ -636,7 +638,8 @@ impl WorkQueue {
 
     /// Its API key did not serve it in time.
     fn start_without_key(&mut self, object: &Arc<ObjectKey>) {
-        let Some(Item { state: State::Waiting { priority, route, .. }, since, place }) = self.items.get(object)
+        let Some(Item { state: State::Waiting { priority, route, .. }, since, place }) =
+            self.items.get(object)
         else {
             return;
         };

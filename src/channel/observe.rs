@@ -20,7 +20,7 @@ use crate::conditions;
 use crate::context::Lookup;
 use crate::error::{Failure, Need};
 use crate::index::{self, Handle, Name};
-use crate::ohallo::{ApiError, CallError, Id, Kind, RemoteChannel};
+use crate::ohallo::{ApiError, CallError, Caller, Id, Kind, RemoteChannel};
 use crate::retry;
 use crate::secrets::Content;
 use crate::workspace::allows;
@@ -102,9 +102,9 @@ fn place(pass: &mut Pass) -> Result<Place, Failure> {
     };
     pass.redactor.add_key(&held.key);
     let uid = pass.channel.uid().unwrap_or_default();
-    let lane = pass.lane();
-    let wake = pass.ctx.waker_of_channel(Name::of(&pass.channel));
-    pass.session = Some(pass.ctx.ohallo.session(held.key.clone(), &uid, wake, lane));
+    let namespace = pass.channel.namespace().map(Into::into);
+    let caller = Caller { namespace, workspace: handle, lane: pass.lane() };
+    pass.session = Some(pass.ctx.ohallo.session(held.key.clone(), caller, pass.permit.take()));
     let hour_ago = clock::instant().checked_sub(retry::STALLED);
     Ok(Place {
         workspace_id: held.workspace_id.clone(),

@@ -24,7 +24,7 @@ use crate::error::{Failure, Need};
 use crate::events::Note;
 use crate::index::{Handle, Name};
 use crate::leader::Epoch;
-use crate::ohallo::{Lane, Session};
+use crate::ohallo::{Lane, Permit, Session};
 use crate::secret::{Credentials, Redactor};
 
 /// How often a guarded write is tried again on a newer version before the pass is.
@@ -42,6 +42,8 @@ pub struct Pass {
     pub memory: Memory,
     pub lookup: Option<Lookup>,
     pub session: Option<Session>,
+    /// Tokens that were taken before it started.
+    pub permit: Option<Permit>,
     pub credentials: Option<Credentials>,
     pub redactor: Redactor,
     pub notes: Vec<Note>,
@@ -97,6 +99,7 @@ impl Pass {
             },
             memory,
             session: None,
+            permit: None,
             credentials: None,
             redactor: Redactor::none(),
             notes: Vec::new(),
@@ -131,7 +134,7 @@ impl Pass {
         })
     }
 
-    /// Slot and token of the next call, which changes something, and the leave to make it.
+    /// The token of the next call, which changes something, and the leave to make it.
     pub async fn permitted(&mut self) -> Result<(), Failure> {
         self.session()?.ready().await?;
         self.fence()

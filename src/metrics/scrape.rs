@@ -20,7 +20,9 @@ pub struct Census {
     pub workspaces: BTreeMap<WorkspaceLabels, i64>,
     /// Channels whose deletion is blocked, by the reason of `DeletionBlocked`.
     pub deletions_blocked: BTreeMap<String, i64>,
-    /// What waits, by queue: passes for a call under their key, events for their turn.
+    /// Objects in the work queue that wait to run, by kind and priority.
+    pub queued: BTreeMap<(&'static str, &'static str), i64>,
+    /// What waits, by queue: objects for their reconcile, events for their publication.
     pub waiting: BTreeMap<&'static str, i64>,
     /// Each Channel, only with `--object-metrics`; the value is always 1.
     pub infos: BTreeMap<InfoLabels, i64>,
@@ -123,9 +125,12 @@ impl Collector for CensusSource {
         gauges(&mut to, "deletions_blocked", help, &census.deletions_blocked, |reason| {
             [("reason", bounded(reason))]
         })?;
-        gauges(&mut to, "queue_depth", "What waits for its turn, by queue", &census.waiting, |queue| {
-            [("queue", queue)]
+        let help = "Objects that wait for their reconcile, by kind and priority";
+        gauges(&mut to, "workqueue_depth", help, &census.queued, |(kind, priority)| {
+            [("kind", *kind), ("priority", *priority)]
         })?;
+        let help = "Deprecated, see ohallo_workqueue_depth: what waits, by queue";
+        gauges(&mut to, "queue_depth", help, &census.waiting, |queue| [("queue", queue)])?;
         gauges(&mut to, "channel_info", "Each Channel, with --object-metrics", &census.infos, |labels| {
             [
                 ("namespace", bounded(&labels.object.namespace)),

@@ -11,10 +11,10 @@ use serde_json::Value;
 use tracing::Instrument;
 
 use super::answer::{self, ApiError, Kind, Operation};
-use super::limiter::{Lane, Limiter};
 use crate::clock;
+use crate::index::Handle;
 use crate::metrics::Metrics;
-use crate::secret::ApiKey;
+use crate::secret::{ApiKey, KeyId};
 use crate::telemetry::traces;
 use http::Http;
 use key::{KeyState, Keys};
@@ -22,10 +22,8 @@ use key::{KeyState, Keys};
 mod http;
 mod key;
 mod session;
-mod slots;
 
-pub use session::{CallError, CreatePermit, Session};
-pub use slots::Wake;
+pub use session::{CallError, Caller, CreatePermit, NotYet, Permit, Session};
 
 /// The pause of a key after a 429 that names none.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(5);
@@ -45,8 +43,8 @@ pub struct Options {
     /// For each key; 0 = no limit.
     pub requests_per_second: f64,
     pub burst: u32,
-    /// Passes that call at the same time, for each key.
-    pub key_concurrency: usize,
+    /// Of all keys together; 0 = no limit.
+    pub total_requests_per_second: f64,
     /// Roots to trust, PEM, instead of the system's.
     pub ca_pem: Option<Vec<u8>>,
     pub proxy: Option<Url>,
@@ -90,22 +88,35 @@ impl Client {
     /// Options that can't work, or that would send API keys unencrypted.
     pub fn new(options: Options, metrics: Arc<Metrics>) -> Result<Self, SetupError> {
         let http = Http::new(&options)?;
-        Ok(Self(Arc::new(Inner { http, options, metrics, keys: Keys::default() })))
+        let keys = Keys::new(options.requests_per_second, options.burst, options.total_requests_per_second);
+        Ok(Self(Arc::new(Inner { http, options, metrics, keys })))
     }
 
-    /// Begins the calls of one pass; `who` is the object's uid. `wake` is called when a slot is free that the pass
-    /// did not find.
-    pub fn session(&self, key: ApiKey, who: &str, wake: Wake, lane: Lane) -> Session {
-        let options = &self.0.options;
-        let state = self.0.keys.get(key.id(), clock::instant(), || {
-            (Limiter::new(options.requests_per_second, options.burst), options.key_concurrency)
-        });
-        Session::new(Arc::clone(&self.0), state, key, who, wake, lane)
+    /// Begins the calls of one pass. `permit` holds the tokens of its first calls.
+    pub fn session(&self, key: ApiKey, caller: Caller, permit: Option<Permit>) -> Session {
+        Session::new(Arc::clone(&self.0), key, caller, permit)
     }
 
-    /// How many passes wait for a slot of their key.
-    pub fn waiting(&self) -> i64 {
-        i64::try_from(self.0.keys.waiting(clock::instant())).unwrap_or(i64::MAX)
+    /// Takes the tokens of the first calls of a reconcile that is to start.
+    ///
+    /// # Errors
+    /// How long until it can; nothing was taken.
+    pub fn permit(
+        &self,
+        key: KeyId,
+        workspace: &Handle,
+        tokens: u32,
+        now: Instant,
+    ) -> Result<Permit, NotYet> {
+        Permit::take(&self.0, key, workspace, tokens, now)
+    }
+
+    /// Counts a check of the key of a Workspace.
+    ///
+    /// # Errors
+    /// How long until it may be: a key that is rotated for ever causes a bounded number of calls.
+    pub fn permit_check(&self, workspace: &Handle, now: Instant) -> Result<(), Duration> {
+        self.0.keys.check(workspace, now)
     }
 }
 

@@ -173,7 +173,11 @@ fn an_object_is_queued_once_and_runs_once_and_again_after_an_add_during_its_run(
     assert_eq!(world.starts(), [], "it runs");
     world.queue.done(&object, Again::At(world.now + ms(5_000)), world.now);
     let again = world.pop().unwrap();
-    assert_eq!((&*again.object, again.priority), (&object, Interactive), "the add goes before the requeue time");
+    assert_eq!(
+        (&*again.object, again.priority),
+        (&object, Interactive),
+        "the add goes before the requeue time"
+    );
     world.done(&object);
     assert_eq!(world.starts(), []);
     assert!(world.is_empty(), "{:#?}", world.queue);

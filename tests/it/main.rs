@@ -47,6 +47,7 @@ mod rig;
 mod rules;
 mod rules_update;
 mod secrets;
+mod tenants;
 mod traces;
 mod unknown;
 mod workspace_keys;

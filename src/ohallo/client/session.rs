@@ -12,33 +12,58 @@ use serde_json::Value;
 
 use super::Inner;
 use super::http::authorize;
-use super::key::{BUSY, Creating, KeyState};
-use super::slots::{Slot, Wake};
+use super::key::{Creating, Rates, Wait};
 use crate::clock;
+use crate::index::Handle;
 use crate::ohallo::answer::{self, ApiError, Class, Kind, Operation};
-use crate::ohallo::limiter::Lane;
+use crate::ohallo::limiter::{Claimant, Lane, Namespace};
 use crate::ohallo::types::{Changes, Id, NewChannel, RemoteChannel, RemoteWorkspace};
-use crate::secret::{ApiKey, Credentials};
+use crate::secret::{ApiKey, Credentials, KeyId};
 
 /// A token due so soon is waited for within the pass.
 const SHORT_WAIT: Duration = Duration::from_millis(200);
 
-/// The calls of one pass under one key. Dropped, it gives back what was reserved for the pass, unless the pass
-/// was deferred and comes back for it.
+/// The calls of one pass under one key.
 pub struct Session {
     inner: Arc<Inner>,
-    state: Arc<KeyState>,
+    rates: Rates,
     key: ApiKey,
-    who: String,
-    wake: Wake,
+    claimant: Claimant,
     lane: Lane,
+    /// Tokens that were taken before the pass began.
+    permit: Option<Permit>,
     made: u32,
     deferred: bool,
     preflighted: Option<Instant>,
-    /// Kept until the pass has made its last call: between two it would have to begin again for want of one.
-    slot: Option<Slot>,
     /// The next call's token was taken before it.
     token: bool,
+}
+
+/// Who calls.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The object's namespace.
+    pub namespace: Namespace,
+    /// The Workspace whose key it is.
+    pub workspace: Handle,
+    pub lane: Lane,
+}
+
+/// Tokens for the first calls of a reconcile, taken before it starts. Dropped, it gives back what was not used.
+pub struct Permit {
+    inner: Arc<Inner>,
+    rates: Rates,
+    key: KeyId,
+    tokens: u32,
+}
+
+/// Why a reconcile can't start yet, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotYet {
+    /// Its key, or the Workspace of it, has no token or is paused.
+    Key(Duration),
+    /// The rate of all keys is used up.
+    AllKeys(Duration),
 }
 
 /// The right to make one create now.
@@ -62,28 +87,25 @@ pub enum CallError {
 
 /// Errors of every call: [`CallError::Deferred`] before anything was sent, else what [`answer::judge`] says.
 impl Session {
-    pub(super) fn new(
-        inner: Arc<Inner>,
-        state: Arc<KeyState>,
-        key: ApiKey,
-        who: &str,
-        wake: Wake,
-        lane: Lane,
-    ) -> Self {
-        let who = who.to_owned();
+    pub(super) fn new(inner: Arc<Inner>, key: ApiKey, caller: Caller, permit: Option<Permit>) -> Self {
+        let rates = inner.keys.get(key.id(), &caller.workspace, clock::instant());
         Self {
+            permit: permit.filter(|permit| permit.key == key.id()),
+            claimant: Claimant::Running(caller.namespace),
+            lane: caller.lane,
             inner,
-            state,
+            rates,
             key,
-            who,
-            wake,
-            lane,
             made: 0,
             deferred: false,
             preflighted: None,
-            slot: None,
             token: false,
         }
+    }
+
+    /// How many tokens the next pass needs at its start to come past the call that was refused; 0 where none was.
+    pub fn needed(&self) -> u32 {
+        if self.deferred { self.made.saturating_add(1) } else { 0 }
     }
 
     pub async fn get_channel(&mut self, id: &Id) -> Result<RemoteChannel, CallError> {
@@ -98,7 +120,7 @@ impl Session {
         let request = self.inner.http.request(Method::GET, url, true);
         let sent = clock::instant();
         let result = self.call(Operation::GetWorkspace, request, answer::decode_workspace).await;
-        if self.state.is_good_since(sent) {
+        if self.rates.key.is_good_since(sent) {
             self.preflighted = Some(sent);
         }
         result
@@ -140,12 +162,11 @@ impl Session {
         self.call(Operation::RetryProvisioning, request, done).await
     }
 
-    /// Takes slot and token of the next call now, so that what is written down before it is not written in vain.
+    /// Takes the token of the next call now, so that what is written before it is not written without effect.
     ///
     /// # Errors
     /// [`CallError::Deferred`] only.
     pub async fn ready(&mut self) -> Result<(), CallError> {
-        self.take_slot()?;
         if !self.token {
             self.take_token().await?;
             self.token = true;
@@ -153,34 +174,30 @@ impl Session {
         Ok(())
     }
 
-    /// Takes slot and token for a create, before its intent is written: a crash while waiting must not leave an
-    /// intent behind. Deferred for 1 s while the key's last create is unknown and another is under way.
+    /// Takes the token of a create before its intent is written: a crash while waiting must not leave an intent
+    /// behind. Deferred for 1 s while the key's last create is unknown and another is under way.
     ///
     /// # Errors
     /// [`CallError::Deferred`] only.
     pub fn permit_create(&mut self) -> Result<CreatePermit, CallError> {
-        self.take_slot()?;
-        let permit = self.state.permit_create(&self.who, self.made, self.lane, clock::instant());
-        self.inner.metrics.limiter_wait(self.lane.name(), permit.as_ref().err().copied().unwrap_or_default());
-        match permit {
-            Ok(creating) => {
-                self.made = self.made.saturating_add(1);
-                Ok(CreatePermit { inner: Arc::clone(&self.inner), key: self.key.clone(), creating })
-            }
-            Err(wait) => Err(self.defer(wait)),
-        }
+        let creating = self.rates.key.permit_create().map_err(|wait| self.defer(wait))?;
+        let taken = if self.use_permit() { Ok(()) } else { self.take(clock::instant()) };
+        self.inner.metrics.limiter_wait(self.lane.name(), taken.err().unwrap_or_default());
+        taken.map_err(|wait| self.defer(wait))?;
+        self.made = self.made.saturating_add(1);
+        Ok(CreatePermit { inner: Arc::clone(&self.inner), key: self.key.clone(), creating })
     }
 
     /// Whether this key had a well-formed answer below 500 within the last 30 s.
     pub fn fresh(&self, now: Instant) -> bool {
-        self.state.is_fresh(now)
+        self.rates.key.is_fresh(now)
     }
 
     /// Whether the workspace must be read before a create may be sent: the key is not fresh, or its last create
     /// is unknown and this session has not read the workspace since.
     pub fn must_preflight(&self, now: Instant) -> bool {
         let unread = |since| self.preflighted.is_none_or(|read| read < since);
-        !self.fresh(now) || self.state.ambiguous_since().is_some_and(unread)
+        !self.fresh(now) || self.rates.key.ambiguous_since().is_some_and(unread)
     }
 
     fn channel_request(&self, method: Method, id: &Id, action: Option<&str>, reuse: bool) -> RequestBuilder {
@@ -197,28 +214,28 @@ impl Session {
         let request = authorize(request, &self.key)?.timeout(self.inner.options.request_timeout);
         self.ready().await?;
         self.token = false;
-        Ok(self.inner.exchange(&self.state, operation, request, decode).await?)
+        Ok(self.inner.exchange(&self.rates.key, operation, request, decode).await?)
     }
 
-    fn take_slot(&mut self) -> Result<(), CallError> {
-        if self.slot.is_none() {
-            self.slot = self.state.slot(&self.who, &self.wake);
-        }
-        if self.slot.is_some() { Ok(()) } else { Err(self.defer(BUSY)) }
+    fn use_permit(&mut self) -> bool {
+        let left = self.permit.as_mut().filter(|permit| permit.tokens > 0);
+        left.map(|permit| permit.tokens -= 1).is_some()
+    }
+
+    fn take(&self, now: Instant) -> Result<(), Duration> {
+        let taken = self.inner.keys.take(&self.rates, &self.claimant, 1, now);
+        taken.map_err(|(Wait::Key(wait) | Wait::All(wait))| wait)
     }
 
     async fn take_token(&mut self) -> Result<(), CallError> {
         let mut waited = Duration::ZERO;
-        let mut taken = self.state.take(&self.who, self.lane, clock::instant());
+        let mut taken = if self.use_permit() { Ok(()) } else { self.take(clock::instant()) };
         if let Err(wait) = taken
             && wait <= SHORT_WAIT
         {
             tokio::time::sleep(wait).await;
             waited = wait;
-            taken = self.state.take(&self.who, self.lane, clock::instant());
-        }
-        if taken.is_err() {
-            taken = Err(self.state.reserve(&self.who, self.made, self.lane, clock::instant()));
+            taken = self.take(clock::instant());
         }
         self.inner.metrics.limiter_wait(self.lane.name(), waited + taken.err().unwrap_or_default());
         taken.map_err(|wait| self.defer(wait))?;
@@ -232,11 +249,28 @@ impl Session {
     }
 }
 
-impl Drop for Session {
-    fn drop(&mut self) {
-        if !self.deferred {
-            self.state.release(&self.who);
+// === impl Permit ===
+
+impl Permit {
+    pub(super) fn take(
+        inner: &Arc<Inner>,
+        key: KeyId,
+        workspace: &Handle,
+        tokens: u32,
+        now: Instant,
+    ) -> Result<Self, NotYet> {
+        let rates = inner.keys.get(key, workspace, now);
+        match inner.keys.take(&rates, &Claimant::Queue, tokens, now) {
+            Ok(()) => Ok(Self { inner: Arc::clone(inner), rates, key, tokens }),
+            Err(Wait::Key(wait)) => Err(NotYet::Key(wait)),
+            Err(Wait::All(wait)) => Err(NotYet::AllKeys(wait)),
         }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.inner.keys.refund(&self.rates, self.tokens);
     }
 }
 
