@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::workspace::{ClusterWorkspace, Workspace};
 use crate::context::Context;
 use crate::metrics::Metrics;
-use crate::ohallo::{NotYet, Permit};
+use crate::ohallo::{Caller, Lane, NotYet, Permit, Refusal};
 use crate::retry::Requeue;
 use crate::work_queue::{
     Again, Blocked, Gate, Kind, Limits, ObjectKey, Priority, Resolved, Route, Started, WorkQueue,
@@ -202,10 +202,13 @@ impl Gate for Door<'_> {
         // An object that does not exist any more ends at once.
         let Some(found) = self.0.channels.get(&reference(object)) else { return Ok((None, 1)) };
         let (workspace, tokens) = channel::tokens(&found, self.0);
-        match self.0.ohallo.permit(key, &workspace, tokens, now) {
+        let caller = Caller { namespace: object.namespace.clone(), workspace, lane: Lane::User };
+        match self.0.ohallo.permit(key, &caller, tokens, now) {
             Ok(permit) => Ok((Some(permit), tokens)),
-            Err(NotYet::Key(wait)) => Err(Blocked::Key(now + wait)),
-            Err(NotYet::AllKeys(wait)) => Err(Blocked::AllKeys(now + wait)),
+            Err(NotYet::Key(Refusal { wait, for_all })) => Err(Blocked::Key { until: now + wait, for_all }),
+            Err(NotYet::AllKeys(Refusal { wait, for_all })) => {
+                Err(Blocked::AllKeys { until: now + wait, for_all })
+            }
         }
     }
 }

@@ -95,10 +95,10 @@ pub enum Resolved {
 /// Why an object can't start now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blocked {
-    /// Its API key can serve nobody before then.
-    Key(Instant),
+    /// Its API key can't serve its namespace before then; nor any namespace, if `for_all`.
+    Key { until: Instant, for_all: bool },
     /// No API key can.
-    AllKeys(Instant),
+    AllKeys { until: Instant, for_all: bool },
 }
 
 /// What the queue asks of its owner.
@@ -185,7 +185,16 @@ struct Bucket {
     turn: u64,
     /// The turn under which it waits at its resource.
     listed: [Option<u64>; 2],
+    blocked: Option<Instant>,
     idle: bool,
+}
+
+/// What a block of tokens was for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Unblock {
+    Resource(Resource),
+    Bucket(BucketKey),
+    Space(Namespace),
 }
 
 #[derive(Debug, Default)]
@@ -212,6 +221,8 @@ struct Space {
     /// By priority, and whether an API key is needed.
     offered: [[BTreeSet<(u64, Resource)>; 2]; 2],
     listed: [[Option<(usize, u64)>; 2]; 2],
+    /// Until when its objects that need an API key wait.
+    blocked: Option<Instant>,
     buckets: usize,
     idle: bool,
 }
@@ -231,7 +242,7 @@ pub struct WorkQueue {
     /// Running reconciles, turn and name of the namespaces that can start one.
     candidates: [[BTreeSet<(usize, u64, Namespace)>; 2]; 2],
     idle_spaces: BTreeSet<(u64, Namespace)>,
-    unblocks: BTreeSet<(Instant, Resource)>,
+    unblocks: BTreeSet<(Instant, Unblock)>,
     all_keys_blocked: Option<Instant>,
     running: usize,
     served: u64,
@@ -418,14 +429,16 @@ impl WorkQueue {
                     self.start(&object, bucket, priority, cost);
                     return Some(Started { object, priority, permit, waited });
                 }
-                Err(Blocked::AllKeys(until)) => self.all_keys_blocked = Some(until),
+                Err(Blocked::AllKeys { until, for_all: true }) => self.all_keys_blocked = Some(until),
+                Err(Blocked::AllKeys { until, .. }) => self.block_space(bucket.namespace, until),
                 // Another heavy object may have a token.
-                Err(Blocked::Key(until)) if bucket.resource == Resource::Heavy => {
+                Err(Blocked::Key { until, .. }) if bucket.resource == Resource::Heavy => {
                     let (since, place) = (item.since, item.place);
                     self.take_out(&object);
                     self.delay(&object, until, since, place);
                 }
-                Err(Blocked::Key(until)) => self.block(bucket.resource, until),
+                Err(Blocked::Key { until, for_all: true }) => self.block(bucket.resource, until),
+                Err(Blocked::Key { until, .. }) => self.block_bucket(bucket, until),
             }
         }
         None
@@ -444,7 +457,7 @@ impl WorkQueue {
             shared.running = shared.running.saturating_sub(1);
             // What its permit did not use went back.
             if let Some(until) = shared.blocked.take() {
-                self.unblocks.remove(&(until, bucket.resource.clone()));
+                self.unblocks.remove(&(until, Unblock::Resource(bucket.resource.clone())));
             }
         }
         if let Some(space) = self.spaces.get_mut(&bucket.namespace) {
@@ -452,6 +465,9 @@ impl WorkQueue {
         }
         if let Some(found) = self.buckets.get_mut(&bucket) {
             found.running = found.running.saturating_sub(1);
+            if let Some(until) = found.blocked.take() {
+                self.unblocks.remove(&(until, Unblock::Bucket(bucket.clone())));
+            }
         }
         self.sync_bucket(&bucket);
         self.sync_space(&bucket.namespace);
@@ -550,13 +566,10 @@ impl WorkQueue {
         if self.all_keys_blocked.is_some_and(|until| until <= now) {
             self.all_keys_blocked = None;
         }
-        while let Some((_, resource)) = self.unblocks.first().filter(|(at, _)| *at <= now).cloned() {
+        while let Some((_, blocked)) = self.unblocks.first().filter(|(at, _)| *at <= now).cloned() {
             self.step();
             self.unblocks.pop_first();
-            if let Some(shared) = self.shared.get_mut(&resource) {
-                shared.blocked = None;
-            }
-            self.sync_shared(&resource);
+            self.unblock(blocked);
         }
         while let Some((_, object)) = self.latest.first().filter(|(at, _)| *at <= now).cloned() {
             self.step();
@@ -718,11 +731,53 @@ impl WorkQueue {
 
     fn block(&mut self, resource: Resource, until: Instant) {
         let Some(shared) = self.shared.get_mut(&resource) else { return };
-        if let Some(before) = shared.blocked.replace(until) {
-            self.unblocks.remove(&(before, resource.clone()));
-        }
-        self.unblocks.insert((until, resource.clone()));
+        let before = shared.blocked.replace(until);
         self.sync_shared(&resource);
+        self.unblock_at(Unblock::Resource(resource), before, until);
+    }
+
+    fn block_bucket(&mut self, bucket: BucketKey, until: Instant) {
+        let Some(found) = self.buckets.get_mut(&bucket) else { return };
+        let before = found.blocked.replace(until);
+        self.sync_bucket(&bucket);
+        self.unblock_at(Unblock::Bucket(bucket), before, until);
+    }
+
+    fn block_space(&mut self, namespace: Namespace, until: Instant) {
+        let Some(space) = self.spaces.get_mut(&namespace) else { return };
+        let before = space.blocked.replace(until);
+        self.sync_space(&namespace);
+        self.unblock_at(Unblock::Space(namespace), before, until);
+    }
+
+    fn unblock_at(&mut self, blocked: Unblock, before: Option<Instant>, until: Instant) {
+        if let Some(before) = before {
+            self.unblocks.remove(&(before, blocked.clone()));
+        }
+        self.unblocks.insert((until, blocked));
+    }
+
+    fn unblock(&mut self, blocked: Unblock) {
+        match blocked {
+            Unblock::Resource(resource) => {
+                if let Some(shared) = self.shared.get_mut(&resource) {
+                    shared.blocked = None;
+                }
+                self.sync_shared(&resource);
+            }
+            Unblock::Bucket(bucket) => {
+                if let Some(found) = self.buckets.get_mut(&bucket) {
+                    found.blocked = None;
+                }
+                self.sync_bucket(&bucket);
+            }
+            Unblock::Space(namespace) => {
+                if let Some(space) = self.spaces.get_mut(&namespace) {
+                    space.blocked = None;
+                }
+                self.sync_space(&namespace);
+            }
+        }
     }
 
     /// Priority and resource of the next start, with a token or without.
@@ -754,6 +809,7 @@ impl WorkQueue {
         let can_start = |namespace: &Namespace| {
             self.spaces.get(namespace).is_some_and(|space| {
                 space.running < self.limits.per_namespace
+                    && (space.blocked.is_none() || !resource.keyed())
                     && (space.running == 0 || self.free() > self.limits.reserve)
             })
         };
@@ -773,7 +829,8 @@ impl WorkQueue {
         let Some((shared, bucket)) = self.shared.get_mut(&key.resource).zip(self.buckets.get_mut(key)) else {
             return;
         };
-        let open = !key.resource.keyed() || bucket.running < self.limits.per_namespace_and_key;
+        let open = bucket.blocked.is_none()
+            && (!key.resource.keyed() || bucket.running < self.limits.per_namespace_and_key);
         for priority in PRIORITIES {
             let wanted = (open && !priority.pick(&bucket.queues).is_empty()).then_some(bucket.turn);
             let listed = priority.pick_mut(&mut bucket.listed);
@@ -831,6 +888,7 @@ impl WorkQueue {
         for priority in PRIORITIES {
             for keyed in [false, true] {
                 let offered = by_need(keyed, priority.pick(&space.offered));
+                let open = open && (space.blocked.is_none() || !keyed);
                 let wanted = (open && !offered.is_empty()).then_some((space.running, space.turn));
                 let listed = by_need_mut(keyed, priority.pick_mut(&mut space.listed));
                 if *listed == wanted {
@@ -869,14 +927,17 @@ impl WorkQueue {
             if *turn > shared.served && !alone {
                 break;
             }
-            self.buckets.remove(&BucketKey { namespace: namespace.clone(), resource: resource.clone() });
+            let key = BucketKey { namespace: namespace.clone(), resource: resource.clone() };
+            if let Some(until) = self.buckets.remove(&key).and_then(|bucket| bucket.blocked) {
+                self.unblocks.remove(&(until, Unblock::Bucket(key)));
+            }
             emptied.push(namespace.clone());
             shared.idle.pop_first();
             shared.buckets = shared.buckets.saturating_sub(1);
         }
         if shared.buckets == 0 && shared.running == 0 {
             if let Some(until) = shared.blocked {
-                self.unblocks.remove(&(until, resource.clone()));
+                self.unblocks.remove(&(until, Unblock::Resource(resource.clone())));
             }
             self.shared.remove(resource);
         }
@@ -897,7 +958,9 @@ impl WorkQueue {
             if *turn > self.served && !alone {
                 break;
             }
-            self.spaces.remove(namespace);
+            if let Some(until) = self.spaces.remove(namespace).and_then(|space| space.blocked) {
+                self.unblocks.remove(&(until, Unblock::Space(namespace.clone())));
+            }
             self.idle_spaces.pop_first();
         }
     }

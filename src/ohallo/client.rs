@@ -101,14 +101,8 @@ impl Client {
     ///
     /// # Errors
     /// How long until it can; nothing was taken.
-    pub fn permit(
-        &self,
-        key: KeyId,
-        workspace: &Handle,
-        tokens: u32,
-        now: Instant,
-    ) -> Result<Permit, NotYet> {
-        Permit::take(&self.0, key, workspace, tokens, now)
+    pub fn permit(&self, key: KeyId, caller: &Caller, tokens: u32, now: Instant) -> Result<Permit, NotYet> {
+        Permit::take(&self.0, key, caller, tokens, now)
     }
 
     /// Counts a check of the key of a Workspace.

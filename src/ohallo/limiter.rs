@@ -1,11 +1,15 @@
 // pure
-//! A rate: a token bucket.
+//! A rate: a token bucket that namespaces share.
 //!
 //! Nobody waits here. A call that finds no token is refused with the time until its token comes, and keeps its place
 //! for that long: claimants are served in the order of their first refusal, so that reconciles that run and the work
-//! queue, and among the running ones the namespaces, have equal shares.
+//! queue have equal shares.
+//!
+//! Three quarters of the burst are a reserve for light namespaces, as soon as more than one uses the bucket. A namespace is light
+//! while it uses no more than its equal share of the rate, with a part of the burst on top, or less than half of what
+//! the heaviest used. So a namespace that sends all it can does not make another wait for tokens.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +21,12 @@ pub use lane::Lane;
 const PLACE_TTL: Duration = Duration::from_millis(500);
 /// The most claimants that keep a place; one more is refused without.
 const MAX_PLACES: usize = 64;
+/// The part of the burst that heavy namespaces leave to light ones.
+const RESERVE: f64 = 0.75;
+/// What is remembered of a namespace's use above its share, in bursts.
+const MAX_USAGE: f64 = 10.0;
+/// How long a namespace that makes no calls counts among those that share the rate.
+const NAMESPACE_TTL: Duration = Duration::from_secs(900);
 /// Rounding of the bucket, in tokens.
 const EPSILON: f64 = 1e-6;
 
@@ -25,11 +35,19 @@ pub type Namespace = Option<Arc<str>>;
 
 /// Who asks for tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Claimant {
-    /// The work queue, for a reconcile that is to start. It keeps its own order of namespaces.
-    Queue,
-    /// The running reconciles of a namespace, for their later calls.
-    Running(Namespace),
+pub struct Claimant {
+    pub namespace: Namespace,
+    /// A reconcile that runs, for its later calls; else the work queue, for one that is to start.
+    pub running: bool,
+}
+
+/// Why there are no tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Refusal {
+    /// Until there are, as things are.
+    pub wait: Duration,
+    /// No other namespace has any either.
+    pub for_all: bool,
 }
 
 /// The rate of one API key, of one Workspace, or of all.
@@ -43,13 +61,28 @@ pub struct Limiter {
     accounted: Option<Instant>,
     paused_until: Option<Instant>,
     places: VecDeque<Place>,
+    namespaces: BTreeMap<Namespace, Usage>,
+    /// The tokens that the equal share of a namespace has come to.
+    share: f64,
+    /// The largest [`Usage::paid`].
+    heaviest: f64,
+    swept: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Place {
     claimant: Claimant,
     tokens: f64,
+    light: bool,
     until: Instant,
+}
+
+/// What a namespace used above its equal share of the rate.
+#[derive(Clone, Copy, Debug)]
+struct Usage {
+    /// When the share has caught up with what was used, in tokens of the share.
+    paid: f64,
+    last: Instant,
 }
 
 // === impl Limiter ===
@@ -65,6 +98,10 @@ impl Limiter {
             accounted: None,
             paused_until: None,
             places: VecDeque::new(),
+            namespaces: BTreeMap::new(),
+            share: 0.0,
+            heaviest: 0.0,
+            swept: None,
         }
     }
 
@@ -72,16 +109,19 @@ impl Limiter {
     /// leaves a debt, so that a reconcile with many calls is served too.
     ///
     /// # Errors
-    /// How long until then, as things are; the claimant keeps its place until [`PLACE_TTL`] later.
-    pub fn check(&mut self, claimant: &Claimant, tokens: u32, now: Instant) -> Result<(), Duration> {
+    /// The claimant keeps its place until [`PLACE_TTL`] after the wait.
+    pub fn check(&mut self, claimant: &Claimant, tokens: u32, now: Instant) -> Result<(), Refusal> {
         let paused = self.paused(now);
         if self.rate <= 0.0 {
-            return paused.map_or(Ok(()), Err);
+            return paused.map_or(Ok(()), |wait| Err(Refusal { wait, for_all: true }));
         }
         self.account(now);
-        let wanted = f64::from(tokens).min(self.burst);
+        let light = self.is_light(&claimant.namespace, f64::from(tokens), now);
+        let reserve = if light { 0.0 } else { self.reserve() };
+        let wanted = (f64::from(tokens) + reserve).min(self.burst);
         let place = self.places.iter().position(|place| place.claimant == *claimant);
-        let ahead: f64 = self.places.iter().take(place.unwrap_or(usize::MAX)).map(|place| place.tokens).sum();
+        let before = self.places.iter().take(place.unwrap_or(usize::MAX));
+        let ahead: f64 = before.filter(|place| place.light || !light).map(|place| place.tokens).sum();
         let missing = wanted + ahead - self.tokens;
         if paused.is_none() && missing <= EPSILON {
             return Ok(());
@@ -90,27 +130,37 @@ impl Limiter {
         let wait = Duration::try_from_secs_f64(missing.max(0.0) / self.rate).unwrap_or(Duration::MAX / 4);
         let wait = paused.unwrap_or_default().saturating_add(wait).saturating_add(Duration::from_nanos(1));
         let until = now.checked_add(wait.saturating_add(PLACE_TTL)).unwrap_or(now);
+        let tokens = f64::from(tokens).min(self.burst);
         if let Some(place) = place {
             if let Some(place) = self.places.get_mut(place) {
-                (place.tokens, place.until) = (wanted, until);
+                (place.tokens, place.light, place.until) = (tokens, light, until);
             }
         } else if self.places.len() < MAX_PLACES {
-            self.places.push_back(Place { claimant: claimant.clone(), tokens: wanted, until });
+            self.places.push_back(Place { claimant: claimant.clone(), tokens, light, until });
         }
-        Err(wait)
+        Err(Refusal { wait, for_all: light || paused.is_some() })
     }
 
     /// Takes tokens that [`Self::check`] found.
     pub fn spend(&mut self, claimant: &Claimant, tokens: u32) {
-        if self.rate > 0.0 {
-            self.tokens -= f64::from(tokens);
-            self.places.retain(|place| place.claimant != *claimant);
+        if self.rate <= 0.0 {
+            return;
+        }
+        self.tokens -= f64::from(tokens);
+        self.places.retain(|place| place.claimant != *claimant);
+        let most = self.share + MAX_USAGE * self.burst;
+        if let Some(usage) = self.namespaces.get_mut(&claimant.namespace) {
+            usage.paid = (usage.paid.max(self.share) + f64::from(tokens)).min(most);
+            self.heaviest = self.heaviest.max(usage.paid);
         }
     }
 
     /// Gives back tokens that were not used.
-    pub fn refund(&mut self, tokens: u32) {
+    pub fn refund(&mut self, namespace: &Namespace, tokens: u32) {
         self.tokens = (self.tokens + f64::from(tokens)).min(self.burst);
+        if let Some(usage) = self.namespaces.get_mut(namespace) {
+            usage.paid -= f64::from(tokens);
+        }
     }
 
     /// Grants nothing before `until` (`Retry-After`). An earlier end than a pause already has changes nothing.
@@ -129,12 +179,36 @@ impl Limiter {
         self.paused(now).is_none() && (self.rate <= 0.0 || self.tokens + EPSILON >= self.burst)
     }
 
+    fn reserve(&self) -> f64 {
+        (self.burst * RESERVE).floor()
+    }
+
+    /// Whether the namespace may use the reserve.
+    fn is_light(&mut self, namespace: &Namespace, tokens: f64, now: Instant) -> bool {
+        self.sweep(now);
+        let new = Usage { paid: self.share, last: now };
+        let usage = self.namespaces.entry(namespace.clone()).or_insert(new);
+        usage.last = now;
+        let own = (usage.paid - self.share).max(0.0);
+        let most = (self.heaviest - self.share).max(0.0);
+        self.namespaces.len() == 1 || own + tokens <= (most / 2.0).max(self.reserve())
+    }
+
+    /// Forgets namespaces that make no calls any more.
+    fn sweep(&mut self, now: Instant) {
+        if self.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= NAMESPACE_TTL / 15) {
+            self.swept = Some(now);
+            self.namespaces.retain(|_, usage| now.saturating_duration_since(usage.last) < NAMESPACE_TTL);
+        }
+    }
+
     /// Lets the time since the last call pass. A pause is no time.
     fn account(&mut self, now: Instant) {
         let from = self.accounted.unwrap_or(now);
         let from = self.paused_until.map_or(from, |until| from.max(until.min(now)));
         let gain = self.rate * now.saturating_duration_since(from).as_secs_f64();
         self.tokens = (self.tokens + gain).min(self.burst);
+        self.share += gain / self.namespaces.len().max(1) as f64;
         self.accounted = self.accounted.max(Some(now));
         self.places.retain(|place| place.until > now);
     }

@@ -9,5 +9,5 @@ pub mod types;
 
 pub use answer::{ApiError, Class, Kind, Operation};
 pub use client::{CallError, Caller, Client, CreatePermit, NotYet, Options, Permit, Session, SetupError};
-pub use limiter::Lane;
+pub use limiter::{Lane, Refusal};
 pub use types::{Changes, Id, NewChannel, RemoteChannel, RemoteWorkspace};

@@ -58,10 +58,10 @@ impl Gate for Asked<'_> {
         self.0.asked += 1;
         let Some(id) = route.key else { return Ok(((), 1)) };
         if let Some(until) = self.0.all_paused.filter(|until| *until > now) {
-            return Err(Blocked::AllKeys(until));
+            return Err(Blocked::AllKeys { until, for_all: true });
         }
         if let Some(until) = self.0.paused.get(&id).filter(|until| **until > now) {
-            return Err(Blocked::Key(*until));
+            return Err(Blocked::Key { until: *until, for_all: true });
         }
         if let Some((tokens, next, every)) = self.0.tokens.get_mut(&id) {
             while *next <= now {
@@ -69,7 +69,7 @@ impl Gate for Asked<'_> {
                 *tokens += 1;
             }
             if *tokens == 0 {
-                return Err(Blocked::Key(*next));
+                return Err(Blocked::Key { until: *next, for_all: true });
             }
             *tokens -= 1;
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::index::Handle;
-use crate::ohallo::limiter::{Claimant, Limiter};
+use crate::ohallo::limiter::{Claimant, Limiter, Namespace, Refusal};
 use crate::secret::KeyId;
 
 /// How long a good answer proves that the key's oHallo is there.
@@ -65,13 +65,13 @@ pub(super) struct Rates {
     workspace: Arc<WorkspaceState>,
 }
 
-/// Which rate refused a call, and for how long.
+/// Which rate refused a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wait {
     /// That of the key or its Workspace.
-    Key(Duration),
+    Key(Refusal),
     /// That of all keys alone.
-    All(Duration),
+    All(Refusal),
 }
 
 /// A create's place: while it lives, it counts as under way. One that was sent and ends neither done nor without
@@ -113,9 +113,12 @@ impl Keys {
         let mut key = lock(&rates.key.0);
         let mut workspace = lock(&rates.workspace.calls);
         let mut total = lock(&self.total);
-        let own = [key.limiter.check(claimant, tokens, now), workspace.check(claimant, tokens, now)];
-        if let Some(wait) = own.into_iter().filter_map(Result::err).max() {
-            return Err(Wait::Key(wait));
+        let of_key = key.limiter.check(claimant, tokens, now);
+        // Another Workspace of the key may have tokens.
+        let of_workspace = workspace.check(claimant, tokens, now);
+        let of_workspace = of_workspace.map_err(|refusal| Refusal { for_all: false, ..refusal });
+        if let Some(refusal) = [of_key, of_workspace].into_iter().filter_map(Result::err).max() {
+            return Err(Wait::Key(refusal));
         }
         total.check(claimant, tokens, now).map_err(Wait::All)?;
         key.limiter.spend(claimant, tokens);
@@ -124,10 +127,10 @@ impl Keys {
         Ok(())
     }
 
-    pub(super) fn refund(&self, rates: &Rates, tokens: u32) {
-        lock(&rates.key.0).limiter.refund(tokens);
-        lock(&rates.workspace.calls).refund(tokens);
-        lock(&self.total).refund(tokens);
+    pub(super) fn refund(&self, rates: &Rates, namespace: &Namespace, tokens: u32) {
+        lock(&rates.key.0).limiter.refund(namespace, tokens);
+        lock(&rates.workspace.calls).refund(namespace, tokens);
+        lock(&self.total).refund(namespace, tokens);
     }
 
     /// Counts a key check of a Workspace.
@@ -139,8 +142,9 @@ impl Keys {
         used.sweep(now);
         let state = used.workspace(workspace, || WorkspaceState::new(self.rate, self.burst));
         let mut checks = lock(&state.checks);
-        checks.check(&Claimant::Queue, 1, now)?;
-        checks.spend(&Claimant::Queue, 1);
+        let claimant = Claimant { namespace: workspace.namespace.as_deref().map(Into::into), running: false };
+        checks.check(&claimant, 1, now).map_err(|refusal| refusal.wait)?;
+        checks.spend(&claimant, 1);
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use super::key::{Creating, Rates, Wait};
 use crate::clock;
 use crate::index::Handle;
 use crate::ohallo::answer::{self, ApiError, Class, Kind, Operation};
-use crate::ohallo::limiter::{Claimant, Lane, Namespace};
+use crate::ohallo::limiter::{Claimant, Lane, Namespace, Refusal};
 use crate::ohallo::types::{Changes, Id, NewChannel, RemoteChannel, RemoteWorkspace};
 use crate::secret::{ApiKey, Credentials, KeyId};
 
@@ -54,16 +54,17 @@ pub struct Permit {
     inner: Arc<Inner>,
     rates: Rates,
     key: KeyId,
+    namespace: Namespace,
     tokens: u32,
 }
 
-/// Why a reconcile can't start yet, and for how long.
+/// Why a reconcile can't start yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotYet {
     /// Its key, or the Workspace of it, has no token or is paused.
-    Key(Duration),
+    Key(Refusal),
     /// The rate of all keys is used up.
-    AllKeys(Duration),
+    AllKeys(Refusal),
 }
 
 /// The right to make one create now.
@@ -91,7 +92,7 @@ impl Session {
         let rates = inner.keys.get(key.id(), &caller.workspace, clock::instant());
         Self {
             permit: permit.filter(|permit| permit.key == key.id()),
-            claimant: Claimant::Running(caller.namespace),
+            claimant: Claimant { namespace: caller.namespace, running: true },
             lane: caller.lane,
             inner,
             rates,
@@ -224,7 +225,7 @@ impl Session {
 
     fn take(&self, now: Instant) -> Result<(), Duration> {
         let taken = self.inner.keys.take(&self.rates, &self.claimant, 1, now);
-        taken.map_err(|(Wait::Key(wait) | Wait::All(wait))| wait)
+        taken.map_err(|(Wait::Key(refusal) | Wait::All(refusal))| refusal.wait)
     }
 
     async fn take_token(&mut self) -> Result<(), CallError> {
@@ -255,22 +256,26 @@ impl Permit {
     pub(super) fn take(
         inner: &Arc<Inner>,
         key: KeyId,
-        workspace: &Handle,
+        caller: &Caller,
         tokens: u32,
         now: Instant,
     ) -> Result<Self, NotYet> {
-        let rates = inner.keys.get(key, workspace, now);
-        match inner.keys.take(&rates, &Claimant::Queue, tokens, now) {
-            Ok(()) => Ok(Self { inner: Arc::clone(inner), rates, key, tokens }),
-            Err(Wait::Key(wait)) => Err(NotYet::Key(wait)),
-            Err(Wait::All(wait)) => Err(NotYet::AllKeys(wait)),
+        let rates = inner.keys.get(key, &caller.workspace, now);
+        let claimant = Claimant { namespace: caller.namespace.clone(), running: false };
+        match inner.keys.take(&rates, &claimant, tokens, now) {
+            Ok(()) => {
+                let namespace = claimant.namespace;
+                Ok(Self { inner: Arc::clone(inner), rates, key, namespace, tokens })
+            }
+            Err(Wait::Key(refusal)) => Err(NotYet::Key(refusal)),
+            Err(Wait::All(refusal)) => Err(NotYet::AllKeys(refusal)),
         }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.inner.keys.refund(&self.rates, self.tokens);
+        self.inner.keys.refund(&self.rates, &self.namespace, self.tokens);
     }
 }
 

@@ -18,13 +18,19 @@ fn about(wait: Duration, expected: u64) -> bool {
     wait >= ms(expected.saturating_sub(5)) && wait < ms(expected + 5)
 }
 
-fn running(namespace: &str) -> Claimant {
-    Claimant::Running(Some(namespace.into()))
+/// Of one namespace, unless it is named otherwise.
+fn running(who: &str) -> Claimant {
+    Claimant { namespace: Some(who.into()), running: true }
+}
+
+fn queue(namespace: &str) -> Claimant {
+    Claimant { namespace: Some(namespace.into()), running: false }
 }
 
 /// Checks and spends.
 fn take(limiter: &mut Limiter, claimant: &Claimant, tokens: u32, now: Instant) -> Result<(), Duration> {
-    limiter.check(claimant, tokens, now).map(|()| limiter.spend(claimant, tokens))
+    let checked = limiter.check(claimant, tokens, now);
+    checked.map(|()| limiter.spend(claimant, tokens)).map_err(|refusal| refusal.wait)
 }
 
 #[test]
@@ -37,20 +43,20 @@ fn a_quiet_key_may_send_its_burst_at_once_and_then_its_rate() {
     assert!(take(&mut limiter, &a, 1, t + ms(50)).is_err());
     assert_eq!(take(&mut limiter, &a, 1, t + ms(101)), Ok(()));
     for _ in 0..3 {
-        assert_eq!(take(&mut limiter, &running("b"), 1, t + ms(10_000)), Ok(()));
+        assert_eq!(take(&mut limiter, &queue("a"), 1, t + ms(10_000)), Ok(()));
     }
-    assert!(take(&mut limiter, &running("b"), 1, t + ms(10_000)).is_err());
+    assert!(take(&mut limiter, &queue("a"), 1, t + ms(10_000)).is_err());
 }
 
 #[test]
 fn without_a_rate_only_a_pause_holds_back() {
     let (mut limiter, t) = (Limiter::new(0.0, 1), start());
     for _ in 0..1000 {
-        assert_eq!(take(&mut limiter, &Claimant::Queue, 3, t), Ok(()));
+        assert_eq!(take(&mut limiter, &queue("a"), 3, t), Ok(()));
     }
     limiter.pause(t + ms(5000));
-    assert_eq!(take(&mut limiter, &Claimant::Queue, 1, t + ms(1000)), Err(ms(4000)));
-    assert_eq!(take(&mut limiter, &Claimant::Queue, 1, t + ms(5000)), Ok(()));
+    assert_eq!(take(&mut limiter, &queue("a"), 1, t + ms(1000)), Err(ms(4000)));
+    assert_eq!(take(&mut limiter, &queue("a"), 1, t + ms(5000)), Ok(()));
 }
 
 #[test]
@@ -58,14 +64,13 @@ fn claimants_are_served_in_the_order_in_which_they_were_refused() {
     let (mut limiter, t) = (Limiter::new(1.0, 1), start());
     let (a, b) = (running("a"), running("b"));
     take(&mut limiter, &a, 1, t).unwrap();
-    assert!(about(take(&mut limiter, &Claimant::Queue, 1, t).unwrap_err(), 1_000));
+    assert!(about(take(&mut limiter, &queue("a"), 1, t).unwrap_err(), 1_000));
     assert!(about(take(&mut limiter, &a, 1, t).unwrap_err(), 2_000));
     assert!(about(take(&mut limiter, &b, 1, t).unwrap_err(), 3_000));
     assert!(about(take(&mut limiter, &a, 1, t).unwrap_err(), 2_000), "asking again keeps the place");
     let now = t + ms(1_001);
     assert!(take(&mut limiter, &b, 1, now).is_err(), "the token is another's");
-    assert_eq!(take(&mut limiter, &Claimant::Queue, 1, now), Ok(()));
-    assert!(about(take(&mut limiter, &Claimant::Queue, 1, now).unwrap_err(), 3_000), "behind both");
+    assert_eq!(take(&mut limiter, &queue("a"), 1, now), Ok(()));
     assert_eq!(take(&mut limiter, &a, 1, t + ms(2_001)), Ok(()));
 }
 
@@ -88,9 +93,9 @@ fn a_place_that_nobody_comes_for_is_given_up() {
 fn what_was_not_used_goes_back_and_what_is_over_the_burst_is_lost() {
     let (mut limiter, t, a) = (Limiter::new(1.0, 4), start(), running("a"));
     take(&mut limiter, &a, 4, t).unwrap();
-    limiter.refund(3);
+    limiter.refund(&a.namespace, 3);
     assert_eq!(take(&mut limiter, &a, 3, t), Ok(()));
-    limiter.refund(100);
+    limiter.refund(&a.namespace, 100);
     assert_eq!(take(&mut limiter, &a, 4, t), Ok(()));
     assert!(take(&mut limiter, &a, 1, t).is_err());
 }
@@ -115,6 +120,56 @@ fn a_pause_grants_nothing_and_no_time_passes_in_it() {
     assert!(take(&mut limiter, &a, 1, t + ms(600_500)).is_err());
     assert_eq!(take(&mut limiter, &a, 1, t + ms(601_001)), Ok(()));
     assert!(!limiter.is_full(t + ms(601_500)) && limiter.is_full(t + ms(602_002)));
+}
+
+#[test]
+fn a_light_namespace_is_served_at_once_beside_one_that_sends_all_it_can() {
+    let (mut limiter, t) = (Limiter::new(10.0, 20), start());
+    let (heavy, light) = (queue("heavy"), queue("light"));
+    assert_eq!(take(&mut limiter, &light, 1, t), Ok(()));
+    let (mut sent, mut waited) = ([0, 0], Duration::ZERO);
+    for tick in 0..60_000_u64 {
+        let now = t + ms(tick);
+        while let Ok(()) = limiter.check(&heavy, 1, now) {
+            limiter.spend(&heavy, 1);
+            sent[0] += 1;
+        }
+        assert!(!limiter.check(&heavy, 1, now).unwrap_err().for_all || tick < 100, "{tick}");
+        // Less than its half of the rate.
+        if tick % 250 == 0 {
+            sent[1] += 1;
+            let wait = take(&mut limiter, &light, 1, now).err().unwrap_or_default();
+            waited = waited.max(wait);
+        }
+    }
+    assert_eq!(waited, Duration::ZERO, "{sent:?}");
+    assert!(sent[0] + sent[1] >= 595, "the rate is used: {sent:?}");
+    // One that comes with many at once has priority for half of what the other used.
+    let burst = (0..100).take_while(|_| take(&mut limiter, &light, 1, t + ms(60_000)).is_ok()).count();
+    assert!((14..=16).contains(&burst), "{burst}");
+}
+
+#[test]
+fn two_heavy_namespaces_have_equal_shares() {
+    let (mut limiter, t) = (Limiter::new(10.0, 20), start());
+    let mut sent = [0, 0];
+    for tick in 0..60_000_u64 {
+        for (index, claimant) in [queue("a"), running("b")].iter().enumerate() {
+            sent[index] += u32::from(take(&mut limiter, claimant, 1, t + ms(tick)).is_ok());
+        }
+    }
+    assert!(sent[0].abs_diff(sent[1]) <= 20 && sent[0] + sent[1] >= 600, "{sent:?}");
+}
+
+#[test]
+fn a_namespace_that_makes_no_calls_any_more_is_forgotten() {
+    let (mut limiter, t) = (Limiter::new(10.0, 20), start());
+    for number in 0..1_000 {
+        take(&mut limiter, &queue(&number.to_string()), 1, t).ok();
+    }
+    assert_eq!(limiter.namespaces.len(), 1_000);
+    take(&mut limiter, &queue("late"), 1, t + NAMESPACE_TTL).ok();
+    assert_eq!(limiter.namespaces.len(), 1);
 }
 
 /// Reconciles of one key behind the work queue, as the controller runs them: each makes its calls at once, one token a
@@ -145,7 +200,10 @@ impl Gate for Door<'_> {
     fn admit(&mut self, object: &ObjectKey, _: &Route, now: Instant) -> Result<(u32, u32), Blocked> {
         let tokens = self.1.get(&object.name).copied().unwrap_or(1);
         *self.2 += 1;
-        take(self.0, &Claimant::Queue, tokens, now).map_err(|wait| Blocked::Key(now + wait))?;
+        let claimant = Claimant { namespace: object.namespace.clone(), running: false };
+        let checked = self.0.check(&claimant, tokens, now);
+        checked.map_err(|Refusal { wait, for_all }| Blocked::Key { until: now + wait, for_all })?;
+        self.0.spend(&claimant, tokens);
         Ok((tokens, tokens))
     }
 }
@@ -204,7 +262,7 @@ impl Crowd {
         let door = &mut Door(&mut self.limiter, &self.needs, &mut self.asked);
         let Some(started) = self.queue.pop(now, door) else { return false };
         let (object, mut permit) = (started.object, started.permit);
-        let claimant = Claimant::Running(object.namespace.clone());
+        let claimant = Claimant { namespace: object.namespace.clone(), running: true };
         let background = usize::from(object.name.starts_with("background"));
         let refused = (0..self.calls).find_map(|call| {
             let free = permit > 0;
@@ -294,11 +352,11 @@ proptest! {
             if odd == 2 {
                 limiter.pause(t + ms(at + gap));
             }
-            let claimant = if who == 0 { Claimant::Queue } else { running(&who.to_string()) };
+            let claimant = Claimant { namespace: Some((who % 4).to_string().into()), running: who > 4 };
             if take(&mut limiter, &claimant, tokens, t + ms(at)).is_ok() {
                 prop_assert!(limiter.paused(t + ms(at)).is_none());
                 if odd == 1 {
-                    limiter.refund(tokens);
+                    limiter.refund(&claimant.namespace, tokens);
                 } else {
                     grants.extend((0..tokens).map(|_| at));
                 }

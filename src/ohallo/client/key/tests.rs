@@ -9,6 +9,10 @@ fn workspace(name: &str) -> Handle {
     Handle { namespace: Some("a".into()), name: name.into() }
 }
 
+fn claimant() -> Claimant {
+    Claimant { namespace: Some("a".into()), running: false }
+}
+
 fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
@@ -16,7 +20,7 @@ fn s(seconds: u64) -> Duration {
 /// How many calls go through at this time.
 fn calls(keys: &Keys, id: KeyId, of: &Handle, now: Instant) -> usize {
     let rates = keys.get(id, of, now);
-    (0..1000).take_while(|_| keys.take(&rates, &Claimant::Queue, 1, now).is_ok()).count()
+    (0..1000).take_while(|_| keys.take(&rates, &claimant(), 1, now).is_ok()).count()
 }
 
 #[test]
@@ -69,10 +73,10 @@ fn the_rate_of_all_keys_is_a_ceiling_and_says_so() {
         .sum();
     assert_eq!(sent, 25);
     let rates = keys.get(key("late"), &workspace("late"), now);
-    assert!(matches!(keys.take(&rates, &Claimant::Queue, 1, now), Err(Wait::All(_))));
+    assert!(matches!(keys.take(&rates, &claimant(), 1, now), Err(Wait::All(_))));
     let paused = keys.get(key("paused"), &workspace("paused"), now);
     paused.key.pause(now + s(60));
-    assert!(matches!(keys.take(&paused, &Claimant::Queue, 1, now + s(1)), Err(Wait::Key(_))));
+    assert!(matches!(keys.take(&paused, &claimant(), 1, now + s(1)), Err(Wait::Key(_))));
     let none = Keys::new(0.0, 20, 0.0);
     assert_eq!(calls(&none, key("k"), &workspace("w"), now), 1000);
 }
@@ -81,13 +85,13 @@ fn the_rate_of_all_keys_is_a_ceiling_and_says_so() {
 fn a_refusal_by_one_rate_takes_nothing_from_the_others() {
     let (keys, now, of) = (Keys::new(1.0, 1, 1.0), clock::instant(), workspace("default"));
     let rates = keys.get(key("k"), &of, now);
-    keys.take(&rates, &Claimant::Queue, 1, now).unwrap();
+    keys.take(&rates, &claimant(), 1, now).unwrap();
     for _ in 0..10 {
-        keys.take(&rates, &Claimant::Queue, 1, now).unwrap_err();
+        keys.take(&rates, &claimant(), 1, now).unwrap_err();
     }
-    keys.take(&rates, &Claimant::Queue, 1, now + Duration::from_millis(1_001)).unwrap();
-    keys.refund(&rates, 1);
-    keys.take(&rates, &Claimant::Queue, 1, now + Duration::from_millis(1_001)).unwrap();
+    keys.take(&rates, &claimant(), 1, now + Duration::from_millis(1_001)).unwrap();
+    keys.refund(&rates, &claimant().namespace, 1);
+    keys.take(&rates, &claimant(), 1, now + Duration::from_millis(1_001)).unwrap();
 }
 
 #[test]

@@ -202,7 +202,7 @@ async fn a_pass_deferred_at_its_third_call_says_what_it_needs_and_comes_past_it_
     let client = Client::new(options, Arc::new(Metrics::new())).unwrap_or_else(|error| panic!("{error}"));
     let key = ApiKey::new("one".into());
     let session = |permit| client.session(key.clone(), caller("a", Lane::User), permit);
-    let workspace = caller("a", Lane::User).workspace;
+    let caller_of_queue = caller("a", Lane::User);
     let mut first = session(None);
     for _ in 0..2 {
         first.get_channel(&id()).await.unwrap();
@@ -213,10 +213,10 @@ async fn a_pass_deferred_at_its_third_call_says_what_it_needs_and_comes_past_it_
     assert!(wait > Duration::from_millis(200), "{wait:?}");
     drop(first);
     // More than the burst: a full bucket serves it.
-    let refused = client.permit(key.id(), &workspace, 3, clock::instant());
-    let Err(NotYet::Key(wait)) = refused else { panic!() };
-    tokio::time::sleep(wait).await;
-    let permit = client.permit(key.id(), &workspace, 3, clock::instant()).ok();
+    let refused = client.permit(key.id(), &caller_of_queue, 3, clock::instant());
+    let Err(NotYet::Key(refusal)) = refused else { panic!() };
+    tokio::time::sleep(refusal.wait).await;
+    let permit = client.permit(key.id(), &caller_of_queue, 3, clock::instant()).ok();
     let mut again = session(permit);
     for _ in 0..3 {
         again.get_channel(&id()).await.unwrap();
@@ -227,8 +227,8 @@ async fn a_pass_deferred_at_its_third_call_says_what_it_needs_and_comes_past_it_
 async fn what_a_pass_did_not_use_of_its_permit_goes_back_and_another_key_does_not_use_it() {
     let options = Options { requests_per_second: 0.01, burst: 1, ..options("https://a.invalid") };
     let client = Client::new(options, Arc::new(Metrics::new())).unwrap_or_else(|error| panic!("{error}"));
-    let (key, workspace) = (ApiKey::new("one".into()), caller("a", Lane::User).workspace);
-    let permit = || client.permit(key.id(), &workspace, 1, clock::instant());
+    let (key, of_queue) = (ApiKey::new("one".into()), caller("a", Lane::User));
+    let permit = || client.permit(key.id(), &of_queue, 1, clock::instant());
     let taken = permit().ok();
     assert!(taken.is_some() && matches!(permit(), Err(NotYet::Key(_))));
     drop(client.session(key.clone(), caller("a", Lane::User), taken));
