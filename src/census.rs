@@ -11,6 +11,7 @@ use crate::conditions;
 use crate::context::Context;
 use crate::index::Name;
 use crate::metrics::{Census, ChannelLabels, ConditionLabels, InfoLabels, ObjectLabels, WorkspaceLabels};
+use crate::work_queue::{Kind, Priority};
 
 /// The most namespaces that are counted for one blocked deletion.
 const NAMESPACES_OF_A_CLAIM: usize = 8;
@@ -45,7 +46,15 @@ pub fn census(ctx: &Context) -> Census {
     }
     let sizes = ctx.sizes().into_iter();
     census.cached = sizes.map(|(cache, size)| (cache, i64::try_from(size).unwrap_or(i64::MAX))).collect();
-    census.waiting = [("calls", ctx.ohallo.waiting()), ("events", ctx.events.waiting())].into();
+    let depth = ctx.queue.depth();
+    let waiting = i64::try_from(depth.values().sum::<usize>()).unwrap_or(i64::MAX);
+    census.waiting = [("calls", waiting), ("events", ctx.events.waiting())].into();
+    for kind in [Kind::Channel, Kind::Workspace, Kind::ClusterWorkspace] {
+        for priority in [Priority::Interactive, Priority::Background] {
+            let count = depth.get(&(kind, priority)).copied().unwrap_or_default();
+            census.queued.insert((kind.name(), priority.name()), i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
     let workspaces = ctx.workspaces.state().into_iter().map(|found| found.status.clone());
     let clusters = ctx.cluster_workspaces.state().into_iter().map(|found| found.status.clone());
     for status in workspaces.chain(clusters) {

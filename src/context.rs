@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -20,6 +18,7 @@ use crate::api::channel::Channel;
 use crate::api::workspace::{AllowedNamespaces, ClusterWorkspace, Workspace, WorkspaceStatus};
 use crate::channel::kept::Kept;
 use crate::channel::memory::Memory;
+use crate::controller::Queue;
 use crate::events::{Events, Note};
 use crate::index::{Handle, Index, Name, Wakes};
 use crate::leader::Leadership;
@@ -28,6 +27,7 @@ use crate::ohallo::{self, Id};
 use crate::secret::ApiKey;
 use crate::secrets::Secrets;
 use crate::settings::Settings;
+use crate::work_queue::{ObjectKey, Priority};
 use crate::workspace::{Kind, allows};
 
 /// The name under which this operator writes.
@@ -54,7 +54,8 @@ pub struct Context {
     /// Who reads what is not kept: each object may take some hundred KiB until it is decoded.
     pub reads: Semaphore,
     pub index: Mutex<Index>,
-    pub wakers: Wakers,
+    /// What is to be reconciled.
+    pub queue: Queue,
     pub listed: Listed,
     listing_channels: AtomicBool,
     /// Creates under way: the process waits for them before it ends.
@@ -74,14 +75,6 @@ pub struct Context {
 pub struct Listed {
     missing: Mutex<BTreeSet<&'static str>>,
     done: CancellationToken,
-}
-
-/// Where a wake is sent.
-#[derive(Clone)]
-pub struct Wakers {
-    pub channels: UnboundedSender<ObjectRef<Channel>>,
-    pub workspaces: UnboundedSender<ObjectRef<Workspace>>,
-    pub cluster_workspaces: UnboundedSender<ObjectRef<ClusterWorkspace>>,
 }
 
 /// The last good key of a workspace. No Debug.
@@ -134,30 +127,6 @@ impl Listed {
     pub async fn wait(&self) {
         self.done.cancelled().await;
     }
-
-    /// Waits no longer than this, so that a pass ends when the process shall.
-    pub async fn within(&self, time: Duration) -> bool {
-        tokio::time::timeout(time, self.wait()).await.is_ok()
-    }
-}
-
-// === impl Wakers ===
-
-impl Wakers {
-    fn channel(&self, name: &Name) {
-        // Closed only when the controller has ended.
-        let _closed = self.channels.unbounded_send(name.object_ref());
-    }
-
-    fn workspace(&self, handle: &Handle) {
-        let _closed = match &handle.namespace {
-            Some(namespace) => {
-                let to = ObjectRef::new(&handle.name).within(namespace);
-                self.workspaces.unbounded_send(to).is_err()
-            }
-            None => self.cluster_workspaces.unbounded_send(ObjectRef::new(&handle.name)).is_err(),
-        };
-    }
 }
 
 // === impl Context ===
@@ -178,9 +147,9 @@ impl Context {
         metrics: Arc<Metrics>,
         events: Events,
         stores: Stores,
-        wakers: Wakers,
     ) -> Self {
         Self {
+            queue: Queue::new(settings.concurrency, Arc::clone(&metrics)),
             secrets: Secrets::new(client.clone()),
             kept: Kept::default(),
             reads: Semaphore::new(READS),
@@ -197,7 +166,6 @@ impl Context {
             index: Mutex::default(),
             listed: Listed::default(),
             listing_channels: AtomicBool::new(false),
-            wakers,
             tasks: TaskTracker::new(),
             ended: CancellationToken::new(),
             held: Mutex::default(),
@@ -372,30 +340,31 @@ impl Context {
     }
 
     pub fn wake_channel(&self, name: &Name) {
-        self.wakers.channel(name);
+        self.enqueue_channel(name, Priority::Interactive);
     }
 
-    /// Makes every object be looked at: this process has begun to lead.
+    /// Requeues every object: this process has begun to lead.
     pub fn wake_all(&self) {
-        self.workspaces.state().iter().for_each(|object| self.wake_workspace(&object.handle()));
-        self.cluster_workspaces.state().iter().for_each(|object| self.wake_workspace(&object.handle()));
-        self.channels.state().iter().for_each(|channel| self.wake_channel(&Name::of(channel)));
+        let background = Priority::Background;
+        self.workspaces
+            .state()
+            .iter()
+            .for_each(|object| self.enqueue_workspace(&object.handle(), background));
+        let clusters = self.cluster_workspaces.state();
+        clusters.iter().for_each(|object| self.enqueue_workspace(&object.handle(), background));
+        self.channels.state().iter().for_each(|channel| self.enqueue_channel(&Name::of(channel), background));
+    }
+
+    pub fn enqueue_channel(&self, name: &Name, priority: Priority) {
+        self.queue.add(ObjectKey::channel(&name.namespace, &name.name), priority);
+    }
+
+    pub fn enqueue_workspace(&self, handle: &Handle, priority: Priority) {
+        self.queue.add(ObjectKey::workspace(handle.namespace.as_deref(), &handle.name), priority);
     }
 
     pub fn wake_workspace(&self, handle: &Handle) {
-        self.wakers.workspace(handle);
-    }
-
-    /// Wakes a Channel when it is called.
-    pub fn waker_of_channel(&self, name: Name) -> ohallo::Wake {
-        let wakers = self.wakers.clone();
-        Arc::new(move || wakers.channel(&name))
-    }
-
-    /// Wakes a Workspace or ClusterWorkspace when it is called.
-    pub fn waker_of_workspace(&self, handle: Handle) -> ohallo::Wake {
-        let wakers = self.wakers.clone();
-        Arc::new(move || wakers.workspace(&handle))
+        self.enqueue_workspace(handle, Priority::Interactive);
     }
 
     /// Leaves events to be published.
@@ -416,7 +385,6 @@ fn retain<K: Eq + Hash, V>(map: &Mutex<HashMap<K, V>>, keep: impl Fn(&K, &V) -> 
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use futures::channel::mpsc;
     use kube::runtime::reflector;
 
     use super::*;
@@ -437,7 +405,7 @@ mod tests {
             create_timeout: settings.create_timeout,
             requests_per_second: 0.0,
             burst: 1,
-            key_concurrency: 1,
+            total_requests_per_second: 0.0,
             ca_pem: None,
             proxy: None,
             allow_insecure: false,
@@ -452,12 +420,7 @@ mod tests {
             cluster_workspaces: reflector::store().0,
             namespaces: reflector::store().0,
         };
-        let wakers = Wakers {
-            channels: mpsc::unbounded().0,
-            workspaces: mpsc::unbounded().0,
-            cluster_workspaces: mpsc::unbounded().0,
-        };
-        Context::new(client, settings, ohallo, metrics, events().0, stores, wakers)
+        Context::new(client, settings, ohallo, metrics, events().0, stores)
     }
 
     /// As a day of objects, keys and Workspaces that come and go, with reconciles that end after the deletion.
@@ -477,6 +440,7 @@ mod tests {
                 workspace_id,
                 create_unsupported: None,
                 list_unsupported: false,
+                has_created: false,
             };
             ctx.hold(&handle, held);
             ctx.recheck(&handle);

@@ -34,6 +34,8 @@ pub struct Handle {
 #[derive(Debug, Default)]
 pub struct Index {
     channels: HashMap<Name, Known>,
+    /// How many Channels each namespace has.
+    population: HashMap<String, usize>,
     /// A Channel's name is shared by all Secrets that it names.
     by_secret: BTreeSet<(SecretId, Arc<Name>)>,
     by_workspace: HashMap<Handle, BTreeSet<Name>>,
@@ -407,6 +409,7 @@ impl Index {
 
     fn add_known(&mut self, name: &Name, known: &Known) {
         let entry = &known.entry;
+        *self.population.entry(name.namespace.clone()).or_default() += 1;
         let shared = Arc::new(name.clone());
         self.by_secret.extend(entry.secrets.iter().map(|secret| (*secret, Arc::clone(&shared))));
         self.by_workspace.entry(entry.handle.clone()).or_default().insert(name.clone());
@@ -420,6 +423,12 @@ impl Index {
 
     fn drop_known(&mut self, name: &Name, known: &Known) {
         let entry = &known.entry;
+        if let Some(count) = self.population.get_mut(&name.namespace) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.population.remove(&name.namespace);
+            }
+        }
         let shared = Arc::new(name.clone());
         for secret in entry.secrets.iter() {
             self.by_secret.remove(&(*secret, Arc::clone(&shared)));
@@ -488,6 +497,11 @@ impl Index {
 
     pub fn users_of_workspace(&self, handle: &Handle) -> Vec<Name> {
         self.by_workspace.get(handle).into_iter().flatten().cloned().collect()
+    }
+
+    /// How many Channels a namespace has, and how many namespaces have any.
+    pub fn population(&self, namespace: &str) -> (usize, usize) {
+        (self.population.get(namespace).copied().unwrap_or_default(), self.population.len())
     }
 
     /// How many Channels are read at every interval under this workspace's key.

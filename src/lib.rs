@@ -5,7 +5,10 @@
 //!  a Channel, its Secrets or its Workspace changed, or its time has come
 //!         │
 //!         ▼
-//!    the gate      nothing changed and too early? wait on, without a single call
+//!    work_queue.rs fair by namespace, API key and object; starts what its cooldown, key and
+//!         │        the workers let run                                                         pure
+//!         ▼
+//!    controller.rs runs it on a worker                                                         I/O
 //!         │
 //!         ▼
 //!    observe.rs    read the Secrets, the Workspace and the channel in oHallo                    I/O
@@ -51,6 +54,7 @@ pub mod text;
 pub mod workspace;
 
 mod census;
+mod controller;
 mod crds;
 mod deadline;
 #[cfg(test)]
@@ -61,5 +65,6 @@ mod prerequisites;
 mod verdicts;
 mod watch;
 mod watches;
+mod work_queue;
 
 pub use operator::{RunError, run, run_with};

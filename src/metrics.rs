@@ -25,6 +25,9 @@ pub struct Metrics {
     reconciles: Family<Labels<2>, Counter>,
     reconciles_active: Family<Labels<1>, Gauge>,
     reconcile_seconds: Timings<1>,
+    workqueue_adds: Family<Labels<1>, Counter>,
+    workqueue_seconds: Timings<1>,
+    workqueue_retries: Family<Labels<1>, Counter>,
     api_requests: Family<Labels<2>, Counter>,
     api_seconds: Timings<1>,
     api_rate_limited: Counter,
@@ -66,6 +69,9 @@ impl Metrics {
             reconciles: Family::default(),
             reconciles_active: Family::default(),
             reconcile_seconds: Family::new_with_constructor(pass_buckets),
+            workqueue_adds: Family::default(),
+            workqueue_seconds: Family::new_with_constructor(wait_buckets),
+            workqueue_retries: Family::default(),
             api_requests: Family::default(),
             api_seconds: Family::new_with_constructor(call_buckets),
             api_rate_limited: Counter::default(),
@@ -139,6 +145,21 @@ impl Metrics {
     pub fn reconciled(&self, kind: &'static str, result: &'static str, took: Duration) {
         self.reconciles.get_or_create(&[("kind", kind), ("result", result)]).inc();
         self.reconcile_seconds.get_or_create(&[("kind", kind)]).observe(took.as_secs_f64());
+    }
+
+    /// An object was added to the work queue.
+    pub fn workqueue_add(&self, kind: &'static str) {
+        self.workqueue_adds.get_or_create(&[("kind", kind)]).inc();
+    }
+
+    /// How long an object waited in the work queue since it could have run.
+    pub fn workqueue_waited(&self, kind: &'static str, waited: Duration) {
+        self.workqueue_seconds.get_or_create(&[("kind", kind)]).observe(waited.as_secs_f64());
+    }
+
+    /// An object was requeued after a failure.
+    pub fn workqueue_retry(&self, kind: &'static str) {
+        self.workqueue_retries.get_or_create(&[("kind", kind)]).inc();
     }
 
     /// A pass begins; it ends when what this gives is dropped.
@@ -224,6 +245,11 @@ impl Metrics {
     }
 
     fn register_work(&self, to: &mut Registry) {
+        let help = "Objects added to the work queue, by kind; requeue times that came are not counted";
+        add(to, "workqueue_adds", help, &self.workqueue_adds);
+        let help = "Wait in the work queue from when an object could run to its start, by kind";
+        add(to, "workqueue_queue_duration_seconds", help, &self.workqueue_seconds);
+        add(to, "workqueue_retries", "Requeues after a failure, by kind", &self.workqueue_retries);
         add(to, "reconcile", "Passes over one object, by kind and result", &self.reconciles);
         add(to, "reconcile_active", "Passes under way, by kind", &self.reconciles_active);
         add(to, "reconcile_duration_seconds", "Duration of a pass", &self.reconcile_seconds);

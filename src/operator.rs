@@ -1,22 +1,16 @@
 // I/O
 //! Puts the parts together and runs them until it is told to stop.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::channel::mpsc;
-use futures::stream::{BoxStream, StreamExt};
-use kube::runtime::controller::{self, Controller};
-use kube::runtime::reflector::{self, ObjectRef, Store};
-use kube::runtime::watcher;
-use kube::{Client, Config, Resource};
-use serde::de::DeserializeOwned;
+use kube::runtime::reflector;
+use kube::{Client, Config};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::census::census;
-use crate::context::{Context, Stores, Wakers};
+use crate::context::{Context, Stores};
 use crate::events::events;
 use crate::leader::replica;
 use crate::metrics::Metrics;
@@ -25,10 +19,7 @@ use crate::serve::{self, Readiness};
 use crate::settings::{SHUTDOWN_GRACE, Settings};
 use crate::sieve;
 use crate::watches::Watches;
-use crate::{channel, crds, deadline, permissions, workspace};
-
-/// Passes of one key that call at the same time: a key that hangs can't hold every worker.
-const KEY_CONCURRENCY: usize = 12;
+use crate::{controller, crds, deadline, permissions};
 
 /// How often what belongs to deleted objects is looked for.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -127,7 +118,7 @@ fn options(settings: &Settings) -> Result<ohallo::Options, RunError> {
         create_timeout: settings.create_timeout,
         requests_per_second: settings.requests_per_second,
         burst: settings.burst,
-        key_concurrency: KEY_CONCURRENCY.min(usize::from(settings.concurrency)),
+        total_requests_per_second: settings.total_rate().unwrap_or_default(),
         ca_pem,
         proxy: settings.proxy_url(),
         allow_insecure: settings.allow_insecure_api,
@@ -153,16 +144,12 @@ async fn operate(
     let (workspaces, workspace_writer) = reflector::store();
     let (cluster_workspaces, cluster_writer) = reflector::store();
     let (namespaces, namespace_writer) = reflector::store();
-    let (to_channels, wake_channels) = mpsc::unbounded();
-    let (to_workspaces, wake_workspaces) = mpsc::unbounded();
-    let (to_clusters, wake_clusters) = mpsc::unbounded();
-    let wakers = Wakers { channels: to_channels, workspaces: to_workspaces, cluster_workspaces: to_clusters };
     let stores = Stores { channels, workspaces, cluster_workspaces, namespaces };
     let (events, publisher) = events();
     let published = CancellationToken::new();
     let publishing = tokio::spawn(publisher.run(client.clone(), published.clone()));
     let (candidate, leadership) = replica::candidate(&client, &settings);
-    let mut ctx = Context::new(client, settings, ohallo, metrics, events, stores, wakers);
+    let mut ctx = Context::new(client, settings, ohallo, metrics, events, stores);
     ctx.leadership = leadership;
     let ctx = Arc::new(ctx);
     let counted = Arc::downgrade(&ctx);
@@ -174,22 +161,12 @@ async fn operate(
     let over = CancellationToken::new();
     let electing = replica::elect(candidate, &ctx, &readiness, over.clone());
     let watches = Watches { ctx: &ctx, readiness };
-    let channel_events = watches.channels(channel_writer);
-    let workspace_events = watches.workspaces(workspace_writer, watches.namespaced(), "workspaces");
-    let clusters = async {
-        if cluster {
-            let events = watches.workspaces(cluster_writer, watches.cluster(), "clusterworkspaces");
-            control(
-                &ctx,
-                events,
-                ctx.cluster_workspaces.clone(),
-                wake_clusters,
-                &stop,
-                workspace::reconcile,
-                workspace::error_policy,
-            )
-            .await;
-        }
+    let namespaced = async {
+        tokio::join!(
+            watches.channels(channel_writer),
+            watches.workspaces(workspace_writer, watches.namespaced(), "workspaces"),
+            watches.secrets(),
+        );
     };
     let sweeping = async {
         loop {
@@ -199,34 +176,14 @@ async fn operate(
     };
     let helpers = async {
         if cluster {
-            tokio::join!(watches.namespaces(namespace_writer), watches.secrets(), sweeping)
+            let events = watches.cluster();
+            let clusters = watches.workspaces(cluster_writer, events, "clusterworkspaces");
+            tokio::join!(namespaced, clusters, watches.namespaces(namespace_writer), sweeping);
         } else {
-            tokio::join!(async {}, watches.secrets(), sweeping)
+            tokio::join!(namespaced, sweeping);
         }
     };
-    let work = async {
-        tokio::join!(
-            control(
-                &ctx,
-                channel_events,
-                ctx.channels.clone(),
-                wake_channels,
-                &stop,
-                channel::reconcile,
-                channel::error_policy
-            ),
-            control(
-                &ctx,
-                workspace_events,
-                ctx.workspaces.clone(),
-                wake_workspaces,
-                &stop,
-                workspace::reconcile,
-                workspace::error_policy
-            ),
-            clusters,
-        );
-    };
+    let work = controller::run(&ctx, &stop);
     tokio::select! {
         () = drained(work, &stop) => {}
         _ = helpers => {}
@@ -257,34 +214,4 @@ async fn drained(work: impl Future<Output = ()>, stop: &CancellationToken) {
         () = work => {}
         () = late => tracing::warn!("work was under way when the time to stop was over"),
     }
-}
-
-/// Runs one controller over a stream that its store has taken in.
-async fn control<K, Fut, E>(
-    ctx: &Arc<Context>,
-    events: BoxStream<'static, watcher::Result<K>>,
-    store: Store<K>,
-    wakes: mpsc::UnboundedReceiver<ObjectRef<K>>,
-    stop: &CancellationToken,
-    reconcile: impl FnMut(Arc<K>, Arc<Context>) -> Fut,
-    error_policy: impl Fn(Arc<K>, &E, Arc<Context>) -> controller::Action,
-) where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-    Fut: Future<Output = Result<controller::Action, E>> + Send + 'static,
-    E: std::error::Error + Send + 'static,
-{
-    let config = controller::Config::default().concurrency(ctx.settings.concurrency);
-    let stop = stop.clone();
-    Controller::for_stream(events, store)
-        .with_config(config)
-        .reconcile_on(wakes)
-        .graceful_shutdown_on(async move { stop.cancelled().await })
-        .run(reconcile, error_policy, Arc::clone(ctx))
-        .for_each(|done| async move {
-            // Its store has let it go meanwhile, or its watch broke, which the watch itself tells.
-            if let Err(error) = done {
-                tracing::trace!(%error, "not reconciled");
-            }
-        })
-        .await;
 }

@@ -41,13 +41,24 @@ pub fn provisioning(backoff: Duration, sent: i64) -> Duration {
     backoff.saturating_mul(1 << doublings).min(Duration::from_secs(1800))
 }
 
-/// How often a settled Channel is looked at: its interval, stretched where the Channels of its key are too many for the key's rate.
-pub fn interval(declared: Duration, channels_of_key: usize, rate_per_second: f64) -> Duration {
-    if rate_per_second <= 0.0 {
-        return declared;
-    }
-    let least = 1.25 * channels_of_key as f64 / rate_per_second;
+/// How often a settled Channel is read: its interval, stretched where the Channels are too many for a rate that serves
+/// them. `shares` holds, for each such rate, how many Channels share it and the rate per second; 0 is no limit.
+pub fn interval(declared: Duration, shares: &[(usize, f64)]) -> Duration {
+    let limited = shares.iter().filter(|(_, rate)| *rate > 0.0);
+    let least = limited.map(|(channels, rate)| 1.25 * *channels as f64 / rate).fold(0.0, f64::max);
     declared.max(Duration::try_from_secs_f64(least).unwrap_or(declared))
+}
+
+/// When an object is reconciled again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requeue {
+    /// When something changes.
+    Never,
+    After(Duration),
+    /// After a failure.
+    Retry(Duration),
+    /// Its next call has no token yet.
+    Deferred(Duration),
 }
 
 /// Closed after a pass until its wake or until an input changes, so that the pass that the operator's own status
@@ -112,9 +123,10 @@ mod tests {
 
     #[test]
     fn stretches_the_interval_where_a_key_has_too_many_channels() {
-        assert_eq!(interval(s(600), 100, 10.0), s(600));
-        assert_eq!(interval(s(60), 10_000, 10.0), s(1250));
-        assert_eq!(interval(s(60), 10_000, 0.0), s(60));
+        assert_eq!(interval(s(600), &[(100, 10.0), (400, 5.0)]), s(600));
+        assert_eq!(interval(s(60), &[(10_000, 10.0)]), s(1250));
+        assert_eq!(interval(s(60), &[(100, 10.0), (400, 5.0)]), s(100));
+        assert_eq!(interval(s(60), &[(10_000, 0.0)]), s(60));
     }
 
     #[test]

@@ -19,6 +19,9 @@ pub use check::SettingsError;
 /// How long a stopping operator may take to finish and record what is in flight.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 
+/// The rate of all API keys together, in requests a second.
+const DEFAULT_TOTAL_RATE: f64 = 100.0;
+
 /// The settings of `ohallo-operator run`. After parsing, [`Settings::checked`] judges what no flag alone can.
 ///
 /// No `Debug`: a proxy's URL may hold a password.
@@ -82,7 +85,7 @@ pub struct Settings {
           value_parser = check::lease_name)]
     pub lease_name: String,
 
-    /// Objects worked on at the same time (1-1000)
+    /// Reconciles at the same time (1-1000); a namespace has at most three quarters of them
     #[arg(long, env = "OHALLO_CONCURRENCY", value_name = "COUNT", default_value_t = 16,
           value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub concurrency: u16,
@@ -91,6 +94,11 @@ pub struct Settings {
     #[arg(long, env = "OHALLO_REQUESTS_PER_SECOND", value_name = "RATE", default_value_t = 10.0,
           value_parser = check::rate)]
     pub requests_per_second: f64,
+
+    /// Requests a second to oHallo of all API keys together (0-10000; 0 = no limit). Default: 100, or no limit if
+    /// --requests-per-second is 0
+    #[arg(long, env = "OHALLO_TOTAL_REQUESTS_PER_SECOND", value_name = "RATE", value_parser = check::total_rate)]
+    pub total_requests_per_second: Option<f64>,
 
     /// Requests a quiet API key may send at once (1-10000)
     #[arg(long, env = "OHALLO_BURST", value_name = "COUNT", default_value_t = 20,
@@ -182,6 +190,12 @@ impl Settings {
     /// The rate per API key in requests a second; `None` is no limit.
     pub fn rate(&self) -> Option<f64> {
         (self.requests_per_second > 0.0).then_some(self.requests_per_second)
+    }
+
+    /// The rate of all API keys together in requests a second; `None` is no limit.
+    pub fn total_rate(&self) -> Option<f64> {
+        let default = if self.rate().is_some() { DEFAULT_TOTAL_RATE } else { 0.0 };
+        Some(self.total_requests_per_second.unwrap_or(default)).filter(|rate| *rate > 0.0)
     }
 
     /// The proxy's URL.

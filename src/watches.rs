@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
+use futures::future;
 use futures::stream::{BoxStream, StreamExt};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::ResourceExt;
 use kube::api::Api;
 use kube::core::PartialObjectMeta;
-use kube::runtime::{WatchStreamExt, reflector, watcher};
+use kube::runtime::{reflector, watcher};
 
 use crate::api::channel::Channel;
 use crate::api::conditions::kind;
@@ -21,6 +22,7 @@ use crate::index::{Name, Wakes};
 use crate::serve::Readiness;
 use crate::sieve;
 use crate::watch::{Event, Watching, merged};
+use crate::work_queue::Priority;
 use crate::workspace::Kind;
 
 /// The watches of one operator.
@@ -37,10 +39,8 @@ impl Watches<'_> {
         Watching { client, kind, metrics, readiness: self.readiness.clone() }
     }
 
-    pub fn channels(
-        &self,
-        writer: reflector::store::Writer<Channel>,
-    ) -> BoxStream<'static, watcher::Result<Channel>> {
+    /// Never ends.
+    pub async fn channels(&self, writer: reflector::store::Writer<Channel>) {
         let settings = &self.ctx.settings;
         let watching = self.of("channels");
         let events =
@@ -51,12 +51,12 @@ impl Watches<'_> {
         let ctx = Arc::clone(self.ctx);
         let events = merged(events, settings.namespaces.clone(), ctx.channels.clone());
         reflector::reflector(writer, events)
-            .inspect(move |event| {
-                take_in_channel(&ctx, event);
-                listed(&ctx, "channels", event);
+            .for_each(|event| {
+                take_in_channel(&ctx, &event);
+                listed(&ctx, "channels", &event);
+                future::ready(())
             })
-            .applied_objects()
-            .boxed()
+            .await;
     }
 
     pub fn namespaced(&self) -> BoxStream<'static, Event<Workspace>> {
@@ -78,24 +78,26 @@ impl Watches<'_> {
         merged(events, Vec::new(), self.ctx.cluster_workspaces.clone())
     }
 
-    pub fn workspaces<K: Kind>(
+    /// Never ends.
+    pub async fn workspaces<K: Kind>(
         &self,
         writer: reflector::store::Writer<K>,
         events: BoxStream<'static, Event<K>>,
         kind: &'static str,
-    ) -> BoxStream<'static, watcher::Result<K>> {
+    ) {
         let (ctx, store) = (Arc::clone(self.ctx), writer.as_reader());
         reflector::reflector(writer, events)
-            .inspect(move |event| {
-                take_in_workspace(&ctx, event);
-                // Of a list in several parts the first were looked at as the store had them before.
+            .for_each(|event| {
+                take_in_workspace(&ctx, &event);
                 if let Ok(watcher::Event::InitDone) = event {
-                    store.state().iter().for_each(|object| ctx.wake_workspace(&object.handle()));
+                    let all = store.state();
+                    let background = Priority::Background;
+                    all.iter().for_each(|object| ctx.enqueue_workspace(&object.handle(), background));
                 }
-                listed(&ctx, kind, event);
+                listed(&ctx, kind, &event);
+                future::ready(())
             })
-            .applied_objects()
-            .boxed()
+            .await;
     }
 
     /// Labels of namespaces decide who may use a ClusterWorkspace.
@@ -208,13 +210,21 @@ fn listed<K>(ctx: &Context, kind: &'static str, event: &Event<K>) {
 
 fn take_in_channel(ctx: &Context, event: &Event<Channel>) {
     match event {
-        Ok(watcher::Event::Apply(channel) | watcher::Event::InitApply(channel)) => {
+        Ok(watcher::Event::Apply(channel)) => {
+            let wakes = ctx.index().put(channel);
+            ctx.wake(wakes);
+            ctx.wake_channel(&Name::of(channel));
+        }
+        Ok(watcher::Event::InitApply(channel)) => {
             let wakes = ctx.index().put(channel);
             ctx.wake(wakes);
         }
         Ok(watcher::Event::Delete(channel)) => {
-            let wakes = ctx.index().remove(&Name::of(channel));
+            let name = Name::of(channel);
+            let wakes = ctx.index().remove(&name);
             gone(ctx, channel.uid().as_deref(), wakes);
+            // Drops what is queued of it.
+            ctx.wake_channel(&name);
         }
         Ok(watcher::Event::Init) => ctx.list_channels(true),
         Ok(watcher::Event::InitDone) => {
@@ -223,8 +233,8 @@ fn take_in_channel(ctx: &Context, event: &Event<Channel>) {
                 gone(ctx, Some(&uid), wakes);
             }
             ctx.list_channels(false);
-            // Of a list in several parts the first were looked at as the store had them before.
-            ctx.channels.state().iter().for_each(|channel| ctx.wake_channel(&Name::of(channel)));
+            let all = ctx.channels.state();
+            all.iter().for_each(|channel| ctx.enqueue_channel(&Name::of(channel), Priority::Background));
         }
         _ => {}
     }
@@ -257,6 +267,9 @@ fn take_in_workspace<K: Kind>(ctx: &Context, event: &Event<K>) {
             let users = ctx.index().users_of_workspace(&handle);
             let woken = users.iter().filter(|name| usable || (ready.is_some() && waits(ctx, name)));
             woken.for_each(|name| ctx.wake_channel(name));
+            if let Ok(watcher::Event::Apply(_)) = event {
+                ctx.wake_workspace(&handle);
+            }
         }
         Ok(watcher::Event::Delete(object)) => {
             let handle = object.handle();
@@ -267,6 +280,8 @@ fn take_in_workspace<K: Kind>(ctx: &Context, event: &Event<K>) {
             if !ctx.in_use(&handle) {
                 ctx.release(&handle);
             }
+            // Drops what is queued of it.
+            ctx.wake_workspace(&handle);
         }
         _ => {}
     }

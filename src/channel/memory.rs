@@ -33,6 +33,8 @@ pub struct Memory {
     pub gate: Option<Gate<Inputs>>,
     /// Transient failures in a row.
     pub failures: u32,
+    /// Tokens that the next reconcile starts with: the last one ended for want of one.
+    pub tokens: u32,
     /// Since when oHallo has been busy with it.
     pub waiting_since: Option<Instant>,
     /// The newest version of the object that this process wrote, and when.

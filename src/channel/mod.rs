@@ -27,11 +27,10 @@ mod work;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use kube::ResourceExt;
-use kube::runtime::controller::Action;
 use tracing::Instrument;
 
 use crate::api::channel::{Channel, ChannelStatus};
@@ -42,11 +41,14 @@ use crate::conditions;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::heavy::{self, HeavySlot};
+use crate::index::Handle;
 use crate::leader::Epoch;
-use crate::retry;
+use crate::ohallo::Permit;
+use crate::retry::{self, Requeue};
 use crate::secret_id::SecretId;
 use crate::sieve;
 use crate::telemetry::traces;
+use crate::work_queue::{Priority, Resolved, Route};
 pub use report::plain;
 
 use act::{Next, perform};
@@ -58,9 +60,6 @@ use status::Outcome;
 
 /// The longest that one pass may take.
 const LONGEST: Duration = Duration::from_secs(120);
-
-/// How long a pass waits for the first list of the workspaces before it gives way.
-const LISTED: Duration = Duration::from_secs(1);
 
 /// How long a heavy object waits while another is reconciled, at least.
 const BUSY: Duration = Duration::from_secs(1);
@@ -80,33 +79,36 @@ pub struct Unwritten(String);
 ///
 /// # Errors
 /// Only if the status could not be written; every other failure is in the status.
-pub async fn reconcile(channel: Arc<Channel>, ctx: Arc<Context>) -> Result<Action, Unwritten> {
-    let Some(uid) = channel.uid() else { return Ok(Action::await_change()) };
-    // Nothing is judged missing by a list that has not come yet.
-    if !ctx.listed.within(LISTED).await {
-        return Ok(Action::requeue(LISTED));
-    }
-    // A standby does nothing: whoever begins to lead looks at everything.
-    let Some(epoch) = ctx.leadership.epoch() else { return Ok(Action::await_change()) };
+pub async fn reconcile(
+    channel: Arc<Channel>,
+    ctx: Arc<Context>,
+    permit: Option<Permit>,
+) -> Result<Requeue, Unwritten> {
+    let Some(uid) = channel.uid() else { return Ok(Requeue::Never) };
+    // A standby does nothing: whoever begins to lead requeues every object.
+    let Some(epoch) = ctx.leadership.epoch() else { return Ok(Requeue::Never) };
+    // Asked again: much may have happened while it waited.
     if let Some(rest) = rests(&channel, &uid, &ctx, epoch) {
-        return Ok(Action::requeue(rest));
+        return Ok(Requeue::After(rest));
     }
     let slot = ctx.ohallo.heavy().slot();
     let channel = match in_full(&channel, &ctx, &slot).await? {
         InFull::Found(channel) => channel,
-        InFull::Gone => return Ok(Action::requeue(GONE)),
-        InFull::Busy => return Ok(Action::requeue(BUSY + BUSY.mul_f64(rand::random()))),
+        InFull::Gone => return Ok(Requeue::After(GONE)),
+        InFull::Busy => return Ok(Requeue::After(BUSY + BUSY.mul_f64(rand::random()))),
     };
     let started = clock::instant();
     let _active = ctx.metrics.reconciling("Channel");
     let span = traces::pass(&*channel);
-    let (report, result) = pass(&channel, &ctx, epoch, slot).instrument(span.clone()).await;
+    let (report, result) = pass(&channel, &ctx, epoch, slot, permit).instrument(span.clone()).await;
     traces::passed(&span, result);
     let took = clock::instant().saturating_duration_since(started);
     ctx.metrics.reconciled("Channel", result, took);
     log(&channel, result, took, &report);
     match report {
-        Report::Wake(wake) => Ok(Action::requeue(wake)),
+        Report::Wake(wake) if result == "deferred" => Ok(Requeue::Deferred(wake)),
+        Report::Wake(wake) if result == "transient" => Ok(Requeue::Retry(wake)),
+        Report::Wake(wake) => Ok(Requeue::After(wake)),
         Report::Unwritten(error) => Err(Unwritten(report::plain(&error))),
     }
 }
@@ -156,8 +158,11 @@ async fn pass(
     ctx: &Arc<Context>,
     epoch: Epoch,
     slot: HeavySlot,
+    permit: Option<Permit>,
 ) -> (Report, &'static str) {
-    let work = tokio::time::timeout(LONGEST, run(Box::new(Pass::new(ctx, channel, epoch, slot))));
+    let mut pass = Box::new(Pass::new(ctx, channel, epoch, slot));
+    pass.permit = permit;
+    let work = tokio::time::timeout(LONGEST, run(pass));
     let failed = |reason, text| {
         let failure = Failure::transient(reason, text);
         let slot = ctx.ohallo.heavy().slot();
@@ -180,11 +185,56 @@ async fn pass(
 }
 
 /// How the controller goes on when a status could not be written.
-pub fn error_policy(channel: Arc<Channel>, _: &Unwritten, ctx: Arc<Context>) -> Action {
+pub fn error_policy(channel: Arc<Channel>, _: &Unwritten, ctx: Arc<Context>) -> Requeue {
     let cell = ctx.memory(&channel.uid().unwrap_or_default());
     let mut memory = cell.lock().unwrap_or_else(PoisonError::into_inner);
     memory.failures = memory.failures.saturating_add(1);
-    Action::requeue(retry::backoff(memory.failures, rand::random()))
+    Requeue::Retry(retry::backoff(memory.failures, rand::random()))
+}
+
+/// How the work queue takes a Channel.
+pub fn resolve(channel: &Channel, ctx: &Context, now: Instant) -> Resolved {
+    let (Some(uid), Some(epoch)) = (channel.uid(), ctx.leadership.epoch()) else { return Resolved::Gone };
+    if let Some(rest) = rests(channel, &uid, ctx, epoch) {
+        return Resolved::Resting(now + rest);
+    }
+    let handle = Handle::of(channel);
+    let settled = settled(channel);
+    let status = channel.status.clone().unwrap_or_default();
+    let deletes = channel.metadata.deletion_timestamp.is_none() || delete::deletes(channel, &status);
+    let suspended =
+        channel.spec.suspend == Some(true) || ctx.lookup(&handle).is_none_or(|workspace| workspace.suspended);
+    let held = ctx.held(&handle).filter(|_| deletes && !suspended);
+    // Ready is not kept longer than the last read confirms it, whenever its key serves it.
+    let read = ctx.memory(&uid).lock().unwrap_or_else(PoisonError::into_inner).read;
+    let ready = conditions::find(&status.conditions, kind::READY).filter(|ready| ready.status == "True");
+    let lapses = ready.is_some_and(|ready| ready.observed_generation == channel.metadata.generation)
+        && channel.metadata.deletion_timestamp.is_none();
+    let latest = read.filter(|_| lapses).map(|read| read + report::interval(ctx, channel) * 2);
+    Resolved::Ready(Route {
+        key: held.map(|held| held.key.id()),
+        heavy: is_heavy(channel),
+        priority: if settled { Priority::Background } else { Priority::Interactive },
+        latest,
+    })
+}
+
+/// The Workspace that its calls count for, and how many tokens its reconcile starts with.
+pub fn tokens(channel: &Channel, ctx: &Context) -> (Handle, u32) {
+    let cell = ctx.memory(&channel.uid().unwrap_or_default());
+    let tokens = cell.lock().unwrap_or_else(PoisonError::into_inner).tokens;
+    (Handle::of(channel), tokens.max(1))
+}
+
+/// Whether nobody waits for its reconcile: it is Ready as it is declared, and was not asked for.
+fn settled(channel: &Channel) -> bool {
+    let Some(status) = &channel.status else { return false };
+    let requested =
+        channel.annotations().get(annotation::RECONCILE_REQUESTED).map(|value| plan::cut_request(value));
+    conditions::is_true(&status.conditions, kind::READY)
+        && status.observed_generation == channel.metadata.generation
+        && status.last_handled_reconcile_at == requested
+        && channel.metadata.deletion_timestamp.is_none()
 }
 
 /// One line for each pass.
@@ -224,13 +274,8 @@ fn rests(channel: &Channel, uid: &str, ctx: &Context, epoch: Epoch) -> Option<Du
 /// After a restart a settled Channel is first read at a random point of its interval.
 fn first_look(channel: &Channel, now: &Inputs) -> Option<retry::Gate<Inputs>> {
     let status = channel.status.as_ref()?;
-    let requested =
-        channel.annotations().get(annotation::RECONCILE_REQUESTED).map(|value| plan::cut_request(value));
-    let settled = conditions::is_true(&status.conditions, kind::READY)
-        && status.observed_generation == channel.metadata.generation
-        && status.last_handled_reconcile_at == requested
+    let settled = settled(channel)
         && test_is_over(channel, status)
-        && channel.metadata.deletion_timestamp.is_none()
         && (channel.finalizers().iter().any(|name| name == finalizer::CHANNEL)
             || status.planned_changes.is_empty());
     let namespace = channel.namespace().unwrap_or_default();
@@ -238,8 +283,7 @@ fn first_look(channel: &Channel, now: &Inputs) -> Option<retry::Gate<Inputs>> {
     let pushed = sources
         .map(|source| (SecretId::of(&namespace, &source.name), Version::present(&source.resource_version)));
     let inputs = Inputs { secrets: pushed.collect(), key: None, ..now.clone() };
-    let seconds = channel.spec.interval_seconds.unwrap_or(600).clamp(60, 86_400).unsigned_abs();
-    let first = Duration::from_secs(seconds).mul_f64(rand::random());
+    let first = work::declared_interval(&channel.spec).mul_f64(rand::random());
     settled.then(|| retry::Gate::new(inputs, clock::instant() + first))
 }
 

@@ -19,7 +19,7 @@ use crate::conditions;
 use crate::context::Lookup;
 use crate::error::{Failure, Need};
 use crate::index::{self, Handle, Name, Shown};
-use crate::ohallo::{ApiError, CallError, Id, Kind, RemoteChannel};
+use crate::ohallo::{ApiError, CallError, Caller, Id, Kind, RemoteChannel};
 use crate::retry;
 use crate::secret::Redactor;
 use crate::secret_id::SecretId;
@@ -122,9 +122,9 @@ fn place(pass: &mut Pass) -> Result<Place, Failure> {
     };
     pass.redactor = Redactor::of(&held.key);
     let uid = pass.channel.uid().unwrap_or_default();
-    let lane = pass.lane();
-    let wake = pass.ctx.waker_of_channel(Name::of(&pass.channel));
-    let session = pass.ctx.ohallo.session(held.key.clone(), &uid, wake, lane);
+    let namespace = pass.channel.namespace().map(Into::into);
+    let caller = Caller { namespace, workspace: handle, lane: pass.lane() };
+    let session = pass.ctx.ohallo.session(held.key.clone(), caller, pass.permit.take());
     pass.session = Some(session.with_slot(pass.slot.clone()));
     let hour_ago = clock::instant().checked_sub(retry::STALLED);
     Ok(Place {

@@ -26,7 +26,7 @@ use crate::events::Note;
 use crate::heavy::HeavySlot;
 use crate::index::{Handle, Name};
 use crate::leader::Epoch;
-use crate::ohallo::{Lane, Session};
+use crate::ohallo::{Lane, Permit, Session};
 use crate::secret::{Credentials, Redactor};
 use crate::secret_id::SecretId;
 use crate::sieve;
@@ -53,6 +53,8 @@ pub struct Pass {
     pub memory: Memory,
     pub lookup: Option<Lookup>,
     pub session: Option<Session>,
+    /// Tokens that were taken before it started.
+    pub permit: Option<Permit>,
     pub credentials: Option<Credentials>,
     /// Of the API key that this pass calls with: for values of oHallo's that the status shows.
     pub redactor: Redactor,
@@ -113,6 +115,7 @@ impl Pass {
             },
             memory,
             session: None,
+            permit: None,
             credentials: None,
             redactor: Redactor::none(),
             notes: Vec::new(),
@@ -148,7 +151,7 @@ impl Pass {
         })
     }
 
-    /// Slot and token of the next call, which changes something, and the leave to make it.
+    /// The token of the next call, which changes something, and the leave to make it.
     pub async fn permitted(&mut self) -> Result<(), Failure> {
         self.session()?.ready().await?;
         self.fence()

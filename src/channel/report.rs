@@ -11,8 +11,9 @@ use super::memory::Memory;
 use super::pass::{Pass, Written};
 use super::status::{self, Outcome, Setting, Summary};
 use super::work;
-use crate::api::channel::ChannelStatus;
+use crate::api::channel::{Channel, ChannelStatus};
 use crate::clock;
+use crate::context::Context;
 use crate::events::Note;
 use crate::index::Handle;
 use crate::retry::{self, Gate};
@@ -34,15 +35,28 @@ pub enum Report {
 /// Says what the outcome means for the status.
 pub fn summary(pass: &Pass, outcome: &Outcome) -> Summary {
     let view = pass.view();
-    let channels = pass.ctx.index().count(&Handle::of(&pass.channel));
-    let interval = retry::interval(work::interval(&view), channels, pass.ctx.settings.requests_per_second);
+    let interval = interval(&pass.ctx, &pass.channel);
     status::summarize(&view, outcome, &Setting { random: rand::random(), redactor: &pass.redactor, interval })
+}
+
+/// How often a settled Channel is read: as declared, or as the rate of its key and its namespace's share of the rate of all
+/// keys allow.
+pub fn interval(ctx: &Context, channel: &Channel) -> Duration {
+    let (of_key, of_namespace, namespaces) = {
+        let index = ctx.index();
+        let (of_namespace, namespaces) = index.population(&channel.namespace().unwrap_or_default());
+        (index.count(&Handle::of(channel)), of_namespace, namespaces)
+    };
+    let share = ctx.settings.total_rate().unwrap_or_default() / namespaces.max(1) as f64;
+    let shares = [(of_key, ctx.settings.requests_per_second), (of_namespace, share)];
+    retry::interval(work::declared_interval(&channel.spec), &shares)
 }
 
 /// Reports the end of a pass.
 pub async fn report(mut pass: Box<Pass>, outcome: &Outcome) -> (Report, &'static str) {
     // Its last call is made.
-    pass.session = None;
+    pass.memory.tokens = pass.session.take().map_or(0, |session| session.needed());
+    pass.permit = None;
     let now = clock::instant();
     let summary = summary(&pass, outcome);
     // What was done before the turn ran out is not lost.

@@ -9,6 +9,7 @@ use super::config::Differs;
 use super::plan::{Declared, Is, Plan, Remote, Step, Verdict, View, cut_request, unfit};
 use super::update::{self, MOST_DIFFERENCES, applied_enabled, listed};
 use crate::api::annotation;
+use crate::api::channel::ChannelSpec;
 use crate::api::conditions::{Reason, kind};
 use crate::conditions;
 use crate::error::Need;
@@ -200,7 +201,7 @@ fn state(view: &View, id: &Id, remote: &RemoteChannel) -> Result<Plan, Verdict> 
         "active" => active(view, id),
         "provisioning" => busy(LONGEST_POLL, Reason::Provisioning, "oHallo is provisioning the channel."),
         "pending_dns" => busy(
-            interval(view),
+            declared_interval(view.spec()),
             Reason::WaitingForDns,
             "oHallo waits for DNS records to propagate: see the channel in its dashboard for the records to add.",
         ),
@@ -215,8 +216,8 @@ fn state(view: &View, id: &Id, remote: &RemoteChannel) -> Result<Plan, Verdict> 
 }
 
 /// `spec.intervalSeconds`.
-pub fn interval(view: &View) -> Duration {
-    let seconds = view.spec().interval_seconds.unwrap_or(600).clamp(60, 86_400);
+pub fn declared_interval(spec: &ChannelSpec) -> Duration {
+    let seconds = spec.interval_seconds.unwrap_or(600).clamp(60, 86_400);
     Duration::from_secs(seconds.unsigned_abs())
 }
 

@@ -22,7 +22,9 @@ pub struct Census {
     pub deletions_blocked: BTreeMap<String, i64>,
     /// Claims of other Channels that hold deletions back, by the claimant's namespace.
     pub deletions_claimed: BTreeMap<String, i64>,
-    /// What waits, by queue: passes for a call under their key, events for their turn.
+    /// Objects in the work queue that wait to run, by kind and priority.
+    pub queued: BTreeMap<(&'static str, &'static str), i64>,
+    /// What waits, by queue: objects for their reconcile, events for their publication.
     pub waiting: BTreeMap<&'static str, i64>,
     /// Entries of what is remembered between reconciles, by cache.
     pub cached: BTreeMap<&'static str, i64>,
@@ -131,9 +133,12 @@ impl Collector for CensusSource {
         gauges(&mut to, "deletions_claimed", help, &census.deletions_claimed, |namespace| {
             [("namespace", bounded(namespace))]
         })?;
-        gauges(&mut to, "queue_depth", "What waits for its turn, by queue", &census.waiting, |queue| {
-            [("queue", queue)]
+        let help = "Objects that wait for their reconcile, by kind and priority";
+        gauges(&mut to, "workqueue_depth", help, &census.queued, |(kind, priority)| {
+            [("kind", *kind), ("priority", *priority)]
         })?;
+        let help = "Deprecated, see ohallo_workqueue_depth: what waits, by queue";
+        gauges(&mut to, "queue_depth", help, &census.waiting, |queue| [("queue", queue)])?;
         let help = "Entries that are remembered between reconciles, by cache";
         gauges(&mut to, "cache_entries", help, &census.cached, |cache| [("cache", cache)])?;
         gauges(&mut to, "channel_info", "Each Channel, with --object-metrics", &census.infos, |labels| {

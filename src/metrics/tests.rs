@@ -7,6 +7,9 @@ fn one_of_each() -> Metrics {
     metrics.api_request("create", "done", took);
     metrics.rate_limited();
     metrics.limiter_wait("user", took);
+    metrics.workqueue_add("Channel");
+    metrics.workqueue_waited("Channel", took);
+    metrics.workqueue_retry("Channel");
     metrics.reconciled("Channel", "in_sync", took);
     metrics.time_to_ready("email", took);
     metrics.time_to_ready("carrier-pigeon", took);
@@ -54,6 +57,7 @@ fn census() -> Census {
         workspaces: [(WorkspaceLabels { ready: "False".into(), reason: "SecretNotFound".into() }, 1)].into(),
         deletions_blocked: [("KeyUnavailable".to_owned(), 4)].into(),
         deletions_claimed: [("team-b".to_owned(), 2)].into(),
+        queued: [(("Channel", "interactive"), 4)].into(),
         waiting: [("calls", 5)].into(),
         cached: [("secrets", 6)].into(),
         infos: [(InfoLabels { object: object(), channel_type: "chat".into(), ..InfoLabels::default() }, 1)]
@@ -67,6 +71,9 @@ const SERIES: &[&str] = &[
     "ohallo_api_requests_total{operation=\"create\",class=\"done\"} 1",
     "ohallo_api_rate_limited_total 1",
     "ohallo_api_limiter_wait_seconds_count{lane=\"user\"} 1",
+    "ohallo_workqueue_adds_total{kind=\"Channel\"} 1",
+    "ohallo_workqueue_queue_duration_seconds_count{kind=\"Channel\"} 1",
+    "ohallo_workqueue_retries_total{kind=\"Channel\"} 1",
     "ohallo_reconcile_total{kind=\"Channel\",result=\"in_sync\"} 1",
     "ohallo_reconcile_duration_seconds_count{kind=\"Channel\"} 1",
     "ohallo_channel_time_to_ready_seconds_count{type=\"email\"} 1",
@@ -86,6 +93,7 @@ const SERIES: &[&str] = &[
     "ohallo_workspaces{ready=\"False\",reason=\"SecretNotFound\"} 1",
     "ohallo_deletions_blocked{reason=\"KeyUnavailable\"} 4",
     "ohallo_deletions_claimed{namespace=\"team-b\"} 2",
+    "ohallo_workqueue_depth{kind=\"Channel\",priority=\"interactive\"} 4",
     "ohallo_queue_depth{queue=\"calls\"} 5",
     "ohallo_cache_entries{cache=\"secrets\"} 6",
     "ohallo_channel_info{namespace=\"web\",name=\"a.b\",type=\"chat\",channel_id=\"\",state=\"\"} 1",

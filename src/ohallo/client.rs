@@ -11,11 +11,11 @@ use serde_json::Value;
 use tracing::Instrument;
 
 use super::answer::{self, ApiError, Kind, Operation};
-use super::limiter::{Lane, Limiter};
 use crate::clock;
 use crate::heavy::{Heavy, HeavySlot};
+use crate::index::Handle;
 use crate::metrics::Metrics;
-use crate::secret::ApiKey;
+use crate::secret::{ApiKey, KeyId};
 use crate::telemetry::traces;
 use http::{Http, Reply};
 use key::{KeyState, Keys};
@@ -23,10 +23,8 @@ use key::{KeyState, Keys};
 mod http;
 mod key;
 mod session;
-mod slots;
 
-pub use session::{CallError, CreatePermit, Session};
-pub use slots::Wake;
+pub use session::{CallError, Caller, CreatePermit, NotYet, Permit, Session};
 
 /// The pause of a key after a 429 that names none.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(5);
@@ -46,8 +44,8 @@ pub struct Options {
     /// For each key; 0 = no limit.
     pub requests_per_second: f64,
     pub burst: u32,
-    /// Passes that call at the same time, for each key.
-    pub key_concurrency: usize,
+    /// Of all keys together; 0 = no limit.
+    pub total_requests_per_second: f64,
     /// Roots to trust, PEM, instead of the system's.
     pub ca_pem: Option<Vec<u8>>,
     pub proxy: Option<Url>,
@@ -92,17 +90,13 @@ impl Client {
     /// Options that can't work, or that would send API keys unencrypted.
     pub fn new(options: Options, metrics: Arc<Metrics>) -> Result<Self, SetupError> {
         let http = Http::new(&options)?;
-        Ok(Self(Arc::new(Inner { http, options, metrics, keys: Keys::default(), heavy: Heavy::default() })))
+        let keys = Keys::new(options.requests_per_second, options.burst, options.total_requests_per_second);
+        Ok(Self(Arc::new(Inner { http, options, metrics, keys, heavy: Heavy::default() })))
     }
 
-    /// Begins the calls of one pass; `who` is the object's uid. `wake` is called when a slot is free that the pass
-    /// did not find.
-    pub fn session(&self, key: ApiKey, who: &str, wake: Wake, lane: Lane) -> Session {
-        let options = &self.0.options;
-        let state = self.0.keys.get(&key, clock::instant(), || {
-            (Limiter::new(options.requests_per_second, options.burst), options.key_concurrency)
-        });
-        Session::new(Arc::clone(&self.0), state, key, who, wake, lane)
+    /// Begins the calls of one pass. `permit` holds the tokens of its first calls.
+    pub fn session(&self, key: ApiKey, caller: Caller, permit: Option<Permit>) -> Session {
+        Session::new(Arc::clone(&self.0), key, caller, permit)
     }
 
     /// The right to heavy work, which large answers take.
@@ -110,9 +104,20 @@ impl Client {
         &self.0.heavy
     }
 
-    /// How many passes wait for a slot of their key.
-    pub fn waiting(&self) -> i64 {
-        i64::try_from(self.0.keys.waiting(clock::instant())).unwrap_or(i64::MAX)
+    /// Takes the tokens of the first calls of a reconcile that is to start.
+    ///
+    /// # Errors
+    /// How long until it can; nothing was taken.
+    pub fn permit(&self, key: KeyId, caller: &Caller, tokens: u32, now: Instant) -> Result<Permit, NotYet> {
+        Permit::take(&self.0, key, caller, tokens, now)
+    }
+
+    /// Counts a check of the key of a Workspace.
+    ///
+    /// # Errors
+    /// How long until it may be: a key that is rotated for ever causes a bounded number of calls.
+    pub fn permit_check(&self, workspace: &Handle, now: Instant) -> Result<(), Duration> {
+        self.0.keys.check(workspace, now)
     }
 }
 
@@ -132,6 +137,7 @@ impl Inner {
     async fn exchange<T>(
         &self,
         state: &KeyState,
+        key: &ApiKey,
         operation: Operation,
         request: RequestBuilder,
         slot: &HeavySlot,
@@ -147,7 +153,8 @@ impl Inner {
             self.metrics.api_request(operation.name(), reply.class(), now.saturating_duration_since(started));
             return None;
         }
-        let result = answer::judge(operation, &reply.raw(), state.redactor(), clock::now()).and_then(decode);
+        let result =
+            answer::judge(operation, &reply.raw(), state.redactor(key), clock::now()).and_then(decode);
         let class = match (&result, reply.class()) {
             (Err(_), "2xx") => "invalid_body",
             (_, class) => class,

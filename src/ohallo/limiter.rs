@@ -1,55 +1,88 @@
 // pure
-//! The rate of one API key: a token bucket with two lanes and reservations.
+//! A rate: a token bucket that namespaces share.
 //!
-//! A pass never sleeps: refused, it ends and starts again from its first call. So a refusal reserves what the pass
-//! needs up to the refused call, and the reservation waits for it: else, in a crowd, no pass would ever come to
-//! its last call. Reserved tokens count as in the bucket, so that late comers together never exceed the burst.
+//! Nobody waits here. A call that finds no token is refused with the time until its token comes, and keeps its place
+//! for that long: claimants are served in the order of their first refusal, so that reconciles that run and the work
+//! queue have equal shares.
+//!
+//! Three quarters of the burst are a reserve for light namespaces, as soon as more than one uses the bucket. A namespace is light
+//! while it uses no more than its equal share of the rate, with a part of the burst on top, or less than half of what
+//! the heaviest used. So a namespace that sends all it can does not make another wait for tokens.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 mod lane;
 
 pub use lane::Lane;
 
-/// How long a reservation is kept after it came due.
-const LAPSE: Duration = Duration::from_secs(30);
-/// What the background lane gets of the rate while users want all of it.
-const SHARE: f64 = 0.1;
-/// The wait that is told while tokens are held for passes that have not come back yet.
-const HELD_UP: Duration = Duration::from_millis(500);
+/// How long a place is kept after its tokens came.
+const PLACE_TTL: Duration = Duration::from_millis(500);
+/// The most claimants that keep a place; one more is refused without.
+const MAX_PLACES: usize = 64;
+/// The part of the burst that heavy namespaces leave to light ones.
+const RESERVE: f64 = 0.75;
+/// What is remembered of a namespace's use above its share, in bursts.
+const MAX_USAGE: f64 = 10.0;
+/// How long a namespace that makes no calls counts among those that share the rate.
+const NAMESPACE_TTL: Duration = Duration::from_secs(900);
 /// Rounding of the bucket, in tokens.
-const DUST: f64 = 1e-6;
+const EPSILON: f64 = 1e-6;
 
-/// The limiter of one key.
+/// A namespace; `None` for ClusterWorkspaces.
+pub type Namespace = Option<Arc<str>>;
+
+/// Who asks for tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimant {
+    pub namespace: Namespace,
+    /// A reconcile that runs, for its later calls; else the work queue, for one that is to start.
+    pub running: bool,
+}
+
+/// Why there are no tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Refusal {
+    /// Until there are, as things are.
+    pub wait: Duration,
+    /// No other namespace has any either.
+    pub for_all: bool,
+}
+
+/// The rate of one API key, of one Workspace, or of all.
 #[derive(Debug)]
 pub struct Limiter {
     rate: f64,
     burst: f64,
-    /// Free tokens.
+    /// Negative after a claim above the burst.
     tokens: f64,
-    /// The background's guaranteed share that it has not had yet, in tokens.
-    owed: f64,
     /// Up to when time is accounted for.
     accounted: Option<Instant>,
     paused_until: Option<Instant>,
-    user: BTreeMap<u64, Waiting>,
-    background: BTreeMap<u64, Waiting>,
-    places: HashMap<String, (Lane, u64)>,
-    held: BTreeMap<String, Held>,
-    next_place: u64,
+    places: VecDeque<Place>,
+    namespaces: BTreeMap<Namespace, Usage>,
+    /// The tokens that the equal share of a namespace has come to.
+    share: f64,
+    /// The largest [`Usage::paid`].
+    heaviest: f64,
+    swept: Option<Instant>,
 }
 
 #[derive(Debug)]
-struct Waiting {
-    who: String,
-    calls: u32,
+struct Place {
+    claimant: Claimant,
+    tokens: f64,
+    light: bool,
+    until: Instant,
 }
 
-#[derive(Debug)]
-struct Held {
-    calls: u32,
-    since: Instant,
+/// What a namespace used above its equal share of the rate.
+#[derive(Clone, Copy, Debug)]
+struct Usage {
+    /// When the share has caught up with what was used, in tokens of the share.
+    paid: f64,
+    last: Instant,
 }
 
 // === impl Limiter ===
@@ -62,58 +95,72 @@ impl Limiter {
             rate: if rate_per_second.is_finite() { rate_per_second.max(0.0) } else { 0.0 },
             burst,
             tokens: burst,
-            owed: 0.0,
             accounted: None,
             paused_until: None,
-            user: BTreeMap::new(),
-            background: BTreeMap::new(),
-            places: HashMap::new(),
-            held: BTreeMap::new(),
-            next_place: 0,
+            places: VecDeque::new(),
+            namespaces: BTreeMap::new(),
+            share: 0.0,
+            heaviest: 0.0,
+            swept: None,
         }
     }
 
-    /// Takes `calls` tokens for `who`, reserved ones first.
+    /// Whether the claimant can [`Self::spend`] so many tokens now. A claim above the burst waits for a full bucket and
+    /// leaves a debt, so that a reconcile with many calls is served too.
     ///
     /// # Errors
-    /// As [`Limiter::reserve`], which it does then.
-    pub fn take(&mut self, who: &str, calls: u32, lane: Lane, now: Instant) -> Result<(), Duration> {
-        if self.rate <= 0.0 {
-            return self.paused(now).map_or(Ok(()), Err);
-        }
-        self.account(now);
-        if self.paused(now).is_none() && self.use_held(who, calls) {
-            return Ok(());
-        }
-        let wait = self.reserve(who, calls, lane, now);
-        if self.paused(now).is_none() && self.use_held(who, calls) { Ok(()) } else { Err(wait) }
-    }
-
-    /// Reserves `calls` tokens for `who` until 30 s after they are due, and tells how long until then, as things
-    /// stand. Asking again before gives the same reservation, raised where `calls` is larger.
-    ///
-    /// More than the burst is granted whole all the same: a pass that could never make all its calls would never
-    /// end.
-    pub fn reserve(&mut self, who: &str, calls: u32, lane: Lane, now: Instant) -> Duration {
+    /// The claimant keeps its place until [`PLACE_TTL`] after the wait.
+    pub fn check(&mut self, claimant: &Claimant, tokens: u32, now: Instant) -> Result<(), Refusal> {
         let paused = self.paused(now);
         if self.rate <= 0.0 {
-            return paused.unwrap_or_default();
+            return paused.map_or(Ok(()), |wait| Err(Refusal { wait, for_all: true }));
         }
         self.account(now);
-        self.wait_for(who, calls, lane);
-        if paused.is_none() {
-            self.grant(now);
+        let light = self.is_light(&claimant.namespace, f64::from(tokens), now);
+        let reserve = if light { 0.0 } else { self.reserve() };
+        let wanted = (f64::from(tokens) + reserve).min(self.burst);
+        let place = self.places.iter().position(|place| place.claimant == *claimant);
+        let before = self.places.iter().take(place.unwrap_or(usize::MAX));
+        let ahead: f64 = before.filter(|place| place.light || !light).map(|place| place.tokens).sum();
+        let missing = wanted + ahead - self.tokens;
+        if paused.is_none() && missing <= EPSILON {
+            return Ok(());
         }
-        paused.unwrap_or_default().saturating_add(self.wait(who))
+        // At least a nanosecond, so that the time is really over then.
+        let wait = Duration::try_from_secs_f64(missing.max(0.0) / self.rate).unwrap_or(Duration::MAX / 4);
+        let wait = paused.unwrap_or_default().saturating_add(wait).saturating_add(Duration::from_nanos(1));
+        let until = now.checked_add(wait.saturating_add(PLACE_TTL)).unwrap_or(now);
+        let tokens = f64::from(tokens).min(self.burst);
+        if let Some(place) = place {
+            if let Some(place) = self.places.get_mut(place) {
+                (place.tokens, place.light, place.until) = (tokens, light, until);
+            }
+        } else if self.places.len() < MAX_PLACES {
+            self.places.push_back(Place { claimant: claimant.clone(), tokens, light, until });
+        }
+        Err(Refusal { wait, for_all: light || paused.is_some() })
     }
 
-    /// Gives back what is reserved for `who`: its pass has ended.
-    pub fn release(&mut self, who: &str) {
-        self.leave(who);
-        if let Some(held) = self.held.remove(who) {
-            self.tokens += f64::from(held.calls);
+    /// Takes tokens that [`Self::check`] found.
+    pub fn spend(&mut self, claimant: &Claimant, tokens: u32) {
+        if self.rate <= 0.0 {
+            return;
         }
-        self.overflow();
+        self.tokens -= f64::from(tokens);
+        self.places.retain(|place| place.claimant != *claimant);
+        let most = self.share + MAX_USAGE * self.burst;
+        if let Some(usage) = self.namespaces.get_mut(&claimant.namespace) {
+            usage.paid = (usage.paid.max(self.share) + f64::from(tokens)).min(most);
+            self.heaviest = self.heaviest.max(usage.paid);
+        }
+    }
+
+    /// Gives back tokens that were not used.
+    pub fn refund(&mut self, namespace: &Namespace, tokens: u32) {
+        self.tokens = (self.tokens + f64::from(tokens)).min(self.burst);
+        if let Some(usage) = self.namespaces.get_mut(namespace) {
+            usage.paid -= f64::from(tokens);
+        }
     }
 
     /// Grants nothing before `until` (`Retry-After`). An earlier end than a pause already has changes nothing.
@@ -126,178 +173,45 @@ impl Limiter {
         self.paused_until?.checked_duration_since(now).filter(|left| !left.is_zero())
     }
 
-    fn use_held(&mut self, who: &str, calls: u32) -> bool {
-        let Some(held) = self.held.get_mut(who).filter(|held| held.calls >= calls) else { return false };
-        held.calls -= calls;
-        if held.calls == 0 {
-            self.held.remove(who);
-        }
-        true
+    /// Whether it is as a new one.
+    pub fn is_full(&mut self, now: Instant) -> bool {
+        self.account(now);
+        self.paused(now).is_none() && (self.rate <= 0.0 || self.tokens + EPSILON >= self.burst)
     }
 
-    /// Puts `who` into its lane's queue, or leaves it where it is with the larger number. A user's wish moves a
-    /// background reservation to the user lane, never back.
-    fn wait_for(&mut self, who: &str, calls: u32, lane: Lane) {
-        let held = self.held.remove(who).map_or(0, |held| held.calls);
-        self.tokens += f64::from(held);
-        let mut calls = calls.max(held);
-        match self.places.get(who).copied() {
-            Some((Lane::Background, _)) if lane == Lane::User => calls = calls.max(self.leave(who)),
-            Some((lane, place)) => {
-                if let Some(waiting) = self.queue(lane).get_mut(&place) {
-                    waiting.calls = waiting.calls.max(calls);
-                }
-                return;
-            }
-            None => {}
-        }
-        let place = self.next_place;
-        self.next_place += 1;
-        self.queue(lane).insert(place, Waiting { who: who.to_owned(), calls });
-        self.places.insert(who.to_owned(), (lane, place));
+    fn reserve(&self) -> f64 {
+        (self.burst * RESERVE).floor()
     }
 
-    fn leave(&mut self, who: &str) -> u32 {
-        let Some((lane, place)) = self.places.remove(who) else { return 0 };
-        self.queue(lane).remove(&place).map_or(0, |waiting| waiting.calls)
+    /// Whether the namespace may use the reserve.
+    fn is_light(&mut self, namespace: &Namespace, tokens: f64, now: Instant) -> bool {
+        self.sweep(now);
+        let new = Usage { paid: self.share, last: now };
+        let usage = self.namespaces.entry(namespace.clone()).or_insert(new);
+        usage.last = now;
+        let own = (usage.paid - self.share).max(0.0);
+        let most = (self.heaviest - self.share).max(0.0);
+        self.namespaces.len() == 1 || own + tokens <= (most / 2.0).max(self.reserve())
     }
 
-    fn queue(&mut self, lane: Lane) -> &mut BTreeMap<u64, Waiting> {
-        match lane {
-            Lane::User => &mut self.user,
-            Lane::Background => &mut self.background,
+    /// Forgets namespaces that make no calls any more.
+    fn sweep(&mut self, now: Instant) {
+        if self.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= NAMESPACE_TTL / 15) {
+            self.swept = Some(now);
+            self.namespaces.retain(|_, usage| now.saturating_duration_since(usage.last) < NAMESPACE_TTL);
         }
     }
 
-    /// Lets the time since the last call pass, from event to event: grants come at their time, also when nobody
-    /// asked then. A pause is no time.
+    /// Lets the time since the last call pass. A pause is no time.
     fn account(&mut self, now: Instant) {
-        let Some(mut at) = self.accounted else {
-            self.accounted = Some(now);
-            return;
-        };
-        at = at.max(self.paused_until.unwrap_or(at));
-        while at < now {
-            self.lapse(at);
-            self.grant(at);
-            let step = self.next_event(at).min(now - at).max(Duration::from_nanos(1));
-            self.accrue(step);
-            at += step;
-        }
+        let from = self.accounted.unwrap_or(now);
+        let from = self.paused_until.map_or(from, |until| from.max(until.min(now)));
+        let gain = self.rate * now.saturating_duration_since(from).as_secs_f64();
+        self.tokens = (self.tokens + gain).min(self.burst);
+        self.share += gain / self.namespaces.len().max(1) as f64;
         self.accounted = self.accounted.max(Some(now));
-        self.lapse(now);
-        if self.paused(now).is_none() {
-            self.grant(now);
-        }
+        self.places.retain(|place| place.until > now);
     }
-
-    fn accrue(&mut self, step: Duration) {
-        let gain = self.rate * step.as_secs_f64();
-        self.tokens += gain.min(self.room()).max(0.0);
-        if let Some(first) = first(&self.background) {
-            self.owed = (self.owed + SHARE * gain).min(self.burst.max(first));
-        }
-    }
-
-    /// How long until something can change but the number of tokens.
-    fn next_event(&self, at: Instant) -> Duration {
-        let lapse = self
-            .held
-            .values()
-            .map(|held| lapse_of(held, self.paused_until).saturating_duration_since(at))
-            .min();
-        let owed = first(&self.background).filter(|first| self.owed < *first);
-        let owed = owed.map(|first| seconds((first - self.owed) / (self.rate * SHARE)));
-        let missing = self.next_lane().map(|(_, calls)| calls - self.tokens);
-        let grant = missing
-            .filter(|missing| *missing <= self.room() + DUST)
-            .map(|missing| seconds(missing / self.rate));
-        [lapse, owed, grant].into_iter().flatten().min().unwrap_or(Duration::MAX)
-    }
-
-    /// How many tokens the bucket still takes, those held included in it.
-    fn room(&self) -> f64 {
-        let held: u32 = self.held.values().map(|held| held.calls).sum();
-        let largest = self.next_lane().map_or(0.0, |(_, calls)| calls);
-        self.burst.max(largest) - f64::from(held) - self.tokens
-    }
-
-    /// Whose turn it is, and how many tokens that takes.
-    fn next_lane(&self) -> Option<(Lane, f64)> {
-        let user = first(&self.user).map(|calls| (Lane::User, calls));
-        let background = first(&self.background).map(|calls| (Lane::Background, calls));
-        match background {
-            Some((_, calls)) if self.owed + DUST >= calls => background,
-            _ => user.or(background),
-        }
-    }
-
-    fn grant(&mut self, at: Instant) {
-        while let Some((lane, calls)) = self.next_lane().filter(|(_, calls)| self.tokens + DUST >= *calls) {
-            let Some((_, waiting)) = self.queue(lane).pop_first() else { return };
-            self.places.remove(&waiting.who);
-            self.tokens = (self.tokens - calls).max(0.0);
-            if lane == Lane::Background {
-                self.owed = (self.owed - calls).max(0.0);
-            }
-            self.held.insert(waiting.who, Held { calls: waiting.calls, since: at });
-        }
-    }
-
-    fn lapse(&mut self, at: Instant) {
-        let paused_until = self.paused_until;
-        let mut freed = 0;
-        self.held.retain(|_, held| {
-            let stays = lapse_of(held, paused_until) > at;
-            freed += if stays { 0 } else { held.calls };
-            stays
-        });
-        self.tokens += f64::from(freed);
-        self.overflow();
-    }
-
-    /// What was given back for more than the burst does not stay.
-    fn overflow(&mut self) {
-        self.tokens = (self.tokens + self.room().min(0.0)).max(0.0);
-    }
-
-    /// How long `who` waits if nobody else comes.
-    fn wait(&self, who: &str) -> Duration {
-        let Some((lane, place)) = self.places.get(who).copied() else { return Duration::ZERO };
-        let users = |until| before(&self.user, until) - self.tokens;
-        let wait = match lane {
-            Lane::User if self.background.is_empty() => users(place) / self.rate,
-            Lane::User => users(place) / (self.rate * (1.0 - SHARE)),
-            Lane::Background => {
-                let ahead = before(&self.background, place);
-                // By its share alone, which takes tokens too, or after the users that wait now.
-                let share = (ahead - self.owed) / (self.rate * SHARE);
-                let share = share.max((ahead - self.tokens) / self.rate);
-                share.min((users(u64::MAX) + ahead) / self.rate)
-            }
-        };
-        let held_up = self.next_lane().is_some_and(|(_, calls)| calls - self.tokens > self.room() + DUST);
-        seconds(wait).max(if held_up { HELD_UP } else { Duration::ZERO })
-    }
-}
-
-fn lapse_of(held: &Held, paused_until: Option<Instant>) -> Instant {
-    held.since.max(paused_until.unwrap_or(held.since)) + LAPSE
-}
-
-fn first(queue: &BTreeMap<u64, Waiting>) -> Option<f64> {
-    queue.first_key_value().map(|(_, waiting)| f64::from(waiting.calls))
-}
-
-fn before(queue: &BTreeMap<u64, Waiting>, place: u64) -> f64 {
-    queue.range(..=place).map(|(_, waiting)| f64::from(waiting.calls)).sum()
-}
-
-/// At least a nanosecond more than asked, so that the time is really over then.
-fn seconds(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds.max(0.0))
-        .unwrap_or(Duration::MAX / 2)
-        .saturating_add(Duration::from_nanos(1))
 }
 
 #[cfg(test)]

@@ -8,6 +8,6 @@ pub mod limiter;
 pub mod types;
 
 pub use answer::{ApiError, Class, Kind, Operation};
-pub use client::{CallError, Client, CreatePermit, Options, Session, SetupError, Wake};
-pub use limiter::Lane;
+pub use client::{CallError, Caller, Client, CreatePermit, NotYet, Options, Permit, Session, SetupError};
+pub use limiter::{Lane, Refusal};
 pub use types::{Changes, Id, NewChannel, RemoteChannel, RemoteWorkspace};

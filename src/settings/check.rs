@@ -114,6 +114,12 @@ pub(super) fn rate(text: &str) -> Result<f64, &'static str> {
         .ok_or("write a number from 0.01 to 1000, or 0 for no limit")
 }
 
+pub(super) fn total_rate(text: &str) -> Result<f64, &'static str> {
+    let rate = text.parse().ok().filter(|rate| (0.0..=10_000.0).contains(rate));
+    rate.filter(|rate| *rate == 0.0 || *rate >= 0.01)
+        .ok_or("write a number from 0.01 to 10000, or 0 for no limit")
+}
+
 pub(super) fn seconds(text: &str) -> Result<Duration, &'static str> {
     let seconds = text.parse().ok().filter(|seconds| (1..=600).contains(seconds));
     seconds.map(Duration::from_secs).ok_or("write whole seconds from 1 to 600, without a unit")

@@ -77,6 +77,20 @@ fn zero_requests_a_second_is_no_limit() {
 }
 
 #[test]
+fn the_rate_of_all_keys_has_a_default_unless_the_rate_of_a_key_has_no_limit() {
+    for (flags, rate) in [
+        (&[][..], Some(100.0)),
+        (&["--requests-per-second=5"], Some(100.0)),
+        (&["--requests-per-second=0"], None),
+        (&["--requests-per-second=0", "--total-requests-per-second=7"], Some(7.0)),
+        (&["--total-requests-per-second=0"], None),
+        (&["--total-requests-per-second=0.5"], Some(0.5)),
+    ] {
+        assert_eq!(parse(flags).unwrap().total_rate(), rate, "{flags:?}");
+    }
+}
+
+#[test]
 fn plain_http_is_for_this_machine_or_when_told() {
     for fine in ["http://127.0.0.1:8000", "http://localhost", "http://[::1]:80", "https://sim.example/base"] {
         parse(&["--api-url", fine]).unwrap();
@@ -132,6 +146,8 @@ fn a_bad_value_is_refused_with_a_sentence() {
         ("--requests-per-second", "-1", "0 for no limit"),
         ("--requests-per-second", "NaN", "0 for no limit"),
         ("--requests-per-second", "0.001", "0 for no limit"),
+        ("--total-requests-per-second", "10001", "0 for no limit"),
+        ("--total-requests-per-second", "-1", "0 for no limit"),
         ("--request-timeout", "20s", "whole seconds from 1 to 600"),
         ("--request-timeout", "0", "whole seconds from 1 to 600"),
         ("--create-timeout", "601", "whole seconds from 1 to 600"),

@@ -8,7 +8,7 @@ use crate::api::conditions::Reason;
 use crate::channel::inputs::Version;
 use crate::context::{Context, Held};
 use crate::error::{Failure, Need};
-use crate::ohallo::{CallError, Id, Kind as Refusal, Lane, RemoteWorkspace};
+use crate::ohallo::{CallError, Caller, Id, Kind as Refusal, Lane, RemoteWorkspace};
 use crate::secret::ApiKey;
 use crate::secrets::Content;
 use crate::sieve::SECRET_DATA;
@@ -51,8 +51,9 @@ async fn look<K: Kind>(object: &K, ctx: &Context, used: &mut Version) -> Result<
         }
         return Ok(Finding::Suspended);
     }
-    let mut session =
-        ctx.ohallo.session(key.clone(), &uid, ctx.waker_of_workspace(object.handle()), Lane::User);
+    let namespace = object.meta().namespace.as_deref().map(Into::into);
+    let caller = Caller { namespace, workspace: object.handle(), lane: Lane::User };
+    let mut session = ctx.ohallo.session(key.clone(), caller, None);
     let answer = session.get_workspace(&id).await;
     let workspace = match answer {
         Ok(found) if found.id == id => Some(found),

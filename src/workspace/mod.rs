@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::runtime::controller::Action;
 use serde_json::json;
 use tracing::Instrument;
 
@@ -24,24 +23,23 @@ use check::{Finding, check};
 pub use kind::Kind;
 use status::Summary;
 
-use crate::api::conditions::Reason;
+use crate::api::conditions::{self as words, Reason};
 use crate::api::{annotation, finalizer};
 use crate::channel::inputs::Version;
 use crate::clock;
+use crate::conditions;
 use crate::context::{Context, MANAGER};
 use crate::error::Failure;
 use crate::events::Note;
 use crate::leader::Epoch;
-use crate::retry::{self, Gate};
+use crate::retry::{self, Gate, Requeue};
 use crate::secret_id::SecretId;
 use crate::sieve;
 use crate::telemetry::traces;
+use crate::work_queue::{Priority, Resolved, Route};
 
 /// The longest that one pass may take.
 const LONGEST: Duration = Duration::from_secs(60);
-
-/// How long a pass waits for the first lists before it comes back.
-const LISTED: Duration = Duration::from_secs(1);
 
 /// A Channel whose key was refused makes its Workspace look, at most this often.
 const RECHECK: Duration = Duration::from_secs(5);
@@ -73,12 +71,8 @@ pub struct Refused {
 ///
 /// # Errors
 /// Only if the API server did not take a write; every other failure is in the status.
-pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Action, Refused> {
-    let Some(uid) = object.uid() else { return Ok(Action::await_change()) };
-    // Before that it can't be said that nobody uses it.
-    if !ctx.listed.within(LISTED).await {
-        return Ok(Action::requeue(LISTED));
-    }
+pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Requeue, Refused> {
+    let Some(uid) = object.uid() else { return Ok(Requeue::Never) };
     let handle = object.handle();
     let epoch = ctx.leadership.epoch();
     let now = clock::instant();
@@ -86,7 +80,7 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     let Some(object) = mark(&*object, &uid, &ctx, epoch).await.inspect_err(refused)? else {
         ctx.release(&handle);
         ctx.forget_workspace(&uid);
-        return Ok(Action::await_change());
+        return Ok(Requeue::Never);
     };
     let mut memory = ctx.workspace_memory(&uid);
     if memory.epoch != epoch {
@@ -101,10 +95,13 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     if let Some(rest) = memory.gate.as_ref().and_then(|gate| gate.closed(now, |was| *was != now_inputs)) {
         let early = memory.checked.map(|at| RECHECK.saturating_sub(now.duration_since(at)));
         match early.filter(|early| !early.is_zero()) {
-            _ if !ctx.recheck_asked(&handle) => return Ok(Action::requeue(rest)),
-            Some(early) => return Ok(Action::requeue(early.min(rest))),
+            _ if !ctx.recheck_asked(&handle) => return Ok(Requeue::After(rest)),
+            Some(early) => return Ok(Requeue::After(early.min(rest))),
             None => {}
         }
+    }
+    if let Err(wait) = ctx.ohallo.permit_check(&handle, now) {
+        return Ok(Requeue::After(wait));
     }
     ctx.take_recheck(&handle);
     memory.checked = Some(now);
@@ -119,7 +116,8 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     memory.unwritten = 0;
     memory.gate = Some(Gate::new(inputs(&object, &used), clock::instant() + summary.wake));
     ctx.remember_workspace(&uid, memory);
-    Ok(Action::requeue(summary.wake))
+    let failed = summary.failures > 0;
+    Ok(if failed { Requeue::Retry(summary.wake) } else { Requeue::After(summary.wake) })
 }
 
 /// Counts a pass, by its result or the refusal of its write, and says so in one line.
@@ -159,12 +157,41 @@ async fn look<K: Kind>(object: &K, ctx: &Arc<Context>, memory: &Memory, used: &m
 }
 
 /// How the controller goes on when the API server did not take a write.
-pub fn error_policy<K: Kind>(object: Arc<K>, _: &Refused, ctx: Arc<Context>) -> Action {
+pub fn error_policy<K: Kind>(object: Arc<K>, _: &Refused, ctx: Arc<Context>) -> Requeue {
     let uid = object.uid().unwrap_or_default();
     let memory = ctx.workspace_memory(&uid);
     let unwritten = memory.unwritten.saturating_add(1);
     ctx.remember_workspace(&uid, Memory { unwritten, ..memory });
-    Action::requeue(retry::backoff(unwritten, rand::random()))
+    Requeue::Retry(retry::backoff(unwritten, rand::random()))
+}
+
+/// How the work queue takes a Workspace: its check makes one call, under a key that is not known before.
+pub fn resolve<K: Kind>(object: &K, ctx: &Context, now: Instant) -> Resolved {
+    let Some(uid) = object.uid() else { return Resolved::Gone };
+    if let Some(rest) = rests(object, &uid, ctx, now) {
+        return Resolved::Resting(now + rest);
+    }
+    let ready =
+        object.status().is_some_and(|status| conditions::is_true(&status.conditions, words::kind::READY));
+    let priority = if ready { Priority::Background } else { Priority::Interactive };
+    Resolved::Ready(Route { key: None, heavy: false, priority, latest: None })
+}
+
+/// How long it has nothing to do: neither its finalizer nor its inputs have changed, and no check is asked for.
+fn rests<K: Kind>(object: &K, uid: &str, ctx: &Context, now: Instant) -> Option<Duration> {
+    let handle = object.handle();
+    let memory = ctx.workspace_memory(uid);
+    let used = ctx.in_use(&handle);
+    let marked = object.finalizers().iter().any(|name| name == finalizer::IN_USE);
+    if memory.epoch != ctx.leadership.epoch() || used != marked || ctx.recheck_asked(&handle) {
+        return None;
+    }
+    let secret = object.key_secret(&ctx.settings.operator_namespace);
+    let used = secret.map_or(Version::Unknown, |secret| {
+        ctx.secrets.version(SecretId::of(&secret.namespace, &secret.name))
+    });
+    let now_inputs = inputs(object, &used);
+    memory.gate.as_ref()?.closed(now, |was| *was != now_inputs)
 }
 
 /// What opens the gate when it changes.

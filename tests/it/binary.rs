@@ -184,6 +184,7 @@ fn help_names_flag_variable_unit_and_default_of_every_setting() {
         ("lease-name", "[default: ohallo-operator]"),
         ("concurrency", "[default: 16]"),
         ("requests-per-second", "[default: 10]"),
+        ("total-requests-per-second", "Default: 100, or no limit if --requests-per-second is 0"),
         ("burst", "[default: 20]"),
         ("request-timeout", "[default: 20]"),
         ("create-timeout", "[default: 60]"),

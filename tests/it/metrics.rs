@@ -58,7 +58,7 @@ impl Moved {
 }
 
 /// What each test moves.
-const IN_A_LIFE: [&str; 32] = [
+const IN_A_LIFE: [&str; 35] = [
     "ohallo_api_limiter_wait_seconds",
     "ohallo_api_limiter_wait_seconds user",
     "ohallo_api_limiter_wait_seconds background",
@@ -91,6 +91,9 @@ const IN_A_LIFE: [&str; 32] = [
     "ohallo_watch_restarts_total",
     "ohallo_workspaces",
     "ohallo_workspaces Verified",
+    "ohallo_workqueue_adds_total",
+    "ohallo_workqueue_queue_duration_seconds",
+    "ohallo_workqueue_retries_total",
 ];
 const BY_AN_ANSWER: [&str; 9] = [
     "ohallo_api_requests_total",
@@ -103,13 +106,14 @@ const BY_AN_ANSWER: [&str; 9] = [
     "ohallo_api_requests_total broken",
     "ohallo_api_requests_total invalid_body",
 ];
-const WHERE_SOMETHING_WAITS: [&str; 6] = [
+const WHERE_SOMETHING_WAITS: [&str; 7] = [
     "ohallo_channel_condition",
     "ohallo_channel_info",
     "ohallo_ids_unrecorded",
     "ohallo_queue_depth",
     "ohallo_queue_depth calls",
     "ohallo_reconcile_active",
+    "ohallo_workqueue_depth",
 ];
 const WHERE_NO_EVENT_IS_TAKEN: [&str; 3] =
     ["ohallo_events_dropped_total", "ohallo_queue_depth", "ohallo_queue_depth events"];
@@ -216,6 +220,9 @@ async fn born_and_drifting(rig: &Rig, moved: &Moved) {
         "ohallo_workspaces{ready=\"True\",reason=\"Verified\"}",
         "ohallo_build_info",
         "ohallo_leader",
+        "ohallo_workqueue_adds_total{kind=\"Channel\"}",
+        "ohallo_workqueue_queue_duration_seconds_count{kind=\"Channel\"}",
+        "ohallo_workqueue_retries_total{kind=\"Channel\"}",
     ] {
         moved.reaches(rig, series, 1.0).await;
     }
@@ -361,7 +368,10 @@ async fn what_waits_and_what_is_not_written_down_yet_is_shown_and_each_channel_w
         rig.create(&format!("a{number}"), json!({})).await;
     }
     moved.reaches(&rig, "ohallo_queue_depth{queue=\"calls\"}", 1.0).await;
-    moved.reaches(&rig, "ohallo_reconcile_active{kind=\"Channel\"}", 12.0).await;
+    let waiting = "ohallo_workqueue_depth{kind=\"Channel\",priority=\"interactive\"}";
+    moved.reaches(&rig, waiting, 1.0).await;
+    // What an API key may have in one namespace.
+    moved.reaches(&rig, "ohallo_reconcile_active{kind=\"Channel\"}", 9.0).await;
     let away = rig
         .proxy()
         .add(Rule::any(When::Before, Act::Answer { code: 503, body: String::new() }).method("PUT"));

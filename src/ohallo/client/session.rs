@@ -12,14 +12,14 @@ use serde_json::Value;
 
 use super::Inner;
 use super::http::authorize;
-use super::key::{BUSY, Creating, KeyState};
-use super::slots::{Slot, Wake};
+use super::key::{Creating, Rates, Wait};
 use crate::clock;
 use crate::heavy::HeavySlot;
+use crate::index::Handle;
 use crate::ohallo::answer::{self, ApiError, Class, Kind, Operation};
-use crate::ohallo::limiter::Lane;
+use crate::ohallo::limiter::{Claimant, Lane, Namespace, Refusal};
 use crate::ohallo::types::{Changes, Id, NewChannel, RemoteChannel, RemoteWorkspace};
-use crate::secret::{ApiKey, Credentials};
+use crate::secret::{ApiKey, Credentials, KeyId, Redactor};
 
 /// A token due so soon is waited for within the pass.
 const SHORT_WAIT: Duration = Duration::from_millis(200);
@@ -27,24 +27,50 @@ const SHORT_WAIT: Duration = Duration::from_millis(200);
 /// When a pass comes back whose answer found another large one in memory.
 const NO_ROOM: Duration = Duration::from_secs(1);
 
-/// The calls of one pass under one key. Dropped, it gives back what was reserved for the pass, unless the pass
-/// was deferred and comes back for it.
+/// The calls of one pass under one key.
 pub struct Session {
     inner: Arc<Inner>,
-    state: Arc<KeyState>,
+    rates: Rates,
     key: ApiKey,
-    who: String,
-    wake: Wake,
+    claimant: Claimant,
     lane: Lane,
+    /// Tokens that were taken before the pass began.
+    permit: Option<Permit>,
     made: u32,
     deferred: bool,
     preflighted: Option<Instant>,
-    /// Kept until the pass has made its last call: between two it would have to begin again for want of one.
-    slot: Option<Slot>,
     /// The next call's token was taken before it.
     token: bool,
     /// Where the right to heavy work is kept.
     heavy: HeavySlot,
+}
+
+/// Who calls.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The object's namespace.
+    pub namespace: Namespace,
+    /// The Workspace whose key it is.
+    pub workspace: Handle,
+    pub lane: Lane,
+}
+
+/// Tokens for the first calls of a reconcile, taken before it starts. Dropped, it gives back what was not used.
+pub struct Permit {
+    inner: Arc<Inner>,
+    rates: Rates,
+    key: KeyId,
+    namespace: Namespace,
+    tokens: u32,
+}
+
+/// Why a reconcile can't start yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotYet {
+    /// Its key, or the Workspace of it, has no token or is paused.
+    Key(Refusal),
+    /// The rate of all keys is used up.
+    AllKeys(Refusal),
 }
 
 /// The right to make one create now.
@@ -69,26 +95,19 @@ pub enum CallError {
 
 /// Errors of every call: [`CallError::Deferred`] before anything was sent, else what [`answer::judge`] says.
 impl Session {
-    pub(super) fn new(
-        inner: Arc<Inner>,
-        state: Arc<KeyState>,
-        key: ApiKey,
-        who: &str,
-        wake: Wake,
-        lane: Lane,
-    ) -> Self {
-        let (who, heavy) = (who.to_owned(), inner.heavy.slot());
+    pub(super) fn new(inner: Arc<Inner>, key: ApiKey, caller: Caller, permit: Option<Permit>) -> Self {
+        let rates = inner.keys.get(key.id(), &caller.workspace, clock::instant());
+        let heavy = inner.heavy.slot();
         Self {
+            permit: permit.filter(|permit| permit.key == key.id()),
+            claimant: Claimant { namespace: caller.namespace, running: true },
+            lane: caller.lane,
             inner,
-            state,
+            rates,
             key,
-            who,
-            wake,
-            lane,
             made: 0,
             deferred: false,
             preflighted: None,
-            slot: None,
             token: false,
             heavy,
         }
@@ -100,10 +119,15 @@ impl Session {
         self
     }
 
+    /// How many tokens the next pass needs at its start to come past the call that was refused; 0 where none was.
+    pub fn needed(&self) -> u32 {
+        if self.deferred { self.made.saturating_add(1) } else { 0 }
+    }
+
     pub async fn get_channel(&mut self, id: &Id) -> Result<RemoteChannel, CallError> {
         let request = self.channel_request(Method::GET, id, None, true);
         let found = self.call(Operation::GetChannel, request, answer::decode_channel).await?;
-        Ok(answer::about(id, found)?.cleaned(self.state.redactor()))
+        Ok(answer::about(id, found)?.cleaned(self.redactor()))
     }
 
     /// Also the preflight of a create: any good answer below 500 counts, a 404 too.
@@ -112,8 +136,8 @@ impl Session {
         let request = self.inner.http.request(Method::GET, url, true);
         let sent = clock::instant();
         let result = self.call(Operation::GetWorkspace, request, answer::decode_workspace).await;
-        let result = result.map(|found| found.cleaned(self.state.redactor()));
-        if self.state.is_good_since(sent) {
+        let result = result.map(|found| found.cleaned(self.redactor()));
+        if self.rates.key.is_good_since(sent) {
             self.preflighted = Some(sent);
         }
         result
@@ -128,7 +152,7 @@ impl Session {
     pub async fn update(&mut self, id: &Id, changes: &Changes) -> Result<RemoteChannel, CallError> {
         let request = json(self.channel_request(Method::PATCH, id, None, true), changes)?;
         let found = self.call(Operation::Update, request, answer::decode_channel).await?;
-        Ok(answer::about(id, found)?.cleaned(self.state.redactor()))
+        Ok(answer::about(id, found)?.cleaned(self.redactor()))
     }
 
     pub async fn store_credentials(&mut self, id: &Id, credentials: &Credentials) -> Result<(), CallError> {
@@ -155,12 +179,11 @@ impl Session {
         self.call(Operation::RetryProvisioning, request, done).await
     }
 
-    /// Takes slot and token of the next call now, so that what is written down before it is not written in vain.
+    /// Takes the token of the next call now, so that what is written before it is not written without effect.
     ///
     /// # Errors
     /// [`CallError::Deferred`] only.
     pub async fn ready(&mut self) -> Result<(), CallError> {
-        self.take_slot()?;
         if !self.token {
             self.take_token().await?;
             self.token = true;
@@ -168,35 +191,31 @@ impl Session {
         Ok(())
     }
 
-    /// Takes slot and token for a create, before its intent is written: a crash while waiting must not leave an
-    /// intent behind. Deferred for 1 s while the key's last create is unknown and another is under way.
+    /// Takes the token of a create before its intent is written: a crash while waiting must not leave an intent
+    /// behind. Deferred for 1 s while the key's last create is unknown and another is under way.
     ///
     /// # Errors
     /// [`CallError::Deferred`] only.
     pub fn permit_create(&mut self) -> Result<CreatePermit, CallError> {
-        self.take_slot()?;
-        let permit = self.state.permit_create(&self.who, self.made, self.lane, clock::instant());
-        self.inner.metrics.limiter_wait(self.lane.name(), permit.as_ref().err().copied().unwrap_or_default());
-        match permit {
-            Ok(creating) => {
-                self.made = self.made.saturating_add(1);
-                let (inner, heavy, key) = (Arc::clone(&self.inner), self.heavy.clone(), self.key.clone());
-                Ok(CreatePermit { inner, heavy, key, creating })
-            }
-            Err(wait) => Err(self.defer(wait)),
-        }
+        let creating = self.rates.key.permit_create().map_err(|wait| self.defer(wait))?;
+        let taken = if self.use_permit() { Ok(()) } else { self.take(clock::instant()) };
+        self.inner.metrics.limiter_wait(self.lane.name(), taken.err().unwrap_or_default());
+        taken.map_err(|wait| self.defer(wait))?;
+        self.made = self.made.saturating_add(1);
+        let (inner, heavy, key) = (Arc::clone(&self.inner), self.heavy.clone(), self.key.clone());
+        Ok(CreatePermit { inner, heavy, key, creating })
     }
 
     /// Whether this key had a well-formed answer below 500 within the last 30 s.
     pub fn fresh(&self, now: Instant) -> bool {
-        self.state.is_fresh(now)
+        self.rates.key.is_fresh(now)
     }
 
     /// Whether the workspace must be read before a create may be sent: the key is not fresh, or its last create
     /// is unknown and this session has not read the workspace since.
     pub fn must_preflight(&self, now: Instant) -> bool {
         let unread = |since| self.preflighted.is_none_or(|read| read < since);
-        !self.fresh(now) || self.state.ambiguous_since().is_some_and(unread)
+        !self.fresh(now) || self.rates.key.ambiguous_since().is_some_and(unread)
     }
 
     fn channel_request(&self, method: Method, id: &Id, action: Option<&str>, reuse: bool) -> RequestBuilder {
@@ -213,31 +232,36 @@ impl Session {
         let request = authorize(request, &self.key)?.timeout(self.inner.options.request_timeout);
         self.ready().await?;
         self.token = false;
-        match self.inner.exchange(&self.state, operation, request, &self.heavy, decode).await {
+        let (state, heavy) = (&self.rates.key, &self.heavy);
+        match self.inner.exchange(state, &self.key, operation, request, heavy, decode).await {
             Some(result) => Ok(result?),
             None => Err(self.defer(NO_ROOM)),
         }
     }
 
-    fn take_slot(&mut self) -> Result<(), CallError> {
-        if self.slot.is_none() {
-            self.slot = self.state.slot(&self.who, &self.wake);
-        }
-        if self.slot.is_some() { Ok(()) } else { Err(self.defer(BUSY)) }
+    fn redactor(&self) -> &Redactor {
+        self.rates.key.redactor(&self.key)
+    }
+
+    fn use_permit(&mut self) -> bool {
+        let left = self.permit.as_mut().filter(|permit| permit.tokens > 0);
+        left.map(|permit| permit.tokens -= 1).is_some()
+    }
+
+    fn take(&self, now: Instant) -> Result<(), Duration> {
+        let taken = self.inner.keys.take(&self.rates, &self.claimant, 1, now);
+        taken.map_err(|(Wait::Key(refusal) | Wait::All(refusal))| refusal.wait)
     }
 
     async fn take_token(&mut self) -> Result<(), CallError> {
         let mut waited = Duration::ZERO;
-        let mut taken = self.state.take(&self.who, self.lane, clock::instant());
+        let mut taken = if self.use_permit() { Ok(()) } else { self.take(clock::instant()) };
         if let Err(wait) = taken
             && wait <= SHORT_WAIT
         {
             tokio::time::sleep(wait).await;
             waited = wait;
-            taken = self.state.take(&self.who, self.lane, clock::instant());
-        }
-        if taken.is_err() {
-            taken = Err(self.state.reserve(&self.who, self.made, self.lane, clock::instant()));
+            taken = self.take(clock::instant());
         }
         self.inner.metrics.limiter_wait(self.lane.name(), waited + taken.err().unwrap_or_default());
         taken.map_err(|wait| self.defer(wait))?;
@@ -251,11 +275,32 @@ impl Session {
     }
 }
 
-impl Drop for Session {
-    fn drop(&mut self) {
-        if !self.deferred {
-            self.state.release(&self.who);
+// === impl Permit ===
+
+impl Permit {
+    pub(super) fn take(
+        inner: &Arc<Inner>,
+        key: KeyId,
+        caller: &Caller,
+        tokens: u32,
+        now: Instant,
+    ) -> Result<Self, NotYet> {
+        let rates = inner.keys.get(key, &caller.workspace, now);
+        let claimant = Claimant { namespace: caller.namespace.clone(), running: false };
+        match inner.keys.take(&rates, &claimant, tokens, now) {
+            Ok(()) => {
+                let namespace = claimant.namespace;
+                Ok(Self { inner: Arc::clone(inner), rates, key, namespace, tokens })
+            }
+            Err(Wait::Key(refusal)) => Err(NotYet::Key(refusal)),
+            Err(Wait::All(refusal)) => Err(NotYet::AllKeys(refusal)),
         }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.inner.keys.refund(&self.rates, &self.namespace, self.tokens);
     }
 }
 
@@ -280,11 +325,12 @@ impl CreatePermit {
             .timeout(self.inner.options.create_timeout);
         self.creating.sending();
         let (state, heavy) = (self.creating.state(), &self.heavy);
-        let exchange = self.inner.exchange(state, Operation::Create, request, heavy, answer::decode_channel);
+        let exchange =
+            self.inner.exchange(state, &self.key, Operation::Create, request, heavy, answer::decode_channel);
         // It waits for room, so that it always has a result.
         let lost = || Err(ApiError::new(Class::Ambiguous, Kind::TimedOut, "oHallo did not answer in time"));
         let result = exchange.await.unwrap_or_else(lost);
-        let result = result.map(|found| found.cleaned(self.creating.state().redactor()));
+        let result = result.map(|found| found.cleaned(self.creating.state().redactor(&self.key)));
         match &result {
             Ok(_) => self.creating.done(),
             Err(error) if error.class == Class::Ambiguous => {}

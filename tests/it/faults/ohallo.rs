@@ -100,7 +100,7 @@ async fn f07_a_key_whose_calls_hang_holds_up_no_other_key() {
     for number in 0..20 {
         rig.edit(&format!("a{number}"), json!({"spec": {"displayName": "Hanging"}})).await;
     }
-    let hanging = |sim: &Sim| sim.ledger().iter().filter(|entry| entry.fault == Some(fault)).count() >= 12;
+    let hanging = |sim: &Sim| sim.ledger().iter().filter(|entry| entry.fault == Some(fault)).count() >= 9;
     rig.sim.wait_until(hanging, PATIENCE).await.unwrap();
     let begun = rig.sim.elapsed_ms();
     let place = json!({"workspaceRef": {"kind": "Workspace", "name": "other"}});

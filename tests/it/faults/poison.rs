@@ -139,8 +139,8 @@ impl Poisoned {
             );
         }
         self.rig.reason("panics", "InternalError").await;
-        // Of the key that hangs, all calls that it may have under way.
-        let least = |number: usize| if number == 0 { 12 } else { 1 };
+        // Of the key that hangs, all calls that it may have under way in one namespace.
+        let least = |number: usize| if number == 0 { 9 } else { 1 };
         let met = |sim: &Sim, fault: FaultId| {
             sim.ledger().iter().filter(|entry| entry.fault == Some(fault)).count()
         };

@@ -2,6 +2,7 @@
 
 mod availability;
 mod cgroup;
+mod fairness;
 mod memory;
 pub mod ownership;
 mod secrecy;

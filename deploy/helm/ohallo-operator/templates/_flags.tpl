@@ -15,6 +15,7 @@
   (list "api-url" $values.ohallo.apiUrl)
   (list "create-path" $values.ohallo.createPath)
   (list "requests-per-second" $values.ohallo.requestsPerSecond)
+  (list "total-requests-per-second" $values.ohallo.totalRequestsPerSecond)
   (list "burst" $values.ohallo.burst)
   (list "request-timeout" $values.ohallo.requestTimeoutSeconds)
   (list "create-timeout" $values.ohallo.createTimeoutSeconds)

@@ -18,7 +18,7 @@ fn ohallos_word_for_the_state_is_followed() {
     }
     let interval = |seconds| {
         let sample = Sample::bound().with(|it| it.channel.spec.interval_seconds = Some(seconds));
-        interval(&sample.view())
+        declared_interval(sample.view().spec())
     };
     assert_eq!((interval(-5), interval(90), interval(i64::MAX)), (s(60), s(90), s(86_400)));
 }

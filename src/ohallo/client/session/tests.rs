@@ -15,7 +15,7 @@ pub(super) fn options(url: &str) -> Options {
         create_timeout: Duration::from_millis(800),
         requests_per_second: 0.0,
         burst: 20,
-        key_concurrency: 2,
+        total_requests_per_second: 0.0,
         ca_pem: None,
         proxy: None,
         allow_insecure: false,
@@ -48,14 +48,14 @@ pub(super) async fn server(
     (url, asks)
 }
 
-/// Wakes nobody.
-fn nobody() -> Wake {
-    Arc::new(|| {})
+fn caller(namespace: &str, lane: Lane) -> Caller {
+    let workspace = Handle { namespace: Some(namespace.into()), name: "default".into() };
+    Caller { namespace: Some(namespace.into()), workspace, lane }
 }
 
 pub(super) fn session(options: Options) -> Session {
     let client = Client::new(options, Arc::new(Metrics::new())).unwrap_or_else(|error| panic!("{error}"));
-    client.session(ApiKey::new("sf_test_v1_secret".into()), "uid-1", nobody(), Lane::User)
+    client.session(ApiKey::new("sf_test_v1_secret".into()), caller("a", Lane::User), None)
 }
 
 pub(super) fn id() -> Id {
@@ -178,7 +178,7 @@ async fn one_large_answer_at_a_time_is_in_memory_and_who_only_reads_comes_back()
     let (url, _asks) = server(wide(1000), Duration::ZERO).await;
     let client =
         Client::new(options(&url), Arc::new(Metrics::new())).unwrap_or_else(|error| panic!("{error}"));
-    let session = || client.session(ApiKey::new("key".into()), "uid-1", nobody(), Lane::User);
+    let session = || client.session(ApiKey::new("key".into()), caller("a", Lane::User), None);
     let other = client.heavy().slot();
     assert!(other.try_take());
     assert!(matches!(session().get_channel(&id()).await, Err(CallError::Deferred(_))));
@@ -199,7 +199,7 @@ async fn one_large_answer_at_a_time_is_in_memory_and_who_only_reads_comes_back()
     let (url, _asks) = server(OK.into(), Duration::ZERO).await;
     let small =
         Client::new(options(&url), Arc::new(Metrics::new())).unwrap_or_else(|error| panic!("{error}"));
-    let session = small.session(ApiKey::new("key".into()), "uid-1", nobody(), Lane::User);
+    let session = small.session(ApiKey::new("key".into()), caller("a", Lane::User), None);
     assert!(session.with_slot(other).get_channel(&id()).await.is_ok());
 }
 
@@ -230,7 +230,7 @@ async fn a_429_pauses_the_key_and_not_others() {
     let (url, mut asks) = server(answer.into(), Duration::ZERO).await;
     let client =
         Client::new(options(&url), Arc::new(Metrics::new())).unwrap_or_else(|error| panic!("{error}"));
-    let session = |key: &str| client.session(ApiKey::new(key.into()), "uid-2", nobody(), Lane::Background);
+    let session = |key: &str| client.session(ApiKey::new(key.into()), caller("a", Lane::Background), None);
     let Err(CallError::Failed(error)) = session("one").get_channel(&id()).await else { panic!() };
     assert_eq!((error.kind, error.retry_after), (Kind::RateLimited, Some(Duration::from_secs(600))));
     let Err(CallError::Deferred(wait)) = session("one").get_channel(&id()).await else { panic!() };
@@ -240,39 +240,47 @@ async fn a_429_pauses_the_key_and_not_others() {
 }
 
 #[tokio::test]
-async fn no_more_calls_than_the_keys_slots_are_under_way() {
-    let (url, _asks) = server(Vec::new(), Duration::from_secs(5)).await;
-    let client =
-        Client::new(options(&url), Arc::new(Metrics::new())).unwrap_or_else(|error| panic!("{error}"));
-    let call = |who: &'static str| {
-        let mut session = client.session(ApiKey::new("one".into()), who, nobody(), Lane::User);
-        async move { session.get_channel(&id()).await }
-    };
-    let (one, two, three) = tokio::join!(call("a"), call("b"), call("c"));
-    assert!(matches!((one, two), (Err(CallError::Failed(_)), Err(CallError::Failed(_)))));
-    assert!(matches!(three, Err(CallError::Deferred(_))));
-    assert!(matches!(call("c").await, Err(CallError::Failed(_))), "slots are given back");
-}
-
-#[tokio::test]
-async fn a_pass_deferred_at_its_third_call_comes_past_it_the_next_time() {
+async fn a_pass_deferred_at_its_third_call_says_what_it_needs_and_comes_past_it_with_that() {
     let (url, _asks) = server(OK.into(), Duration::ZERO).await;
-    let options = Options { requests_per_second: 1.0, burst: 2, ..options(&url) };
+    let options = Options { requests_per_second: 4.0, burst: 2, ..options(&url) };
     let client = Client::new(options, Arc::new(Metrics::new())).unwrap_or_else(|error| panic!("{error}"));
-    let session = |who: &str| client.session(ApiKey::new("one".into()), who, nobody(), Lane::User);
-    let mut first = session("a");
+    let key = ApiKey::new("one".into());
+    let session = |permit| client.session(key.clone(), caller("a", Lane::User), permit);
+    let caller_of_queue = caller("a", Lane::User);
+    let mut first = session(None);
     for _ in 0..2 {
         first.get_channel(&id()).await.unwrap();
     }
+    assert_eq!(first.needed(), 0);
     let Err(CallError::Deferred(wait)) = first.get_channel(&id()).await else { panic!() };
+    assert_eq!(first.needed(), 3);
+    assert!(wait > Duration::from_millis(200), "{wait:?}");
     drop(first);
-    assert!(wait > Duration::from_secs(2), "three tokens: {wait:?}");
-    tokio::time::sleep(wait).await;
-    assert!(matches!(session("b").get_channel(&id()).await, Err(CallError::Deferred(_))));
-    let mut again = session("a");
+    // More than the burst: a full bucket serves it.
+    let refused = client.permit(key.id(), &caller_of_queue, 3, clock::instant());
+    let Err(NotYet::Key(refusal)) = refused else { panic!() };
+    tokio::time::sleep(refusal.wait).await;
+    let permit = client.permit(key.id(), &caller_of_queue, 3, clock::instant()).ok();
+    let mut again = session(permit);
     for _ in 0..3 {
         again.get_channel(&id()).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn what_a_pass_did_not_use_of_its_permit_goes_back_and_another_key_does_not_use_it() {
+    let options = Options { requests_per_second: 0.01, burst: 1, ..options("https://a.invalid") };
+    let client = Client::new(options, Arc::new(Metrics::new())).unwrap_or_else(|error| panic!("{error}"));
+    let (key, of_queue) = (ApiKey::new("one".into()), caller("a", Lane::User));
+    let permit = || client.permit(key.id(), &of_queue, 1, clock::instant());
+    let taken = permit().ok();
+    assert!(taken.is_some() && matches!(permit(), Err(NotYet::Key(_))));
+    drop(client.session(key.clone(), caller("a", Lane::User), taken));
+    let taken = permit().ok();
+    assert!(taken.is_some());
+    let mut rotated = client.session(ApiKey::new("two".into()), caller("a", Lane::User), taken);
+    assert!(rotated.permit_create().is_ok(), "the tokens went back to the Workspace");
+    assert!(matches!(rotated.permit_create(), Err(CallError::Deferred(_))));
 }
 
 #[tokio::test]
@@ -283,30 +291,26 @@ async fn creates_go_alone_after_one_with_an_unknown_outcome() {
         server(b"HTTP/1.1 502 X\r\ncontent-length: 2\r\n\r\n{}".into(), Duration::ZERO).await;
     let client =
         Client::new(options(&url), Arc::new(Metrics::new())).unwrap_or_else(|error| panic!("{error}"));
-    let of = |who: &str| client.session(ApiKey::new("one".into()), who, nobody(), Lane::User);
-    let mut session = of("a");
+    let mut session = client.session(ApiKey::new("one".into()), caller("a", Lane::User), None);
     let workspace = Id::parse("w1").unwrap();
     let one = session.permit_create().unwrap();
-    let mut other = of("b");
-    drop(other.permit_create().unwrap());
-    assert!(matches!(of("c").permit_create(), Err(CallError::Deferred(_))), "no slot");
-    drop(other);
+    drop(session.permit_create().unwrap());
     let error = one.create(&workspace, &body, "uid/1").await.unwrap_err();
     assert_eq!((error.class, error.status), (Class::Ambiguous, Some(502)));
     let asked = asks.recv().await.unwrap().to_lowercase();
     assert!(asked.starts_with("post /api/workspaces/w1/channels http/1.1\r\n"), "{asked}");
     assert!(asked.contains("\r\nidempotency-key: uid/1\r\n"), "{asked}");
 
-    session.state.answered_well(clock::instant());
+    session.rates.key.answered_well(clock::instant());
     assert!(session.fresh(clock::instant()) && session.must_preflight(clock::instant()));
     let alone = session.permit_create().unwrap();
     assert!(matches!(session.permit_create(), Err(CallError::Deferred(_))), "another is under way");
     drop(alone);
     let cancelled = session.permit_create().unwrap();
-    session.state.clear_ambiguity();
+    session.rates.key.clear_ambiguity();
     let sent = cancelled.create(&workspace, &body, "uid/2");
     assert!(futures::FutureExt::now_or_never(sent).is_none());
-    assert!(session.state.ambiguous_since().is_some(), "a dropped create is unknown");
+    assert!(session.rates.key.ambiguous_since().is_some(), "a dropped create is unknown");
 }
 
 #[tokio::test]

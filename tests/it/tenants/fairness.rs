@@ -1,0 +1,221 @@
+// I/O
+//! I22: what one namespace does costs another at most twice the latency that it has while the same objects are suspended.
+
+use ohallo_sim::{Action, Config, Fault, Key, NewChannel, Sim};
+use serde_json::{Value, json};
+use testbed::User;
+
+use crate::canary;
+use crate::rig::{PATIENCE, Rig, TENANT, WORKSPACE, kubectl_as};
+
+/// How many Channels of the healthy namespace are timed; with so few the 99th percentile is the slowest.
+const TIMED: usize = 30;
+/// What a busy machine may add to any of them, in milliseconds.
+const NOISE: u64 = 250;
+/// A machine that is busy for a moment is no reason to fail.
+const ROUNDS: usize = 3;
+
+/// A healthy namespace, that of the rig, and a hostile one.
+struct Tenants {
+    rig: Rig,
+    hostile: String,
+}
+
+// === impl Tenants ===
+
+impl Tenants {
+    async fn start(flags: &[&str]) -> Self {
+        let mut rig = Rig::bare(Config::default(), flags).await;
+        let hostile = format!("{}-hostile", rig.namespace);
+        rig.flag(format!("--namespace={hostile}"));
+        rig.begin().await;
+        let tenants = Self { rig, hostile };
+        tenants.kubectl(&["create", "namespace", &tenants.hostile], "");
+        tenants
+    }
+
+    fn kubectl(&self, args: &[&str], stdin: &str) {
+        let output = kubectl_as(self.rig.plane, User::Admin, args, Some(stdin));
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn apply(&self, objects: &[Value]) {
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
+        self.kubectl(&["-n", &self.hostile, "apply", "-f", "-"], &list);
+    }
+
+    /// A Workspace of the hostile namespace under this key.
+    async fn workspace(&self, name: &str, key: &str) {
+        let secret = format!("key-{name}");
+        self.apply(&[
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret}, "stringData": {"apiKey": key}}),
+            json!({"apiVersion": "ohallo.eu/v1alpha1", "kind": "Workspace", "metadata": {"name": name},
+                   "spec": {"workspaceId": WORKSPACE, "apiKeySecretRef": {"name": secret}}}),
+        ]);
+        let ready = format!("workspace/{name}");
+        self.kubectl(&["-n", &self.hostile, "wait", &ready, "--for=condition=Ready", "--timeout=60s"], "");
+    }
+
+    /// Suspended Channels of the hostile namespace, one for each id.
+    fn suspended(&self, prefix: &str, workspace: &str, ids: &[String]) {
+        for (part, ids) in ids.chunks(500).enumerate() {
+            let objects: Vec<_> = ids
+                .iter()
+                .enumerate()
+                .map(|(number, id)| {
+                    let name = format!("{prefix}-{part}-{number}");
+                    let place = json!({"kind": "Workspace", "name": workspace});
+                    json!({"apiVersion": "ohallo.eu/v1alpha1", "kind": "Channel", "metadata": {"name": name},
+                           "spec": {"channelType": "chat", "channelId": id, "displayName": name,
+                                    "workspaceRef": place, "suspend": true}})
+                })
+                .collect();
+            self.apply(&objects);
+        }
+        self.kubectl(
+            &[
+                "-n",
+                &self.hostile,
+                "wait",
+                "channels.ohallo.eu",
+                "--all",
+                "--for=condition=Suspended",
+                "--timeout=300s",
+            ],
+            "",
+        );
+    }
+
+    /// Suspends or resumes all Channels of the hostile namespace.
+    async fn suspend(&self, suspend: bool) {
+        use kube::ResourceExt;
+        use kube::api::{Api, ListParams, Patch, PatchParams};
+        use ohallo_operator::api::channel::Channel;
+        let api: Api<Channel> = Api::namespaced(self.rig.admin.clone(), &self.hostile);
+        let patch = Patch::Merge(json!({"spec": {"suspend": suspend}}));
+        let all = api.list_metadata(&ListParams::default()).await.unwrap().items;
+        for some in all.chunks(32) {
+            let patches = some.iter().map(|channel| {
+                let (api, patch, name) = (api.clone(), &patch, channel.name_any());
+                async move { api.patch(&name, &PatchParams::default(), patch).await.map(drop) }
+            });
+            futures::future::try_join_all(patches).await.unwrap();
+        }
+        if suspend {
+            self.kubectl(
+                &[
+                    "-n",
+                    &self.hostile,
+                    "wait",
+                    "channels.ohallo.eu",
+                    "--all",
+                    "--for=condition=Suspended",
+                    "--timeout=300s",
+                ],
+                "",
+            );
+        }
+    }
+
+    /// How long the slowest of some new Channels of the healthy namespace takes from create to Ready, in milliseconds.
+    async fn slowest(&self, name: &str) -> u64 {
+        let mut slowest = 0;
+        for number in 0..TIMED {
+            let from = self.rig.sim.elapsed_ms();
+            self.rig.ready(&format!("{name}-{number}"), json!({})).await;
+            slowest = slowest.max(self.rig.sim.elapsed_ms() - from);
+        }
+        slowest
+    }
+
+    /// Times the healthy namespace beside the hostile objects, suspended and at work. `under_way` waits for the attack.
+    async fn compare(&self, what: &str, under_way: impl AsyncFn(&Self)) {
+        let mut rounds = Vec::new();
+        for round in 0..ROUNDS {
+            let quiet = self.slowest(&format!("quiet-{round}")).await;
+            self.suspend(false).await;
+            under_way(self).await;
+            let beside = self.slowest(&format!("beside-{round}")).await;
+            rounds.push((quiet, beside));
+            if beside <= 2 * quiet + NOISE {
+                break;
+            }
+            self.suspend(true).await;
+        }
+        let ratio = rounds.last().map_or(0.0, |(quiet, beside)| *beside as f64 / *quiet as f64);
+        eprintln!("{what}: the slowest of {TIMED} in ms, suspended and beside: {rounds:?}, ratio {ratio:.2}");
+        assert!(rounds.last().is_some_and(|(quiet, beside)| *beside <= 2 * quiet + NOISE), "{rounds:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f59_beside_a_burst_of_requests_under_a_shared_key_a_healthy_namespace_is_as_fast() {
+    let tenants = Tenants::start(&["--requests-per-second=10"]).await;
+    tenants.workspace("shared", &tenants.rig.key).await;
+    let ids: Vec<_> = (0..400)
+        .map(|number| {
+            tenants.rig.sim.insert_channel(NewChannel::new(WORKSPACE, "chat", &format!("h{number}")))
+        })
+        .collect();
+    tenants.suspended("burst", "shared", &ids);
+    let before = tenants.rig.sim.ledger().len();
+    tenants
+        .compare("400 requests under a shared key", async |tenants| {
+            let under_way = |sim: &Sim| sim.ledger().len() >= before + TIMED + 20;
+            tenants.rig.sim.wait_until(under_way, PATIENCE).await.unwrap();
+        })
+        .await;
+    let done =
+        ids.iter().filter(|id| tenants.rig.sim.ledger().iter().any(|entry| entry.path.contains(id.as_str())));
+    let done = done.count();
+    assert!(done < 400, "the burst was over before the last Channel was timed");
+    tenants.rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f60_beside_two_slow_keys_of_one_tenant_a_healthy_namespace_is_as_fast() {
+    let tenants = Tenants::start(&[]).await;
+    let keys = ["sf_test_v1_slow_key_one_of_the_hostile", "sf_test_v1_slow_key_two_of_the_hostile"];
+    for (number, key) in keys.into_iter().enumerate() {
+        canary::register(key);
+        tenants.rig.sim.add_key(Key::new(key, TENANT));
+        tenants.workspace(&format!("slow-{number}"), key).await;
+        let ids: Vec<_> = (0..20)
+            .map(|n| {
+                let new = NewChannel::new(WORKSPACE, "chat", &format!("slow-{number}-{n}"));
+                tenants.rig.sim.insert_channel(new)
+            })
+            .collect();
+        tenants.suspended(&format!("slow-{number}"), &format!("slow-{number}"), &ids);
+    }
+    let hang = |key| tenants.rig.sim.add_fault(Fault::any(Action::Hang { commit: false }).key(key));
+    let hangs = keys.map(hang);
+    tenants
+        .compare("two slow keys of one tenant", async |tenants| {
+            // All that a namespace may have under way.
+            let hanging = |sim: &Sim| {
+                let calls = sim.ledger();
+                let hangs =
+                    calls.iter().filter(|call| call.fault.is_some_and(|fault| hangs.contains(&fault)));
+                hangs.filter(|call| call.ended_ms.is_none()).count()
+            };
+            tenants.rig.sim.wait_until(|sim| hanging(sim) >= 12, PATIENCE).await.unwrap();
+        })
+        .await;
+    tenants.rig.sim.clear_faults();
+    tenants.rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f61_beside_thousands_of_objects_on_one_id_a_healthy_namespace_is_as_fast() {
+    let count = std::env::var("OHALLO_TEST_ONE_ID").ok().and_then(|count| count.parse().ok()).unwrap_or(300);
+    let tenants = Tenants::start(&["--requests-per-second=10"]).await;
+    let key = "sf_test_v1_key_of_the_hostile_namespace";
+    canary::register(key);
+    tenants.rig.sim.add_key(Key::new(key, TENANT));
+    tenants.workspace("default", key).await;
+    let id = tenants.rig.sim.insert_channel(NewChannel::new(WORKSPACE, "chat", "one"));
+    tenants.suspended("one", "default", &vec![id; count]);
+    tenants.compare(&format!("{count} objects on one id"), async |_| {}).await;
+    tenants.rig.finish().await;
+}
