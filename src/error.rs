@@ -52,7 +52,7 @@ impl Failure {
         Self { need: Need::Time, reason, message: message.into(), class: None }
     }
 
-    /// No token, slot or lease yet.
+    /// No token or lease yet.
     pub fn turn(wait: Duration) -> Self {
         let message = "waiting for its turn under the rate limit".into();
         Self { need: Need::Turn(wait), reason: Reason::Progressing, message, class: None }

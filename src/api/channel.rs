@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::NAME_PATTERN;
+use crate::channel::inputs::Version;
 use crate::secret_id::SecretId;
 
 const BOUND_ID: &str = "!has(oldSelf.status) || !has(oldSelf.status.channelId) || !has(self.spec.channelId) \
@@ -163,6 +164,10 @@ pub struct Remainder {
     pub config_fits: bool,
     /// The Secrets that it names.
     pub secrets: Arc<[SecretId]>,
+    /// [`crate::channel::settled::settled`] of the whole object.
+    pub settled: bool,
+    /// [`crate::channel::settled::pushed_at_rest`] of the whole object.
+    pub pushed_at_rest: Option<Vec<(SecretId, Version)>>,
 }
 
 /// Names a Workspace or a ClusterWorkspace.

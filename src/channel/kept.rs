@@ -9,6 +9,7 @@ use kube::ResourceExt;
 
 use super::inputs::Inputs;
 use super::plan::config_fits;
+use super::settled::{pushed_at_rest, settled};
 use crate::api::channel::{Channel, ChannelStatus, ConfigSize, Remainder};
 use crate::api::finalizer;
 use crate::decoded_size::decoded_size;
@@ -148,6 +149,7 @@ fn whole(channel: &Channel) -> bool {
 fn lighten(channel: &mut Channel) {
     let (own, config_fits) = (Inputs::own(channel), config_fits(&channel.spec));
     let secrets = index::secret_ids(channel);
+    let (settled, pushed_at_rest) = (settled(channel), pushed_at_rest(channel));
     let spec = &mut channel.spec;
     let config = spec.config.take().map(|config| {
         let text = serde_json::to_vec(&config).unwrap_or_default();
@@ -155,7 +157,7 @@ fn lighten(channel: &mut Channel) {
     });
     let left_out = spec.left_out.get_or_insert_default();
     left_out.config = left_out.config.or(config);
-    left_out.kept = Some(Remainder { own, config_fits, secrets });
+    left_out.kept = Some(Remainder { own, config_fits, secrets, settled, pushed_at_rest });
     spec.credentials = Vec::new();
     spec.display_name = None;
     channel.metadata.owner_references = None;
@@ -190,6 +192,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::api::annotation;
+    use crate::channel::inputs::Version;
     use crate::secret_id::SecretId;
 
     fn channel(namespace: &str, name: &str, config: Value) -> Channel {
@@ -231,6 +235,35 @@ mod tests {
         }
         kept.retain(|_| false);
         assert!(kept.get(&light).is_none() && kept.is_empty());
+    }
+
+    #[test]
+    fn an_object_that_is_not_kept_rests_as_one_that_is() {
+        let requested = |at: Option<&str>, handled: Option<&str>, tested: Option<&str>| {
+            let mut channel = channel("a", "n", json!({"a": "x".repeat(2 * OBJECT)}));
+            let annotations = channel.metadata.annotations.get_or_insert_default();
+            let asked = [(annotation::RECONCILE_REQUESTED, at), (annotation::TEST_REQUESTED, tested)];
+            let asked = asked.into_iter().filter_map(|(name, at)| Some((name.to_owned(), at?.to_owned())));
+            annotations.extend(asked);
+            let status = channel.status.as_mut().unwrap();
+            status.observed_generation = Some(2);
+            status.last_handled_reconcile_at = handled.map(str::to_owned);
+            let source =
+                json!({"sources": [{"kind": "Secret", "name": "s", "uid": "u", "resourceVersion": "9"}]});
+            status.credentials = serde_json::from_value(source).ok();
+            channel
+        };
+        let pushed = vec![(SecretId::of("a", "s"), Version::present("9"))];
+        for (full, is_settled, pushed) in [
+            (requested(None, None, None), true, Some(pushed.clone())),
+            (requested(Some("1"), Some("1"), None), true, Some(pushed)),
+            (requested(Some("2"), Some("1"), None), false, None),
+            (requested(None, None, Some("1")), true, None),
+        ] {
+            let light = taken_in(&Kept::default(), &full);
+            assert_eq!((settled(&full), settled(&light)), (is_settled, is_settled));
+            assert_eq!((pushed_at_rest(&full), pushed_at_rest(&light)), (pushed.clone(), pushed));
+        }
     }
 
     #[test]

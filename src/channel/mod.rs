@@ -23,6 +23,7 @@ pub mod credentials;
 mod observe;
 mod pass;
 mod report;
+pub mod settled;
 mod work;
 
 use std::panic::AssertUnwindSafe;
@@ -33,9 +34,8 @@ use futures::FutureExt;
 use kube::ResourceExt;
 use tracing::Instrument;
 
-use crate::api::channel::{Channel, ChannelStatus};
+use crate::api::channel::Channel;
 use crate::api::conditions::{Reason, kind};
-use crate::api::{annotation, finalizer};
 use crate::clock;
 use crate::conditions;
 use crate::context::Context;
@@ -45,14 +45,13 @@ use crate::index::Handle;
 use crate::leader::Epoch;
 use crate::ohallo::Permit;
 use crate::retry::{self, Requeue};
-use crate::secret_id::SecretId;
 use crate::sieve;
 use crate::telemetry::traces;
 use crate::work_queue::{Priority, Resolved, Route};
 pub use report::plain;
 
 use act::{Next, perform};
-use inputs::{Inputs, Version};
+use inputs::Inputs;
 use pass::Pass;
 use plan::{Plan, Step, plan};
 use report::{Report, report};
@@ -199,7 +198,7 @@ pub fn resolve(channel: &Channel, ctx: &Context, now: Instant) -> Resolved {
         return Resolved::Resting(now + rest);
     }
     let handle = Handle::of(channel);
-    let settled = settled(channel);
+    let settled = settled::settled(channel);
     let status = channel.status.clone().unwrap_or_default();
     let deletes = channel.metadata.deletion_timestamp.is_none() || delete::deletes(channel, &status);
     let suspended =
@@ -224,17 +223,6 @@ pub fn tokens(channel: &Channel, ctx: &Context) -> (Handle, u32) {
     let cell = ctx.memory(&channel.uid().unwrap_or_default());
     let tokens = cell.lock().unwrap_or_else(PoisonError::into_inner).tokens;
     (Handle::of(channel), tokens.max(1))
-}
-
-/// Whether nobody waits for its reconcile: it is Ready as it is declared, and was not asked for.
-fn settled(channel: &Channel) -> bool {
-    let Some(status) = &channel.status else { return false };
-    let requested =
-        channel.annotations().get(annotation::RECONCILE_REQUESTED).map(|value| plan::cut_request(value));
-    conditions::is_true(&status.conditions, kind::READY)
-        && status.observed_generation == channel.metadata.generation
-        && status.last_handled_reconcile_at == requested
-        && channel.metadata.deletion_timestamp.is_none()
 }
 
 /// One line for each pass.
@@ -264,8 +252,7 @@ fn rests(channel: &Channel, uid: &str, ctx: &Context, epoch: Epoch) -> Option<Du
         return Some(Duration::from_secs(5));
     }
     if !memory.seen && memory.gate.is_none() {
-        // One that is not kept is reconciled at once.
-        memory.gate = ctx.kept.get(channel).and_then(|whole| first_look(&whole, &now_inputs));
+        memory.gate = first_look(channel, &now_inputs);
     }
     let rest = memory.gate.as_ref()?.closed(now, |closed_with| closed_with.changed(&now_inputs))?;
     Some(rest)
@@ -273,25 +260,9 @@ fn rests(channel: &Channel, uid: &str, ctx: &Context, epoch: Epoch) -> Option<Du
 
 /// After a restart a settled Channel is first read at a random point of its interval.
 fn first_look(channel: &Channel, now: &Inputs) -> Option<retry::Gate<Inputs>> {
-    let status = channel.status.as_ref()?;
-    let settled = settled(channel)
-        && test_is_over(channel, status)
-        && (channel.finalizers().iter().any(|name| name == finalizer::CHANNEL)
-            || status.planned_changes.is_empty());
-    let namespace = channel.namespace().unwrap_or_default();
-    let sources = status.credentials.iter().flat_map(|credentials| &credentials.sources);
-    let pushed = sources
-        .map(|source| (SecretId::of(&namespace, &source.name), Version::present(&source.resource_version)));
-    let inputs = Inputs { secrets: pushed.collect(), key: None, ..now.clone() };
+    let inputs = Inputs { secrets: settled::pushed_at_rest(channel)?, key: None, ..now.clone() };
     let first = work::declared_interval(&channel.spec).mul_f64(rand::random());
-    settled.then(|| retry::Gate::new(inputs, clock::instant() + first))
-}
-
-/// No connectivity test is asked for, and none was recorded whose result was not.
-fn test_is_over(channel: &Channel, status: &ChannelStatus) -> bool {
-    let asked = channel.annotations().get(annotation::TEST_REQUESTED).map(|value| plan::cut_request(value));
-    let test = status.test.clone().unwrap_or_default();
-    (asked.is_none() || asked == test.handled_request) && (test.request.is_none() || test.result.is_some())
+    Some(retry::Gate::new(inputs, clock::instant() + first))
 }
 
 /// Observes, plans and acts until there is nothing to do, a look is needed, or a step fails. `None`: the object is gone.

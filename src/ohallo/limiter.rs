@@ -73,7 +73,8 @@ pub struct Limiter {
 struct Place {
     claimant: Claimant,
     tokens: f64,
-    light: bool,
+    /// The tokens that it leaves to others.
+    reserve: f64,
     until: Instant,
 }
 
@@ -116,12 +117,11 @@ impl Limiter {
             return paused.map_or(Ok(()), |wait| Err(Refusal { wait, for_all: true }));
         }
         self.account(now);
-        let light = self.is_light(&claimant.namespace, f64::from(tokens), now);
-        let reserve = if light { 0.0 } else { self.reserve() };
+        let reserve = self.left_to_others(&claimant.namespace, f64::from(tokens), now);
         let wanted = (f64::from(tokens) + reserve).min(self.burst);
         let place = self.places.iter().position(|place| place.claimant == *claimant);
         let before = self.places.iter().take(place.unwrap_or(usize::MAX));
-        let ahead: f64 = before.filter(|place| place.light || !light).map(|place| place.tokens).sum();
+        let ahead: f64 = before.filter(|place| place.reserve <= reserve).map(|place| place.tokens).sum();
         let missing = wanted + ahead - self.tokens;
         if paused.is_none() && missing <= EPSILON {
             return Ok(());
@@ -133,12 +133,12 @@ impl Limiter {
         let tokens = f64::from(tokens).min(self.burst);
         if let Some(place) = place {
             if let Some(place) = self.places.get_mut(place) {
-                (place.tokens, place.light, place.until) = (tokens, light, until);
+                (place.tokens, place.reserve, place.until) = (tokens, reserve, until);
             }
         } else if self.places.len() < MAX_PLACES {
-            self.places.push_back(Place { claimant: claimant.clone(), tokens, light, until });
+            self.places.push_back(Place { claimant: claimant.clone(), tokens, reserve, until });
         }
-        Err(Refusal { wait, for_all: light || paused.is_some() })
+        Err(Refusal { wait, for_all: reserve <= 0.0 || paused.is_some() })
     }
 
     /// Takes tokens that [`Self::check`] found.
@@ -183,15 +183,18 @@ impl Limiter {
         (self.burst * RESERVE).floor()
     }
 
-    /// Whether the namespace may use the reserve.
-    fn is_light(&mut self, namespace: &Namespace, tokens: f64, now: Instant) -> bool {
+    /// How many tokens the namespace leaves to others: the more, the more it is above what a light one may use, up to
+    /// the reserve. Gradually, so that one that has just become heavy does not wait until the reserve is full again.
+    fn left_to_others(&mut self, namespace: &Namespace, tokens: f64, now: Instant) -> f64 {
         self.sweep(now);
         let new = Usage { paid: self.share, last: now };
         let usage = self.namespaces.entry(namespace.clone()).or_insert(new);
         usage.last = now;
         let own = (usage.paid - self.share).max(0.0);
         let most = (self.heaviest - self.share).max(0.0);
-        self.namespaces.len() == 1 || own + tokens <= (most / 2.0).max(self.reserve())
+        let alone = self.namespaces.len() == 1;
+        let above = if alone { 0.0 } else { own + tokens - (most / 2.0).max(self.reserve()) };
+        above.clamp(0.0, self.reserve())
     }
 
     /// Forgets namespaces that make no calls any more.

@@ -213,6 +213,7 @@ impl Gate for Door<'_> {
 struct Made {
     calls: [u32; 2],
     ended: [u32; 2],
+    ended_healthy: u32,
     grants: Vec<u64>,
     asked: u32,
 }
@@ -286,6 +287,7 @@ impl Crowd {
             None => {
                 self.needs.remove(&object.name);
                 made.ended[background] += 1;
+                made.ended_healthy += u32::from(object.namespace.as_deref() == Some("healthy"));
                 if again { Again::At(now + ms(1)) } else { Again::Never }
             }
         };
@@ -373,5 +375,62 @@ proptest! {
         let made = crowd(f64::from(rate), burst, (users, background), calls, false,
             u64::from(work) * 20_000 / u64::from(rate) + 60_000);
         prop_assert_eq!(made.ended, [users, background]);
+    }
+}
+
+/// Creates of a healthy namespace one after the other, `pause` after the last, beside 400 requests of another under the
+/// same key; the longest wait of a create for its start.
+fn wait_beside_a_burst(creates: u32, before: u32, calls: u32, pause: Duration) -> Duration {
+    let t = start();
+    let mut crowd = Crowd {
+        queue: WorkQueue::new(Limits::of(16, 12)),
+        limiter: Limiter::new(10.0, 20),
+        calls,
+        needs: HashMap::new(),
+        asked: 0,
+    };
+    let (mut now, mut made, mut longest) = (t, Made::default(), Duration::ZERO);
+    for number in 0..before + creates {
+        if number == before {
+            for hostile in 0..400 {
+                let object = ObjectKey::channel("hostile", &format!("user-hostile-{hostile}"));
+                crowd.queue.add(object, Priority::Interactive, now);
+            }
+            // The burst is under way.
+            let until = now + ms(3_000);
+            while now < until {
+                while crowd.step(now, t, false, &mut made) {}
+                let wake = crowd.queue.next_wake().filter(|_| !crowd.queue.has_new());
+                now = wake.unwrap_or(now).max(now + Duration::from_micros(50));
+            }
+        }
+        let (object, asked) = (ObjectKey::channel("healthy", &format!("user-healthy-{number}")), now);
+        crowd.queue.add(object, Priority::Interactive, now);
+        let ended = made.ended_healthy;
+        while made.ended_healthy == ended {
+            if crowd.step(now, t, false, &mut made) || crowd.queue.has_new() {
+                continue;
+            }
+            let wake = crowd.queue.next_wake().unwrap();
+            now = wake.max(now + Duration::from_micros(50));
+        }
+        if number >= before {
+            longest = longest.max(now - asked);
+        }
+        let until = now + pause;
+        while now < until {
+            while crowd.step(now, t, false, &mut made) {}
+            now += ms(1);
+        }
+    }
+    longest
+}
+
+#[test]
+fn f59_a_healthy_namespace_hardly_waits_for_tokens_beside_a_burst_under_a_shared_key() {
+    for (calls, pause, longest) in [(1, 300, 1), (1, 70, 250), (2, 500, 250)] {
+        let waited = wait_beside_a_burst(30, 30, calls, ms(pause));
+        eprintln!("{calls} calls each {pause} ms: {waited:?}");
+        assert!(waited <= ms(longest), "{calls} calls each {pause} ms: {waited:?}");
     }
 }
