@@ -133,6 +133,17 @@ pub struct ChannelSpec {
     pub left_out: Option<Box<LeftOut>>,
 }
 
+impl Channel {
+    /// A copy without the config, which may be large: there it is unknown.
+    pub fn without_config(&mut self) -> Self {
+        let config = self.spec.config.take();
+        let mut copy = self.clone();
+        copy.spec.left_out.get_or_insert_default();
+        self.spec.config = config;
+        copy
+    }
+}
+
 /// What is missing of a spec.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(default)]

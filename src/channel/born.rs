@@ -103,19 +103,19 @@ pub async fn record(pass: Box<Pass>, number: i64) -> (Box<Pass>, Result<Next, Fa
 }
 
 /// Runs to its end whatever becomes of the pass that waits for it.
-async fn spawn<F, T>(pass: Box<Pass>, number: i64, task: T) -> (Box<Pass>, Result<Next, Failure>)
+async fn spawn<F, T>(mut pass: Box<Pass>, number: i64, task: T) -> (Box<Pass>, Result<Next, Failure>)
 where
     T: FnOnce(Box<Pass>) -> F + Send + 'static,
     F: Future<Output = (Box<Pass>, Result<Next, Failure>)> + Send + 'static,
 {
-    let (ctx, channel, epoch) = (pass.ctx.clone(), pass.channel.clone(), pass.epoch);
+    let (ctx, channel, epoch) = (pass.ctx.clone(), pass.channel.without_config(), pass.epoch);
     match ctx.tasks.spawn(task(pass).in_current_span()).await {
         Ok(done) => done,
         Err(_) => {
             // The task died: what it sent is not known.
             ctx.metrics.panicked();
             let slot = ctx.ohallo.heavy().slot();
-            let mut pass = Box::new(Pass::new(&ctx, &channel, epoch, slot));
+            let mut pass = Box::new(Pass::new(&ctx, channel, epoch, slot));
             if matches!(&pass.memory.attempt, Some(own) if own.outcome == AttemptOutcome::InFlight) {
                 remember(&mut pass, number, AttemptOutcome::Unknown);
             }

@@ -178,8 +178,9 @@ pub fn too_deep(declared: &Map<String, Value>) -> bool {
 
 /// SHA-256, in hex, of the declared displayName, config and enabled.
 pub fn digest(display_name: &str, config: Option<&Map<String, Value>>, enabled: Option<bool>) -> String {
-    let text = serde_json::json!([display_name, config.map(|config| overlay(config, &Map::new())), enabled]);
-    Sha256::digest(text.to_string().as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    let declared = (display_name, config.map(|config| overlay(config, &Map::new())), enabled);
+    let text = serde_json::to_vec(&declared).unwrap_or_default();
+    Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 // === impl Path ===
@@ -380,6 +381,18 @@ mod tests {
         let declared = map(json!({"b": {"c": 9, "n": null}, "l": [3], "x": {"y": null}}));
         let whole = json!({"a": 1, "b": {"c": 9, "d": 2}, "l": [3], "x": {}});
         assert_eq!(Value::Object(overlay(&declared, &actual)), whole);
+    }
+
+    /// It is in the status of every Channel: another one would look like another manifest.
+    #[test]
+    fn the_digest_is_that_of_earlier_versions() {
+        let config = map(json!({"b": [1, 0.5, null, "é\u{1}"], "a": {"n": null}}));
+        for (name, config, enabled) in [("x", Some(&config), Some(true)), ("\"", None, None)] {
+            let text = json!([name, config.map(|config| overlay(config, &Map::new())), enabled]).to_string();
+            let expected: String =
+                Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(digest(name, config, enabled), expected);
+        }
     }
 
     #[test]

@@ -91,15 +91,18 @@ pub async fn reconcile(
         return Ok(Requeue::After(rest));
     }
     let slot = ctx.ohallo.heavy().slot();
-    let channel = match in_full(&channel, &ctx, &slot).await? {
-        InFull::Found(channel) => channel,
+    let whole = match in_full(&channel, &ctx, &slot).await? {
+        InFull::Found(whole) => whole,
         InFull::Gone => return Ok(Requeue::After(GONE)),
         InFull::Busy => return Ok(Requeue::After(BUSY + BUSY.mul_f64(rand::random()))),
     };
     let started = clock::instant();
     let _active = ctx.metrics.reconciling("Channel");
-    let span = traces::pass(&*channel);
-    let (report, result) = pass(&channel, &ctx, epoch, slot, permit).instrument(span.clone()).await;
+    let span = traces::pass(&*whole);
+    let mut first = Box::new(Pass::new(&ctx, *whole, epoch, slot));
+    first.permit = permit;
+    let channel = first.channel.without_config();
+    let (report, result) = pass(first, &channel, &ctx, epoch).instrument(span.clone()).await;
     traces::passed(&span, result);
     let took = clock::instant().saturating_duration_since(started);
     ctx.metrics.reconciled("Channel", result, took);
@@ -153,19 +156,16 @@ pub fn is_heavy(channel: &Channel) -> bool {
 
 /// One pass within its time, and its report. A bug in it stays in its object.
 async fn pass(
+    first: Box<Pass>,
     channel: &Channel,
     ctx: &Arc<Context>,
     epoch: Epoch,
-    slot: HeavySlot,
-    permit: Option<Permit>,
 ) -> (Report, &'static str) {
-    let mut pass = Box::new(Pass::new(ctx, channel, epoch, slot));
-    pass.permit = permit;
-    let work = tokio::time::timeout(LONGEST, run(pass));
+    let work = tokio::time::timeout(LONGEST, run(first));
     let failed = |reason, text| {
         let failure = Failure::transient(reason, text);
         let slot = ctx.ohallo.heavy().slot();
-        (Box::new(Pass::new(ctx, channel, epoch, slot)), Some(Outcome::Failed(failure)))
+        (Box::new(Pass::new(ctx, channel.clone(), epoch, slot)), Some(Outcome::Failed(failure)))
     };
     let (pass, outcome) = match AssertUnwindSafe(work).catch_unwind().await {
         Ok(Ok(done)) => done,

@@ -85,23 +85,23 @@ pub enum Written {
 // === impl Pass ===
 
 impl Pass {
-    pub fn new(ctx: &Arc<Context>, channel: &Channel, epoch: Epoch, slot: HeavySlot) -> Self {
+    pub fn new(ctx: &Arc<Context>, channel: Channel, epoch: Epoch, slot: HeavySlot) -> Self {
         let cell = ctx.memory(&channel.uid().unwrap_or_default());
         let mut memory = cell.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        memory.meet(channel);
+        memory.meet(&channel);
         // Before anything is looked up: what changes during the pass must open the gate again.
-        let began = inputs(ctx, channel);
-        let mut status = create::believed(channel);
+        let began = inputs(ctx, &channel);
+        let mut status = create::believed(&channel);
         if !memory.seen {
             update::doubt(&mut status, channel.metadata.generation);
         }
         let not_observed = Failure::transient(Reason::Progressing, "Nothing was read yet.");
         Self {
-            lookup: ctx.lookup(&Handle::of(channel)),
+            lookup: ctx.lookup(&Handle::of(&channel)),
             ctx: Arc::clone(ctx),
             epoch,
             status,
-            channel: channel.clone(),
+            channel,
             observed: Observed {
                 place: Err(not_observed),
                 workspace_suspended: false,
@@ -343,7 +343,8 @@ impl Pass {
             if fenced && self.fence().is_err() {
                 return Ok(Written::Stale);
             }
-            let mut object = self.channel.clone();
+            // The spec in it is ignored.
+            let mut object = self.channel.without_config();
             object.status = Some(status.clone());
             object.metadata.managed_fields = None;
             let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };

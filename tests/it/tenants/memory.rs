@@ -234,7 +234,7 @@ async fn f55_many_and_huge_secrets_named_and_foreign_cost_a_bounded_memory() {
     let api = rig.secrets();
     let channels = objects().div_ceil(10).max(20);
     many(objects(), |number| {
-        let bytes = if number % 25 == 0 { 900_000 } else { 30_000 };
+        let bytes = if number.is_multiple_of(25) { 900_000 } else { 30_000 };
         let object = serde_json::from_value(secret(format!("s-{number}"), bytes)).unwrap();
         let api = api.clone();
         async move { drop(api.create(&PostParams::default(), &object).await.unwrap()) }
@@ -267,7 +267,7 @@ async fn f56_huge_foreign_metadata_at_a_list_costs_a_bounded_memory_and_is_kept(
         let labels: serde_json::Map<_, _> =
             (0..200).map(|k| (format!("example.com/{k:050}"), json!("v".repeat(60)))).collect();
         let finalizers: Vec<_> = (0..300).map(|k| format!("example.com/{number}-{k:040}")).collect();
-        manifest["metadata"]["annotations"] = json!({"example.com/a": "x".repeat(if number % 10 == 0 { 200_000 } else { 2_000 }), "ohallo.eu/test-requested-at": "é".repeat(10_000)});
+        manifest["metadata"]["annotations"] = json!({"example.com/a": "x".repeat(if number.is_multiple_of(10) { 200_000 } else { 2_000 }), "ohallo.eu/test-requested-at": "é".repeat(10_000)});
         manifest["metadata"]["labels"] = labels.into();
         manifest["metadata"]["finalizers"] = finalizers.into();
         manifest
