@@ -80,8 +80,12 @@ fn panels_do_not_overlap_have_a_unit_and_a_query_of_the_chosen_data_source() {
         assert!(!panel.unit.is_empty() && !panel.queries.is_empty(), "{title}");
         assert_eq!(dashboard["panels"][at]["datasource"]["uid"], "${datasource}", "{title}");
         for query in &panel.queries {
-            let of_cluster =
-                ["ohallo_channels", "ohallo_workspaces", "ohallo_deletions_blocked", "ohallo_deletions_claimed"];
+            let of_cluster = [
+                "ohallo_channels",
+                "ohallo_workspaces",
+                "ohallo_deletions_blocked",
+                "ohallo_deletions_claimed",
+            ];
             let counts = of_cluster.iter().any(|name| query.expr.contains(name));
             // Every replica counts the whole cluster.
             assert!(!counts || query.expr.contains("max"), "{title}: {}", query.expr);

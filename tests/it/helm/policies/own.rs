@@ -79,7 +79,8 @@ pub async fn what_is_the_operators(policed: &Policed) {
     copied["metadata"]["annotations"] = json!({"ohallo.eu/create-intent": intent});
     policed.may_not(WRITER, &["create", "-f", "-"], Some(&copied), INTENT);
     policed.may(OVERRIDER, &["create", "--dry-run=server", "-f", "-"], Some(&copied));
-    for ours in ["create-again=uid/1", "release=id", "confirm-deletion=id/uid", "reconcile-requested-at=now"] {
+    for ours in ["create-again=uid/1", "release=id", "confirm-deletion=id/uid", "reconcile-requested-at=now"]
+    {
         policed.may(EDITOR, &["annotate", "channel", "b", "--overwrite", &format!("ohallo.eu/{ours}")], None);
     }
 
