@@ -277,16 +277,17 @@ async fn delete(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
     if !sends {
         return Ok(Next::Plan);
     }
-    let answer = match pass.fence() {
-        Ok(()) => pass.session()?.delete(id).await,
-        Err(failure) => {
-            claims::release(pass);
-            return Err(failure);
-        }
-    };
-    match answer {
+    if let Err(failure) = pass.fence() {
+        claims::release(pass);
+        return Err(failure);
+    }
+    // Before it is sent: this pass may be ended while it waits for the answer, and the reservation must end all the same.
+    pass.memory.delete_unsure = Some(clock::instant());
+    pass.remember();
+    match pass.session()?.delete(id).await {
         // Until the object is removed nobody adopts what was deleted.
         Ok(()) => {
+            pass.memory.delete_unsure = None;
             pass.memory.deleted = true;
             pass.remember();
             Ok(Next::Plan)
@@ -296,9 +297,7 @@ async fn delete(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
             absent(pass, id).await
         }
         Err(error) => {
-            if is_ambiguous(&error) {
-                pass.memory.delete_unsure = Some(clock::instant());
-            } else {
+            if !is_ambiguous(&error) {
                 claims::release(pass);
             }
             pass.memory.absent_since = None;

@@ -59,7 +59,7 @@ pub struct Memory {
     pub binding_unsure: bool,
     /// The end was told; a pass that still sees the object tells of it no more.
     pub parted: bool,
-    /// When the answer to a DELETE was lost: it may still take effect.
+    /// When a DELETE was sent whose answer is not known: it may still take effect.
     pub delete_unsure: Option<Instant>,
     /// The deletion waits for a claim of another Channel.
     pub wait: Option<Wait>,
@@ -120,6 +120,7 @@ impl Memory {
             attempt: self.attempt.take().map(|own| Attempt { last: false, ..own }),
             posted: self.posted.take(),
             binding_unsure: self.binding_unsure,
+            delete_unsure: self.delete_unsure,
             ..Self::default()
         };
     }
@@ -174,6 +175,8 @@ mod tests {
             written,
             attempt: attempt.clone(),
             posted: posted.clone(),
+            binding_unsure: true,
+            delete_unsure: written.map(|(_, at)| at),
             deleted: true,
             failures: 3,
             ..Memory::default()
@@ -184,6 +187,7 @@ mod tests {
         let kept = attempt.map(|own| Attempt { last: false, ..own });
         assert_eq!((memory.deleted, memory.failures, &memory.attempt), (false, 0, &kept));
         assert_eq!((memory.epoch, memory.written, memory.posted), (Some(epoch(2)), written, posted));
+        assert!(memory.binding_unsure && memory.delete_unsure.is_some(), "its reservations are still there");
     }
 
     #[test]
