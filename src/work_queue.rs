@@ -697,11 +697,9 @@ impl WorkQueue {
         item.state = State::Running { bucket: key.clone(), again: None };
         self.count(object.kind, priority, false);
         self.running += 1;
-        let background = |waiting: &[[BTreeSet<(usize, u64, Namespace)>; 2]; 2]| {
-            Priority::Background.pick(waiting).iter().any(|set| !set.is_empty())
-        };
+        let passes = Priority::Background.pick(&self.candidates).iter().any(|set| !set.is_empty());
         self.passed = match priority {
-            Priority::Interactive if background(&self.candidates) => self.passed.saturating_add(1),
+            Priority::Interactive if passes => self.passed.saturating_add(1),
             _ => 0,
         };
         if let Some((shared, bucket)) = self.shared.get_mut(&key.resource).zip(self.buckets.get_mut(&key)) {

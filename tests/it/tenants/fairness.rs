@@ -132,6 +132,7 @@ impl Tenants {
     async fn compare(&self, what: &str, under_way: impl AsyncFn(&Self)) {
         let mut rounds = Vec::new();
         for round in 0..ROUNDS {
+            eprintln!("{what}: round {round} begins after {} ms", self.rig.sim.elapsed_ms());
             let quiet = self.slowest(&format!("quiet-{round}")).await;
             self.suspend(false).await;
             under_way(self).await;
