@@ -105,7 +105,7 @@ const BY_AN_ANSWER: [&str; 9] = [
     "ohallo_api_requests_total broken",
     "ohallo_api_requests_total invalid_body",
 ];
-const WHERE_SOMETHING_WAITS: [&str; 7] = [
+const WHERE_SOMETHING_WAITS: [&str; 8] = [
     "ohallo_channel_condition",
     "ohallo_channel_info",
     "ohallo_deletions_claimed",
