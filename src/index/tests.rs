@@ -196,7 +196,7 @@ fn a_deletion_requeues_the_oldest_heir_and_then_the_old_one_and_nobody_else() {
         index.put(heir);
         judge(&mut index, heir, Shown::Able);
     }
-    let elsewhere = in_namespace(wanting("elsewhere", 500, "c1"), "other");
+    let elsewhere = in_namespace(wanting("elsewhere", 1_000, "c1"), "other");
     index.put(&elsewhere);
     judge(&mut index, &elsewhere, Shown::Able);
     let old = terminating(old);
