@@ -1,17 +1,25 @@
 // I/O
 //! I22: what one namespace does costs another at most twice the latency that it has while the same objects are suspended.
 
+use std::time::Duration;
+
+use futures::{TryStreamExt, stream};
+use kube::ResourceExt;
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use ohallo_operator::api::channel::Channel;
 use ohallo_sim::{Action, Config, Fault, Key, NewChannel, Sim};
 use serde_json::{Value, json};
 use testbed::User;
 
 use crate::canary;
-use crate::rig::{PATIENCE, Rig, TENANT, WORKSPACE, kubectl_as};
+use crate::rig::{PATIENCE, Rig, TENANT, WORKSPACE, condition, kubectl_as};
 
 /// How many Channels of the healthy namespace are timed; with so few the 99th percentile is the slowest.
 const TIMED: usize = 30;
 /// What a busy machine may add to any of them, in milliseconds.
 const NOISE: u64 = 250;
+/// Requests of the test under way at a time.
+const DRIVERS: usize = 16;
 /// A machine that is busy for a moment is no reason to fail.
 const ROUNDS: usize = 3;
 
@@ -56,64 +64,55 @@ impl Tenants {
         self.kubectl(&["-n", &self.hostile, "wait", &ready, "--for=condition=Ready", "--timeout=60s"], "");
     }
 
+    fn channels(&self) -> Api<Channel> {
+        Api::namespaced(self.rig.admin.clone(), &self.hostile)
+    }
+
     /// Suspended Channels of the hostile namespace, one for each id.
-    fn suspended(&self, prefix: &str, workspace: &str, ids: &[String]) {
-        for (part, ids) in ids.chunks(500).enumerate() {
-            let objects: Vec<_> = ids
-                .iter()
-                .enumerate()
-                .map(|(number, id)| {
-                    let name = format!("{prefix}-{part}-{number}");
-                    let place = json!({"kind": "Workspace", "name": workspace});
-                    json!({"apiVersion": "ohallo.eu/v1alpha1", "kind": "Channel", "metadata": {"name": name},
-                           "spec": {"channelType": "chat", "channelId": id, "displayName": name,
-                                    "workspaceRef": place, "suspend": true}})
-                })
-                .collect();
-            self.apply(&objects);
-        }
-        self.kubectl(
-            &[
-                "-n",
-                &self.hostile,
-                "wait",
-                "channels.ohallo.eu",
-                "--all",
-                "--for=condition=Suspended",
-                "--timeout=300s",
-            ],
-            "",
-        );
+    async fn suspended(&self, prefix: &str, workspace: &str, ids: &[String]) {
+        let api = self.channels();
+        let create = |(number, id): (usize, &String)| {
+            let name = format!("{prefix}-{number}");
+            let place = json!({"kind": "Workspace", "name": workspace});
+            let spec = json!({"channelType": "chat", "channelId": id, "displayName": name, "workspaceRef": place,
+                              "suspend": true});
+            let object = json!({"apiVersion": "ohallo.eu/v1alpha1", "kind": "Channel", "metadata": {"name": name},
+                                "spec": spec});
+            let channel: Channel = serde_json::from_value(object).unwrap();
+            let api = api.clone();
+            async move { api.create(&PostParams::default(), &channel).await.map(drop) }
+        };
+        let all = stream::iter(ids.iter().enumerate().map(|one| Ok(create(one))));
+        all.try_buffer_unordered(DRIVERS).try_collect::<Vec<()>>().await.unwrap();
+        self.all_suspended().await;
+    }
+
+    async fn all_suspended(&self) {
+        let suspended = async {
+            loop {
+                let all = self.channels().list(&ListParams::default()).await.unwrap().items;
+                if all.iter().all(|channel| condition(channel, "Suspended").is_some()) {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        };
+        tokio::time::timeout(5 * PATIENCE, suspended).await.expect("they are suspended");
     }
 
     /// Suspends or resumes all Channels of the hostile namespace.
     async fn suspend(&self, suspend: bool) {
-        use kube::ResourceExt;
-        use kube::api::{Api, ListParams, Patch, PatchParams};
-        use ohallo_operator::api::channel::Channel;
-        let api: Api<Channel> = Api::namespaced(self.rig.admin.clone(), &self.hostile);
+        let api = self.channels();
         let patch = Patch::Merge(json!({"spec": {"suspend": suspend}}));
         let all = api.list_metadata(&ListParams::default()).await.unwrap().items;
-        for some in all.chunks(32) {
-            let patches = some.iter().map(|channel| {
-                let (api, patch, name) = (api.clone(), &patch, channel.name_any());
-                async move { api.patch(&name, &PatchParams::default(), patch).await.map(drop) }
-            });
-            futures::future::try_join_all(patches).await.unwrap();
-        }
+        let resume = |name: String| {
+            let (api, patch) = (api.clone(), &patch);
+            async move { api.patch(&name, &PatchParams::default(), patch).await.map(drop) }
+        };
+        let all = stream::iter(all.iter().map(|channel| Ok(resume(channel.name_any()))));
+        all.try_buffer_unordered(DRIVERS).try_collect::<Vec<()>>().await.unwrap();
         if suspend {
-            self.kubectl(
-                &[
-                    "-n",
-                    &self.hostile,
-                    "wait",
-                    "channels.ohallo.eu",
-                    "--all",
-                    "--for=condition=Suspended",
-                    "--timeout=300s",
-                ],
-                "",
-            );
+            self.all_suspended().await;
         }
     }
 
@@ -158,7 +157,7 @@ async fn f59_beside_a_burst_of_requests_under_a_shared_key_a_healthy_namespace_i
             tenants.rig.sim.insert_channel(NewChannel::new(WORKSPACE, "chat", &format!("h{number}")))
         })
         .collect();
-    tenants.suspended("burst", "shared", &ids);
+    tenants.suspended("burst", "shared", &ids).await;
     let before = tenants.rig.sim.ledger().len();
     tenants
         .compare("400 requests under a shared key", async |tenants| {
@@ -187,7 +186,7 @@ async fn f60_beside_two_slow_keys_of_one_tenant_a_healthy_namespace_is_as_fast()
                 tenants.rig.sim.insert_channel(new)
             })
             .collect();
-        tenants.suspended(&format!("slow-{number}"), &format!("slow-{number}"), &ids);
+        tenants.suspended(&format!("slow-{number}"), &format!("slow-{number}"), &ids).await;
     }
     let hang = |key| tenants.rig.sim.add_fault(Fault::any(Action::Hang { commit: false }).key(key));
     let hangs = keys.map(hang);
@@ -216,7 +215,7 @@ async fn f61_beside_thousands_of_objects_on_one_id_a_healthy_namespace_is_as_fas
     tenants.rig.sim.add_key(Key::new(key, TENANT));
     tenants.workspace("default", key).await;
     let id = tenants.rig.sim.insert_channel(NewChannel::new(WORKSPACE, "chat", "one"));
-    tenants.suspended("one", "default", &vec![id; count]);
+    tenants.suspended("one", "default", &vec![id; count]).await;
     tenants.compare(&format!("{count} objects on one id"), async |_| {}).await;
     tenants.rig.finish().await;
 }
