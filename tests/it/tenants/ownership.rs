@@ -474,9 +474,12 @@ async fn f67_of_two_that_are_bound_the_terminating_one_goes_without_a_delete_and
     rig.edit("third", json!({"metadata": {"finalizers": ["ohallo.eu/channel"]}})).await;
     give_status(&rig.channels(), "third", json!({"channelId": id, "boundUid": uid(&third)})).await;
     rig.excused.push("third".into());
+    // Both are terminating when an operator first sees that one is.
+    rig.stop_operator().await;
     for name in ["second", "third"] {
         rig.delete(name).await;
     }
+    rig.start_operator().await;
     let age = |channel: &Channel| (channel.creation_timestamp(), channel.uid());
     let (older, younger) = if age(&second) < age(&third) { ("second", "third") } else { ("third", "second") };
     rig.has(older, BLOCKED, "Suspended").await;
