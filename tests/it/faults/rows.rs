@@ -15,7 +15,7 @@ const fn row(id: &'static str, fault: &'static str, also: &'static [&'static str
     Row { id, fault, also }
 }
 
-const ROWS: [Row; 42] = [
+const ROWS: [Row; 62] = [
     row("F1", "killed before and after the n-th Kubernetes write", &[]),
     row("F2", "killed before and after the n-th write to oHallo", &[]),
     row(
@@ -181,6 +181,30 @@ const ROWS: [Row; 42] = [
     ),
     row("F44", "a Secret answered in a wrong shape", &[]),
     row("F45", "a seeded random mix", &[]),
+    row("F50", "10,000 guesses at an API key and a credential, in every field that a tenant can write", &[]),
+    row("F51", "oHallo echoes what it was sent, in any encoding, in an answer of any status", &[]),
+    row("F52", "long texts and many credentials", &[]),
+    row("F53", "huge and wide configs, one and many", &[]),
+    row("F54", "huge and wide answers of oHallo, one and many", &[]),
+    row("F55", "many and huge Secrets, named and foreign", &[]),
+    row("F56", "huge foreign metadata, also at a list", &[]),
+    row("F57", "keys, absent Secrets and names that come and go", &[]),
+    row("F58", "Workspaces and Channels that come and go", &[]),
+    row("F59", "one namespace asks for hundreds of reconciles under a shared key", &[]),
+    row("F60", "two slow API keys of one tenant", &[]),
+    row("F61", "thousands of objects on one id", &[]),
+    row("F62", "slow, many and endless connections to the HTTP server, also at SIGTERM", &[]),
+    row("F63", "a Channel of another namespace, or one that can't read it, names an id", &[]),
+    row("F64", "our finalizer and annotations, set by whoever may write a Channel", &[]),
+    row("F65", "the labels of a namespace are late", &[]),
+    row(
+        "F66",
+        "a manifest is moved, renamed or restored while the old object is deleted, in every order",
+        &[],
+    ),
+    row("F67", "two objects on one id are deleted together", &[]),
+    row("F77", "every 4xx, to every call", &[]),
+    row("F79", "names and texts so long that an event would be refused", &[]),
 ];
 
 const HEAD: &str = "# What may fail, and the tests that make it fail
@@ -193,6 +217,8 @@ Made from the tests: `OHALLO_TEST_WRITE=1 cargo test --test it every_row_of_the_
 | `OHALLO_TEST_OUTAGE_SECONDS` | F23: how long the API server is away | 5 |
 | `OHALLO_TEST_COLD_START` | F40: how many Channels | 200 |
 | `OHALLO_TEST_MIX_SECONDS` `OHALLO_TEST_MIX_SEED` | F45: how long, and which order | 15, 45 |
+| `OHALLO_TEST_TENANT_OBJECTS` | F53 to F56: how many objects the tenants add | 50 |
+| `OHALLO_TEST_ONE_ID` | F61: how many objects on one id | 300 |
 | `OHALLO_TEST_FUZZ` | the properties of what is read from others (`cargo test --lib hostile`): how many inputs of each kind, and with it which | 200 to 3,000 |
 
 | row | fault | tests |
