@@ -15,6 +15,9 @@ use ohallo_operator::sieve;
 
 use crate::kstatus;
 
+/// A config above this is not kept, in bytes of JSON.
+const LARGE: usize = 16 * 1024;
+
 #[derive(Clone)]
 pub struct Seen {
     pub channel: Channel,
@@ -34,11 +37,13 @@ impl History {
         tokio::spawn(async move {
             let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
             while let Some(event) = events.next().await {
-                let (channel, gone) = match event {
+                let (mut channel, gone) = match event {
                     Ok(Event::Apply(channel) | Event::InitApply(channel)) => (channel, false),
                     Ok(Event::Delete(channel)) => (channel, true),
                     Ok(_) | Err(_) => continue,
                 };
+                // No invariant is about what is so large, and all versions of thousands of it take all memory.
+                channel.spec.config.take_if(|config| serde_json::to_vec(config).unwrap().len() > LARGE);
                 seen.0.lock().unwrap().push(Seen { channel, gone });
             }
         });
