@@ -4,12 +4,11 @@
 use kube::client::ClientBuilder;
 use ohallo_sim::{Action, Config, Fault, FaultId, Key, NewChannel, Operation, Sim};
 use serde_json::{Value, json};
-use testbed::User;
 
 use super::objects::PanicsLayer;
 use crate::acts::LOOK;
 use crate::canary;
-use crate::rig::{PATIENCE, Rig, TENANT, WORKSPACE, id_of, kubectl_as};
+use crate::rig::{PATIENCE, Rig, TENANT, WORKSPACE, id_of};
 
 /// How many healthy Channels are timed; with so few the 99th percentile is the slowest.
 const TIMED: usize = 30;
@@ -53,13 +52,13 @@ impl Poisoned {
         }
         rig.ready("panics", json!({})).await;
         let poisoned = Self { rig, elsewhere, large };
-        poisoned.kubectl(&["create", "namespace", &poisoned.elsewhere], "");
+        poisoned.rig.kubectl_ok(&["create", "namespace", &poisoned.elsewhere], "");
         for (number, (workspace, key)) in KEYS.into_iter().enumerate() {
             canary::register(key);
             poisoned.rig.sim.add_key(Key::new(key, TENANT));
             let namespace =
                 if number == KEYS.len() - 1 { &poisoned.elsewhere } else { &poisoned.rig.namespace };
-            poisoned.apply(namespace, &poisoned.under(workspace, key));
+            poisoned.rig.apply_in(namespace, &poisoned.under(workspace, key));
         }
         poisoned.looked("at first");
         poisoned
@@ -83,16 +82,6 @@ impl Poisoned {
         objects
     }
 
-    fn apply(&self, namespace: &str, objects: &[Value]) {
-        let list = json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
-        self.kubectl(&["-n", namespace, "apply", "-f", "-"], &list);
-    }
-
-    fn kubectl(&self, args: &[&str], stdin: &str) {
-        let output = kubectl_as(self.rig.plane, User::Admin, args, Some(stdin));
-        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-
     fn namespaces(&self) -> [&str; 2] {
         [&self.rig.namespace, &self.elsewhere]
     }
@@ -103,14 +92,15 @@ impl Poisoned {
             (format!("{LOOK}={value}"), format!("jsonpath={{.status.lastHandledReconcileAt}}={value}"));
         let wait = ["wait", "channels.ohallo.eu", "--all", "--timeout=180s"];
         for namespace in self.namespaces() {
-            self.kubectl(
+            self.rig.kubectl_ok(
                 &["-n", namespace, "annotate", "channels.ohallo.eu", "--all", "--overwrite", &asked],
                 "",
             );
         }
         for namespace in self.namespaces() {
-            let until =
-                |what: &str| self.kubectl(&[&["-n", namespace][..], &wait, &["--for", what]].concat(), "");
+            let until = |what: &str| {
+                self.rig.kubectl_ok(&[&["-n", namespace][..], &wait, &["--for", what]].concat(), "")
+            };
             until(&handled);
             until("condition=Ready");
         }
@@ -133,7 +123,7 @@ impl Poisoned {
         self.rig.edit("panics", json!({"spec": {"credentials": explodes}})).await;
         let asked = format!("{LOOK}=poisoned-{round}");
         for namespace in self.namespaces() {
-            self.kubectl(
+            self.rig.kubectl_ok(
                 &["-n", namespace, "annotate", "channels.ohallo.eu", "--all", "--overwrite", &asked],
                 "",
             );

@@ -16,6 +16,18 @@ impl Rig {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// kubectl in any namespace, as an administrator; it must succeed.
+    pub fn kubectl_ok(&self, args: &[&str], stdin: &str) {
+        let output = kubectl_as(self.plane, User::Admin, args, Some(stdin));
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Applies objects in another namespace.
+    pub fn apply_in(&self, namespace: &str, objects: &[Value]) {
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
+        self.kubectl_ok(&["-n", namespace, "apply", "-f", "-"], &list);
+    }
+
     /// `kubectl apply`, which must be refused; what it says.
     pub fn refused(&self, manifest: &Value) -> String {
         let output = self.kubectl(&["apply", "-f", "-"], Some(&manifest.to_string()));

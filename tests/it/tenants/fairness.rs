@@ -9,10 +9,9 @@ use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use ohallo_operator::api::channel::Channel;
 use ohallo_sim::{Action, Config, Fault, Key, NewChannel, Sim};
 use serde_json::{Value, json};
-use testbed::User;
 
 use crate::canary;
-use crate::rig::{PATIENCE, Rig, TENANT, WORKSPACE, condition, kubectl_as};
+use crate::rig::{PATIENCE, Rig, TENANT, WORKSPACE, condition};
 
 /// How many Channels of the healthy namespace are timed; with so few the 99th percentile is the slowest.
 const TIMED: usize = 30;
@@ -40,18 +39,12 @@ impl Tenants {
         rig.flag(format!("--namespace={hostile}"));
         rig.begin().await;
         let tenants = Self { rig, hostile };
-        tenants.kubectl(&["create", "namespace", &tenants.hostile], "");
+        tenants.rig.kubectl_ok(&["create", "namespace", &tenants.hostile], "");
         tenants
     }
 
-    fn kubectl(&self, args: &[&str], stdin: &str) {
-        let output = kubectl_as(self.rig.plane, User::Admin, args, Some(stdin));
-        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-
     fn apply(&self, objects: &[Value]) {
-        let list = json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
-        self.kubectl(&["-n", &self.hostile, "apply", "-f", "-"], &list);
+        self.rig.apply_in(&self.hostile, objects);
     }
 
     /// A Workspace of the hostile namespace under this key.
@@ -63,7 +56,8 @@ impl Tenants {
                    "spec": {"workspaceId": WORKSPACE, "apiKeySecretRef": {"name": secret}}}),
         ]);
         let ready = format!("workspace/{name}");
-        self.kubectl(&["-n", &self.hostile, "wait", &ready, "--for=condition=Ready", "--timeout=60s"], "");
+        self.rig
+            .kubectl_ok(&["-n", &self.hostile, "wait", &ready, "--for=condition=Ready", "--timeout=60s"], "");
     }
 
     fn channels(&self) -> Api<Channel> {

@@ -30,7 +30,7 @@ impl Two {
         let elsewhere = format!("{}-elsewhere", rig.namespace);
         rig.flag(format!("--namespace={elsewhere}"));
         let two = Self { rig, elsewhere };
-        two.kubectl(&["create", "namespace", &two.elsewhere], "");
+        two.rig.kubectl_ok(&["create", "namespace", &two.elsewhere], "");
         let mut two = two;
         two.rig.begin().await;
         two.apply(&[
@@ -41,15 +41,9 @@ impl Two {
         two
     }
 
-    fn kubectl(&self, args: &[&str], stdin: &str) {
-        let output = kubectl_as(self.rig.plane, User::Admin, args, Some(stdin));
-        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-
     /// Applies objects in the second namespace.
     fn apply(&self, objects: &[Value]) {
-        let list = json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
-        self.kubectl(&["-n", &self.elsewhere, "apply", "-f", "-"], &list);
+        self.rig.apply_in(&self.elsewhere, objects);
     }
 
     /// Applies a Channel in the second namespace.
@@ -159,7 +153,7 @@ async fn f63_a_claim_of_another_namespace_waits_for_the_owners_word_and_is_no_ta
     let version = blocked.resource_version();
     two.channel("another", json!({"channelId": id}));
     two.reason("another", "OwnershipConflict").await;
-    two.kubectl(&["-n", &two.elsewhere, "delete", "channel", "claimant", "another"], "");
+    two.rig.kubectl_ok(&["-n", &two.elsewhere, "delete", "channel", "claimant", "another"], "");
     assert_eq!(rig.get("owner").await.resource_version(), version);
     two.channel("claimant", json!({"channelId": id, "deletionPolicy": "Delete"}));
     two.reason("claimant", "OwnershipConflict").await;
@@ -253,14 +247,14 @@ async fn f65_a_namespace_whose_labels_are_late_is_not_admitted_by_not_in() {
     let two = Two { rig, elsewhere };
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace",
                            "metadata": {"name": two.elsewhere, "labels": {"tier": "excluded"}}});
-    two.kubectl(&["apply", "-f", "-"], &namespace.to_string());
+    two.rig.kubectl_ok(&["apply", "-f", "-"], &namespace.to_string());
     two.channel("a", cluster_workspaces::using(&name));
     let refused = two.reason("a", "WorkspaceNotAllowed").await;
     assert_eq!(is(&refused, "Ready"), so("False", "WorkspaceNotAllowed"));
     // Nothing has told the operator of any label, so none that is taken off admits it either.
-    two.kubectl(&["label", "namespace", &two.elsewhere, "tier-"], "");
+    two.rig.kubectl_ok(&["label", "namespace", &two.elsewhere, "tier-"], "");
     let look = format!("{LOOK}=1");
-    two.kubectl(&["-n", &two.elsewhere, "annotate", "channels.ohallo.eu", "a", &look], "");
+    two.rig.kubectl_ok(&["-n", &two.elsewhere, "annotate", "channels.ohallo.eu", "a", &look], "");
     two.rig
         .eventually("reconciled", || async {
             let channel = two.channels().get("a").await.unwrap();
@@ -387,7 +381,7 @@ async fn f66_a_restored_copy_that_is_deleted_again_destroys_nothing() {
         spec["suspend"] = true.into();
         two.channel(name, spec);
         give_status(&two.channels(), name, status.clone()).await;
-        two.kubectl(
+        two.rig.kubectl_ok(
             &[
                 "-n",
                 &two.elsewhere,
@@ -403,14 +397,17 @@ async fn f66_a_restored_copy_that_is_deleted_again_destroys_nothing() {
     }
     two.reason("drill", "CreateOutcomeUnknown").await;
     two.reason("drill-pinned", "OwnershipConflict").await;
-    two.kubectl(&["-n", &two.elsewhere, "delete", "channel", "drill", "drill-pinned", "--timeout=60s"], "");
+    two.rig.kubectl_ok(
+        &["-n", &two.elsewhere, "delete", "channel", "drill", "drill-pinned", "--timeout=60s"],
+        "",
+    );
     assert_eq!(rig.count(DELETE), 0);
     // The original is lost with its cluster, and the copy becomes the channel's object: adopted anew, and so retained.
     rig.annotate("a", RELEASE, &id).await;
     rig.deleted("a").await;
     two.channel("restored", json!({"suspend": true, "channelId": id}));
     give_status(&two.channels(), "restored", status).await;
-    two.kubectl(
+    two.rig.kubectl_ok(
         &[
             "-n",
             &two.elsewhere,
@@ -430,7 +427,7 @@ async fn f66_a_restored_copy_that_is_deleted_again_destroys_nothing() {
         })
         .await;
     assert_eq!(origin(&restored), Some("Adopted"));
-    two.kubectl(&["-n", &two.elsewhere, "delete", "channel", "restored", "--timeout=60s"], "");
+    two.rig.kubectl_ok(&["-n", &two.elsewhere, "delete", "channel", "restored", "--timeout=60s"], "");
     assert_eq!(rig.count(DELETE), 0);
     assert!(rig.sim.channel(&id).is_some());
     two.rig.finish().await;
