@@ -384,20 +384,14 @@ fn retain<K: Eq + Hash, V>(map: &Mutex<HashMap<K, V>>, keep: impl Fn(&K, &V) -> 
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
     use kube::runtime::reflector;
 
     use super::*;
     use crate::events::events;
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        settings: Settings,
-    }
+    use crate::settings::tests::parse;
 
     fn context() -> Context {
-        let settings = Cli::try_parse_from(["run"]).unwrap().settings.checked().unwrap();
+        let settings = parse(&[]).unwrap();
         let options = ohallo::Options {
             api_url: settings.api_url.clone(),
             create_path: settings.create_path.clone(),

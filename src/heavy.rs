@@ -2,11 +2,15 @@
 //! Work that takes some MiB of memory, such as a config of thousands of values: one reconcile at a time may do it.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What is decoded with more than this is heavy, in bytes of memory.
 pub const LIGHT: u64 = 64 * 1024;
+
+/// When work comes back that found the right taken, at least.
+pub const AGAIN: Duration = Duration::from_secs(1);
 
 /// The right to do heavy work, shared by the process.
 #[derive(Clone)]

@@ -170,21 +170,14 @@ impl Right {
 mod tests {
     use std::collections::BTreeSet;
 
-    use clap::Parser;
     use k8s_openapi::api::rbac::v1::PolicyRule;
     use serde::Deserialize;
 
     use super::*;
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        settings: Settings,
-    }
+    use crate::settings::tests::parse;
 
     fn asked(flags: &[&str]) -> BTreeSet<String> {
-        let cli = Cli::try_parse_from([&["run"], flags].concat()).unwrap();
-        rights(&cli.settings).iter().map(Right::told).collect()
+        rights(&parse(flags).unwrap()).iter().map(Right::told).collect()
     }
 
     /// What the shipped roles grant, in the same words; the lease apart, which names its place.

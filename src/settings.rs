@@ -217,4 +217,4 @@ fn pod_namespace() -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -60,12 +60,6 @@ use status::Outcome;
 /// The longest that one pass may take.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// How long a heavy object waits while another is reconciled, at least.
-const BUSY: Duration = Duration::from_secs(1);
-
-/// How long the cache may have an object that the API server has not.
-const GONE: Duration = Duration::from_secs(60);
-
 /// The most steps of one pass: more can only be a mistake of ours.
 const MOST_STEPS: usize = 12;
 
@@ -93,8 +87,8 @@ pub async fn reconcile(
     let slot = ctx.ohallo.heavy().slot();
     let whole = match in_full(&channel, &ctx, &slot).await? {
         InFull::Found(whole) => whole,
-        InFull::Gone => return Ok(Requeue::After(GONE)),
-        InFull::Busy => return Ok(Requeue::After(BUSY + BUSY.mul_f64(rand::random()))),
+        InFull::Gone => return Ok(Requeue::After(report::GONE)),
+        InFull::Busy => return Ok(Requeue::After(heavy::AGAIN + heavy::AGAIN.mul_f64(rand::random()))),
     };
     let started = clock::instant();
     let _active = ctx.metrics.reconciling("Channel");

@@ -21,7 +21,6 @@ use crate::error::{Failure, Need};
 use crate::index::{self, Handle, Name, Shown};
 use crate::ohallo::{ApiError, CallError, Caller, Id, Kind, RemoteChannel};
 use crate::retry;
-use crate::secret::Redactor;
 use crate::secret_id::SecretId;
 use crate::secrets::Content;
 use crate::workspace::allows;
@@ -120,11 +119,11 @@ fn place(pass: &mut Pass) -> Result<Place, Failure> {
         // Its first look since this process began is under way, and wakes its Channels.
         (Ok(()), _) => return Err(Failure::turn(Duration::from_secs(1))),
     };
-    pass.redactor = Redactor::of(&held.key);
     let uid = pass.channel.uid().unwrap_or_default();
     let namespace = pass.channel.namespace().map(Into::into);
     let caller = Caller { namespace, workspace: handle, lane: pass.lane() };
     let session = pass.ctx.ohallo.session(held.key.clone(), caller, pass.permit.take());
+    pass.redactor = session.redactor().clone();
     pass.session = Some(session.with_slot(pass.slot.clone()));
     let hour_ago = clock::instant().checked_sub(retry::STALLED);
     Ok(Place {

@@ -23,7 +23,7 @@ use crate::conditions;
 use crate::context::{Context, Lookup, MANAGER};
 use crate::error::{Failure, Need};
 use crate::events::Note;
-use crate::heavy::HeavySlot;
+use crate::heavy::{self, HeavySlot};
 use crate::index::{Handle, Name};
 use crate::leader::Epoch;
 use crate::ohallo::{Lane, Permit, Session};
@@ -37,9 +37,6 @@ const TRIES: usize = 4;
 
 /// The longest text of an event, in characters: the API server takes 1 kB.
 const MAX_NOTE_CHARS: usize = 900;
-
-/// When a pass that found heavy work under way comes back.
-const BUSY: Duration = Duration::from_secs(1);
 
 pub struct Pass {
     pub ctx: Arc<Context>,
@@ -235,7 +232,7 @@ impl Pass {
             return Ok(known.to_vec());
         }
         if !self.slot.try_take() {
-            return Err(Failure::turn(BUSY));
+            return Err(Failure::turn(heavy::AGAIN));
         }
         match sieve::read(&self.ctx.client, &self.channel, true).await {
             Ok(Some(whole)) if whole.metadata.resource_version == self.channel.metadata.resource_version => {

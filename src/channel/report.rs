@@ -21,8 +21,8 @@ use crate::retry::{self, Gate};
 /// Of the API server's words about a missing permission; names of resources and namespaces are no longer.
 const LONGEST_RIGHT: usize = 300;
 
-/// The controller drops what it finds gone.
-const GONE: Duration = Duration::from_secs(60);
+/// How long the cache may have an object that the API server has not.
+pub(super) const GONE: Duration = Duration::from_secs(60);
 
 /// What the controller is to do next.
 pub enum Report {

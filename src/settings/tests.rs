@@ -9,7 +9,8 @@ struct Cli {
     settings: Settings,
 }
 
-fn parse(args: &[&str]) -> Result<Settings, String> {
+/// As the command line gives them.
+pub(crate) fn parse(args: &[&str]) -> Result<Settings, String> {
     let cli = Cli::try_parse_from([&["run"], args].concat()).map_err(|error| error.to_string())?;
     cli.settings.checked().map_err(|error| error.to_string())
 }

@@ -14,7 +14,7 @@ use super::Inner;
 use super::http::authorize;
 use super::key::{Creating, Rates, Wait};
 use crate::clock;
-use crate::heavy::HeavySlot;
+use crate::heavy::{self, HeavySlot};
 use crate::index::Handle;
 use crate::ohallo::answer::{self, ApiError, Class, Kind, Operation};
 use crate::ohallo::limiter::{Claimant, Lane, Namespace, Refusal};
@@ -23,9 +23,6 @@ use crate::secret::{ApiKey, Credentials, KeyId, Redactor};
 
 /// A token due so soon is waited for within the pass.
 const SHORT_WAIT: Duration = Duration::from_millis(200);
-
-/// When a pass comes back whose answer found another large one in memory.
-const NO_ROOM: Duration = Duration::from_secs(1);
 
 /// The calls of one pass under one key.
 pub struct Session {
@@ -235,11 +232,12 @@ impl Session {
         let (state, heavy) = (&self.rates.key, &self.heavy);
         match self.inner.exchange(state, &self.key, operation, request, heavy, decode).await {
             Some(result) => Ok(result?),
-            None => Err(self.defer(NO_ROOM)),
+            None => Err(self.defer(heavy::AGAIN)),
         }
     }
 
-    fn redactor(&self) -> &Redactor {
+    /// Of what oHallo answers under this key.
+    pub fn redactor(&self) -> &Redactor {
         self.rates.key.redactor(&self.key)
     }
 
