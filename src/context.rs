@@ -16,8 +16,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::channel::Channel;
 use crate::api::workspace::{AllowedNamespaces, ClusterWorkspace, Workspace, WorkspaceStatus};
+use crate::channel::consistency::Consistency;
 use crate::channel::kept::Kept;
 use crate::channel::memory::Memory;
+use crate::clock;
 use crate::controller::Queue;
 use crate::events::{Events, Note};
 use crate::index::{Handle, Index, Name, Wakes};
@@ -63,6 +65,7 @@ pub struct Context {
     /// Cancelled when the process has no time left.
     pub ended: CancellationToken,
     held: Mutex<HashMap<Handle, Held>>,
+    consistency: Mutex<Consistency>,
     memories: Mutex<HashMap<String, Arc<Mutex<Memory>>>>,
     workspace_memories: Mutex<HashMap<String, crate::workspace::Memory>>,
     /// Workspaces whose key was refused to a Channel.
@@ -151,6 +154,7 @@ impl Context {
         Self {
             queue: Queue::new(settings.concurrency, Arc::clone(&metrics)),
             secrets: Secrets::new(client.clone()),
+            consistency: Mutex::new(Consistency::new(settings.consistency_window, clock::instant())),
             kept: Kept::default(),
             reads: Semaphore::new(READS),
             client,
@@ -177,6 +181,11 @@ impl Context {
 
     pub fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which reads may be older than a write.
+    pub fn consistency(&self) -> MutexGuard<'_, Consistency> {
+        self.consistency.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is remembered of the object with this uid.
@@ -208,17 +217,19 @@ impl Context {
         retain(&self.workspace_memories, |uid, _| workspaces.contains(uid));
         retain(&self.held, |handle, _| self.lookup(handle).is_some() || self.in_use(handle));
         self.kept.retain(|uid| channels.contains(uid));
+        self.consistency().sweep(clock::instant());
         self.secrets.retain(|secret| self.index().uses_secret(secret));
         let mut rechecks = self.rechecks.lock().unwrap_or_else(PoisonError::into_inner);
         rechecks.retain(|handle| self.lookup(handle).is_some());
     }
 
     /// How many entries each map has, by its name.
-    pub fn sizes(&self) -> [(&'static str, usize); 6] {
+    pub fn sizes(&self) -> [(&'static str, usize); 7] {
         [
             ("channels", self.memories.lock().unwrap_or_else(PoisonError::into_inner).len()),
             ("workspaces", self.workspace_memories.lock().unwrap_or_else(PoisonError::into_inner).len()),
             ("keys", self.all_held().len()),
+            ("writes", self.consistency().len()),
             ("manifests", self.kept.len()),
             ("secrets", self.secrets.len()),
             ("rechecks", self.rechecks.lock().unwrap_or_else(PoisonError::into_inner).len()),
@@ -453,7 +464,7 @@ mod tests {
         ctx.sweep();
         assert_eq!(
             ctx.sizes().map(|(_, size)| size),
-            [1, 0, 0, 0, 0, 0],
+            [1, 0, 0, 0, 0, 0, 0],
             "only what a create under way holds"
         );
         drop(at_work);

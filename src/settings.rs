@@ -115,6 +115,11 @@ pub struct Settings {
           value_parser = check::seconds)]
     pub create_timeout: Duration,
 
+    /// How long after a write a read of oHallo may be older than it, in seconds (0-900; 0 = never)
+    #[arg(long = "consistency-window-seconds", env = "OHALLO_CONSISTENCY_WINDOW_SECONDS", value_name = "SECONDS",
+          default_value = "60", value_parser = check::window)]
+    pub consistency_window: Duration,
+
     /// Label selector of the Channels to serve, like 'tier=gold,env in (a,b)'. Default: all
     #[arg(long, env = "OHALLO_CHANNEL_SELECTOR", value_name = "SELECTOR", value_parser = selector::valid)]
     pub channel_selector: Option<String>,

@@ -3,8 +3,9 @@
 
 use kube::ResourceExt;
 
+use super::consistency::{self, Answer, Values, Write};
 use super::memory::LATE;
-use super::observe::{absence_proven, refused};
+use super::observe::{absence_proven, refused, stale_absence};
 use super::pass::Pass;
 use super::plan::{Cause, Declared, Parting, Remote, Step};
 use super::status::seconds;
@@ -17,7 +18,7 @@ use crate::clock;
 use crate::error::Failure;
 use crate::events::Note;
 use crate::index::{Claim, Name};
-use crate::ohallo::{CallError, Changes, Class, Id, Kind};
+use crate::ohallo::{CallError, Changes, Class, Id, Kind, RemoteChannel};
 use crate::text;
 
 /// What follows a step.
@@ -83,6 +84,7 @@ async fn update(
     cause: Cause,
 ) -> Result<Next, Failure> {
     let digest = pass.view().digest();
+    let values = changes.display_name.is_some() || changes.config.is_some();
     let first = changes.enabled.is_some() && !pass.memory.bound_here && pass.memory.sent.is_none();
     pass.permitted().await?;
     let answer = pass.session()?.update(id, changes).await;
@@ -93,19 +95,34 @@ async fn update(
                 pass.memory.enabled_again =
                     pass.memory.enabled_again.filter(|due| *due > clock::instant()).or(first.then_some(late));
             }
+            let ignored = ignored(pass, &remote);
             let past = pass.status.applied.take().unwrap_or_default();
             pass.status.applied = Some(AppliedStatus {
                 enabled: changes.enabled.or(past.enabled),
-                digest: Some(digest.clone()),
+                digest: if ignored.is_empty() { Some(digest.clone()) } else { past.digest },
             });
-            pass.memory.sent = Some(digest);
-            pass.memory.test_due |= changes.config.is_some() && cause == Cause::Manifest;
+            if values {
+                let answer = consistency::answer(&pass.view(), &remote);
+                pass.memory.wrote(digest);
+                wrote(pass, id, Write::Values(answer));
+            } else {
+                wrote(pass, id, Write::Other);
+            }
+            pass.memory.test_due |=
+                changes.config.is_some() && cause == Cause::Manifest && ignored.is_empty();
             pass.observed.remote = Remote::Found(Box::new(remote));
             pass.observed.updated = true;
-            note_update(pass, fields, cause);
+            let applied: Vec<_> = fields.iter().filter(|field| !ignored.contains(field)).cloned().collect();
+            note_update(pass, &applied, cause);
             Ok(Next::Plan)
         }
+        Err(error) if is_stale(pass, &error) => Ok(Next::Plan),
         Err(error) => {
+            if is_ambiguous(&error) {
+                let declared = pass.view().values_digest();
+                let lost = Write::Values(Values { declared, answer: Answer::Lost });
+                wrote(pass, id, if values { lost } else { Write::Other });
+            }
             if changes.enabled.is_some() && is_ambiguous(&error) {
                 pass.memory.enabled_again = Some(late);
                 // It can't be read back, and a process that comes after this one knows of no call under way.
@@ -118,7 +135,40 @@ async fn update(
     }
 }
 
+/// The paths at which oHallo answered an update with the value that it had before: it ignored what was sent.
+fn ignored(pass: &Pass, answer: &RemoteChannel) -> Vec<String> {
+    let Remote::Found(before) = &pass.observed.remote else { return Vec::new() };
+    let view = pass.view();
+    let before = view.differences(before);
+    let kept = view.differences(answer).into_iter().filter(|differs| before.contains(differs));
+    kept.map(|differs| differs.path).collect()
+}
+
+/// Opens the consistency window of a write.
+fn wrote(pass: &mut Pass, id: &Id, write: Write) {
+    let now = clock::instant();
+    let mut consistency = pass.ctx.consistency();
+    consistency.wrote(id.as_str(), write, now);
+    pass.observed.window = consistency.window(id.as_str(), now);
+    drop(consistency);
+    // It was there.
+    pass.memory.absent = None;
+}
+
+/// Whether a call was answered with a 404 that may be older than a write: the plan is made again with that.
+fn is_stale(pass: &mut Pass, error: &CallError) -> bool {
+    let CallError::Failed(error) = error else { return false };
+    let stale = stale_absence(pass).filter(|_| error.kind == Kind::NotFound);
+    if let Some(remote) = &stale {
+        pass.observed.remote = remote.clone();
+    }
+    stale.is_some()
+}
+
 fn note_update(pass: &mut Pass, fields: &[String], cause: Cause) {
+    if fields.is_empty() {
+        return;
+    }
     match cause {
         Cause::Manifest => {
             let names = text::list(fields.iter().map(String::as_str), MOST_DIFFERENCES);
@@ -153,6 +203,7 @@ async fn push(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
     let now = clock::instant();
     match answer {
         Ok(()) => {
+            wrote(pass, id, Write::Other);
             pass.ctx.metrics.credential_push("success");
             pass.memory.credentials_again =
                 pass.memory.credentials_again.filter(|due| *due > now).or(first.then(|| now + LATE));
@@ -171,8 +222,10 @@ async fn push(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
             pass.status.credentials = Some(CredentialsStatus { keys, pushed_at, sources });
             Ok(Next::Plan)
         }
+        Err(error) if is_stale(pass, &error) => Ok(Next::Plan),
         Err(error) => {
             if is_ambiguous(&error) {
+                wrote(pass, id, Write::Other);
                 pass.memory.pushed = None;
                 pass.memory.credentials_again = Some(now + LATE);
             }
@@ -198,9 +251,17 @@ async fn retry(pass: &mut Pass, id: &Id, attempts: i64, request: Option<String>)
     pass.fence()?;
     pass.observed.remote = Remote::Unread;
     let answer = pass.session()?.retry_provisioning(id).await;
+    // A 404 that may be older than a write says nothing of the retry either.
+    let unknown = match &answer {
+        Ok(()) => false,
+        Err(error) => is_ambiguous(error) || is_stale(pass, error),
+    };
+    if unknown || answer.is_ok() {
+        wrote(pass, id, Write::Retry);
+    }
     let result = match &answer {
         Ok(()) => "success",
-        Err(error) if is_ambiguous(error) => "unknown",
+        Err(_) if unknown => "unknown",
         Err(_) => "error",
     };
     pass.ctx.metrics.provisioning_retry(result);
@@ -210,7 +271,7 @@ async fn retry(pass: &mut Pass, id: &Id, attempts: i64, request: Option<String>)
             Ok(Next::Look)
         }
         // It may have begun, and is counted: what became of it shows at the next look.
-        Err(error) if is_ambiguous(&error) => Ok(Next::Look),
+        Err(_) if unknown => Ok(Next::Look),
         Err(error) => Err(refused(pass, error)),
     }
 }
@@ -228,9 +289,15 @@ async fn test(pass: &mut Pass, id: &Id, request: String) -> Result<Next, Failure
     pass.fence()?;
     let due = std::mem::take(&mut pass.memory.test_due);
     let mut refusal = None;
-    let result = match pass.session()?.test(id).await {
+    let answer = pass.session()?.test(id).await;
+    let stale = answer.as_ref().err().is_some_and(|error| is_stale(pass, error));
+    if answer.is_ok() || answer.as_ref().err().is_some_and(is_ambiguous) {
+        wrote(pass, id, Write::Other);
+    }
+    let result = match answer {
         Ok(true) => "Passed",
         Ok(false) => "Failed",
+        Err(_) if stale => "Unknown",
         Err(CallError::Failed(error)) if error.class == Class::NotSent => {
             pass.status.test = past;
             pass.memory.test_due = due;
@@ -287,6 +354,7 @@ async fn delete(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
     match pass.session()?.delete(id).await {
         // Until the object is removed nobody adopts what was deleted.
         Ok(()) => {
+            wrote(pass, id, Write::Delete);
             pass.memory.delete_unsure = None;
             pass.memory.deleted = true;
             pass.remember();
@@ -294,13 +362,19 @@ async fn delete(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
         }
         Err(CallError::Failed(error)) if error.kind == Kind::NotFound => {
             claims::release(pass);
-            absent(pass, id).await
+            match stale_absence(pass) {
+                Some(stale) => {
+                    pass.observed.remote = stale;
+                    Ok(Next::Plan)
+                }
+                None => absent(pass, id).await,
+            }
         }
         Err(error) => {
             if !is_ambiguous(&error) {
                 claims::release(pass);
             }
-            pass.memory.absent_since = None;
+            pass.memory.absent = None;
             Err(refused(pass, error))
         }
     }
@@ -308,14 +382,14 @@ async fn delete(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
 
 async fn absent(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
     if !absence_proven(pass).await? {
-        pass.memory.absent_since = None;
+        pass.memory.absent = None;
         let message = format!(
             "oHallo answers 404 for channel {id}, but the API key can't show that it belongs to the channel's workspace, so it may still be there. Restore the key, or leave the channel: annotate this object with {}={id}.",
             annotation::RELEASE
         );
         return Err(Failure::input(Reason::AbsenceNotProven, message));
     }
-    delete::absent_now(&mut pass.memory, &mut pass.observed.remote, clock::instant());
+    delete::absent_now(&mut pass.memory, &mut pass.observed.remote, id.as_str(), clock::instant());
     Ok(Next::Plan)
 }
 

@@ -9,6 +9,7 @@ use tracing::Instrument;
 
 use super::act::Next;
 use super::claims;
+use super::consistency::{self, Write};
 use super::create::{Attempt, came_to, names_another, unbound};
 use super::memory::{self, AttemptOutcome};
 use super::observe::{candidates, found, refused};
@@ -82,9 +83,11 @@ pub async fn create(
                 if !pass.ctx.index().claim(remote.id.as_str(), &name, &uid, Claim::Create) {
                     tracing::error!(channel_id = %remote.id, "a create was answered with an id that another Channel is binding");
                 }
-                let digest = Some(pass.view().digest());
-                pass.memory.sent.clone_from(&digest);
-                pass.memory.posted = Some(AppliedStatus { enabled: body.enabled, digest });
+                let digest = pass.view().digest();
+                pass.memory.wrote(digest.clone());
+                pass.memory.posted = Some(AppliedStatus { enabled: body.enabled, digest: Some(digest) });
+                let answer = consistency::answer(&pass.view(), &remote);
+                pass.ctx.consistency().wrote(remote.id.as_str(), Write::Values(answer), clock::instant());
                 remember(&mut pass, number, AttemptOutcome::Answered(Box::new(remote)));
                 write_down(pass, number).await
             }
@@ -262,7 +265,7 @@ fn take_in(pass: &mut Pass, remote: &RemoteChannel) {
     bind(pass, remote, "Created");
     pass.status.applied.clone_from(&pass.memory.posted);
     found(pass, remote.clone());
-    pass.memory.contested = 0;
+    pass.observed.window = pass.ctx.consistency().window(remote.id.as_str(), clock::instant());
 }
 
 fn two_ids(pass: &mut Pass, answered: &Id, declared: &str) {

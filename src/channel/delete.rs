@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
 
+use super::consistency;
 use super::create::{Attempt, Standing};
 use super::inputs::Inputs;
 use super::memory::{ABSENCE, Memory};
@@ -105,6 +106,9 @@ fn bound(view: &View, id: &str) -> Plan {
     if view.memory.deleted || absent(view) {
         return Plan::Work(Step::LetGo(Parting::Deleted));
     }
+    if let Remote::Stale { again } = view.observed.remote {
+        return Verdict::stale(again, STALE_ABSENCE).settled();
+    }
     // A hand-over needs no key, slot or token, so the Channels of the same namespace are asked for first.
     let Some(claims) = &view.observed.claims else {
         return asks(ASK_AGAIN);
@@ -126,6 +130,8 @@ fn bound(view: &View, id: &str) -> Plan {
     }
     claims::anywhere(view, claims, id.as_str()).unwrap_or(Plan::Work(Step::Delete { id }))
 }
+
+const STALE_ABSENCE: &str = "oHallo answers 404 to the DELETE. That may be older than the operator's last write: the DELETE is sent again.";
 
 /// How soon a reconcile that did not begin with a terminating object is repeated with one.
 const ASK_AGAIN: Duration = Duration::from_millis(300);
@@ -214,20 +220,23 @@ fn cannot_call(view: &View, id: &Id) -> Option<Plan> {
 /// The absence was proven twice, far enough apart.
 fn absent(view: &View) -> bool {
     matches!(view.observed.remote, Remote::Absent { proven: true })
-        && view.memory.absent_since.is_some_and(|since| view.instant.duration_since(since) >= ABSENCE)
+        && view
+            .memory
+            .absent
+            .as_ref()
+            .is_some_and(|first| view.instant.duration_since(first.since) >= ABSENCE)
 }
 
 /// What a proven absence, met by a DELETE, makes of memory and view: the first is noted, the second said.
-pub fn absent_now(memory: &mut Memory, remote: &mut Remote, instant: Instant) {
-    match memory.absent_since {
-        Some(_) => *remote = Remote::Absent { proven: true },
-        None => memory.absent_since = Some(instant),
+pub fn absent_now(memory: &mut Memory, remote: &mut Remote, id: &str, instant: Instant) {
+    if consistency::absent(memory, id, instant).is_none() {
+        *remote = Remote::Absent { proven: true };
     }
 }
 
 /// How long until the second look at an absence.
 fn second_look(view: &View) -> Option<Duration> {
-    let since = view.memory.absent_since?;
+    let since = view.memory.absent.as_ref()?.since;
     ABSENCE.checked_sub(view.instant.duration_since(since)).filter(|rest| !rest.is_zero())
 }
 

@@ -20,11 +20,17 @@ use crate::secret::ContentDigest;
 /// How long a request whose answer was lost could still land late: what can't be read back is sent again after it.
 pub const LATE: Duration = Duration::from_secs(60);
 
-/// Two reads this far apart prove an absence that removes a finalizer.
+/// Two reads this far apart, each with proof, show that a channel is absent.
 pub const ABSENCE: Duration = Duration::from_secs(30);
 
-/// So many looks in a row at another value than was written, and the operator only reads.
-pub const CONTESTED: u8 = 3;
+/// So many reverts of one field, and the operator only reads.
+pub const CONTESTED: usize = 3;
+
+/// The shortest time within which reverts are counted together.
+pub const REVERTS: Duration = Duration::from_secs(3600);
+
+/// How many reverts are remembered of one Channel.
+const MAX_REVERTS: usize = 64;
 
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
@@ -48,9 +54,10 @@ pub struct Memory {
     /// When credentials, and enabled, are to be sent once more.
     pub credentials_again: Option<Instant>,
     pub enabled_again: Option<Instant>,
-    /// The digest of the values that were last sent, and how often oHallo then had others.
+    /// The digest of the values that were last sent.
     pub sent: Option<String>,
-    pub contested: u8,
+    /// How often oHallo then had others.
+    pub reverts: Reverts,
     /// [`super::config::paths`] of the last settled pass.
     pub paths: Option<Box<str>>,
     /// DELETE was answered ok.
@@ -65,8 +72,10 @@ pub struct Memory {
     pub wait: Option<Wait>,
     /// Since when it waits for Channels of other namespaces to show their right to the id.
     pub rights_asked: Option<Instant>,
-    /// When the channel's absence was first proven.
-    pub absent_since: Option<Instant>,
+    /// The channel's absence, proven once.
+    pub absent: Option<Absence>,
+    /// Stale reads in a row.
+    pub stale: u32,
     /// Something changed that `connectivityTest: OnChange` asks to test.
     pub test_due: bool,
     /// When oHallo last described the channel, or this process began to look after it.
@@ -75,6 +84,25 @@ pub struct Memory {
     pub seen: bool,
     /// This process has known the object since it was made, and not seen it Ready.
     pub newborn: bool,
+}
+
+/// A 404 outside every consistency window, with proof.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Absence {
+    /// In its canonical form.
+    pub id: String,
+    pub since: Instant,
+}
+
+/// Reads that had other values than the last write, each after the consistency window of that write.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reverts {
+    /// The hash of a field's path, and when.
+    seen: Vec<(u64, Instant)>,
+    /// The last write was read since.
+    read: bool,
+    /// One field was reverted [`CONTESTED`] times. It ends when oHallo has the declared values, or others are declared.
+    pub contested: bool,
 }
 
 /// The last attempt to create that this process made.
@@ -152,11 +180,60 @@ impl Memory {
             && std::mem::take(&mut self.newborn)
     }
 
-    /// Notes a look: whether oHallo had other values than those that were sent for the same manifest.
-    pub fn look(&mut self, differs: bool, digest: &str) {
-        let contested = differs && self.sent.as_deref() == Some(digest);
-        self.contested = if contested { self.contested.saturating_add(1) } else { 0 };
+    /// Notes a read after the consistency window of the last write: the paths whose values are others than declared.
+    /// `digest` is of what is declared now; reverts within `horizon` count together.
+    pub fn look<'a>(
+        &mut self,
+        differs: impl Iterator<Item = &'a str>,
+        digest: &str,
+        now: Instant,
+        horizon: Duration,
+    ) {
+        if self.sent.as_deref() == Some(digest) {
+            self.reverts.note(differs.map(hash).collect(), now, horizon);
+        } else {
+            self.reverts = Reverts::default();
+        }
     }
+
+    /// Notes a write of `displayName` and `config` that was answered.
+    pub fn wrote(&mut self, digest: String) {
+        if self.sent.as_deref() != Some(&digest) {
+            self.reverts = Reverts::default();
+        }
+        self.sent = Some(digest);
+        self.reverts.read = false;
+    }
+}
+
+// === impl Reverts ===
+
+impl Reverts {
+    fn note(&mut self, fields: Vec<u64>, now: Instant, horizon: Duration) {
+        if fields.is_empty() {
+            self.contested = false;
+        }
+        // Of one write the first read counts.
+        if std::mem::replace(&mut self.read, true) || self.contested || fields.is_empty() {
+            return;
+        }
+        self.seen.retain(|(_, at)| now.saturating_duration_since(*at) <= horizon);
+        self.seen.extend(fields.iter().take(MAX_REVERTS / CONTESTED).map(|field| (*field, now)));
+        let excess = self.seen.len().saturating_sub(MAX_REVERTS);
+        self.seen.drain(..excess);
+        let count = |field: &u64| self.seen.iter().filter(|(seen, _)| seen == field).count();
+        self.contested = fields.iter().any(|field| count(field) >= CONTESTED);
+        if self.contested {
+            self.seen.clear();
+        }
+    }
+}
+
+fn hash(path: &str) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    path.hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 pub mod ahead;
 pub mod config;
 pub mod conflict;
+pub mod consistency;
 pub mod create;
 pub mod cut;
 pub mod delete;
@@ -238,6 +239,7 @@ fn log(channel: &Channel, outcome: &str, took: Duration, report: &Report) {
 fn rests(channel: &Channel, uid: &str, ctx: &Context, epoch: Epoch) -> Option<Duration> {
     let cell = ctx.memory(uid);
     let now = clock::instant();
+    ctx.consistency().enter(epoch, now);
     let now_inputs = pass::inputs(ctx, channel);
     let mut memory = cell.lock().unwrap_or_else(PoisonError::into_inner);
     memory.enter(epoch);

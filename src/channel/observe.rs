@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 
+use super::consistency;
+use super::consistency::Window;
 use super::create::{self, Standing};
 use super::credentials;
 use super::delete::{self, Vouched};
+use super::memory::REVERTS;
 use super::pass::Pass;
 use super::plan::{self, Declared, Observed, Place, Remote};
-use super::{claims, work};
+use super::{claims, report, work};
 use crate::api::annotation;
 use crate::api::conditions::{Reason, kind};
 use crate::clock;
@@ -43,10 +46,12 @@ pub async fn observe(pass: &mut Pass) -> Result<(), Failure> {
         claims: None,
         candidates: Vec::new(),
         updated: false,
+        window: Window::default(),
     };
     let standing = pass.view().standing();
     if pass.view().terminating() {
         if let Standing::Bound(id) = &standing {
+            pass.observed.window = pass.ctx.consistency().window(id, clock::instant());
             claims::first(pass, id).await?;
         }
         return Ok(());
@@ -55,6 +60,9 @@ pub async fn observe(pass: &mut Pass) -> Result<(), Failure> {
         Standing::Bound(id) | Standing::Adopt(id) => Some(id.clone()),
         _ => None,
     };
+    if let Some(id) = &id {
+        pass.observed.window = pass.ctx.consistency().window(id, clock::instant());
+    }
     let observed = observe_living(pass, standing).await;
     if let Some(id) = id {
         rank(pass, &id, observed.as_ref().err());
@@ -186,6 +194,8 @@ fn rank(pass: &mut Pass, id: &str, failure: Option<&Failure>) {
     let fits = match &view.observed.remote {
         Remote::Found(remote) => work::another(&view, remote).is_none(),
         Remote::AsKnown { .. } => true,
+        // Nothing was learnt.
+        Remote::Stale { .. } => return,
         Remote::Unread | Remote::Absent { .. } => false,
     };
     let adopts = !view.observing() && view.bound_id().is_none() && plan::unfit(view.spec()).is_none();
@@ -242,7 +252,12 @@ async fn declared(pass: &mut Pass) -> Result<Declared, Failure> {
 
 /// A create made one channel while the manifest came to name another. Once the one that was made is deleted, the other is it.
 async fn settled_by_hand(pass: &mut Pass, answered: &str) -> Result<(), Failure> {
+    pass.observed.window = pass.ctx.consistency().window(answered, clock::instant());
     read(pass, answered).await?;
+    let stale = match pass.observed.remote {
+        Remote::Stale { again } => Some(again),
+        _ => None,
+    };
     let gone = matches!(pass.observed.remote, Remote::Absent { proven: true });
     pass.observed.remote = Remote::Unread;
     if gone {
@@ -251,7 +266,7 @@ async fn settled_by_hand(pass: &mut Pass, answered: &str) -> Result<(), Failure>
         pass.remember();
         return Err(Failure::turn(Duration::from_secs(1)));
     }
-    Ok(())
+    stale.map_or(Ok(()), |again| Err(Failure::turn(again)))
 }
 
 async fn read(pass: &mut Pass, id: &str) -> Result<(), Failure> {
@@ -262,12 +277,30 @@ async fn read(pass: &mut Pass, id: &str) -> Result<(), Failure> {
             Ok(())
         }
         Err(CallError::Failed(error)) if error.kind == Kind::NotFound => {
-            let proven = absence_proven(pass).await?;
-            pass.observed.remote = Remote::Absent { proven };
+            pass.observed.remote = not_there(pass, &id).await?;
             Ok(())
         }
         Err(error) => Err(refused(pass, error)),
     }
+}
+
+/// What a 404 says: nothing inside a consistency window, and after it only when it is seen twice.
+async fn not_there(pass: &mut Pass, id: &Id) -> Result<Remote, Failure> {
+    if let Some(remote) = stale_absence(pass) {
+        return Ok(remote);
+    }
+    if !absence_proven(pass).await? {
+        pass.memory.absent = None;
+        return Ok(Remote::Absent { proven: false });
+    }
+    let rest = consistency::absent(&mut pass.memory, id.as_str(), clock::instant());
+    Ok(rest.map_or(Remote::Absent { proven: true }, |again| Remote::Stale { again }))
+}
+
+/// A 404 that may be older than a write.
+pub fn stale_absence(pass: &Pass) -> Option<Remote> {
+    let end = pass.observed.window.absence?;
+    Some(Remote::Stale { again: consistency::again(pass.memory.stale, end, clock::instant()) })
 }
 
 /// Takes in the channel as oHallo just described it.
@@ -275,13 +308,16 @@ pub fn found(pass: &mut Pass, remote: RemoteChannel) {
     if pass.view().reconcile_requested() {
         pass.memory.sent = None;
     }
-    // A manifest that was not read in full can't be compared.
-    if pass.channel.spec.left_out.is_none() {
-        let differs = !pass.view().differences(&remote).is_empty();
+    // A manifest that was not read in full can't be compared, nor a read that may be older than the last write.
+    let window = &pass.observed.window;
+    if pass.channel.spec.left_out.is_none() && window.values.is_none() && window.began.is_none() {
+        let differs = pass.view().differences(&remote);
         let digest = pass.view().digest();
-        pass.memory.look(differs, &digest);
+        let horizon = REVERTS.max(report::interval(&pass.ctx, &pass.channel) * 4);
+        let paths = differs.iter().map(|differs| differs.path.as_str());
+        pass.memory.look(paths, &digest, clock::instant(), horizon);
     }
-    pass.memory.absent_since = None;
+    pass.memory.absent = None;
     pass.memory.read = Some(clock::instant());
     pass.observed.remote = Remote::Found(Box::new(remote));
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::claims;
 use super::conflict::{self, Refused};
+use super::consistency::Window;
 use super::create;
 use super::inputs::{Inputs, Version};
 use super::memory::Memory;
@@ -109,6 +110,7 @@ impl Pass {
                 claims: None,
                 candidates: Vec::new(),
                 updated: false,
+                window: Window::default(),
             },
             memory,
             session: None,

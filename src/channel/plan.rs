@@ -8,9 +8,10 @@ use kube::ResourceExt;
 use serde_json::Map;
 
 use super::config::{self, Differs};
+use super::consistency::Window;
 use super::create::{self, Standing};
 use super::delete::claims::Claims;
-use super::memory::{AttemptOutcome, CONTESTED, Memory};
+use super::memory::{AttemptOutcome, Memory};
 use super::{delete, work};
 use crate::api::channel::{Channel, ChannelSpec, ChannelStatus, Difference, LeftOut, SecretVersion};
 use crate::api::conditions::Reason;
@@ -48,6 +49,8 @@ pub struct Observed {
     pub candidates: Vec<String>,
     /// This pass has already sent an update.
     pub updated: bool,
+    /// Which reads of the channel may be older than a write.
+    pub window: Window,
 }
 
 /// Whose channel is taken over.
@@ -91,6 +94,10 @@ pub enum Remote {
         next_look: Duration,
     },
     Found(Box<RemoteChannel>),
+    /// 404, which may be older than a write or is to be seen twice; asked again after this long.
+    Stale {
+        again: Duration,
+    },
     /// 404; whether the key was shown to be the tenant's after it.
     Absent {
         proven: bool,
@@ -152,6 +159,10 @@ pub enum Is {
     /// oHallo is busy; asked again at growing distances up to this one.
     Busy {
         longest: Duration,
+    },
+    /// oHallo does not show the last write yet: asked again after this long. It counts as nothing that was found.
+    Stale {
+        again: Duration,
     },
     /// The next provisioning retry is due at this distance.
     RetryIn(Duration),
@@ -396,24 +407,43 @@ impl View<'_> {
         config::digest(spec.display_name.as_deref().unwrap_or_default(), spec.config.as_ref(), spec.enabled)
     }
 
+    /// SHA-256 of the declared `displayName` and `config`.
+    pub fn values_digest(&self) -> String {
+        let spec = self.spec();
+        config::digest(spec.display_name.as_deref().unwrap_or_default(), spec.config.as_ref(), None)
+    }
+
     /// Where oHallo's channel differs from what is declared.
     pub fn differences(&self, remote: &RemoteChannel) -> Vec<Differs> {
+        self.differences_from(remote.display_name.as_deref(), &remote.config)
+    }
+
+    /// Every declared value, as a difference from a channel that has none.
+    pub fn declared(&self) -> Vec<Differs> {
+        self.differences_from(None, &Map::new())
+    }
+
+    fn differences_from(
+        &self,
+        display_name: Option<&str>,
+        actual: &Map<String, serde_json::Value>,
+    ) -> Vec<Differs> {
         let spec = self.spec();
-        let name = spec.display_name.as_deref().filter(|name| Some(*name) != remote.display_name.as_deref());
+        let name = spec.display_name.as_deref().filter(|name| Some(*name) != display_name);
         let name = name.map(|name| Differs {
             path: "displayName".into(),
             declared: name.into(),
-            actual: remote.display_name.as_deref().map(Into::into),
+            actual: display_name.map(Into::into),
         });
-        let of_config = spec.config.iter().flat_map(|declared| config::differences(declared, &remote.config));
+        let of_config = spec.config.iter().flat_map(|declared| config::differences(declared, actual));
         let of_config =
             of_config.map(|differs| Differs { path: format!("config.{}", differs.path), ..differs });
         name.into_iter().chain(of_config).collect()
     }
 
-    /// Whether so many looks in a row found other values than were sent that it is no use to send them again.
+    /// Whether oHallo reverted the same field so often that it is no use to send it again.
     pub fn contested(&self) -> bool {
-        self.memory.contested >= CONTESTED
+        self.memory.reverts.contested
     }
 }
 
@@ -426,6 +456,11 @@ impl Verdict {
 
     pub fn user(reason: Reason, message: impl Into<String>) -> Self {
         Self::of(Is::Needs(Need::User), reason, message)
+    }
+
+    /// A read that says nothing yet.
+    pub fn stale(again: Duration, message: impl Into<String>) -> Self {
+        Self::of(Is::Stale { again }, Reason::Progressing, message)
     }
 
     pub fn failed(failure: &Failure) -> Self {

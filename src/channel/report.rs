@@ -150,6 +150,7 @@ fn remember(pass: &mut Pass, summary: &Summary, now: std::time::Instant) {
     let memory: &mut Memory = &mut pass.memory;
     memory.failures = summary.failures;
     memory.waiting_since = summary.busy.then(|| memory.waiting_since.unwrap_or(now));
+    memory.stale = summary.stale;
     memory.seen = true;
     if let Some(wait) = &mut memory.wait {
         wait.warned |= summary.warns_of_claims;

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::consistency::Window;
 use super::create::Attempt;
 use super::delete::claims::Claims;
-use super::memory::{self, AttemptOutcome, Memory};
+use super::memory::{self, Absence, AttemptOutcome, Memory};
 use super::plan::{Declared, Is, Observed, Place, Plan, Remote, Step, Verdict, View, plan};
 use super::status::{Outcome, Setting, Summary, summarize};
 use crate::api::channel::{
@@ -65,6 +66,11 @@ pub fn ready(content: &str, version: &str) -> Declared {
     Declared::Ready { digest: digest(content), keys: vec!["apiKey".into()], sources: vec![source(version)] }
 }
 
+/// An absence that was proven once.
+pub fn absence(since: Instant) -> Option<Absence> {
+    Some(Absence { id: ID.into(), since })
+}
+
 pub fn missing() -> Declared {
     Declared::Problem(Failure::input(Reason::SecretNotFound, "The Secret is not there."))
 }
@@ -112,6 +118,7 @@ impl Sample {
                 claims: Some(Claims::default()),
                 candidates: Vec::new(),
                 updated: false,
+                window: Window::default(),
             },
             memory: Memory::default(),
             now: "2026-01-10T08:00:00Z".parse().unwrap(),

@@ -59,6 +59,8 @@ pub struct Summary {
     pub failures: u32,
     /// oHallo is busy with it.
     pub busy: bool,
+    /// Stale reads in a row.
+    pub stale: u32,
     /// Nothing is to be said.
     pub silent: bool,
     /// The word for logs and metrics.
@@ -85,8 +87,15 @@ const NO_TURN: &str = "The channel was not read for two intervals: its turn unde
 
 /// Says what a pass found.
 pub fn summarize(view: &View, outcome: &Outcome, setting: &Setting) -> Summary {
-    let mut writing =
-        Writing { view, setting, status: view.status.clone(), failures: 0, busy: false, lapsed: false };
+    let mut writing = Writing {
+        view,
+        setting,
+        status: view.status.clone(),
+        failures: 0,
+        busy: false,
+        stale: 0,
+        lapsed: false,
+    };
     writing.facts();
     let (wake, result) = match outcome {
         Outcome::Settled(verdict) => writing.verdict(verdict),
@@ -97,14 +106,14 @@ pub fn summarize(view: &View, outcome: &Outcome, setting: &Setting) -> Summary {
     let wake =
         wake.map(|wake| [writing.again(), writing.lapses()].into_iter().flatten().fold(wake, Duration::min));
     let silent = outcome.silent() && !writing.lapsed;
-    let Writing { mut status, failures, busy, .. } = writing;
+    let Writing { mut status, failures, busy, stale, .. } = writing;
     cut(&mut status, setting.redactor);
     let mut warnings = warnings(&view.status.conditions, &status.conditions);
     let claimed = delete::claims::waiting_message(&status).filter(|_| delete::claims::warning_due(view));
     warnings
         .extend(claimed.map(|message| (Reason::ClaimedByAnother.as_str().to_owned(), message.to_owned())));
     let warns_of_claims = claimed.is_some();
-    Summary { status, wake, warnings, warns_of_claims, failures, busy, silent, result }
+    Summary { status, wake, warnings, warns_of_claims, failures, busy, stale, silent, result }
 }
 
 struct Writing<'a> {
@@ -113,6 +122,7 @@ struct Writing<'a> {
     status: ChannelStatus,
     failures: u32,
     busy: bool,
+    stale: u32,
     /// Ready has lapsed, though nothing else is to be said.
     lapsed: bool,
 }
@@ -177,7 +187,8 @@ impl Writing<'_> {
     fn verdict(&mut self, verdict: &Verdict) -> (Option<Duration>, &'static str) {
         let message = sentence(&verdict.message);
         let reason = verdict.reason;
-        let looked = matches!(self.view.observed.remote, Remote::Found(_) | Remote::Absent { proven: true });
+        let looked = matches!(self.view.observed.remote, Remote::Found(_) | Remote::Absent { proven: true })
+            && !matches!(verdict.is, Is::Stale { .. });
         if looked {
             self.drift(&verdict.drift);
         }
@@ -198,6 +209,13 @@ impl Writing<'_> {
                 self.conditions().ready(status, Progress::Reconciling, reason, &message);
                 self.busy = true;
                 (Some(retry::poll(self.elapsed(), longest)), "waiting")
+            }
+            Is::Stale { again } => {
+                self.failures = self.view.memory.failures;
+                self.busy = self.view.memory.waiting_since.is_some();
+                self.stale = self.view.memory.stale.saturating_add(1);
+                self.stale_read(reason, &message);
+                (Some(again), "waiting")
             }
             Is::RetryIn(rest) => {
                 let now = self.view.now;
@@ -304,6 +322,18 @@ impl Writing<'_> {
             // What oHallo refused is known not to be.
             let status = if reason == Reason::Rejected { Status::False } else { Status::Unknown };
             self.conditions().ready(status, Progress::Reconciling, reason, message);
+        }
+    }
+
+    /// A stale read changes what is said of the way to Ready, and nothing that was found before.
+    fn stale_read(&mut self, reason: Reason, message: &str) {
+        if self.view.terminating() {
+            return;
+        }
+        if !self.conditions().ready_is_current() || self.lapsed() {
+            self.conditions().ready(Status::Unknown, Progress::Reconciling, reason, message);
+        } else if !conditions::is_true(&self.status.conditions, kind::STALLED) {
+            self.conditions().progress(Progress::Reconciling, reason, message);
         }
     }
 

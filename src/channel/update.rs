@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use super::config::{self, Differs};
+use super::consistency::Read;
 use super::plan::{Cause, Is, Plan, Step, Verdict, View};
 use super::work::LONGEST_POLL;
 use crate::api::channel::{ChannelStatus, Difference};
@@ -35,8 +36,12 @@ pub fn doubt(status: &mut ChannelStatus, generation: Option<i64>) {
 }
 
 /// The update that is due, or why it is not sent.
-pub fn plan(view: &View, id: &Id, remote: &RemoteChannel, differs: &[Differs]) -> Option<Plan> {
-    let (due, reported) = due(view, differs);
+pub fn plan(view: &View, id: &Id, remote: &RemoteChannel, differs: &[Differs], read: Read) -> Option<Plan> {
+    let (due, reported) = match read {
+        Read::Current => due(view, differs),
+        Read::Stale(_) | Read::Kept(_) => (Vec::new(), Vec::new()),
+        Read::Doubtful => due(view, &view.declared()),
+    };
     if !due.is_empty() {
         // Listed as drift, what is yet to be sent would be taken for what is only to be reported.
         let drift = listed(if reports(view) { &reported } else { &due });
@@ -59,7 +64,11 @@ pub fn plan(view: &View, id: &Id, remote: &RemoteChannel, differs: &[Differs]) -
         config: config.map(|declared| config::overlay(&without(declared, &reported), &remote.config)),
         enabled,
     };
-    let fields = due.iter().map(|differs| differs.path.clone());
+    // Of values that are sent because the read is in doubt, those are named that are seen to change.
+    let seen: Vec<_> =
+        due.iter().filter(|due| differs.iter().any(|differs| differs.path == due.path)).collect();
+    let named = if seen.is_empty() { due.iter().collect() } else { seen };
+    let fields = named.into_iter().map(|differs| differs.path.clone());
     let fields = fields.chain(enabled.map(|_| "enabled".to_owned())).collect();
     let cause = if manifest_changed(view) || due.is_empty() { Cause::Manifest } else { Cause::Drift };
     Some(Plan::Work(Step::Update { id: id.clone(), changes, fields, cause }))
@@ -108,7 +117,8 @@ fn not_converging(differs: &[Differs]) -> Verdict {
     )
 }
 
-fn kept_another(differs: &[Differs]) -> Verdict {
+/// oHallo answered an update with other values.
+pub fn kept_another(differs: &[Differs]) -> Verdict {
     let message =
         format!("oHallo took the update but kept other values ({}); it is looked at again.", names(differs));
     Verdict::of(Is::Busy { longest: LONGEST_POLL }, Reason::Progressing, message)

@@ -1,11 +1,12 @@
 // pure
 //! What is to be done for a channel that exists: one table, asked from top to bottom.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use super::config::Differs;
+use super::consistency::{self, Read};
 use super::plan::{Declared, Is, Plan, Remote, Step, Verdict, View, cut_request, unfit};
 use super::update::{self, MOST_DIFFERENCES, applied_enabled, listed};
 use crate::api::annotation;
@@ -40,6 +41,9 @@ pub fn plan(view: &View, id: &str) -> Plan {
     if let Some(verdict) = another(view, remote).or_else(|| unfit(view.spec())) {
         return verdict.settled();
     }
+    if let Some(end) = view.observed.window.deleted.filter(|_| view.bound_id().is_none()) {
+        return stale(view, end, DELETED).settled();
+    }
     let differs = view.differences(remote);
     if view.observing() {
         return observed(view, &differs).settled();
@@ -50,7 +54,8 @@ pub fn plan(view: &View, id: &str) -> Plan {
     if marks_missing(view) {
         return Plan::Work(Step::RestoreMarks);
     }
-    if let Some(plan) = update::plan(view, &id, remote, &differs) {
+    let read = consistency::judge(view, remote, &differs);
+    if let Some(plan) = update::plan(view, &id, remote, &differs, read) {
         return plan;
     }
     if let Some(plan) = credentials(view, &id) {
@@ -60,10 +65,28 @@ pub fn plan(view: &View, id: &str) -> Plan {
         Ok(plan) => return plan,
         Err(verdict) => verdict,
     };
-    if update::reports(view) {
-        verdict.drift = listed(&differs);
+    match read {
+        Read::Stale(end) if verdict.is == Is::InSync => return stale(view, end, OLDER).settled(),
+        Read::Kept(_) if verdict.is == Is::InSync => {
+            verdict = Verdict { drift: listed(&differs), ..update::kept_another(&differs) };
+        }
+        // What the status shows of the values stands.
+        Read::Stale(_) | Read::Kept(_) => verdict.drift.clone_from(&view.status.drift),
+        Read::Current | Read::Doubtful if update::reports(view) => verdict.drift = listed(&differs),
+        Read::Current | Read::Doubtful => {}
     }
     verdict.settled()
+}
+
+const OLDER: &str = "oHallo does not show the last update yet; the operator reads the channel again.";
+const DELETED: &str =
+    "The operator deleted this channel a moment ago, and oHallo still shows it; the operator reads it again.";
+const NOT_THERE: &str = "oHallo does not show the channel (404). A read may lag behind a write: the operator reads it again before it says that the channel is not there.";
+const STILL_FAILED: &str =
+    "The operator asked oHallo to provision the channel again, and oHallo does not show that yet.";
+
+fn stale(view: &View, end: Instant, message: &str) -> Verdict {
+    Verdict::stale(consistency::again(view.memory.stale, end, view.instant), message)
 }
 
 /// Why nothing may be called for it.
@@ -98,10 +121,11 @@ pub fn known_active(view: &View) -> bool {
 
 fn unread(id: &Id, remote: &Remote) -> Verdict {
     match remote {
+        Remote::Stale { again } => Verdict::stale(*again, NOT_THERE),
         Remote::Absent { proven: true } => Verdict::user(
             Reason::ChannelNotFound,
             format!(
-                "oHallo has no channel {id} in this workspace: it was deleted there, or the id is wrong. It is not made again by itself: delete this object and apply it again."
+                "oHallo shows no channel {id} in this workspace. Look for it in oHallo's dashboard: if it is there, check what the API key may read. Only if it is not there, delete this object and apply it again, without this spec.channelId."
             ),
         ),
         Remote::Absent { proven: false } => Verdict::of(
@@ -243,6 +267,12 @@ fn test_due(view: &View) -> Option<String> {
         .then(|| format!("change:{}", view.generation()))
 }
 
+/// Until when the state `error` may be older than the last retry.
+fn retried(view: &View, attempts: i64) -> Option<Instant> {
+    let window = &view.observed.window;
+    window.retry.or(window.began.filter(|_| attempts > 0))
+}
+
 fn failed_provisioning(view: &View, id: &Id) -> Result<Plan, Verdict> {
     let past = view.status.provisioning.clone().unwrap_or_default();
     let retry = view.spec().provisioning_retry.clone().unwrap_or_default();
@@ -251,6 +281,9 @@ fn failed_provisioning(view: &View, id: &Id) -> Result<Plan, Verdict> {
     let asked = view.annotation(annotation::RETRY_REQUESTED).map(cut_request);
     if asked.is_some() && asked != past.handled_request {
         return Ok(Plan::Work(Step::Retry { id: id.clone(), attempts: 1, request: asked }));
+    }
+    if let Some(end) = retried(view, past.attempts) {
+        return Err(stale(view, end, STILL_FAILED));
     }
     if past.attempts >= limit {
         let message = format!(

@@ -131,6 +131,11 @@ pub(super) fn lease_seconds(text: &str) -> Result<Duration, &'static str> {
     seconds.map(Duration::from_secs).ok_or("write whole seconds from 1 to 3600, without a unit")
 }
 
+pub(super) fn window(text: &str) -> Result<Duration, &'static str> {
+    let seconds = text.parse().ok().filter(|seconds| (0..=900).contains(seconds));
+    seconds.map(Duration::from_secs).ok_or("write whole seconds from 0 to 900, without a unit")
+}
+
 pub(super) fn lease_name(text: &str) -> Result<String, &'static str> {
     namespace(text)
         .map_err(|_| "the name of a Lease is here 1 to 63 of a-z, 0-9 and -, with no - at the ends")

@@ -6,9 +6,8 @@ use super::{DONE, GOES_ON, NEEDS_SOMEBODY, NOT_READY, RESTS, Set, Tools};
 use crate::api::annotation;
 use crate::api::channel::{ProvisioningStatus, TestStatus};
 use crate::api::conditions::{Reason, kind};
-use crate::channel::memory::CONTESTED;
 use crate::channel::plan::{Declared, Remote};
-use crate::channel::sample::{Sample, invalid, missing, ready, s, too_large};
+use crate::channel::sample::{Sample, absence, invalid, missing, ready, s, too_large};
 use crate::channel::status::Outcome;
 use crate::error::{Failure, Need};
 use crate::ohallo::Operation;
@@ -114,7 +113,7 @@ fn stuck() -> Vec<Set> {
     let taken = Sample::bound().with(|it| it.observed.owner = Some(None));
     let contested = Sample::bound().with(|it| {
         it.remote().display_name = Some("Another".into());
-        it.memory.contested = CONTESTED;
+        it.memory.reverts.contested = true;
     });
     let rows = [
         (Reason::ProvisioningFailed, planned(retried)),
@@ -258,7 +257,7 @@ pub fn deleted_unseen() -> Set {
 fn parting() -> Vec<Set> {
     let suspended = deleted(|it| it.channel.spec.suspend = Some(true));
     let no_key = deleted(|it| it.observed.place = Err(Failure::input(Reason::SecretNotFound, "No Secret.")));
-    let once = deleted(|it| it.memory.absent_since = Some(it.instant));
+    let once = deleted(|it| it.memory.absent = absence(it.instant));
     let unknown = deleted(|it| it.status = Default::default());
     let claimed = deleted(|it| it.observed.claims.as_mut().unwrap().beside = vec!["renamed".into()]);
     let refused = |status| failed(deleted(|_| {}), answered(status, None));

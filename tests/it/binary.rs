@@ -188,6 +188,7 @@ fn help_names_flag_variable_unit_and_default_of_every_setting() {
         ("burst", "[default: 20]"),
         ("request-timeout", "[default: 20]"),
         ("create-timeout", "[default: 60]"),
+        ("consistency-window-seconds", "[default: 60]"),
         ("channel-selector", "Default: all"),
         ("workspace-selector", "Default: all"),
         ("http-addr", "[default: 0.0.0.0:8080]"),

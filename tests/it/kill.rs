@@ -158,6 +158,7 @@ fn start(rig: &Rig, proxy: &Proxy) -> Program {
         format!("--api-url={}", rig.sim.url()),
         format!("--namespace={}", rig.namespace),
         "--requests-per-second=0".to_owned(),
+        "--consistency-window-seconds=0".to_owned(),
     ];
     Program::with_kubeconfig(proxy.kubeconfig(), &flags)
 }

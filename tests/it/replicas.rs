@@ -61,6 +61,7 @@ impl Pair {
             format!("--namespace={}", rig.namespace),
             format!("--operator-namespace={}", rig.namespace),
             "--requests-per-second=0".to_owned(),
+            "--consistency-window-seconds=0".to_owned(),
             "--leader-elect".to_owned(),
         ];
         let flags: Vec<_> = flags.into_iter().chain(terms.iter().map(|flag| (*flag).to_owned())).collect();

@@ -226,6 +226,7 @@ impl Rig {
             format!("--api-url={}", self.sim.url()),
             format!("--namespace={}", self.namespace),
             "--requests-per-second=0".to_owned(),
+            "--consistency-window-seconds=0".to_owned(),
         ];
         for flag in self.flags.iter().filter(|flag| !flag.is_empty()) {
             // A later one stands for an earlier one, except where all count.

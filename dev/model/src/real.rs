@@ -11,11 +11,12 @@ use ohallo_operator::api::channel::{
 };
 use ohallo_operator::api::conditions::{Reason, kind};
 use ohallo_operator::api::{annotation, finalizer};
+use ohallo_operator::channel::consistency::Window;
 use ohallo_operator::channel::create;
 use ohallo_operator::channel::delete::claims::{
     Claims as RealClaims, ELSEWHERE, WAIT, Wait as RealWait, waiting_message,
 };
-use ohallo_operator::channel::memory::{self, AttemptOutcome};
+use ohallo_operator::channel::memory::{self, Absence, AttemptOutcome};
 use ohallo_operator::channel::plan::{self, Declared, Observed, Predecessor, View};
 use ohallo_operator::index;
 use ohallo_operator::ohallo::{Id as RealId, RemoteChannel};
@@ -88,6 +89,7 @@ pub fn real(facts: &Facts) -> Real {
             claims: facts.claims.map(claims),
             candidates: Vec::new(),
             updated: false,
+            window: Window::default(),
         },
         memory: remembered(&facts.memory),
     }
@@ -110,6 +112,9 @@ pub fn claims(claims: Claims) -> RealClaims {
         }),
     }
 }
+
+/// The id of the one channel that is found absent.
+pub const ABSENT: &str = "c";
 
 /// A moment that was noted, as an instant.
 fn noted(at: Absent) -> Option<Instant> {
@@ -166,7 +171,7 @@ pub fn remembered(memory: &Memory) -> memory::Memory {
             },
         }),
         deleted: memory.deleted,
-        absent_since: noted(memory.absent),
+        absent: noted(memory.absent).map(|since| Absence { id: ABSENT.into(), since }),
         binding_unsure: memory.binding_unsure,
         wait: memory.wait.map(|wait| RealWait {
             began: *BEGAN,

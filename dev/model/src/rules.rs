@@ -70,7 +70,7 @@ pub fn succeeded_by(cell: &Memory, pass: &Memory, owns_attempt: bool) -> Memory 
 pub fn absent_now(pass: &mut Pass) {
     let mut memory = remembered(&pass.memory);
     let mut remote = plan::Remote::Unread;
-    delete::absent_now(&mut memory, &mut remote, *BEGAN);
+    delete::absent_now(&mut memory, &mut remote, real::ABSENT, *BEGAN);
     pass.memory.absent = absent_of(&memory);
     pass.read = match remote {
         plan::Remote::Absent { proven } => Read::Absent { proven },
@@ -96,7 +96,7 @@ pub fn ahead(facts: &Facts, ask: Ask) -> Status {
 
 /// What the operator's own clock-bound fields of the memory come to.
 fn absent_of(real: &memory::Memory) -> Absent {
-    match real.absent_since {
+    match real.absent.as_ref().map(|first| first.since) {
         None => Absent::Never,
         Some(since) if BEGAN.duration_since(since) >= ABSENCE => Absent::LongAgo,
         Some(_) => Absent::Now,

@@ -50,7 +50,23 @@ pub(crate) const TOO_LARGE: Refusal = Refusal(413, "Request body too large");
 
 /// Does what the call asks for.
 pub(crate) fn perform(store: &mut Store, call: &Call, now: Now) -> Answer {
-    answer(store, call, now).unwrap_or_else(Answer::from)
+    let target = call.target.as_deref().unwrap_or_default();
+    let before = store.channels.get(target).cloned();
+    let answer = answer(store, call, now).unwrap_or_else(Answer::from);
+    if answer.committed {
+        store.note(answer.made.as_deref().unwrap_or(target), before, now);
+    }
+    answer
+}
+
+/// Whether a read shows this channel; where writes do not lag it is asked for nothing.
+fn shown(store: &mut Store, call: &Call, key: &Key, now: Now) -> Result<(), Refusal> {
+    use Operation::{DeleteChannel, RetryProvisioning, StoreCredentials, TestChannel, UpdateChannel};
+    let changes = [UpdateChannel, DeleteChannel, StoreCredentials, TestChannel, RetryProvisioning];
+    if !store.behaviour.writes_lag || !changes.contains(&call.operation) {
+        return Ok(());
+    }
+    store.read(key, call.target.as_deref().unwrap_or_default(), now).map(|_| ()).ok_or(NO_CHANNEL)
 }
 
 fn answer(store: &mut Store, call: &Call, now: Now) -> Reply {
@@ -60,12 +76,14 @@ fn answer(store: &mut Store, call: &Call, now: Now) -> Reply {
     let key = call.key.as_ref().ok_or(Refusal(401, "Invalid or missing API key"))?;
     call.body.as_ref().map_err(Clone::clone)?;
     let target = call.target.as_deref().unwrap_or_default();
+    shown(store, call, key, now)?;
     match call.operation {
         Operation::GetChannel => {
             scope(key, READ)?;
-            let channel = store.channel(key, target, now).ok_or(NO_CHANNEL)?;
-            channel.run.polled();
-            let channel = channel.clone();
+            let channel = store.read(key, target, now).ok_or(NO_CHANNEL)?;
+            if let Some(channel) = store.channel(key, target, now) {
+                channel.run.polled();
+            }
             Ok(Answer::read(view(&channel, &store.behaviour)))
         }
         Operation::UpdateChannel => update(store, call, key, target, now),
@@ -130,6 +148,7 @@ fn update(store: &mut Store, call: &Call, key: &Key, id: &str, now: Now) -> Repl
 
     let behaviour = store.behaviour.clone();
     let channel = store.channel(key, id, now).ok_or(NO_CHANNEL)?;
+    let old = channel.clone();
     if let Some(name) = name {
         channel.display_name = if behaviour.normalise { name.trim().to_owned() } else { name };
     }
@@ -138,6 +157,12 @@ fn update(store: &mut Store, call: &Call, key: &Key, id: &str, now: Now) -> Repl
             normalise(&mut config);
         }
         let before = channel.config.clone();
+        for name in &behaviour.ignored_keys {
+            match before.as_ref().and_then(|before| before.get(name)) {
+                Some(kept) => config.insert(name.clone(), kept.clone()),
+                None => config.remove(name),
+            };
+        }
         match behaviour.config_update {
             ConfigUpdate::Merge => channel.config.get_or_insert_default().extend(config),
             ConfigUpdate::Replace => channel.config = Some(config),
@@ -151,7 +176,7 @@ fn update(store: &mut Store, call: &Call, key: &Key, id: &str, now: Now) -> Repl
     if let Some(enabled) = enabled {
         channel.enabled = enabled;
     }
-    Ok(Answer::wrote(200, view(channel, &behaviour)))
+    Ok(Answer::wrote(200, view(if behaviour.answers_lag { &old } else { channel }, &behaviour)))
 }
 
 fn create(store: &mut Store, call: &Call, key: &Key, workspace: &str, now: Now) -> Reply {
@@ -197,9 +222,8 @@ fn list(store: &mut Store, key: &Key, workspace: &str, now: Now) -> Reply {
     let ids: Vec<String> = found.channels.values().cloned().collect();
     let mut channels = Vec::with_capacity(ids.len());
     for id in &ids {
-        if let Some(channel) = store.channels.get_mut(id) {
-            channel.settle(now.ms);
-            channels.push(view(channel, &store.behaviour));
+        if let Some(channel) = store.read(key, id, now) {
+            channels.push(view(&channel, &store.behaviour));
         }
     }
     Ok(Answer::read(Value::Array(channels)))

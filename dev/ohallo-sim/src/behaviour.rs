@@ -1,6 +1,8 @@
 // pure
 //! How the stand-in answers where the documentation is silent.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -47,6 +49,14 @@ pub struct Behaviour {
     pub workspaces_readable: bool,
     /// Waited before each call is looked at.
     pub latency_ms: u64,
+    /// Reads of channels show what was there so long ago, whatever was written since.
+    pub read_lag_ms: u64,
+    /// The calls that change a channel answer 404 as well until a read shows it.
+    pub writes_lag: bool,
+    /// A PATCH answers the channel as it was before.
+    pub answers_lag: bool,
+    /// Config keys that a PATCH leaves as they are.
+    pub ignored_keys: BTreeSet<String>,
 }
 
 /// An endpoint that oHallo may or may not have.
@@ -90,6 +100,10 @@ impl Default for Behaviour {
             test_result: true,
             workspaces_readable: true,
             latency_ms: 0,
+            read_lag_ms: 0,
+            writes_lag: false,
+            answers_lag: false,
+            ignored_keys: BTreeSet::new(),
         }
     }
 }

@@ -97,6 +97,12 @@ impl Key {
         Key { secret: secret.into(), tenant: tenant.into(), ..Key::default() }
     }
 
+    /// Whether it may see this channel.
+    pub(crate) fn sees(&self, channel: &Channel) -> bool {
+        let only = self.workspace.as_ref();
+        channel.tenant == self.tenant && only.is_none_or(|only| *only == channel.workspace)
+    }
+
     /// Restricts it to one workspace.
     pub fn workspace(mut self, id: impl Into<String>) -> Self {
         self.workspace = Some(id.into());

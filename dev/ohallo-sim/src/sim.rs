@@ -133,12 +133,14 @@ impl Sim {
     /// Changes a channel; `false` when there is none. Id, workspace and tenant stay; a changed `status` ends
     /// the provisioning workflow. `edit` must not call the stand-in.
     pub fn edit_channel(&self, id: &str, edit: impl FnOnce(&mut Channel)) -> bool {
-        self.shared.store().edit(id, self.now(), edit)
+        let now = self.now();
+        self.shared.store().by_hand(id, now, |store| store.edit(id, now, edit))
     }
 
     /// Removes a channel; `false` when there is none.
     pub fn remove_channel(&self, id: &str) -> bool {
-        self.shared.store().remove(id)
+        let now = self.now();
+        self.shared.store().by_hand(id, now, |store| store.remove(id))
     }
 
     /// Ends a [`crate::Until::Told`] step the channel is in.

@@ -17,6 +17,8 @@ pub(crate) struct Store {
     pub keys: HashMap<String, Key>,
     pub workspaces: HashMap<String, Workspace>,
     pub channels: HashMap<String, Channel>,
+    /// What each channel was, oldest first, by milliseconds since the start; only while reads lag.
+    history: HashMap<String, Vec<(u64, Option<Channel>)>>,
     /// Ids of workspaces by age.
     pub workspace_order: Vec<String>,
     rng: StdRng,
@@ -48,6 +50,7 @@ impl Store {
             keys: HashMap::new(),
             workspaces: HashMap::new(),
             channels: HashMap::new(),
+            history: HashMap::new(),
             workspace_order: Vec::new(),
             rng: StdRng::seed_from_u64(seed),
             serial: 0,
@@ -100,12 +103,42 @@ impl Store {
     /// A channel the key may see, its state brought up to now.
     pub fn channel(&mut self, key: &Key, id: &str, now: Now) -> Option<&mut Channel> {
         let found = self.channels.get_mut(id)?;
-        let only = key.workspace.as_ref();
-        if found.tenant != key.tenant || only.is_some_and(|only| *only != found.workspace) {
+        if !key.sees(found) {
             return None;
         }
         found.settle(now.ms);
         Some(found)
+    }
+
+    /// The channel as a read that lags shows it.
+    pub fn read(&mut self, key: &Key, id: &str, now: Now) -> Option<Channel> {
+        let at = now.ms.saturating_sub(self.behaviour.read_lag_ms);
+        let past = self.history.get(id).filter(|_| self.behaviour.read_lag_ms > 0);
+        let Some(past) = past else { return self.channel(key, id, now).cloned() };
+        let mut shown = past.iter().rev().find(|(since, _)| *since <= at)?.1.clone()?;
+        if !key.sees(&shown) {
+            return None;
+        }
+        shown.settle(at);
+        Some(shown)
+    }
+
+    /// A change of a channel that is not a call.
+    pub fn by_hand<T>(&mut self, id: &str, now: Now, change: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.channels.get(id).cloned();
+        let changed = change(self);
+        self.note(id, before, now);
+        changed
+    }
+
+    /// Notes what a channel is from now on, and on the first time what it was `before`.
+    pub fn note(&mut self, id: &str, before: Option<Channel>, now: Now) {
+        if self.behaviour.read_lag_ms == 0 {
+            return;
+        }
+        let after = self.channels.get(id).cloned();
+        let past = self.history.entry(id.to_owned()).or_insert_with(|| vec![(0, before)]);
+        past.push((now.ms, after));
     }
 
     pub fn insert(&mut self, birth: Birth, now: Now) -> String {

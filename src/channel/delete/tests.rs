@@ -193,7 +193,7 @@ fn an_id_that_is_none_is_told_with_both_ways_out_and_an_absence_with_its_id() {
     for part in ["\"../x\"", "delete it there", annotation::RELEASE] {
         assert!(unfit.contains(part), "{unfit}");
     }
-    let absent = Sample::terminating().with(|it| it.memory.absent_since = Some(it.instant)).verdict().message;
+    let absent = Sample::terminating().with(|it| it.memory.absent = absence(it.instant)).verdict().message;
     assert!(absent.contains("channel c1 is not there") && absent.contains("once more"), "{absent}");
 }
 
@@ -254,17 +254,19 @@ fn a_404_proves_an_absence_to_the_key_that_sees_the_workspace_or_has_read_the_ch
 #[test]
 fn a_delete_that_meets_an_absence_notes_the_first_and_says_the_second() {
     let Sample { mut memory, mut observed, instant, .. } = Sample::terminating();
-    absent_now(&mut memory, &mut observed.remote, instant);
-    assert_eq!((memory.absent_since, &observed.remote), (Some(instant), &Remote::Unread));
-    absent_now(&mut memory, &mut observed.remote, instant + ABSENCE);
-    assert_eq!((memory.absent_since, &observed.remote), (Some(instant), &Remote::Absent { proven: true }));
+    absent_now(&mut memory, &mut observed.remote, ID, instant);
+    assert_eq!((&memory.absent, &observed.remote), (&absence(instant), &Remote::Unread));
+    absent_now(&mut memory, &mut observed.remote, ID, instant + ABSENCE - s(1));
+    assert_eq!((&memory.absent, &observed.remote), (&absence(instant), &Remote::Unread));
+    absent_now(&mut memory, &mut observed.remote, ID, instant + ABSENCE);
+    assert_eq!((&memory.absent, &observed.remote), (&absence(instant), &Remote::Absent { proven: true }));
 }
 
 #[test]
 fn absence_counts_when_it_was_proven_twice_thirty_seconds_apart() {
     let seen = |ago: Option<u64>, remote: Remote| {
         Sample::terminating().with(|it| {
-            it.memory.absent_since = ago.map(|ago| it.instant - s(ago));
+            it.memory.absent = ago.and_then(|ago| absence(it.instant - s(ago)));
             it.observed.remote = remote;
         })
     };

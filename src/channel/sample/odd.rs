@@ -217,7 +217,7 @@ fn memory(it: &mut Sample, dice: &mut Dice) {
     memory.waiting_since = moment(dice);
     memory.credentials_again = moment(dice);
     memory.enabled_again = moment(dice);
-    memory.absent_since = moment(dice);
+    memory.absent = moment(dice).map(|since| Absence { id: ID.into(), since });
     let outcome = match dice.of(12) {
         0..7 => None,
         7 => Some(AttemptOutcome::InFlight),
@@ -233,7 +233,7 @@ fn memory(it: &mut Sample, dice: &mut Dice) {
         memory.pushed = None;
     }
     memory.sent = dice.rarely(2).then_some(sent);
-    memory.contested = dice.of(5);
+    memory.reverts.contested = dice.of(5) >= 3;
     memory.deleted = dice.rarely(6);
     memory.test_due = dice.rarely(2);
 }

@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::api::channel::AppliedStatus;
-use crate::channel::memory::{CONTESTED, LATE};
+use crate::channel::memory::{CONTESTED, LATE, REVERTS};
 use crate::channel::sample::*;
 use crate::error::Need;
 
@@ -78,7 +78,7 @@ fn what_is_due_and_not_taken_is_not_listed_as_drift_that_is_only_reported() {
     sample.channel.spec.display_name = Some("New".into());
     for (edit, reason) in [
         ((|it| it.observed.updated = true) as fn(&mut Sample), Reason::Progressing),
-        (|it| it.memory.contested = CONTESTED, Reason::NotConverging),
+        (|it| it.memory.reverts.contested = true, Reason::NotConverging),
     ] {
         let verdict = sample.clone().with(edit).verdict();
         let listed: Vec<_> = verdict.drift.iter().map(|entry| entry.path.as_str()).collect();
@@ -156,22 +156,26 @@ fn values_that_ohallo_keeps_different_are_not_fought_in_the_same_pass() {
 }
 
 #[test]
-fn three_looks_at_another_value_end_the_fight_until_the_manifest_changes() {
+fn three_reverts_of_a_field_end_the_fight_until_the_manifest_changes() {
     let mut sample = Sample::bound().with(|it| it.config(json!({"a": "A"}), json!({"a": "a"})));
     sample.applied();
     let sent = sample.view().digest();
-    sample.memory.sent = Some(sent.clone());
-    for look in 1..=CONTESTED {
+    let began = sample.instant;
+    let at = |seconds| began + s(seconds);
+    for look in 1..=CONTESTED as u64 {
         assert!(matches!(sample.step(), Step::Update { .. }), "before look {look}");
-        sample.memory.look(true, &sent);
+        sample.memory.wrote(sent.clone());
+        for read in 0..3 {
+            sample.memory.look(["config.a"].into_iter(), &sent, at(look * 60 + read), REVERTS);
+        }
     }
     assert_eq!(sample.says(), (USER, Reason::NotConverging));
     assert_eq!(sample.verdict().drift.len(), 1);
-    let calm = sample.clone().with(|it| it.memory.look(false, &sent));
-    assert_eq!(calm.memory.contested, 0);
+    let calm = sample.clone().with(|it| it.memory.look([].into_iter(), &sent, at(300), REVERTS));
+    assert!(!calm.memory.reverts.contested);
     sample.channel.spec.config = Some(map(json!({"a": "B"})));
     let digest = sample.view().digest();
-    sample.memory.look(true, &digest);
+    sample.memory.look(["config.a"].into_iter(), &digest, at(300), REVERTS);
     assert!(matches!(sample.step(), Step::Update { .. }));
 }
 

@@ -56,7 +56,8 @@ impl Own {
         if let Some(mut program) = self.program.take() {
             program.kill();
         }
-        let flags = [format!("--api-url={}", self.sim.url()), "--requests-per-second=0".into()];
+        let url = format!("--api-url={}", self.sim.url());
+        let flags = [url, "--requests-per-second=0".into(), "--consistency-window-seconds=0".into()];
         self.program = Some(Program::start(&self.plane, &flags));
     }
 

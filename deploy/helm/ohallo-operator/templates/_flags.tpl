@@ -19,6 +19,7 @@
   (list "burst" $values.ohallo.burst)
   (list "request-timeout" $values.ohallo.requestTimeoutSeconds)
   (list "create-timeout" $values.ohallo.createTimeoutSeconds)
+  (list "consistency-window-seconds" $values.ohallo.consistencyWindowSeconds)
   (list "proxy" $values.ohallo.proxy)
   (list "concurrency" $values.concurrency)
   (list "channel-selector" $values.channelSelector)

@@ -8,6 +8,7 @@ mod dialects;
 mod documented;
 mod faults;
 mod holds;
+mod lag;
 mod ledger;
 mod provisioning;
 mod rig;
