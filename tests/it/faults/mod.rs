@@ -2,6 +2,7 @@
 //! The fault matrix: each row, and the tests that put its fault in. `docs/faults.md` is made of it.
 
 mod cluster;
+mod lag;
 mod lost;
 mod mix;
 mod objects;

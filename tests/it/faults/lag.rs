@@ -1,0 +1,170 @@
+// I/O
+//! F68–F71: reads of oHallo that are older than the operator's own writes.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use ohallo_operator::api::channel::Channel;
+use ohallo_sim::{Config, Operation};
+use serde_json::json;
+
+use crate::acts::{LOOK, looked};
+use crate::rig::{PATIENCE, Rig, condition, id_of, message};
+
+const RETRY: &str = "ohallo.eu/retry-requested-at";
+
+/// What a verdict would say that rests on an older read.
+const FALSE: [&str; 5] =
+    ["ChannelNotFound", "NotConverging", "ProvisioningFailed", "DriftDetected", "AbsenceNotProven"];
+
+/// What one story came to.
+#[derive(Debug, PartialEq)]
+struct Told {
+    /// Creates, updates, retries, deletes.
+    writes: [usize; 4],
+    verdicts: BTreeSet<String>,
+}
+
+struct Lagging {
+    rig: Rig,
+    lag: Duration,
+    restarts: bool,
+    looks: usize,
+}
+
+impl Lagging {
+    async fn start(lag: Duration, writes_lag: bool, restarts: bool) -> Self {
+        let rig = Rig::with(Config::default(), &["--consistency-window-seconds=60"]).await;
+        rig.sim.set(|behaviour| {
+            behaviour.read_lag_ms = u64::try_from(lag.as_millis()).unwrap();
+            behaviour.writes_lag = writes_lag;
+        });
+        Self { rig, lag, restarts, looks: 0 }
+    }
+
+    /// Reads the channel again and again until no read is older than now.
+    async fn catch_up(&mut self, name: &str) {
+        if self.restarts {
+            self.rig.kill_operator();
+            self.rig.start_operator().await;
+        }
+        let until = self.rig.sim.elapsed_ms() + u64::try_from(self.lag.as_millis()).unwrap();
+        loop {
+            let over = self.rig.sim.elapsed_ms() > until;
+            self.looks += 1;
+            looked(&self.rig, name, &self.looks.to_string()).await;
+            if over {
+                return;
+            }
+            tokio::time::sleep(self.lag / 6).await;
+        }
+    }
+
+    /// Every reason that Ready, Stalled, Drifted or DeletionBlocked had on the way, and every event about drift.
+    async fn verdicts(&self, since: usize, name: &str) -> BTreeSet<String> {
+        let kinds = ["Ready", "Stalled", "Drifted", "DeletionBlocked"];
+        let of = |channel: &Channel| {
+            let reason = |kind: &&str| condition(channel, kind).map(|found| found.1.to_owned());
+            kinds.iter().filter_map(reason).collect::<Vec<_>>()
+        };
+        let seen = self.rig.history.seen();
+        let about =
+            seen.iter().skip(since).filter(|seen| seen.channel.metadata.name.as_deref() == Some(name));
+        let events = self.rig.events(name).await.into_iter().map(|event| event.0);
+        about
+            .flat_map(|seen| of(&seen.channel))
+            .chain(events.filter(|reason| reason.starts_with("Drift")))
+            .collect()
+    }
+}
+
+/// Create, update, retry and delete of one channel, with reads in between.
+async fn told(lag: Duration, writes_lag: bool, restarts: bool) -> Told {
+    let mut it = Lagging::start(lag, writes_lag, restarts).await;
+    let id = id_of(&it.rig.ready("a", json!({"config": {"a": 1}})).await);
+    it.catch_up("a").await;
+    it.rig.edit("a", json!({"spec": {"config": {"a": 2}, "displayName": "Newer"}})).await;
+    it.rig
+        .until("a", "applied", |channel| {
+            let ready = condition(channel, "Ready");
+            ready.is_some_and(|ready| ready.0 == "True" && ready.3 == channel.metadata.generation)
+        })
+        .await;
+    it.catch_up("a").await;
+    let mut verdicts = it.verdicts(0, "a").await;
+
+    it.rig.edit("a", json!({"spec": {"provisioningRetry": {"limit": 1}}})).await;
+    it.rig.sim.edit_channel(&id, |channel| channel.status = "error".into());
+    let failed = it.rig.eventually("the failure", || async {
+        it.rig.annotate("a", LOOK, &it.rig.sim.elapsed_ms().to_string()).await;
+        let channel = it.rig.get("a").await;
+        condition(&channel, "Ready").is_some_and(|ready| ready.1 == "ProvisioningFailed").then_some(())
+    });
+    failed.await;
+    let since = it.rig.history.seen().len();
+    it.rig.annotate("a", RETRY, "1").await;
+    let retried = |sim: &ohallo_sim::Sim| sim.count(Operation::RetryProvisioning) == 1;
+    it.rig.sim.wait_until(retried, PATIENCE).await.unwrap();
+    it.catch_up("a").await;
+    it.rig.reason("a", "Available").await;
+    // The first failure stays until the first success.
+    let stalled = it
+        .rig
+        .history
+        .seen()
+        .into_iter()
+        .skip(since)
+        .any(|seen| condition(&seen.channel, "Stalled").is_some());
+    assert!(!stalled, "the retry was said not to help");
+
+    let since = it.rig.history.seen().len();
+    it.rig.delete("a").await;
+    if restarts {
+        it.rig.kill_operator();
+        it.rig.start_operator().await;
+    }
+    it.rig.gone("a").await;
+    verdicts.extend(it.verdicts(since, "a").await);
+    it.rig.create("b", json!({"channelId": id})).await;
+    it.catch_up("b").await;
+    assert_eq!(it.rig.get("b").await.status.unwrap().channel_id, None, "what was deleted is adopted");
+    verdicts.extend(it.verdicts(since, "b").await);
+    let operations = [
+        Operation::CreateChannel,
+        Operation::UpdateChannel,
+        Operation::RetryProvisioning,
+        Operation::DeleteChannel,
+    ];
+    let committed = |operation| {
+        let ledger = it.rig.sim.ledger();
+        ledger.iter().filter(|entry| entry.operation == operation && entry.committed).count()
+    };
+    let writes = operations.map(committed);
+    eprintln!(
+        "reads older by {lag:?}, writes as well: {writes_lag}, restarts: {restarts}: {:?}; {verdicts:?}",
+        it.rig.calls()
+    );
+    it.rig.delete("b").await;
+    it.rig.gone("b").await;
+    it.rig.finish().await;
+    Told { writes, verdicts }
+}
+
+async fn same_as_without_lag(lag: Duration, restarts: bool) {
+    for writes_lag in [false, true] {
+        let told = told(lag, writes_lag, restarts).await;
+        assert_eq!(told.writes, [1, 1, 1, 1], "the writes of a run without lag");
+        let wrong: Vec<_> = told.verdicts.iter().filter(|reason| FALSE.contains(&reason.as_str())).collect();
+        assert!(wrong.is_empty(), "{told:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f68_f69_f70_f71_reads_older_than_each_kind_of_write_by_a_second_lead_to_no_verdict() {
+    same_as_without_lag(Duration::from_secs(1), false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f68_f69_f70_f71_reads_older_by_three_seconds_with_restarts_between_lead_to_no_verdict() {
+    same_as_without_lag(Duration::from_secs(3), true).await;
+}
