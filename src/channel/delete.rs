@@ -220,23 +220,24 @@ fn cannot_call(view: &View, id: &Id) -> Option<Plan> {
 /// The absence was proven twice, far enough apart.
 fn absent(view: &View) -> bool {
     matches!(view.observed.remote, Remote::Absent { proven: true })
-        && view
-            .memory
-            .absent
-            .as_ref()
-            .is_some_and(|first| view.instant.duration_since(first.since) >= ABSENCE)
+        && first_absence(view).is_some_and(|since| view.instant.duration_since(since) >= ABSENCE)
 }
 
 /// What a proven absence, met by a DELETE, makes of memory and view: the first is noted, the second said.
 pub fn absent_now(memory: &mut Memory, remote: &mut Remote, id: &str, instant: Instant) {
-    if consistency::absent(memory, id, instant).is_none() {
+    if consistency::absent(memory, id, true, instant).is_none() {
         *remote = Remote::Absent { proven: true };
     }
 }
 
+/// When a DELETE first met a proven absence.
+fn first_absence(view: &View) -> Option<Instant> {
+    view.memory.absent.as_ref().filter(|first| first.to_delete).map(|first| first.since)
+}
+
 /// How long until the second look at an absence.
 fn second_look(view: &View) -> Option<Duration> {
-    let since = view.memory.absent.as_ref()?.since;
+    let since = first_absence(view)?;
     ABSENCE.checked_sub(view.instant.duration_since(since)).filter(|rest| !rest.is_zero())
 }
 

@@ -76,6 +76,8 @@ pub struct Memory {
     pub absent: Option<Absence>,
     /// Stale reads in a row.
     pub stale: u32,
+    /// When this process first saw it, the manifest was newer than the status; no update was sent since.
+    pub doubted: bool,
     /// Something changed that `connectivityTest: OnChange` asks to test.
     pub test_due: bool,
     /// When oHallo last described the channel, or this process began to look after it.
@@ -91,6 +93,8 @@ pub struct Memory {
 pub struct Absence {
     /// In its canonical form.
     pub id: String,
+    /// It was the answer to a DELETE: what a read found before counts for no finalizer.
+    pub to_delete: bool,
     pub since: Instant,
 }
 
@@ -203,6 +207,7 @@ impl Memory {
         }
         self.sent = Some(digest);
         self.reverts.read = false;
+        self.doubted = false;
     }
 }
 

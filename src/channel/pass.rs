@@ -92,6 +92,7 @@ impl Pass {
         let mut status = create::believed(&channel);
         if !memory.seen {
             update::doubt(&mut status, channel.metadata.generation);
+            memory.doubted = status.observed_generation != channel.metadata.generation;
         }
         let not_observed = Failure::transient(Reason::Progressing, "Nothing was read yet.");
         Self {

@@ -325,15 +325,10 @@ impl Writing<'_> {
         }
     }
 
-    /// A stale read changes what is said of the way to Ready, and nothing that was found before.
+    /// A stale read takes nothing back that was said of this generation.
     fn stale_read(&mut self, reason: Reason, message: &str) {
-        if self.view.terminating() {
-            return;
-        }
-        if !self.conditions().ready_is_current() || self.lapsed() {
+        if !self.view.terminating() && (!self.conditions().ready_is_current() || self.lapsed()) {
             self.conditions().ready(Status::Unknown, Progress::Reconciling, reason, message);
-        } else if !conditions::is_true(&self.status.conditions, kind::STALLED) {
-            self.conditions().progress(Progress::Reconciling, reason, message);
         }
     }
 

@@ -70,7 +70,8 @@ pub fn plan(view: &View, id: &Id, remote: &RemoteChannel, differs: &[Differs], r
     let named = if seen.is_empty() { due.iter().collect() } else { seen };
     let fields = named.into_iter().map(|differs| differs.path.clone());
     let fields = fields.chain(enabled.map(|_| "enabled".to_owned())).collect();
-    let cause = if manifest_changed(view) || due.is_empty() { Cause::Manifest } else { Cause::Drift };
+    let manifest = manifest_changed(view) || due.is_empty() || read == Read::Doubtful;
+    let cause = if manifest { Cause::Manifest } else { Cause::Drift };
     Some(Plan::Work(Step::Update { id: id.clone(), changes, fields, cause }))
 }
 

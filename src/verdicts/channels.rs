@@ -94,7 +94,11 @@ fn waiting() -> Vec<Set> {
         (Reason::NotCreated, planned(observing)),
         (Reason::Progressing, shown(&Sample::bound(), &Outcome::More)),
     ];
-    rows.map(|(reason, object)| set(kind::READY, reason, GOES_ON, object)).into()
+    // Ready, and a read contradicts the last write.
+    let stale = planned(then(|it| it.observed.remote = Remote::Stale { again: s(4) }));
+    let mut sets: Vec<_> = rows.map(|(reason, object)| set(kind::READY, reason, GOES_ON, object)).into();
+    sets.push(set(kind::READY, Reason::Available, DONE, stale));
+    sets
 }
 
 fn stuck() -> Vec<Set> {

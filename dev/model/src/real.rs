@@ -171,7 +171,7 @@ pub fn remembered(memory: &Memory) -> memory::Memory {
             },
         }),
         deleted: memory.deleted,
-        absent: noted(memory.absent).map(|since| Absence { id: ABSENT.into(), since }),
+        absent: noted(memory.absent).map(|since| Absence { id: ABSENT.into(), to_delete: true, since }),
         binding_unsure: memory.binding_unsure,
         wait: memory.wait.map(|wait| RealWait {
             began: *BEGAN,
