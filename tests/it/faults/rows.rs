@@ -15,7 +15,7 @@ const fn row(id: &'static str, fault: &'static str, also: &'static [&'static str
     Row { id, fault, also }
 }
 
-const ROWS: [Row; 62] = [
+const ROWS: [Row; 66] = [
     row("F1", "killed before and after the n-th Kubernetes write", &[]),
     row("F2", "killed before and after the n-th write to oHallo", &[]),
     row(
@@ -203,6 +203,10 @@ const ROWS: [Row; 62] = [
         &[],
     ),
     row("F67", "two objects on one id are deleted together", &[]),
+    row("F72", "an admission policy strips, or puts back, what the operator writes", &[]),
+    row("F73", "an older CustomResourceDefinition is applied while the operator runs", &[]),
+    row("F74", "an object is replaced, restored or edited while no operator runs", &[]),
+    row("F75", "stored times are of another clock", &[]),
     row("F77", "every 4xx, to every call", &[]),
     row("F79", "names and texts so long that an event would be refused", &[]),
 ];
