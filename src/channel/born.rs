@@ -56,7 +56,7 @@ pub async fn create(
     creating(&pass, true);
     if let Err(failure) = pass.mark(Some(intent)).await {
         creating(&pass, false);
-        not_begun(&mut pass, &failure, past);
+        not_begun(&mut pass, &failure, number, past);
         return (pass, Err(failure));
     }
     pass.status.create =
@@ -99,13 +99,18 @@ pub async fn create(
 
 /// The intent does not stand as it was sent, so nothing was sent to oHallo. Where the object shows the intent of before, there
 /// was no such attempt; a changed one is that of this attempt.
-fn not_begun(pass: &mut Pass, failure: &Failure, past: Option<memory::Attempt>) {
+fn not_begun(pass: &mut Pass, failure: &Failure, number: i64, past: Option<memory::Attempt>) {
     let shown = pass.view().annotation(annotation::CREATE_INTENT).map(str::to_owned);
     let refused = matches!(failure.need, Need::Turn(_));
     let stripped = failure.reason == Reason::StatusNotStored;
     match &mut pass.memory.attempt {
         Some(own) if refused || (stripped && own.after == shown) => pass.memory.attempt = past,
-        Some(own) if stripped => own.intent = shown,
+        Some(own) if stripped => {
+            own.intent = shown;
+            // The intent stays, and the next process must not ask a person about it.
+            pass.status.create =
+                Some(CreateStatus { attempt: number, outcome: "NotSent".into(), sent_at: None });
+        }
         _ => return,
     }
     pass.remember();

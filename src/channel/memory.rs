@@ -202,6 +202,8 @@ mod tests {
         let attempt = Some(Attempt { last: true, ..Attempt::new(2, AttemptOutcome::NotSent) });
         let written = Some((7, clock::instant()));
         let posted = Some(AppliedStatus { enabled: Some(true), digest: None });
+        let channel_id = "c1".to_owned();
+        let binding = Some(Box::new(Binding { channel_id, workspace_id: None, origin: None }));
         let mut memory = Memory {
             epoch: Some(epoch(1)),
             written,
@@ -209,6 +211,7 @@ mod tests {
             posted: posted.clone(),
             binding_unsure: true,
             delete_unsure: written.map(|(_, at)| at),
+            binding: binding.clone(),
             deleted: true,
             failures: 3,
             ..Memory::default()
@@ -220,6 +223,7 @@ mod tests {
         assert_eq!((memory.deleted, memory.failures, &memory.attempt), (false, 0, &kept));
         assert_eq!((memory.epoch, memory.written, memory.posted), (Some(epoch(2)), written, posted));
         assert!(memory.binding_unsure && memory.delete_unsure.is_some(), "its reservations are still there");
+        assert_eq!(memory.binding, binding, "an id that was bound stays known");
     }
 
     #[test]

@@ -95,11 +95,17 @@ impl Pass {
         let began = inputs(ctx, &channel);
         memory.note_binding(&channel);
         let mut status = create::believed(&channel);
+        let mut notes = Vec::new();
         let resent = stored::resent(&channel, memory.unstored.as_deref(), &memory.lost);
         let resends = resent.is_some();
         match (resent, &memory.binding) {
             (Some(resent), _) => status = resent,
-            (None, Some(binding)) if binding.restore(&channel, &mut status) => missing(&channel, binding),
+            (None, Some(binding)) if binding.restore(&channel, &mut status) => {
+                if memory.lost.is_empty() {
+                    notes.push(missing(&channel, binding));
+                    memory.lost = vec![Field::ChannelId];
+                }
+            }
             (None, _) => {}
         }
         if !memory.seen {
@@ -128,7 +134,7 @@ impl Pass {
             permit: None,
             credentials: None,
             redactor: Redactor::none(),
-            notes: Vec::new(),
+            notes,
             secret_versions: Vec::new(),
             slot,
             owns_attempt: false,
@@ -465,14 +471,19 @@ impl Pass {
     }
 }
 
-/// The object holds no id any more, and this process has seen it bound.
-fn missing(channel: &Channel, binding: &stored::Binding) {
+/// Reports an object that holds no id any more, while this process has seen it bound.
+fn missing(channel: &Channel, binding: &stored::Binding) -> Note {
+    let id = &binding.channel_id;
     tracing::error!(
         channel = channel.name_any(),
         namespace = channel.namespace(),
-        channel_id = binding.channel_id,
-        "the status lost the id of the channel; it is written again"
+        channel_id = id,
+        "the status lost the id of the channel; the operator writes it again"
     );
+    let text = format!(
+        "The status lost the id of the oHallo channel of this object: {id}. The operator writes it again."
+    );
+    Note::warning("ChannelIdNotStored", text)
 }
 
 /// The inputs of a pass over this object, as the watches last saw them.

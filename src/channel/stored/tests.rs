@@ -122,3 +122,76 @@ fn the_message_names_each_field_and_what_to_change() {
         assert_eq!((failure.need, failure.reason), (Need::Cluster, Reason::StatusNotStored));
     }
 }
+
+#[test]
+fn a_binding_is_put_back_into_a_status_that_lost_its_id_and_over_no_other() {
+    let bound = Sample::bound();
+    let uid = bound.channel.metadata.uid.clone().unwrap();
+    let binding = Binding::of(&bound.status, &uid).unwrap();
+    assert_eq!(Binding::of(&bound.status, "uid-0"), None, "a copied status binds nothing");
+    for (stored, named, restored) in [
+        (None, None, true),
+        (None, Some("c1"), true),
+        (None, Some("c2"), false),
+        (Some("c1"), None, false),
+        (Some("c2"), None, false),
+    ] {
+        let mut channel = bound.channel.clone();
+        channel.spec.channel_id = named.map(Into::into);
+        let mut status = ChannelStatus { channel_id: stored.map(Into::into), ..ChannelStatus::default() };
+        let before = status.clone();
+        assert_eq!(binding.restore(&channel, &mut status), restored, "{stored:?} {named:?}");
+        let expected = if restored { Some("c1") } else { None };
+        assert_eq!(status.bound_to(&uid), expected, "{stored:?} {named:?}");
+        assert_eq!(status.origin.as_deref(), expected.and(Some("Created")));
+        assert!(restored || status == before);
+    }
+}
+
+#[test]
+fn a_status_is_sent_again_while_the_object_shows_the_same_loss() {
+    let sample = Sample::bound();
+    let sent = &sample.status;
+    let lost = [Field::ChannelId];
+    let pruned = ChannelStatus { channel_id: None, ..sent.clone() };
+    let with = |status: &ChannelStatus| Channel { status: Some(status.clone()), ..sample.channel.clone() };
+    assert_eq!(resent(&with(&pruned), Some(sent), &lost).as_ref(), Some(sent));
+    assert_eq!(resent(&with(&pruned), None, &lost), None, "nothing was sent");
+    assert_eq!(resent(&with(sent), Some(sent), &lost), None, "it is stored");
+    let edited = ChannelStatus { origin: None, ..pruned.clone() };
+    assert_eq!(resent(&with(&edited), Some(sent), &lost), None, "somebody else wrote it");
+    let mut named = with(&pruned);
+    named.spec.channel_id = Some("c2".into());
+    assert_eq!(resent(&named, Some(sent), &lost), None, "the manifest names another channel");
+    named.spec.channel_id = Some("c1".into());
+    assert!(resent(&named, Some(sent), &lost).is_some());
+    let mut terminating = Sample::terminating().channel;
+    terminating.status = Some(pruned);
+    assert_eq!(resent(&terminating, Some(sent), &lost), None, "a deletion decides by itself");
+}
+
+#[test]
+fn a_loss_is_not_ready_stalls_and_is_retried_ever_later() {
+    let mut sample = Sample::bound();
+    let mut wakes = Vec::new();
+    for _ in 0..12 {
+        let outcome = Outcome::Failed(failure(&[Field::ChannelId]));
+        let summary = sample.summarize(&outcome);
+        assert_eq!(summary.result, "stalled");
+        for kind in ["Ready", "Stalled"] {
+            let status = if kind == "Ready" { "False" } else { "True" };
+            assert_eq!(
+                crate::channel::sample::condition(&summary.status, kind),
+                Some((status, "StatusNotStored"))
+            );
+        }
+        wakes.push(summary.wake.unwrap().as_millis());
+        sample = sample.after(&outcome);
+    }
+    // In the middle of the jitter.
+    assert_eq!(wakes[..5], [500, 1000, 2000, 4000, 8000]);
+    assert_eq!(wakes[11], 150_000, "up to five minutes");
+    let deleted = Sample::terminating().summarize(&Outcome::Failed(finalizer_returned()));
+    let blocked = crate::channel::sample::condition(&deleted.status, "DeletionBlocked");
+    assert_eq!(blocked, Some(("True", "StatusNotStored")));
+}

@@ -48,14 +48,15 @@ fn a_record_counts_from_when_it_was_seen_to_change_whatever_its_times_say() {
 
 #[test]
 fn a_write_counts_when_holder_count_and_times_come_back_as_they_were_sent() {
+    type Edit = fn(&mut LeaseSpec);
     let sent = taken(None, "me", &TERMS, wall(1_000));
-    let returned = |edit: fn(&mut LeaseSpec)| {
+    let returned = |edit: Edit| {
         let mut lease = sent.clone();
         lease.metadata.uid = Some("uid".into());
         edit(lease.spec.as_mut().unwrap());
         lease
     };
-    let rows: [(&str, fn(&mut LeaseSpec), bool); 8] = [
+    let rows: [(&str, Edit, bool); 8] = [
         ("as sent", |_| {}, true),
         ("a field of others", |spec| spec.preferred_holder = Some("other".into()), true),
         ("another duration", |spec| spec.lease_duration_seconds = Some(7), true),
