@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use kube::ResourceExt;
 
 use super::consistency;
-use super::create::{Attempt, Standing};
+use super::create::{self, Attempt, Standing};
 use super::inputs::Inputs;
 use super::memory::{ABSENCE, Memory};
 use super::plan::{Is, Parting, Place, Plan, Remote, Step, Verdict, View};
@@ -50,8 +50,11 @@ pub fn deletes(channel: &Channel, status: &ChannelStatus) -> bool {
     match channel.spec.deletion_policy.as_deref() {
         Some(policy) => policy == "Delete",
         None => match status.origin.as_deref().filter(|_| believed(channel, status)) {
-            Some(origin) => origin == "Created",
-            None => channel.spec.channel_id.is_none(),
+            Some("Created") => true,
+            Some("Adopted") => false,
+            // Somebody took the origin of a bound channel away: only an intent of its own shows that it was created.
+            _ if status.channel_id.is_some() && believed(channel, status) => create::is_own_intent(channel),
+            _ => channel.spec.channel_id.is_none(),
         },
     }
 }
@@ -61,7 +64,7 @@ fn believed(channel: &Channel, status: &ChannelStatus) -> bool {
         || status.bound_to(channel.metadata.uid.as_deref().unwrap_or_default()).is_some()
 }
 
-fn released(view: &View, what: &str) -> bool {
+pub(super) fn released(view: &View, what: &str) -> bool {
     view.annotation(annotation::RELEASE).is_some_and(|word| same_id(word, what))
 }
 

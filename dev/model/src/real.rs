@@ -162,6 +162,7 @@ pub fn remembered(memory: &Memory) -> memory::Memory {
             intent: own.intent.as_ref().map(intent_text),
             after: own.after.as_ref().map(intent_text),
             last: own.last,
+            unrecorded: None,
             outcome: match own.outcome {
                 Outcome::InFlight => AttemptOutcome::InFlight,
                 Outcome::Answered(id) => AttemptOutcome::Answered(Box::new(found(id, 1, false))),

@@ -207,6 +207,10 @@ const ROWS: &[Row] = &[
     row("F69", "reads, or the answer itself, that are older than an update", &[]),
     row("F70", "reads that are older than a provisioning retry", &[]),
     row("F71", "reads that are older than a DELETE", &[]),
+    row("F72", "an admission policy strips, or puts back, what the operator writes", &[]),
+    row("F73", "an older CustomResourceDefinition is applied while the operator runs", &[]),
+    row("F74", "an object is replaced, restored or edited while no operator runs", &[]),
+    row("F75", "stored times are of another clock", &[]),
     row("F77", "every 4xx, to every call", &[]),
     row("F79", "names and texts so long that an event would be refused", &[]),
 ];
