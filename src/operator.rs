@@ -164,7 +164,7 @@ async fn operate(
     let namespaced = async {
         tokio::join!(
             watches.channels(channel_writer),
-            watches.workspaces(workspace_writer, watches.namespaced(), "workspaces"),
+            watches.namespaced(workspace_writer),
             watches.secrets(),
         );
     };
@@ -176,9 +176,8 @@ async fn operate(
     };
     let helpers = async {
         if cluster {
-            let events = watches.cluster();
-            let clusters = watches.workspaces(cluster_writer, events, "clusterworkspaces");
-            tokio::join!(namespaced, clusters, watches.namespaces(namespace_writer), sweeping);
+            let namespaces = watches.namespaces(namespace_writer);
+            tokio::join!(namespaced, watches.cluster(cluster_writer), namespaces, sweeping);
         } else {
             tokio::join!(namespaced, sweeping);
         }

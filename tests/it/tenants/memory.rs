@@ -235,6 +235,31 @@ async fn f54_huge_and_wide_answers_one_and_many_cost_a_bounded_memory() {
     rig.finish().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f53_a_relist_after_410_holds_no_object_twice() {
+    let mut rig = Rig::bare(Config::default(), &[]).await;
+    rig.put_proxy().await;
+    let (rig, confined) = healthy_in(rig).await;
+    let count = objects().max(2000);
+    let config = json!({"greeting": "x".repeat(400), "hours": {"from": "08:00", "to": "18:00"}});
+    let spec = json!({"suspend": true, "config": config});
+    many(count, |number| made(&rig, format!("listed-{number}"), spec.clone())).await;
+    rig.eventually("listed", || async { (confined.cache("manifests").await > count as f64).then_some(()) })
+        .await;
+    confined.serves(&rig, "before", "thousands of usual Channels").await;
+    let resident = confined.program.forget_peak_memory();
+    let restarts = "ohallo_watch_restarts_total{kind=\"channels\"} ";
+    let before = confined.metric(restarts).await;
+    assert_eq!(rig.proxy().expire_watches("channels"), 1);
+    // Served only once the list is complete.
+    confined.serves(&rig, "relisted", "a relist of them").await;
+    assert!(confined.metric(restarts).await > before, "nothing was listed again");
+    let more = confined.program.peak_memory_kib() - resident;
+    eprintln!("a relist of {count}: {more} KiB more resident, of {resident}");
+    drop(confined);
+    rig.finish().await;
+}
+
 fn ready(channel: &Channel) -> bool {
     crate::acts::is(channel, "Ready").is_some_and(|(status, _)| status == "True")
 }
