@@ -168,7 +168,7 @@ async fn operate(
     let namespaced = async {
         tokio::join!(
             watches.channels(channel_writer),
-            watches.workspaces(workspace_writer, watches.namespaced(), "workspaces"),
+            watches.namespaced(workspace_writer),
             watches.secrets(),
         );
     };
@@ -185,9 +185,8 @@ async fn operate(
     let sweeping = async { tokio::join!(sweeping, crds::follow(&ctx, &schema)) };
     let helpers = async {
         if cluster {
-            let events = watches.cluster();
-            let clusters = watches.workspaces(cluster_writer, events, "clusterworkspaces");
-            tokio::join!(namespaced, clusters, watches.namespaces(namespace_writer), sweeping);
+            let namespaces = watches.namespaces(namespace_writer);
+            tokio::join!(namespaced, watches.cluster(cluster_writer), namespaces, sweeping);
         } else {
             tokio::join!(namespaced, sweeping);
         }

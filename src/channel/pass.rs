@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
-use serde_json::{Value, json};
 
 use super::claims;
 use super::conflict::{self, Refused};
@@ -17,21 +16,21 @@ use super::memory::Memory;
 use super::plan::{Declared, Observed, Remote, View};
 use super::stored::{self, Field};
 use super::update;
-use crate::api::annotation;
 use crate::api::channel::{Channel, ChannelStatus};
 use crate::api::conditions::{Reason, kind};
+use crate::api::{annotation, finalizer};
 use crate::clock;
 use crate::conditions;
 use crate::context::{Context, Lookup, MANAGER};
 use crate::error::{Failure, Need};
 use crate::events::Note;
-use crate::heavy::{self, HeavySlot};
+use crate::heavy::HeavySlot;
 use crate::index::{Handle, Name};
 use crate::leader::Epoch;
+use crate::metadata_patch;
 use crate::ohallo::{Lane, Permit, Session};
 use crate::secret::{Credentials, Redactor};
 use crate::secret_id::SecretId;
-use crate::sieve;
 use crate::text;
 
 /// How often a guarded write is tried again on a newer version before the pass is.
@@ -253,35 +252,11 @@ impl Pass {
         }
     }
 
-    /// All finalizers of the object. A list that was cut is read in full: a merge patch replaces it.
-    async fn finalizers(&self) -> Result<Vec<String>, Failure> {
-        let known = self.channel.finalizers();
-        if known.iter().all(|name| name != sieve::CUT) {
-            return Ok(known.to_vec());
-        }
-        if !self.slot.try_take() {
-            return Err(Failure::turn(heavy::AGAIN));
-        }
-        match sieve::read(&self.ctx.client, &self.channel, true).await {
-            Ok(Some(whole)) if whole.metadata.resource_version == self.channel.metadata.resource_version => {
-                Ok(whole.finalizers().to_vec())
-            }
-            Ok(_) => Err(changed()),
-            Err(error) => Err(cluster(&error)),
-        }
-    }
-
     /// Sets our finalizer and, where given, an annotation, in one patch that carries the version it was decided on.
     pub async fn mark(&mut self, intent: Option<String>) -> Result<(), Failure> {
-        let mut finalizers = self.finalizers().await?;
-        if !self.view().finalized() {
-            finalizers.push(crate::api::finalizer::CHANNEL.into());
-        }
-        let mut metadata = json!({ "finalizers": finalizers });
-        if let (Some(intent), Some(fields)) = (&intent, metadata.as_object_mut()) {
-            fields.insert("annotations".into(), json!({ annotation::CREATE_INTENT: intent }));
-        }
-        let None = self.patch(metadata).await? else {
+        let annotation = intent.as_deref().map(|intent| (annotation::CREATE_INTENT, intent));
+        let patch = metadata_patch::set(&self.channel.metadata, finalizer::CHANNEL, annotation);
+        let None = self.patch(patch).await? else {
             let lost = stored::lost_metadata(intent.as_deref(), &self.channel);
             if lost.is_empty() {
                 return Ok(());
@@ -322,14 +297,8 @@ impl Pass {
     pub async fn let_go(&mut self, revocable: bool) -> Result<(), Failure> {
         for _ in 0..TRIES {
             self.fence()?;
-            let patched = match self.finalizers().await {
-                Ok(mut others) => {
-                    others.retain(|name| name != crate::api::finalizer::CHANNEL);
-                    self.patch(json!({ "finalizers": others })).await
-                }
-                Err(failure) => Err(failure),
-            };
-            match patched {
+            let patch = metadata_patch::remove(&self.channel.metadata, finalizer::CHANNEL);
+            match self.patch(patch).await {
                 Ok(Some(())) if self.view().finalized() => {
                     self.not_stored(&[Field::Finalizer], None);
                     return Err(stored::finalizer_returned());
@@ -348,13 +317,9 @@ impl Pass {
         Err(changed())
     }
 
-    /// A guarded merge patch of metadata. `None` where the object is gone.
-    async fn patch(&mut self, mut metadata: Value) -> Result<Option<()>, Failure> {
-        if let Some(fields) = metadata.as_object_mut() {
-            fields.insert("uid".into(), json!(self.channel.metadata.uid));
-            fields.insert("resourceVersion".into(), json!(self.channel.metadata.resource_version));
-        }
-        let patch = Patch::Merge(json!({ "metadata": metadata }));
+    /// A guarded patch of metadata. `None` where the object is gone.
+    async fn patch(&mut self, patch: json_patch::Patch) -> Result<Option<()>, Failure> {
+        let patch = Patch::Json::<()>(patch);
         self.fence()?;
         let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
         match self.api().patch(&self.channel.name_any(), &params, &patch).await {
@@ -365,7 +330,7 @@ impl Pass {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
             Err(kube::Error::Api(status)) if status.code == 409 => Err(changed()),
             Err(error) => {
-                // A wrong uid is answered 422, another object of the same name; and so is what a policy refuses.
+                // 422 answers another object of the same name, a finalizer at another position, and what a policy refuses.
                 let refused = matches!(&error, kube::Error::Api(status) if status.code == 422);
                 let same = |fresh: Channel| {
                     fresh.metadata.resource_version == self.channel.metadata.resource_version

@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use serde_json::json;
 use tracing::Instrument;
 
 pub use access::allows;
@@ -33,6 +32,7 @@ use crate::context::{Context, MANAGER};
 use crate::error::Failure;
 use crate::events::Note;
 use crate::leader::Epoch;
+use crate::metadata_patch;
 use crate::retry::{self, Gate, Requeue};
 use crate::secret_id::SecretId;
 use crate::sieve;
@@ -232,21 +232,26 @@ async fn mark<K: Kind>(
     if used == marked || foreign || waits || (used && terminating) || !leads(ctx, epoch) {
         return Ok((used || !terminating).then(|| object.clone()));
     }
-    let Some(mut finalizers) = others(object, ctx).await? else { return Ok(None) };
-    finalizers.extend(used.then(|| finalizer::IN_USE.to_owned()));
-    let metadata = json!({
-        "uid": object.meta().uid,
-        "resourceVersion": object.meta().resource_version,
-        "finalizers": finalizers,
-    });
+    let metadata = object.meta();
+    let patch = if used {
+        metadata_patch::set(metadata, finalizer::IN_USE, None)
+    } else {
+        metadata_patch::remove(metadata, finalizer::IN_USE)
+    };
     let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
-    let patch = Patch::Merge(json!({ "metadata": metadata }));
+    let patch = Patch::Json::<()>(patch);
     match object.api(&ctx.client).patch(&object.name_any(), &params, &patch).await {
         Ok(object) => {
             judge_mark(&object, uid, ctx, used);
             Ok((!terminating || is_marked(&object)).then_some(object))
         }
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        // The finalizer at another position, or what a policy refuses.
+        Err(kube::Error::Api(status)) if status.code == 422 => {
+            let Some(fresh) = sieve::read(&ctx.client, object, false).await? else { return Ok(None) };
+            let outdated = fresh.meta().resource_version != object.meta().resource_version;
+            Err(Refused { outdated, ..kube::Error::Api(status).into() })
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -284,28 +289,6 @@ fn judge_mark<K: Kind>(returned: &K, uid: &str, ctx: &Context, used: bool) {
         ctx.publish(returned, vec![Note::warning(Reason::StatusNotStored.as_str(), text)]);
     }
     ctx.remember_workspace(uid, Memory { unmarked, mark_again, ..memory });
-}
-
-/// The finalizers of others. Where the cache has not all of them they are read: a merge patch replaces the list. `None`
-/// where the object is gone.
-async fn others<K: Kind>(object: &K, ctx: &Context) -> Result<Option<Vec<String>>, Refused> {
-    let without = |object: &K| -> Vec<_> {
-        object.finalizers().iter().filter(|name| *name != finalizer::IN_USE).cloned().collect()
-    };
-    let known = without(object);
-    if known.iter().all(|name| name != sieve::CUT) {
-        return Ok(Some(known));
-    }
-    let outdated = |why: &str| Refused { why: why.to_owned(), outdated: true };
-    let slot = ctx.ohallo.heavy().slot();
-    if !slot.try_take() {
-        return Err(outdated("another large object is being read"));
-    }
-    let Some(whole) = sieve::read(&ctx.client, object, true).await? else { return Ok(None) };
-    if whole.meta().resource_version != object.meta().resource_version {
-        return Err(outdated("the object was changed meanwhile"));
-    }
-    Ok(Some(without(&whole)))
 }
 
 /// Whether what was begun in this epoch may be written.
