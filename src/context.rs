@@ -24,6 +24,7 @@ use crate::index::{Handle, Index, Name, Wakes};
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::ohallo::{self, Id};
+use crate::orphans::Orphans;
 use crate::secret::ApiKey;
 use crate::secrets::Secrets;
 use crate::settings::Settings;
@@ -54,6 +55,8 @@ pub struct Context {
     /// Who reads what is not kept: each object may take some hundred KiB until it is decoded.
     pub reads: Semaphore,
     pub index: Mutex<Index>,
+    /// What objects that disappeared left in oHallo.
+    pub orphans: Orphans,
     /// What is to be reconciled.
     pub queue: Queue,
     pub listed: Listed,
@@ -164,6 +167,7 @@ impl Context {
             cluster_workspaces: stores.cluster_workspaces,
             namespaces: stores.namespaces,
             index: Mutex::default(),
+            orphans: Orphans::default(),
             listed: Listed::default(),
             listing_channels: AtomicBool::new(false),
             tasks: TaskTracker::new(),
@@ -183,6 +187,23 @@ impl Context {
     pub fn memory(&self, uid: &str) -> Arc<Mutex<Memory>> {
         let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
         memories.entry(uid.to_owned()).or_default().clone()
+    }
+
+    /// Runs `decide` on what is remembered of an object, where no reconcile works on it or `in_any_case`.
+    pub fn while_idle<T>(
+        &self,
+        uid: &str,
+        memory: &Arc<Mutex<Memory>>,
+        in_any_case: bool,
+        decide: impl FnOnce(&mut Memory) -> T,
+    ) -> Option<T> {
+        // Held to the end: a reconcile that begins meanwhile waits for it.
+        let memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        let mapped = memories.get(uid).is_some_and(|found| Arc::ptr_eq(found, memory));
+        if Arc::strong_count(memory) > 1 + usize::from(mapped) && !in_any_case {
+            return None;
+        }
+        Some(decide(&mut memory.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// Forgets an object that is gone.

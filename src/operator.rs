@@ -19,7 +19,7 @@ use crate::serve::{self, Readiness};
 use crate::settings::{SHUTDOWN_GRACE, Settings};
 use crate::sieve;
 use crate::watches::Watches;
-use crate::{controller, crds, deadline, permissions};
+use crate::{controller, crds, deadline, orphans, permissions};
 
 /// How often what belongs to deleted objects is looked for.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -174,13 +174,14 @@ async fn operate(
             ctx.sweep();
         }
     };
+    let reporting = orphans::run(&ctx);
     let helpers = async {
         if cluster {
             let events = watches.cluster();
             let clusters = watches.workspaces(cluster_writer, events, "clusterworkspaces");
-            tokio::join!(namespaced, clusters, watches.namespaces(namespace_writer), sweeping);
+            tokio::join!(namespaced, clusters, watches.namespaces(namespace_writer), sweeping, reporting);
         } else {
-            tokio::join!(namespaced, sweeping);
+            tokio::join!(namespaced, sweeping, reporting);
         }
     };
     let work = controller::run(&ctx, &stop);
@@ -193,6 +194,7 @@ async fn operate(
         tracing::error!("the time to stop is over with a create under way; its id may not be written");
         ctx.ended.cancel();
     }
+    orphans::finish(&ctx).await;
     // Last: from then on another replica acts.
     over.cancel();
     if let Err(error) = electing.await {

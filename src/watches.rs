@@ -15,6 +15,7 @@ use crate::api::channel::Channel;
 use crate::api::conditions::kind;
 use crate::api::workspace::{ClusterWorkspace, Workspace};
 use crate::api::{annotation, finalizer};
+use crate::channel::orphan::{self, LastSeen};
 use crate::channel::plan::cut_request;
 use crate::conditions;
 use crate::context::Context;
@@ -211,16 +212,19 @@ fn listed<K>(ctx: &Context, kind: &'static str, event: &Event<K>) {
 fn take_in_channel(ctx: &Context, event: &Event<Channel>) {
     match event {
         Ok(watcher::Event::Apply(channel)) => {
+            note_ends(ctx, channel);
             let wakes = ctx.index().put(channel);
             ctx.wake(wakes);
             ctx.wake_channel(&Name::of(channel));
         }
         Ok(watcher::Event::InitApply(channel)) => {
+            note_ends(ctx, channel);
             let wakes = ctx.index().put(channel);
             ctx.wake(wakes);
         }
         Ok(watcher::Event::Delete(channel)) => {
             let name = Name::of(channel);
+            ended(ctx, &name, LastSeen::of(channel));
             let wakes = ctx.index().remove(&name);
             gone(ctx, channel.uid().as_deref(), wakes);
             // Drops what is queued of it.
@@ -229,7 +233,9 @@ fn take_in_channel(ctx: &Context, event: &Event<Channel>) {
         Ok(watcher::Event::Init) => ctx.list_channels(true),
         Ok(watcher::Event::InitDone) => {
             let vanished = ctx.index().retain(|name| ctx.channels.get(&name.object_ref()).is_some());
-            for (_, uid, wakes) in vanished {
+            for (name, last, wakes) in vanished {
+                let uid = last.uid.clone();
+                ended(ctx, &name, last);
                 gone(ctx, Some(&uid), wakes);
             }
             ctx.list_channels(false);
@@ -238,6 +244,25 @@ fn take_in_channel(ctx: &Context, event: &Event<Channel>) {
         }
         _ => {}
     }
+}
+
+/// Notes an object that another of the same name took the place of, and one that nothing but other finalizers keeps.
+fn note_ends(ctx: &Context, channel: &Channel) {
+    let name = Name::of(channel);
+    let replaced = ctx.index().last_seen(&name).filter(|last| channel.uid().as_ref() != Some(&last.uid));
+    if let Some(last) = replaced {
+        let uid = last.uid.clone();
+        ended(ctx, &name, last);
+        ctx.forget(&uid);
+    }
+    if orphan::is_unprotected(channel) {
+        ended(ctx, &name, LastSeen::of(channel));
+    }
+}
+
+fn ended(ctx: &Context, name: &Name, last: LastSeen) {
+    let memory = ctx.memory(&last.uid);
+    ctx.orphans.ended(name.clone(), last, memory, ctx.leadership.epoch().is_some());
 }
 
 fn gone(ctx: &Context, uid: Option<&str>, wakes: Wakes) {

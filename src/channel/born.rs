@@ -12,6 +12,7 @@ use super::claims;
 use super::create::{Attempt, came_to, names_another, unbound};
 use super::memory::{self, AttemptOutcome};
 use super::observe::{candidates, found, refused};
+use super::orphan::Orphan;
 use super::pass::{Pass, Written};
 use super::plan::{CREATE_UNSUPPORTED, Plan, plan};
 use super::report;
@@ -24,6 +25,7 @@ use crate::error::{Failure, Need};
 use crate::events::Note;
 use crate::index::{Claim, Handle, Name};
 use crate::ohallo::{ApiError, CallError, Class, CreatePermit, Id, Kind, NewChannel, RemoteChannel};
+use crate::orphans;
 use crate::retry;
 
 /// Creates: permission, preflight, intent, POST, record.
@@ -279,15 +281,13 @@ fn two_ids(pass: &mut Pass, answered: &Id, declared: &str) {
     pass.note(Note::warning("CreateOutcomeUnknown", text));
 }
 
-/// The finalizer was forced off while the POST was under way.
-fn orphaned(pass: &Pass, id: &Id) {
-    pass.ctx.metrics.id_orphaned();
-    tracing::error!(
-        channel = pass.channel.name_any(),
-        namespace = pass.channel.namespace(),
-        channel_id = %id,
-        "a channel was created for an object that is gone; it is left in oHallo"
-    );
+/// The finalizer was removed by someone else while the POST was under way.
+fn orphaned(pass: &mut Pass, id: &Id) {
+    if !std::mem::replace(&mut pass.memory.parted, true) {
+        let orphan = Orphan::Channel(id.to_string());
+        orphans::report(&pass.ctx, &Name::of(&pass.channel), &pass.uid(), &orphan);
+    }
+    pass.remember();
 }
 
 /// The attempt is over without an id, or its outcome is not known.

@@ -10,6 +10,7 @@ pub mod delete;
 pub mod inputs;
 pub mod kept;
 pub mod memory;
+pub mod orphan;
 pub mod plan;
 #[cfg(test)]
 pub mod sample;

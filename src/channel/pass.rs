@@ -86,6 +86,7 @@ impl Pass {
         let cell = ctx.memory(&channel.uid().unwrap_or_default());
         let mut memory = cell.lock().unwrap_or_else(PoisonError::into_inner).clone();
         memory.meet(&channel);
+        memory.removes_finalizer = false;
         // Before anything is looked up: what changes during the pass must open the gate again.
         let began = inputs(ctx, &channel);
         let mut status = create::believed(&channel);
@@ -267,7 +268,16 @@ impl Pass {
             let patched = match self.finalizers().await {
                 Ok(mut others) => {
                     others.retain(|name| name != crate::api::finalizer::CHANNEL);
-                    self.patch(json!({ "finalizers": others })).await
+                    let mut metadata = json!({ "finalizers": others });
+                    if let (false, Some(fields)) = (others.is_empty(), metadata.as_object_mut()) {
+                        // A process that starts later can tell this from a finalizer that somebody else removed.
+                        let uid = json!({ annotation::FINALIZER_REMOVED: self.uid() });
+                        fields.insert("annotations".into(), uid);
+                    }
+                    // Before it is sent: the watch may show its effect before the answer comes.
+                    self.memory.removes_finalizer = true;
+                    self.remember();
+                    self.patch(metadata).await
                 }
                 Err(failure) => Err(failure),
             };
@@ -293,7 +303,11 @@ impl Pass {
             fields.insert("resourceVersion".into(), json!(self.channel.metadata.resource_version));
         }
         let patch = Patch::Merge(json!({ "metadata": metadata }));
-        self.fence()?;
+        if let Err(failure) = self.fence() {
+            self.memory.removes_finalizer = false;
+            self.remember();
+            return Err(failure);
+        }
         let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
         match self.api().patch(&self.channel.name_any(), &params, &patch).await {
             Ok(channel) => {
@@ -301,8 +315,14 @@ impl Pass {
                 Ok(Some(()))
             }
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-            Err(kube::Error::Api(status)) if status.code == 409 => Err(changed()),
             Err(error) => {
+                if matches!(&error, kube::Error::Api(status) if (400..500).contains(&status.code)) {
+                    self.memory.removes_finalizer = false;
+                    self.remember();
+                }
+                if matches!(&error, kube::Error::Api(status) if status.code == 409) {
+                    return Err(changed());
+                }
                 // A wrong uid is answered 422, another object of the same name; and so is what a policy refuses.
                 let refused = matches!(&error, kube::Error::Api(status) if status.code == 422);
                 let same = |fresh: Channel| {
@@ -327,6 +347,9 @@ impl Pass {
             self.remember();
         }
         let written = self.write_guarded(status, fenced).await;
+        if matches!(written, Ok(Written::Stands)) && bound(status) {
+            self.memory.bound_id.clone_from(&status.channel_id);
+        }
         if written.is_ok() {
             self.memory.binding_unsure = false;
             self.remember();

@@ -434,7 +434,8 @@ fn forgets_what_is_not_there_any_more_and_tells_whom_that_wakes() {
     judge(&mut index, &b, Shown::Able);
     let gone = index.retain(|name| name.name == "b");
     let wakes = Wakes { channels: [Name::new("ns", "b")].into(), handle: Some(workspace()) };
-    assert_eq!(gone, [(Name::new("ns", "a"), "uid-a".into(), wakes)]);
+    let gone: Vec<_> = gone.into_iter().map(|(name, last, wakes)| (name, last.uid, wakes)).collect();
+    assert_eq!(gone, [(Name::new("ns", "a"), "uid-a".to_owned(), wakes)]);
     assert_eq!(index.retain(|_| true), []);
     assert_eq!(index.users_of_workspace(&workspace()), [Name::new("ns", "b")]);
     let reference = Name::new("ns", "b").object_ref();
