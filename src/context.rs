@@ -123,7 +123,7 @@ impl Listed {
         }
     }
 
-    fn is_done(&self) -> bool {
+    pub fn is_done(&self) -> bool {
         self.done.is_cancelled()
     }
 

@@ -295,8 +295,9 @@ impl Index {
     pub fn retain(&mut self, there: impl Fn(&Name) -> bool) -> Vec<(Name, LastSeen, Wakes)> {
         let gone: Vec<_> = self
             .channels
-            .iter()
-            .filter_map(|(name, _)| (!there(name)).then(|| Some((name.clone(), self.last_seen(name)?)))?)
+            .keys()
+            .filter(|name| !there(name))
+            .filter_map(|name| Some((name.clone(), self.last_seen(name)?)))
             .collect();
         gone.into_iter()
             .map(|(name, last)| {

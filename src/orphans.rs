@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use kube::ResourceExt;
 use kube::api::{Api, ObjectMeta};
 use tokio::sync::Notify;
 
@@ -15,6 +16,7 @@ use crate::context::Context;
 use crate::events::Note;
 use crate::index::Name;
 use crate::text;
+use crate::workspace::Kind;
 
 /// The most objects that wait until this process leads.
 const MAX_WAITING: usize = 1000;
@@ -30,9 +32,6 @@ const MAX_ID_CHARS: usize = 256;
 
 /// The reason of the event.
 const REASON: &str = "ChannelOrphaned";
-
-/// How the line in the log begins. The runbook searches for it.
-const ORPHANED: &str = "a Channel lost its finalizer to someone else";
 
 /// Objects whose end is still to be reported.
 #[derive(Default)]
@@ -206,7 +205,7 @@ pub fn report(ctx: &Context, name: &Name, uid: &str, orphan: &Orphan) {
                 channel = name,
                 namespace,
                 channel_id = id,
-                "{ORPHANED}; its channel is left in oHallo"
+                "a Channel lost its finalizer to someone else; its channel is left in oHallo"
             );
             format!(
                 "channel {id} is left in oHallo. Adopt it with spec.channelId, or delete it in oHallo's dashboard."
@@ -217,7 +216,7 @@ pub fn report(ctx: &Context, name: &Name, uid: &str, orphan: &Orphan) {
                 channel = name,
                 namespace,
                 attempt = id,
-                "{ORPHANED}; a channel may be left in oHallo"
+                "a Channel lost its finalizer to someone else; a channel may be left in oHallo"
             );
             format!("create {id} may have left a channel in oHallo. Look for it in oHallo's dashboard.")
         }
@@ -231,4 +230,76 @@ pub fn report(ctx: &Context, name: &Name, uid: &str, orphan: &Orphan) {
     let object = Channel { metadata, ..Channel::default() };
     let note = format!("The finalizer of this Channel was removed by someone else: {what}");
     ctx.publish(&object, vec![Note::warning(REASON, note)]);
+}
+
+/// Reports a Workspace that is in use by Channels that disappeared while no operator ran. Which ones is not known.
+pub fn report_abandoned<K: Kind>(ctx: &Context, workspace: &K) {
+    ctx.metrics.id_orphaned();
+    let (kind, name, namespace) = (K::NAME, workspace.name_any(), workspace.namespace());
+    tracing::error!(
+        kind,
+        name,
+        namespace,
+        "Channels of this workspace disappeared while no operator ran; channels may be left in oHallo"
+    );
+    let note = "Channels that used this workspace disappeared while no operator ran, so channels may be left in oHallo. Look for them in \
+                oHallo's dashboard.";
+    ctx.publish(workspace, vec![Note::warning(REASON, note)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note(orphans: &Orphans, led: bool, edit: impl FnOnce(&mut Memory)) {
+        let mut memory = Memory::default();
+        edit(&mut memory);
+        let last = LastSeen { uid: "u".into(), bound: Some("c1".into()), ..LastSeen::default() };
+        orphans.ended(Name::new("t", "a"), last, Arc::new(Mutex::new(memory)), led);
+    }
+
+    fn taken(orphans: &Orphans, leads: bool) -> usize {
+        orphans.take(leads).0.len()
+    }
+
+    #[test]
+    fn a_standby_keeps_what_ends_while_nobody_leads_and_leaves_the_rest_to_the_leader() {
+        let orphans = Orphans::default();
+        // The lease was not read yet.
+        note(&orphans, false, |_| {});
+        assert_eq!(taken(&orphans, false), 0);
+        orphans.other_leads(true);
+        note(&orphans, false, |_| {});
+        assert_eq!(taken(&orphans, true), 0, "the leader has reported both");
+        orphans.other_leads(false);
+        note(&orphans, false, |_| {});
+        assert_eq!(taken(&orphans, false), 0);
+        orphans.leads();
+        assert_eq!((taken(&orphans, true), taken(&orphans, true)), (1, 0));
+        // What a leader saw it reports, whoever leads by then.
+        note(&orphans, true, |_| {});
+        orphans.other_leads(true);
+        assert_eq!(taken(&orphans, false), 1);
+    }
+
+    #[test]
+    fn what_the_operator_ended_or_never_had_a_channel_is_not_kept() {
+        let orphans = Orphans::default();
+        note(&orphans, true, |memory| memory.parted = true);
+        note(&orphans, true, |memory| memory.removes_finalizer = true);
+        let nothing = LastSeen { uid: "u".into(), ..LastSeen::default() };
+        orphans.ended(Name::new("t", "a"), nothing, Arc::default(), true);
+        assert_eq!(taken(&orphans, true), 0);
+    }
+
+    #[test]
+    fn a_standby_keeps_a_bounded_number_and_counts_the_rest_and_a_leader_keeps_all() {
+        let orphans = Orphans::default();
+        (0..MAX_WAITING + 7).for_each(|_| note(&orphans, false, |_| {}));
+        let (kept, dropped) = orphans.take(true);
+        assert_eq!((kept.len(), dropped), (MAX_WAITING, 7));
+        (0..MAX_WAITING + 7).for_each(|_| note(&orphans, true, |_| {}));
+        let (kept, dropped) = orphans.take(true);
+        assert_eq!((kept.len(), dropped), (MAX_WAITING + 7, 0));
+    }
 }

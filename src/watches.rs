@@ -24,7 +24,7 @@ use crate::serve::Readiness;
 use crate::sieve;
 use crate::watch::{Event, Watching, merged};
 use crate::work_queue::Priority;
-use crate::workspace::Kind;
+use crate::workspace::{Kind, Memory};
 
 /// The watches of one operator.
 pub struct Watches<'a> {
@@ -286,6 +286,10 @@ fn take_in_workspace<K: Kind>(ctx: &Context, event: &Event<K>) {
         Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
             let handle = object.handle();
             ctx.index().put_key(&handle, object.key_secret(&ctx.settings.operator_namespace));
+            let marked = object.finalizers().iter().any(|name| name == finalizer::IN_USE);
+            if let Some(uid) = object.uid().filter(|_| marked && !ctx.listed.is_done()) {
+                ctx.remember_workspace(&uid, Memory::of_earlier_process());
+            }
             // What has become unusable a Channel that works sees at its next look; one that waits is to say what for.
             let ready = object.status().and_then(|status| conditions::find(&status.conditions, kind::READY));
             let usable = ready.is_some_and(|ready| ready.status != "False") || object.suspended();

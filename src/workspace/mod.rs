@@ -32,6 +32,7 @@ use crate::context::{Context, MANAGER};
 use crate::error::Failure;
 use crate::events::Note;
 use crate::leader::Epoch;
+use crate::orphans;
 use crate::retry::{self, Gate, Requeue};
 use crate::secret_id::SecretId;
 use crate::sieve;
@@ -56,6 +57,15 @@ pub struct Memory {
     checked: Option<Instant>,
     /// It has had users since this process began.
     used: bool,
+    /// Its finalizer was there when this process listed it first, and whom it protects is not known yet.
+    marked_before: bool,
+}
+
+impl Memory {
+    /// Of a Workspace that this process finds in use when it begins.
+    pub fn of_earlier_process() -> Self {
+        Self { marked_before: true, ..Self::default() }
+    }
 }
 
 /// The API server did not take a write.
@@ -84,7 +94,8 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Req
     };
     let mut memory = ctx.workspace_memory(&uid);
     if memory.epoch != epoch {
-        memory = Memory { epoch, used: memory.used, ..Memory::default() };
+        let Memory { used, marked_before, .. } = memory;
+        memory = Memory { epoch, used, marked_before, ..Memory::default() };
     }
     let secret = object.key_secret(&ctx.settings.operator_namespace);
     // The version that the look uses; what comes while it goes on opens the gate again.
@@ -205,6 +216,15 @@ fn inputs<K: Kind>(object: &K, key: &Version) -> u64 {
     hasher.finish()
 }
 
+/// Whether the finalizer protects Channels that disappeared while no operator ran: an earlier process set it, and of all
+/// Channels, which this one watches, none names the Workspace.
+fn is_abandoned<K: Kind>(object: &K, memory: &Memory, ctx: &Context) -> bool {
+    let handle = object.handle();
+    let watches_all = ctx.settings.channel_selector.is_none()
+        && (handle.namespace.is_some() || ctx.settings.namespaces.is_empty());
+    memory.marked_before && !memory.used && watches_all && ctx.index().users_of_workspace(&handle).is_empty()
+}
+
 /// Sets or removes the finalizer, as Channels depend on it or not. `None` where the object is gone by that, or was.
 /// Who has never seen it used leaves the finalizer: it may be that of another operator, whose users these are.
 async fn mark<K: Kind>(
@@ -216,11 +236,12 @@ async fn mark<K: Kind>(
     let used = ctx.in_use(&object.handle());
     let memory = ctx.workspace_memory(uid);
     if used && !memory.used {
-        ctx.remember_workspace(uid, Memory { used, ..memory });
+        ctx.remember_workspace(uid, Memory { used, ..memory.clone() });
     }
     let marked = object.finalizers().iter().any(|name| name == finalizer::IN_USE);
     let terminating = object.meta().deletion_timestamp.is_some();
-    let foreign = marked && !used && !terminating && !memory.used;
+    let abandoned = marked && !used && is_abandoned(object, &memory, ctx);
+    let foreign = marked && !used && !terminating && !memory.used && !abandoned;
     if used == marked || foreign || (used && terminating) || !leads(ctx, epoch) {
         return Ok((used || !terminating).then(|| object.clone()));
     }
@@ -233,11 +254,16 @@ async fn mark<K: Kind>(
     });
     let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
     let patch = Patch::Merge(json!({ "metadata": metadata }));
-    match object.api(&ctx.client).patch(&object.name_any(), &params, &patch).await {
-        Ok(object) => Ok((!terminating).then_some(object)),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-        Err(error) => Err(error.into()),
+    let patched = match object.api(&ctx.client).patch(&object.name_any(), &params, &patch).await {
+        Ok(object) => (!terminating).then_some(object),
+        Err(kube::Error::Api(status)) if status.code == 404 => None,
+        Err(error) => return Err(error.into()),
+    };
+    if abandoned {
+        ctx.remember_workspace(uid, Memory { marked_before: false, ..ctx.workspace_memory(uid) });
+        orphans::report_abandoned(ctx, object);
     }
+    Ok(patched)
 }
 
 /// The finalizers of others. Where the cache has not all of them they are read: a merge patch replaces the list. `None`
