@@ -404,14 +404,14 @@ fn retain<K: Eq + Hash, V>(map: &Mutex<HashMap<K, V>>, keep: impl Fn(&K, &V) -> 
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use kube::runtime::reflector;
 
     use super::*;
     use crate::events::events;
     use crate::settings::tests::parse;
 
-    fn context() -> Context {
+    pub fn context() -> Context {
         let settings = parse(&[]).unwrap();
         let options = ohallo::Options {
             api_url: settings.api_url.clone(),

@@ -102,6 +102,12 @@ impl Orphans {
         self.changed.notify_one();
     }
 
+    /// The uids of the objects that wait.
+    #[cfg(test)]
+    pub fn waiting(&self) -> Vec<String> {
+        self.lock().waiting.iter().map(|ended| ended.last.uid.clone()).collect()
+    }
+
     /// Takes what may be reported now.
     fn take(&self, leads: bool) -> (Vec<Ended>, u64) {
         let mut inner = self.lock();

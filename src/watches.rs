@@ -349,4 +349,36 @@ mod tests {
         assert_eq!(large.finalizers(), [own, sieve::CUT]);
         assert_eq!(large.status.unwrap().conditions[0].message, "");
     }
+    #[tokio::test]
+    async fn f76_an_object_ends_when_it_is_deleted_when_a_list_lacks_it_when_it_is_replaced_and_when_it_is_unprotected()
+     {
+        let channel = |uid: &str, terminating: bool| -> Channel {
+            let deleted = terminating.then_some("2026-01-10T08:00:00Z");
+            let metadata = json!({"name": "a", "namespace": "t", "uid": uid, "deletionTimestamp": deleted, "finalizers": ["example.com/other"]});
+            let (api, kind) = ("ohallo.eu/v1alpha1", "Channel");
+            let status = json!({"channelId": "c1", "boundUid": uid});
+            let object =
+                json!({"apiVersion": api, "kind": kind, "metadata": metadata, "spec": {}, "status": status});
+            serde_json::from_value(object).unwrap()
+        };
+        use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
+        let living = || InitApply(channel("old", false));
+        for (what, events, ended) in [
+            ("it stays", vec![living(), Apply(channel("old", false))], vec![]),
+            ("deleted", vec![living(), Delete(channel("old", false))], vec!["old"]),
+            // The store of this test is empty.
+            ("a list lacks it", vec![living(), Init, InitDone], vec!["old"]),
+            ("replaced", vec![living(), Apply(channel("new", false))], vec!["old"]),
+            (
+                "replaced in a list",
+                vec![living(), Init, living(), InitApply(channel("new", false))],
+                vec!["old"],
+            ),
+            ("unprotected", vec![living(), Apply(channel("old", true))], vec!["old"]),
+        ] {
+            let ctx = crate::context::tests::context();
+            events.into_iter().for_each(|event| take_in_channel(&ctx, &Ok(event)));
+            assert_eq!(ctx.orphans.waiting(), ended, "{what}");
+        }
+    }
 }
