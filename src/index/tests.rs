@@ -554,3 +554,36 @@ fn thousands_of_channels_that_come_and_go_leave_the_index_as_it_began() {
     index.put_key(&Handle { namespace: Some("ns".into()), name: "default".into() }, None);
     assert_eq!(format!("{index:?}"), empty);
 }
+
+proptest::proptest! {
+    #[test]
+    fn an_id_in_any_case_is_one_id_to_every_question(cases in proptest::array::uniform3(proptest::array::uniform32(proptest::bool::ANY))) {
+        const UUID: &str = "d4e5f6a7-b8c9-0123-def0-456789abcdef";
+        let spelled = |upper: &[bool; 32]| -> String {
+            let mut upper = upper.iter();
+            let spell = |character: char| match character {
+                '-' => character,
+                _ if upper.next() == Some(&true) => character.to_ascii_uppercase(),
+                _ => character,
+            };
+            UUID.chars().map(spell).collect()
+        };
+        let [one, two, three] = &cases.map(|upper| spelled(&upper));
+        let mut index = Index::default();
+        let holds = terminating(bound(channel("old", 1), one));
+        index.put(&holds);
+        let claims = wanting("new", 2, two);
+        index.put(&claims);
+        proptest::prop_assert_eq!(holder(&index, three), Some("old".to_owned()));
+        proptest::prop_assert_eq!(index.rivals(three, &Name::of(&holds)).beside, vec![Name::of(&claims)]);
+        judge(&mut index, &claims, Shown::Able);
+        proptest::prop_assert!(index.has_right(three, &Name::of(&claims), "uid-new"));
+        proptest::prop_assert_eq!(index.takes_over(three, &Name::of(&claims)), Some(Name::of(&holds)));
+        proptest::prop_assert!(claim(&mut index, &claims, three));
+        proptest::prop_assert!(!claim(&mut index, &channel("third", 3), one));
+        index.remove(&Name::of(&holds));
+        index.put(&bound(claims, one));
+        proptest::prop_assert_eq!(holder(&index, two), Some("new".to_owned()));
+        proptest::prop_assert!(claim(&mut index, &channel("third", 3), "d4e5f6a7") );
+    }
+}
