@@ -29,6 +29,7 @@ use crate::index::{Handle, Index, Name, Wakes};
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::ohallo::{self, Id};
+use crate::orphans::Orphans;
 use crate::secret::ApiKey;
 use crate::secrets::Secrets;
 use crate::settings::Settings;
@@ -59,6 +60,8 @@ pub struct Context {
     /// Who reads what is not kept: each object may take some hundred KiB until it is decoded.
     pub reads: Semaphore,
     pub index: Mutex<Index>,
+    /// What objects that disappeared left in oHallo.
+    pub orphans: Orphans,
     /// What is to be reconciled.
     pub queue: Queue,
     pub listed: Listed,
@@ -128,7 +131,7 @@ impl Listed {
         }
     }
 
-    fn is_done(&self) -> bool {
+    pub fn is_done(&self) -> bool {
         self.done.is_cancelled()
     }
 
@@ -173,6 +176,7 @@ impl Context {
             cluster_workspaces: stores.cluster_workspaces,
             namespaces: stores.namespaces,
             index: Mutex::default(),
+            orphans: Orphans::default(),
             listed: Listed::default(),
             schema: Schema::default(),
             listing_channels: AtomicBool::new(false),
@@ -198,6 +202,23 @@ impl Context {
     pub fn memory(&self, uid: &str) -> Arc<Mutex<Memory>> {
         let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
         memories.entry(uid.to_owned()).or_default().clone()
+    }
+
+    /// Runs `decide` on what is remembered of an object, where no reconcile works on it or `in_any_case`.
+    pub fn while_idle<T>(
+        &self,
+        uid: &str,
+        memory: &Arc<Mutex<Memory>>,
+        in_any_case: bool,
+        decide: impl FnOnce(&mut Memory) -> T,
+    ) -> Option<T> {
+        // Held to the end: a reconcile that begins meanwhile waits for it.
+        let memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        let mapped = memories.get(uid).is_some_and(|found| Arc::ptr_eq(found, memory));
+        if Arc::strong_count(memory) > 1 + usize::from(mapped) && !in_any_case {
+            return None;
+        }
+        Some(decide(&mut memory.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// Forgets an object that is gone.
@@ -416,14 +437,14 @@ fn retain<K: Eq + Hash, V>(map: &Mutex<HashMap<K, V>>, keep: impl Fn(&K, &V) -> 
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use kube::runtime::reflector;
 
     use super::*;
     use crate::events::events;
     use crate::settings::tests::parse;
 
-    fn context() -> Context {
+    pub fn context() -> Context {
         let settings = parse(&[]).unwrap();
         let options = ohallo::Options {
             api_url: settings.api_url.clone(),

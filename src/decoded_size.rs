@@ -114,7 +114,9 @@ impl Meter {
                 let (decoded, written) = match self.code {
                     0..=0x1f => (1, 6),
                     0x20..=0x7f => (1, 1),
-                    0x80..=0x7ff | 0xd800..=0xdfff => (2, 2),
+                    0x80..=0x7ff => (2, 2),
+                    // Half a pair takes eight, see [`crate::ohallo::surrogates`].
+                    0xd800..=0xdfff => (8, 2),
                     _ => (3, 3),
                 };
                 self.cost += decoded;

@@ -10,6 +10,7 @@ use kube::runtime::reflector::ObjectRef;
 
 use crate::api::channel::Channel;
 use crate::api::{canonical_id, finalizer};
+use crate::channel::orphan::{self, CreateRecord, LastSeen};
 use crate::secret_id::SecretId;
 
 mod ownership;
@@ -66,6 +67,9 @@ struct Entry {
     observing: bool,
     /// `status.create.outcome` is Unknown.
     unresolved: bool,
+    /// [`CreateRecord::of`] the object, and [`crate::channel::orphan::finalizer_removed`].
+    create: Option<Arc<CreateRecord>>,
+    finalizer_removed: bool,
 }
 
 /// An entry, and what the passes of this process have found.
@@ -180,6 +184,8 @@ impl Entry {
             unresolved: !gone && unresolved.is_some_and(|create| create.outcome == "Unknown"),
             created: channel.creation_timestamp(),
             generation: channel.metadata.generation.unwrap_or_default(),
+            create: CreateRecord::of(channel),
+            finalizer_removed: orphan::finalizer_removed(channel),
             terminating,
             observing,
             bound,
@@ -274,18 +280,29 @@ impl Index {
         self.replace(name, None, |_| Vec::new())
     }
 
-    /// Forgets every Channel that is not there any more; its name and uid.
-    pub fn retain(&mut self, there: impl Fn(&Name) -> bool) -> Vec<(Name, String, Wakes)> {
+    /// What a Channel last said of its oHallo channel.
+    pub fn last_seen(&self, name: &Name) -> Option<LastSeen> {
+        let Known { entry, .. } = self.channels.get(name)?;
+        Some(LastSeen {
+            uid: entry.uid.clone(),
+            bound: entry.bound.clone(),
+            create: entry.create.clone(),
+            finalizer_removed: entry.finalizer_removed,
+        })
+    }
+
+    /// Forgets every Channel that is not there any more; what each last said.
+    pub fn retain(&mut self, there: impl Fn(&Name) -> bool) -> Vec<(Name, LastSeen, Wakes)> {
         let gone: Vec<_> = self
             .channels
-            .iter()
-            .filter(|(name, _)| !there(name))
-            .map(|(name, known)| (name.clone(), known.entry.uid.clone()))
+            .keys()
+            .filter(|name| !there(name))
+            .filter_map(|name| Some((name.clone(), self.last_seen(name)?)))
             .collect();
         gone.into_iter()
-            .map(|(name, uid)| {
+            .map(|(name, last)| {
                 let wakes = self.remove(&name);
-                (name, uid, wakes)
+                (name, last, wakes)
             })
             .collect()
     }

@@ -60,6 +60,7 @@ mod crds;
 mod deadline;
 #[cfg(test)]
 mod hostile;
+mod orphans;
 mod permissions;
 mod prerequisites;
 #[cfg(test)]

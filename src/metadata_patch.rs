@@ -20,17 +20,13 @@ pub fn set(metadata: &ObjectMeta, finalizer: &str, annotation: Option<(&str, &st
     } else if !finalizers.iter().any(|entry| entry == finalizer) {
         operations.push(add(&["finalizers", "-"], json!(finalizer)));
     }
-    if let Some((name, value)) = annotation {
-        match &metadata.annotations {
-            None => operations.extend(create(&["annotations"], json!({ name: value }))),
-            Some(_) => operations.push(add(&["annotations", name], json!(value))),
-        }
-    }
+    operations.extend(annotation.into_iter().flat_map(|annotation| annotate(metadata, annotation)));
     Patch(operations)
 }
 
-/// Removes the finalizer wherever it is in the list.
-pub fn remove(metadata: &ObjectMeta, finalizer: &str) -> Patch {
+/// Removes the finalizer wherever it is in the list. Where others are left, the object stays, and an annotation is set if one
+/// is given: name and value.
+pub fn remove(metadata: &ObjectMeta, finalizer: &str, annotation: Option<(&str, &str)>) -> Patch {
     let mut position = 0;
     let mut removals = Vec::new();
     for entry in metadata.finalizers.as_deref().unwrap_or_default() {
@@ -41,8 +37,19 @@ pub fn remove(metadata: &ObjectMeta, finalizer: &str) -> Patch {
         }
         position += sieve::finalizers_in(entry);
     }
+    let others = metadata.finalizers.iter().flatten().any(|entry| entry != finalizer);
+    let annotation = annotation.filter(|_| others && !removals.is_empty());
+    let annotated = annotation.into_iter().flat_map(|annotation| annotate(metadata, annotation));
     // From the end: a removal moves what follows it.
-    Patch(guards(metadata).into_iter().chain(removals.into_iter().rev().flatten()).collect())
+    let removed = removals.into_iter().rev().flatten();
+    Patch(guards(metadata).into_iter().chain(removed).chain(annotated).collect())
+}
+
+fn annotate(metadata: &ObjectMeta, (name, value): (&str, &str)) -> Vec<PatchOperation> {
+    match &metadata.annotations {
+        None => create(&["annotations"], json!({ name: value })).into(),
+        Some(_) => vec![add(&["annotations", name], json!(value))],
+    }
 }
 
 /// The API server answers 422 for another object of the same name, and 409 for another version.
@@ -120,6 +127,10 @@ mod tests {
         assert!(operations(set(&metadata(json!({"finalizers": [OWN]})), OWN, None)).is_empty());
     }
 
+    fn finalizers_of(object: &ObjectMeta) -> usize {
+        object.finalizers.as_ref().map_or(0, Vec::len)
+    }
+
     #[test]
     fn a_removal_finds_the_position_behind_those_that_were_left_out() {
         let cases: [(Value, &[usize]); 5] = [
@@ -137,7 +148,11 @@ mod tests {
                     [format!(r#"test {path} "{OWN}""#), format!("remove {path}")]
                 })
                 .collect();
-            assert_eq!(operations(remove(&metadata(json!({"finalizers": finalizers})), OWN)), expected);
+            let object = metadata(json!({"finalizers": finalizers}));
+            assert_eq!(operations(remove(&object, OWN, None)), expected);
+            let annotated = operations(remove(&object, OWN, Some((INTENT, "i")))).len() > expected.len();
+            let stays = expected.len() / 2 < finalizers_of(&object);
+            assert_eq!(annotated, stays && !expected.is_empty(), "{expected:?}");
         }
     }
 }

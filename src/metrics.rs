@@ -230,7 +230,7 @@ impl Metrics {
         self.crd_fields_missing.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    /// An id was answered after its object was gone: a channel nobody in this cluster owns.
+    /// An object disappeared that stood for an oHallo channel: nobody in this cluster owns it.
     pub fn id_orphaned(&self) {
         self.ids_orphaned.inc();
     }
@@ -289,7 +289,7 @@ impl Metrics {
         add(to, "provisioning_retries", "Failed provisionings retried", &self.provisioning_retries);
         let help = "Channel ids oHallo answered that no status holds yet";
         add(to, "ids_unrecorded", help, &self.ids_unrecorded);
-        let help = "Channel ids oHallo answered after their object was gone";
+        let help = "oHallo channels whose object disappeared without a deletion by the operator";
         add(to, "channel_ids_orphaned", help, &self.ids_orphaned);
         let help = "Statuses that the API server refused as invalid";
         add(to, "status_rejected", help, &self.status_rejected);

@@ -19,7 +19,7 @@ use crate::serve::{self, Readiness};
 use crate::settings::{SHUTDOWN_GRACE, Settings};
 use crate::sieve;
 use crate::watches::Watches;
-use crate::{channel, controller, crds, deadline, permissions};
+use crate::{channel, controller, crds, deadline, orphans, permissions};
 
 /// How often what belongs to deleted objects is looked for.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -183,12 +183,13 @@ async fn operate(
         }
     };
     let sweeping = async { tokio::join!(sweeping, crds::follow(&ctx, &schema)) };
+    let reporting = orphans::run(&ctx);
     let helpers = async {
         if cluster {
             let namespaces = watches.namespaces(namespace_writer);
-            tokio::join!(namespaced, watches.cluster(cluster_writer), namespaces, sweeping);
+            tokio::join!(namespaced, watches.cluster(cluster_writer), namespaces, sweeping, reporting);
         } else {
-            tokio::join!(namespaced, sweeping);
+            tokio::join!(namespaced, sweeping, reporting);
         }
     };
     let work = controller::run(&ctx, &stop);
@@ -202,6 +203,7 @@ async fn operate(
         tracing::error!(ids, "the time to stop is over with a create under way or an id that is not stored");
         ctx.ended.cancel();
     }
+    orphans::finish(&ctx).await;
     // Last: from then on another replica acts.
     over.cancel();
     if let Err(error) = electing.await {

@@ -4,6 +4,8 @@
 //! Text that a tenant wrote is never compared with a secret: a filter whose effect is visible tells a guess from a
 //! miss. Only text that came from oHallo passes a [`crate::secret::Redactor`], before it gets here.
 
+use crate::ohallo::surrogates;
+
 /// Escapes control and invisible formatting characters and cuts to `max` characters, an ellipsis included. The cost is
 /// linear in `max`, whatever the length of `text`. Applied to its own result it changes nothing.
 pub fn sanitize(text: &str, max: usize) -> String {
@@ -14,6 +16,7 @@ pub fn sanitize(text: &str, max: usize) -> String {
 
 /// Escapes control and invisible formatting characters.
 pub fn escape(text: &str) -> String {
+    let text = surrogates::shown(text);
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         if character.is_control() || is_invisible(character) {

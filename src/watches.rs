@@ -16,6 +16,7 @@ use crate::api::channel::Channel;
 use crate::api::conditions::kind;
 use crate::api::workspace::{ClusterWorkspace, Workspace};
 use crate::api::{annotation, finalizer};
+use crate::channel::orphan::{self, LastSeen};
 use crate::channel::plan::cut_request;
 use crate::conditions;
 use crate::context::Context;
@@ -24,7 +25,7 @@ use crate::serve::Readiness;
 use crate::sieve;
 use crate::watch::{Event, Watching, reflected};
 use crate::work_queue::Priority;
-use crate::workspace::Kind;
+use crate::workspace::{Kind, Memory};
 
 /// The watches of one operator.
 pub struct Watches<'a> {
@@ -230,16 +231,19 @@ fn listed<K>(ctx: &Context, kind: &'static str, event: &Event<K>) {
 fn take_in_channel(ctx: &Context, event: &Event<Channel>) {
     match event {
         Ok(watcher::Event::Apply(channel)) => {
+            note_ends(ctx, channel);
             let wakes = ctx.index().put(channel);
             ctx.wake(wakes);
             ctx.wake_channel(&Name::of(channel));
         }
         Ok(watcher::Event::InitApply(channel)) => {
+            note_ends(ctx, channel);
             let wakes = ctx.index().put(channel);
             ctx.wake(wakes);
         }
         Ok(watcher::Event::Delete(channel)) => {
             let name = Name::of(channel);
+            ended(ctx, &name, LastSeen::of(channel));
             let wakes = ctx.index().remove(&name);
             gone(ctx, channel.uid().as_deref(), wakes);
             // Drops what is queued of it.
@@ -248,7 +252,9 @@ fn take_in_channel(ctx: &Context, event: &Event<Channel>) {
         Ok(watcher::Event::Init) => ctx.list_channels(true),
         Ok(watcher::Event::InitDone) => {
             let vanished = ctx.index().retain(|name| ctx.channels.get(&name.object_ref()).is_some());
-            for (_, uid, wakes) in vanished {
+            for (name, last, wakes) in vanished {
+                let uid = last.uid.clone();
+                ended(ctx, &name, last);
                 gone(ctx, Some(&uid), wakes);
             }
             ctx.list_channels(false);
@@ -257,6 +263,25 @@ fn take_in_channel(ctx: &Context, event: &Event<Channel>) {
         }
         _ => {}
     }
+}
+
+/// Notes an object that another of the same name took the place of, and one that nothing but other finalizers keeps.
+fn note_ends(ctx: &Context, channel: &Channel) {
+    let name = Name::of(channel);
+    let replaced = ctx.index().last_seen(&name).filter(|last| channel.uid().as_ref() != Some(&last.uid));
+    if let Some(last) = replaced {
+        let uid = last.uid.clone();
+        ended(ctx, &name, last);
+        ctx.forget(&uid);
+    }
+    if orphan::is_unprotected(channel) {
+        ended(ctx, &name, LastSeen::of(channel));
+    }
+}
+
+fn ended(ctx: &Context, name: &Name, last: LastSeen) {
+    let memory = ctx.memory(&last.uid);
+    ctx.orphans.ended(name.clone(), last, memory, ctx.leadership.epoch().is_some());
 }
 
 fn gone(ctx: &Context, uid: Option<&str>, wakes: Wakes) {
@@ -280,6 +305,10 @@ fn take_in_workspace<K: Kind>(ctx: &Context, event: &Event<K>) {
         Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
             let handle = object.handle();
             ctx.index().put_key(&handle, object.key_secret(&ctx.settings.operator_namespace));
+            let marked = object.finalizers().iter().any(|name| name == finalizer::IN_USE);
+            if let Some(uid) = object.uid().filter(|_| marked && !ctx.listed.is_done()) {
+                ctx.remember_workspace(&uid, Memory::of_earlier_process());
+            }
             // What has become unusable a Channel that works sees at its next look; one that waits is to say what for.
             let ready = object.status().and_then(|status| conditions::find(&status.conditions, kind::READY));
             let usable = ready.is_some_and(|ready| ready.status != "False") || object.suspended();
@@ -340,5 +369,37 @@ mod tests {
         let cut = ["…268", own, &long, &long, "…7", own, &long];
         assert_eq!(made(&cut, "fine").finalizers(), ["…268", own, "…9", own, "…1", own]);
         assert_eq!(large.status.unwrap().conditions[0].message, "");
+    }
+    #[tokio::test]
+    async fn f76_an_object_ends_when_it_is_deleted_when_a_list_lacks_it_when_it_is_replaced_and_when_it_is_unprotected()
+     {
+        let channel = |uid: &str, terminating: bool| -> Channel {
+            let deleted = terminating.then_some("2026-01-10T08:00:00Z");
+            let metadata = json!({"name": "a", "namespace": "t", "uid": uid, "deletionTimestamp": deleted, "finalizers": ["example.com/other"]});
+            let (api, kind) = ("ohallo.eu/v1alpha1", "Channel");
+            let status = json!({"channelId": "c1", "boundUid": uid});
+            let object =
+                json!({"apiVersion": api, "kind": kind, "metadata": metadata, "spec": {}, "status": status});
+            serde_json::from_value(object).unwrap()
+        };
+        use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
+        let living = || InitApply(channel("old", false));
+        for (what, events, ended) in [
+            ("it stays", vec![living(), Apply(channel("old", false))], vec![]),
+            ("deleted", vec![living(), Delete(channel("old", false))], vec!["old"]),
+            // The store of this test is empty.
+            ("a list lacks it", vec![living(), Init, InitDone], vec!["old"]),
+            ("replaced", vec![living(), Apply(channel("new", false))], vec!["old"]),
+            (
+                "replaced in a list",
+                vec![living(), Init, living(), InitApply(channel("new", false))],
+                vec!["old"],
+            ),
+            ("unprotected", vec![living(), Apply(channel("old", true))], vec!["old"]),
+        ] {
+            let ctx = crate::context::tests::context();
+            events.into_iter().for_each(|event| take_in_channel(&ctx, &Ok(event)));
+            assert_eq!(ctx.orphans.waiting(), ended, "{what}");
+        }
     }
 }

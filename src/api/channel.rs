@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::NAME_PATTERN;
 use crate::channel::inputs::Version;
+use crate::channel::orphan::CreateRecord;
 use crate::secret_id::SecretId;
 
 const BOUND_ID: &str = "!has(oldSelf.status) || !has(oldSelf.status.channelId) || !has(self.spec.channelId) \
@@ -179,6 +180,10 @@ pub struct Remainder {
     pub settled: bool,
     /// [`crate::channel::settled::pushed_at_rest`] of the whole object.
     pub pushed_at_rest: Option<Vec<(SecretId, Version)>>,
+    /// [`CreateRecord::of`] the whole object.
+    pub create: Option<Arc<CreateRecord>>,
+    /// [`crate::channel::orphan::finalizer_removed`] of the whole object.
+    pub finalizer_removed: bool,
 }
 
 /// Names a Workspace or a ClusterWorkspace.

@@ -64,10 +64,12 @@ pub mod annotation {
     pub const CONFIRM_DELETION: &str = "ohallo.eu/confirm-deletion";
     /// `<uid>/<attempt>/<RFC 3339>`, written before a create is sent. Set by the operator, for the object's life.
     pub const CREATE_INTENT: &str = "ohallo.eu/create-intent";
+    /// The object's uid, written with the removal of the finalizer where other finalizers keep the object. Set by the operator.
+    pub const FINALIZER_REMOVED: &str = "ohallo.eu/finalizer-removed";
     /// All of ours begin so: a change of any is an input.
     pub const PREFIX: &str = "ohallo.eu/";
     /// Those that are read; the API server's answers are stripped of all others.
-    pub const ALL: [&str; 7] = [
+    pub const ALL: [&str; 8] = [
         RECONCILE_REQUESTED,
         TEST_REQUESTED,
         RETRY_REQUESTED,
@@ -75,6 +77,7 @@ pub mod annotation {
         RELEASE,
         CONFIRM_DELETION,
         CREATE_INTENT,
+        FINALIZER_REMOVED,
     ];
 }
 

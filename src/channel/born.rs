@@ -14,6 +14,7 @@ use super::consistency::{self, Write};
 use super::create::{Attempt, came_to, names_another, unbound};
 use super::memory::{self, AttemptOutcome};
 use super::observe::{candidates, found, refused};
+use super::orphan::Orphan;
 use super::pass::{Pass, Written};
 use super::plan::{CREATE_UNSUPPORTED, Plan, plan};
 use super::report;
@@ -29,6 +30,7 @@ use crate::events::Note;
 use crate::index::{Claim, Handle, Name};
 use crate::leader::Epoch;
 use crate::ohallo::{ApiError, CallError, Class, CreatePermit, Id, Kind, NewChannel, RemoteChannel};
+use crate::orphans;
 use crate::retry;
 
 /// Creates: permission, preflight, intent, POST, record.
@@ -353,15 +355,13 @@ fn two_ids(pass: &mut Pass, answered: &Id, declared: &str) {
     pass.note(Note::warning("CreateOutcomeUnknown", text));
 }
 
-/// The finalizer was forced off while the POST was under way.
-pub fn orphaned(pass: &Pass, id: &str) {
-    pass.ctx.metrics.id_orphaned();
-    tracing::error!(
-        channel = pass.channel.name_any(),
-        namespace = pass.channel.namespace(),
-        channel_id = %id,
-        "a channel was created for an object that is gone; it is left in oHallo"
-    );
+/// The finalizer was removed by someone else while the POST was under way.
+pub fn orphaned(pass: &mut Pass, id: &str) {
+    if !std::mem::replace(&mut pass.memory.parted, true) {
+        let orphan = Orphan::Channel(id.to_owned());
+        orphans::report(&pass.ctx, &Name::of(&pass.channel), &pass.uid(), &orphan);
+    }
+    pass.remember();
 }
 
 /// The attempt is over without an id, or its outcome is not known.

@@ -2,6 +2,7 @@
 //! What `config` means: only the declared paths are managed. Objects overlay and compare key by key, arrays as a
 //! whole, numbers by value, null is not declared.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde_json::{Map, Number, Value};
@@ -38,7 +39,8 @@ struct Path {
 /// One declared path whose value oHallo does not have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Differs {
-    /// Keys joined by dots, below `config`; a long one ends in `…` and a digest.
+    /// Keys joined by dots, below `config`. A key that is not plain is quoted as in JSON, so two paths are never the same
+    /// text; a long one ends in `…` and a digest.
     pub path: String,
     pub declared: Value,
     /// `None` where oHallo has no such key.
@@ -113,7 +115,8 @@ pub fn paths(declared: &Map<String, Value>) -> Box<str> {
                 *room = 0;
                 return;
             }
-            let path = if above.is_empty() { key.clone() } else { format!("{above}.{key}") };
+            let key = segment(key);
+            let path = if above.is_empty() { key.into_owned() } else { format!("{above}.{key}") };
             match value {
                 Value::Null => {}
                 // Counted as well: thousands of empty objects below a long key are walked no further than others.
@@ -137,23 +140,15 @@ pub fn paths(declared: &Map<String, Value>) -> Box<str> {
 
 /// Those of some [`paths`] where nothing is declared any more, and so nothing is sent.
 pub fn dropped(paths: &str, declared: &Map<String, Value>) -> Vec<String> {
-    /// A key may hold dots: each place at which the path may be parted is looked up, none of the other keys is.
     fn declares(declared: &Map<String, Value>, path: &str) -> bool {
-        let whole = declared.get(path).is_some_and(|value| match value {
-            Value::Null => false,
-            Value::Object(inner) => !is_empty(inner),
+        let Some((key, rest)) = first_key(path) else { return false };
+        match (declared.get(&*key), rest) {
+            (None | Some(Value::Null), _) => false,
+            (Some(Value::Object(inner)), None) => !is_empty(inner),
+            (Some(Value::Object(inner)), Some(rest)) => declares(inner, rest),
+            // It is written over.
             _ => true,
-        });
-        whole
-            || path.match_indices('.').any(|(dot, _)| {
-                let (key, rest) = path.split_at(dot);
-                declared.get(key).is_some_and(|value| match value {
-                    Value::Null => false,
-                    Value::Object(inner) => declares(inner, rest.strip_prefix('.').unwrap_or(rest)),
-                    // It is written over.
-                    _ => true,
-                })
-            })
+        }
     }
     paths.split_terminator('\0').filter(|path| !declares(declared, path)).map(str::to_owned).collect()
 }
@@ -188,7 +183,7 @@ pub fn digest(display_name: &str, config: Option<&Map<String, Value>>, enabled: 
 impl Path {
     fn below(&self, key: &str) -> Self {
         let mut path = self.clone();
-        // Lengths before the keys: {"a.b": …} and {"a": {"b": …}} are two paths.
+        // Lengths before the keys, as no text is quoted here.
         path.digest.update((key.len() as u64).to_be_bytes());
         path.digest.update(key.as_bytes());
         if path.cut {
@@ -197,11 +192,38 @@ impl Path {
         if !path.text.is_empty() {
             path.text.push('.');
         }
+        let key = segment(key);
         let room = MAX_PATH_BYTES.saturating_sub(path.text.len());
         path.cut = key.len() > room;
         path.text.push_str(key.split_at(key.floor_char_boundary(room)).0);
         path
     }
+}
+
+/// A key as part of a path: as it is where it is plain, else quoted as in JSON.
+fn segment(key: &str) -> Cow<'_, str> {
+    let is_special = |character: char| character.is_control() || matches!(character, '.' | '"' | '\\' | '…');
+    if key.is_empty() || key.contains(is_special) {
+        Cow::Owned(Value::from(key).to_string())
+    } else {
+        Cow::Borrowed(key)
+    }
+}
+
+/// The first key of a path made of [`segment`]s, and the path below it.
+fn first_key(path: &str) -> Option<(Cow<'_, str>, Option<&str>)> {
+    let mut escaped = false;
+    let quoted = path.starts_with('"');
+    let closes = |(at, character): (usize, char)| {
+        let closes = character == '"' && !escaped && at > 0;
+        escaped = character == '\\' && !escaped;
+        closes.then_some(at + 1)
+    };
+    let end =
+        if quoted { path.char_indices().find_map(closes)? } else { path.find('.').unwrap_or(path.len()) };
+    let (key, rest) = path.split_at(end);
+    let key = if quoted { Cow::Owned(serde_json::from_str(key).ok()?) } else { Cow::Borrowed(key) };
+    Some((key, rest.strip_prefix('.')))
 }
 
 impl fmt::Display for Path {
@@ -305,10 +327,10 @@ mod tests {
             json!({"a": 1, "b": {"c": [{"d": 1}], "n": null, "k": {"l": 0}}, "e": {"f": {}}, "g.h": {"i": ""}}),
         );
         let known = paths(&was);
-        assert_eq!(&*known, "a\0b.c\0b.k.l\0g.h.i\0");
+        assert_eq!(&*known, "a\0b.c\0b.k.l\0\"g.h\".i\0");
         assert_eq!(dropped(&known, &was), [""; 0]);
         let left = |now: Value| dropped(&known, &map(now));
-        let rest = json!({"a": 2, "b": {"c": 1, "k": {"l": 1}}, "g": {"h": {"i": 1}}});
+        let rest = json!({"a": 2, "b": {"c": 1, "k": {"l": 1}}, "g": {"h": {"i": 1}}, "g.h": {"i": 1}});
         assert_eq!(left(rest.clone()), [""; 0]);
         for (path, value, expected) in [
             ("/a", Value::Null, vec!["a"]),
@@ -318,12 +340,28 @@ mod tests {
             ("/b/k", json!(1), vec![]),
             ("/b", json!({"c": 1}), vec!["b.k.l"]),
             ("/b", Value::Null, vec!["b.c", "b.k.l"]),
-            ("/g/h", json!({"other": 1}), vec!["g.h.i"]),
+            ("/g.h", json!({"other": 1}), vec![r#""g.h".i"#]),
         ] {
             let mut now = rest.clone();
             *now.pointer_mut(path).unwrap() = value;
             assert_eq!(left(now.clone()), expected, "{now}");
         }
+    }
+
+    #[test]
+    fn a_key_with_a_dot_is_no_path() {
+        let declared = map(json!({"a.b": 1, "a": {"b": 2}, "": {"\"": 3}, "c\u{0}d": 4, "é…": 5}));
+        let found = differences(&declared, &Map::new());
+        let found: Vec<_> = found.iter().map(|found| found.path.as_str()).collect();
+        assert_eq!(found, [r#""""#, "a", r#""a.b""#, r#""c\u0000d""#, "\"é…\""]);
+        let left = |path: &str| Value::Object(without(&declared, &|other| other == path));
+        assert_eq!(left("a.b")["a.b"], 1);
+        assert_eq!((&left(r#""a.b""#)["a"], left(r#""a.b""#).get("a.b")), (&json!({"b": 2}), None));
+        assert_eq!(dropped(&paths(&declared), &declared), [""; 0]);
+        let mut now = declared.clone();
+        now.remove("a.b");
+        now.remove("c\u{0}d");
+        assert_eq!(dropped(&paths(&declared), &now), [r#""a.b""#, r#""c\u0000d""#]);
     }
 
     #[test]
@@ -421,6 +459,19 @@ mod tests {
         }
     }
 
+    /// Keys of what separates and quotes.
+    fn keys() -> impl Strategy<Value = Vec<String>> {
+        let part = proptest::sample::select(&["a", ".", "\"", "\\", "…", "\u{0}", "é", "\u{200b}"][..]);
+        let key = proptest::collection::vec(part, 0..3).prop_map(|parts| parts.concat());
+        proptest::collection::vec(key, 1..4)
+    }
+
+    /// All of these keys but the last, with nothing below.
+    fn at_the_end(keys: &[String]) -> Value {
+        let above = keys.split_last().map_or(&[][..], |(_, above)| above);
+        above.iter().rev().fold(json!({}), |below, key| json!({(key.as_str()): below}))
+    }
+
     fn json() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),
@@ -445,6 +496,16 @@ mod tests {
         #[test]
         fn what_was_sent_whole_has_no_differences(declared in object(), actual in object()) {
             prop_assert_eq!(differences(&declared, &overlay(&declared, &actual)), vec![]);
+        }
+
+        #[test]
+        fn two_paths_are_never_the_same_text(one in keys(), other in keys()) {
+            let text = |keys: &[String]| keys.iter().fold(Path::default(), |path, key| path.below(key)).to_string();
+            prop_assert_eq!(text(&one) == text(&other), one == other, "{}", text(&one));
+            let mut declared = json!(1);
+            one.iter().rev().for_each(|key| declared = json!({(key.as_str()): declared}));
+            prop_assert_eq!(differences(&map(declared.clone()), &map(at_the_end(&one)))[0].path.clone(), text(&one));
+            prop_assert_eq!(dropped(&paths(&map(declared.clone())), &map(declared)), [""; 0]);
         }
 
         #[test]

@@ -210,7 +210,7 @@ fn cannot_call(view: &View, id: &Id) -> Option<Plan> {
                 .status
                 .workspace_id
                 .as_deref()
-                .is_some_and(|recorded| recorded != place.workspace_id.as_str()) =>
+                .is_some_and(|recorded| !same_id(recorded, place.workspace_id.as_str())) =>
         {
             key_unavailable(
                 "The Workspace now names another oHallo workspace than the one the channel was made in.",

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use kube::ResourceExt;
 
 use super::inputs::Inputs;
+use super::orphan::{self, CreateRecord};
 use super::plan::config_fits;
 use super::settled::{pushed_at_rest, settled};
 use crate::api::channel::{Channel, ChannelStatus, ConfigSize, Remainder};
@@ -150,6 +151,7 @@ fn lighten(channel: &mut Channel) {
     let (own, config_fits) = (Inputs::own(channel), config_fits(&channel.spec));
     let secrets = index::secret_ids(channel);
     let (settled, pushed_at_rest) = (settled(channel), pushed_at_rest(channel));
+    let (create, finalizer_removed) = (CreateRecord::of(channel), orphan::finalizer_removed(channel));
     let spec = &mut channel.spec;
     let config = spec.config.take().map(|config| {
         let text = serde_json::to_vec(&config).unwrap_or_default();
@@ -157,7 +159,8 @@ fn lighten(channel: &mut Channel) {
     });
     let left_out = spec.left_out.get_or_insert_default();
     left_out.config = left_out.config.or(config);
-    left_out.kept = Some(Remainder { own, config_fits, secrets, settled, pushed_at_rest });
+    left_out.kept =
+        Some(Remainder { own, config_fits, secrets, settled, pushed_at_rest, create, finalizer_removed });
     spec.credentials = Vec::new();
     spec.display_name = None;
     channel.metadata.owner_references = None;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
 
+use super::create;
 use super::delete::claims::Wait;
 use super::inputs::Inputs;
 use super::stored::{Binding, Field};
@@ -75,6 +76,10 @@ pub struct Memory {
     pub lost: Vec<Field>,
     /// The end was told; a pass that still sees the object tells of it no more.
     pub parted: bool,
+    /// The removal of the finalizer was sent, and not refused.
+    pub removes_finalizer: bool,
+    /// The id that this process bound the object to.
+    pub bound_id: Option<String>,
     /// When a DELETE was sent whose answer is not known: it may still take effect.
     pub delete_unsure: Option<Instant>,
     /// The deletion waits for a claim of another Channel.
@@ -147,6 +152,23 @@ impl Attempt {
     pub fn new(number: i64, outcome: AttemptOutcome) -> Self {
         Self { number, outcome, intent: None, after: None, last: false, unrecorded: None }
     }
+
+    /// As the create protocol's table takes it.
+    pub fn remembered(&self) -> create::Remembered<'_> {
+        create::Remembered {
+            attempt: self.number,
+            outcome: match &self.outcome {
+                AttemptOutcome::InFlight => create::Outcome::InFlight,
+                AttemptOutcome::Answered(remote) => create::Outcome::Answered(remote.id.as_str()),
+                AttemptOutcome::Rejected => create::Outcome::Rejected,
+                AttemptOutcome::NotSent => create::Outcome::NotSent,
+                AttemptOutcome::Unknown => create::Outcome::Unknown,
+            },
+            intent: self.intent.as_deref(),
+            after: self.after.as_deref(),
+            last: self.last,
+        }
+    }
 }
 
 // === impl Memory ===
@@ -165,6 +187,9 @@ impl Memory {
             binding_unsure: self.binding_unsure,
             delete_unsure: self.delete_unsure,
             binding: self.binding.take(),
+            parted: self.parted,
+            removes_finalizer: self.removes_finalizer,
+            bound_id: self.bound_id.take(),
             ..Self::default()
         };
     }

@@ -11,6 +11,7 @@ pub mod delete;
 pub mod inputs;
 pub mod kept;
 pub mod memory;
+pub mod orphan;
 pub mod plan;
 #[cfg(test)]
 pub mod sample;

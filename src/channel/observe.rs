@@ -15,8 +15,8 @@ use super::memory::REVERTS;
 use super::pass::Pass;
 use super::plan::{self, Declared, Observed, Place, Remote};
 use super::{claims, report, work};
-use crate::api::annotation;
 use crate::api::conditions::{Reason, kind};
+use crate::api::{annotation, same_id};
 use crate::clock;
 use crate::conditions;
 use crate::context::Lookup;
@@ -185,7 +185,7 @@ fn identity_holds(pass: &Pass) -> bool {
     pass.observed
         .place
         .as_ref()
-        .is_ok_and(|place| recorded.is_none_or(|id| id == place.workspace_id.as_str()))
+        .is_ok_and(|place| recorded.is_none_or(|id| same_id(id, place.workspace_id.as_str())))
 }
 
 /// Notes what this pass has shown of the id, and with it who holds the id. Only who was shown to read it learns of a holder.

@@ -91,6 +91,7 @@ impl Pass {
         let cell = ctx.memory(&channel.uid().unwrap_or_default());
         let mut memory = cell.lock().unwrap_or_else(PoisonError::into_inner).clone();
         memory.meet(&channel);
+        memory.removes_finalizer = false;
         // Before anything is looked up: what changes during the pass must open the gate again.
         let began = inputs(ctx, &channel);
         memory.note_binding(&channel);
@@ -297,9 +298,16 @@ impl Pass {
     pub async fn let_go(&mut self, revocable: bool) -> Result<(), Failure> {
         for _ in 0..TRIES {
             self.fence()?;
-            let patch = metadata_patch::remove(&self.channel.metadata, finalizer::CHANNEL);
+            // A process that starts later can tell this from a finalizer that somebody else removed.
+            let uid = self.uid();
+            let removed = (annotation::FINALIZER_REMOVED, uid.as_str());
+            let patch = metadata_patch::remove(&self.channel.metadata, finalizer::CHANNEL, Some(removed));
+            // Before it is sent: the watch may show its effect before the answer comes.
+            self.memory.removes_finalizer = true;
+            self.remember();
             match self.patch(patch).await {
                 Ok(Some(())) if self.view().finalized() => {
+                    self.memory.removes_finalizer = false;
                     self.not_stored(&[Field::Finalizer], None);
                     return Err(stored::finalizer_returned());
                 }
@@ -320,7 +328,11 @@ impl Pass {
     /// A guarded patch of metadata. `None` where the object is gone.
     async fn patch(&mut self, patch: json_patch::Patch) -> Result<Option<()>, Failure> {
         let patch = Patch::Json::<()>(patch);
-        self.fence()?;
+        if let Err(failure) = self.fence() {
+            self.memory.removes_finalizer = false;
+            self.remember();
+            return Err(failure);
+        }
         let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
         match self.api().patch(&self.channel.name_any(), &params, &patch).await {
             Ok(channel) => {
@@ -328,8 +340,14 @@ impl Pass {
                 Ok(Some(()))
             }
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-            Err(kube::Error::Api(status)) if status.code == 409 => Err(changed()),
             Err(error) => {
+                if matches!(&error, kube::Error::Api(status) if (400..500).contains(&status.code)) {
+                    self.memory.removes_finalizer = false;
+                    self.remember();
+                }
+                if matches!(&error, kube::Error::Api(status) if status.code == 409) {
+                    return Err(changed());
+                }
                 // 422 answers another object of the same name, a finalizer at another position, and what a policy refuses.
                 let refused = matches!(&error, kube::Error::Api(status) if status.code == 422);
                 let same = |fresh: Channel| {
@@ -354,6 +372,9 @@ impl Pass {
             self.remember();
         }
         let written = self.write_guarded(status, fenced).await;
+        if matches!(written, Ok(Written::Stands)) && bound(status) {
+            self.memory.bound_id.clone_from(&status.channel_id);
+        }
         if written.is_ok() {
             self.memory.binding_unsure = false;
             self.remember();

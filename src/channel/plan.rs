@@ -11,7 +11,7 @@ use super::config::{self, Differs};
 use super::consistency::Window;
 use super::create::{self, Standing};
 use super::delete::claims::Claims;
-use super::memory::{AttemptOutcome, Memory};
+use super::memory::Memory;
 use super::{delete, work};
 use crate::api::channel::{Channel, ChannelSpec, ChannelStatus, Difference, LeftOut, SecretVersion};
 use crate::api::conditions::Reason;
@@ -385,19 +385,7 @@ impl View<'_> {
 
     pub fn standing(&self) -> Standing {
         let uid = self.channel.uid().unwrap_or_default();
-        let remembered = self.memory.attempt.as_ref().map(|own| create::Remembered {
-            attempt: own.number,
-            outcome: match &own.outcome {
-                AttemptOutcome::InFlight => create::Outcome::InFlight,
-                AttemptOutcome::Answered(remote) => create::Outcome::Answered(remote.id.as_str()),
-                AttemptOutcome::Rejected => create::Outcome::Rejected,
-                AttemptOutcome::NotSent => create::Outcome::NotSent,
-                AttemptOutcome::Unknown => create::Outcome::Unknown,
-            },
-            intent: own.intent.as_deref(),
-            after: own.after.as_deref(),
-            last: own.last,
-        });
+        let remembered = self.memory.attempt.as_ref().map(super::memory::Attempt::remembered);
         create::standing(&create::Facts {
             uid: &uid,
             terminating: self.terminating(),

@@ -72,8 +72,8 @@ pub async fn report(mut pass: Box<Pass>, outcome: &Outcome) -> (Report, &'static
             Ok(Written::Lost(_)) if pass.view().terminating() => {}
             Ok(Written::Lost(lost)) => return unstored(pass, &lost, status, now).await,
             Ok(Written::Gone) => {
-                if let Some(id) = pass.memory.unrecorded_id() {
-                    born::orphaned(&pass, id);
+                if let Some(id) = pass.memory.unrecorded_id().map(str::to_owned) {
+                    born::orphaned(&mut pass, &id);
                 }
                 return gone(pass);
             }

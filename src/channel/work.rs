@@ -9,9 +9,9 @@ use super::config::Differs;
 use super::consistency::{self, Read};
 use super::plan::{Declared, Is, Plan, Remote, Step, Verdict, View, cut_request, unfit};
 use super::update::{self, MOST_DIFFERENCES, applied_enabled, listed};
-use crate::api::annotation;
 use crate::api::channel::ChannelSpec;
 use crate::api::conditions::{Reason, kind};
+use crate::api::{annotation, same_id};
 use crate::conditions;
 use crate::error::Need;
 use crate::ohallo::{Id, RemoteChannel};
@@ -95,7 +95,12 @@ fn not_ours(view: &View) -> Option<Verdict> {
         Err(failure) => return Some(Verdict::failed(failure)),
         Ok(place) => place,
     };
-    if view.status.workspace_id.as_deref().is_some_and(|recorded| recorded != place.workspace_id.as_str()) {
+    if view
+        .status
+        .workspace_id
+        .as_deref()
+        .is_some_and(|recorded| !same_id(recorded, place.workspace_id.as_str()))
+    {
         return Some(Verdict::user(
             Reason::IdentityMismatch,
             "The channel was bound in another oHallo workspace than the one its Workspace now names: name that workspace again, or make another Channel.",

@@ -434,7 +434,8 @@ fn forgets_what_is_not_there_any_more_and_tells_whom_that_wakes() {
     judge(&mut index, &b, Shown::Able);
     let gone = index.retain(|name| name.name == "b");
     let wakes = Wakes { channels: [Name::new("ns", "b")].into(), handle: Some(workspace()) };
-    assert_eq!(gone, [(Name::new("ns", "a"), "uid-a".into(), wakes)]);
+    let gone: Vec<_> = gone.into_iter().map(|(name, last, wakes)| (name, last.uid, wakes)).collect();
+    assert_eq!(gone, [(Name::new("ns", "a"), "uid-a".to_owned(), wakes)]);
     assert_eq!(index.retain(|_| true), []);
     assert_eq!(index.users_of_workspace(&workspace()), [Name::new("ns", "b")]);
     let reference = Name::new("ns", "b").object_ref();
@@ -552,4 +553,37 @@ fn thousands_of_channels_that_come_and_go_leave_the_index_as_it_began() {
     index.retain(|_| false);
     index.put_key(&Handle { namespace: Some("ns".into()), name: "default".into() }, None);
     assert_eq!(format!("{index:?}"), empty);
+}
+
+proptest::proptest! {
+    #[test]
+    fn an_id_in_any_case_is_one_id_to_every_question(cases in proptest::array::uniform3(proptest::array::uniform32(proptest::bool::ANY))) {
+        const UUID: &str = "d4e5f6a7-b8c9-0123-def0-456789abcdef";
+        let spelled = |upper: &[bool; 32]| -> String {
+            let mut upper = upper.iter();
+            let spell = |character: char| match character {
+                '-' => character,
+                _ if upper.next() == Some(&true) => character.to_ascii_uppercase(),
+                _ => character,
+            };
+            UUID.chars().map(spell).collect()
+        };
+        let [one, two, three] = &cases.map(|upper| spelled(&upper));
+        let mut index = Index::default();
+        let holds = terminating(bound(channel("old", 1), one));
+        index.put(&holds);
+        let claims = wanting("new", 2, two);
+        index.put(&claims);
+        proptest::prop_assert_eq!(holder(&index, three), Some("old".to_owned()));
+        proptest::prop_assert_eq!(index.rivals(three, &Name::of(&holds)).beside, vec![Name::of(&claims)]);
+        judge(&mut index, &claims, Shown::Able);
+        proptest::prop_assert!(index.has_right(three, &Name::of(&claims), "uid-new"));
+        proptest::prop_assert_eq!(index.takes_over(three, &Name::of(&claims)), Some(Name::of(&holds)));
+        proptest::prop_assert!(claim(&mut index, &claims, three));
+        proptest::prop_assert!(!claim(&mut index, &channel("third", 3), one));
+        index.remove(&Name::of(&holds));
+        index.put(&bound(claims, one));
+        proptest::prop_assert_eq!(holder(&index, two), Some("new".to_owned()));
+        proptest::prop_assert!(claim(&mut index, &channel("third", 3), "d4e5f6a7") );
+    }
 }

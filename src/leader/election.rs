@@ -81,6 +81,12 @@ impl Election {
         self.held
     }
 
+    /// Whether another process may act on the lease, as far as it was read.
+    pub fn other_holds(&self, now: Instant) -> bool {
+        let standing = self.sight.standing(&self.me, self.claimed.as_ref(), &self.terms, now);
+        self.held.is_none() && matches!(standing, Standing::Held(_))
+    }
+
     /// When there is something to ask, or a tenure ends.
     pub fn due(&self) -> Instant {
         self.held.map_or(self.due, |tenure| self.due.min(tenure.until))

@@ -56,12 +56,14 @@ fn take_in(news: News<'_>, ctx: &Context, readiness: &Readiness, silent: &Atomic
         News::Leads => {
             ctx.metrics.leader(true);
             readiness.role("leader");
+            ctx.orphans.leads();
             ctx.wake_all();
         }
         News::Follows => {
             ctx.metrics.leader(false);
             readiness.role("standby");
         }
+        News::OtherHolds(holds) => ctx.orphans.other_leads(holds),
         News::Reachable => {
             silent.store(false, Relaxed);
             readiness.set("lease", Ok(()));

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use strum::{IntoStaticStr, VariantArray};
 
+use super::surrogates;
 use super::types::{Id, RemoteChannel, RemoteWorkspace};
 use crate::secret::Redactor;
 use crate::text;
@@ -234,7 +235,7 @@ fn success(operation: Operation, body: &Result<&[u8], BodyFault>) -> Result<Valu
         Err(BodyFault::Broken(text)) => return Err(ApiError::new(Class::Ambiguous, Kind::Broken, text)),
     };
     let value: Value =
-        serde_json::from_slice(bytes).map_err(|_| unreadable("oHallo's answer is not readable JSON"))?;
+        surrogates::from_slice(bytes).map_err(|_| unreadable("oHallo's answer is not readable JSON"))?;
     match operation {
         Operation::StoreCredentials | Operation::Delete | Operation::RetryProvisioning => {
             match value.get("ok") {
@@ -276,7 +277,7 @@ fn refusal(operation: Operation, status: u16) -> (Class, Kind) {
 }
 
 fn error_text(status: u16, body: &Result<&[u8], BodyFault>) -> String {
-    let value = body.as_ref().ok().and_then(|bytes| serde_json::from_slice::<Value>(bytes).ok());
+    let value = body.as_ref().ok().and_then(|bytes| surrogates::from_slice(bytes).ok());
     match value.as_ref().and_then(|value| value.get("error")).and_then(Value::as_str) {
         Some(text) if !text.trim().is_empty() => text.to_owned(),
         _ => format!("oHallo answered {status} without a reason"),

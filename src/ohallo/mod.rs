@@ -5,6 +5,7 @@
 pub mod answer;
 pub mod client;
 pub mod limiter;
+pub mod surrogates;
 pub mod types;
 
 pub use answer::{ApiError, Class, Kind, Operation};

@@ -7,6 +7,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::api::same_id;
 use crate::secret::Redactor;
 
 /// The longest word of oHallo's that is kept of a channel, in characters.
@@ -18,8 +19,9 @@ const MAX_NAME_CHARS: usize = 256;
 /// The longest id that is believed, in bytes.
 const ID_MAX: usize = 128;
 
-/// An id as oHallo gives it: opaque (its pages show several formats), but always fit to be one path segment.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// An id as oHallo gives it: opaque (its pages show several formats), but always fit to be one path segment. Two ids are
+/// equal in their canonical form: a UUID in any case is one.
+#[derive(Clone, Debug, Eq)]
 pub struct Id(String);
 
 /// A channel as `GET /api/channels/{id}` and the answer of `PATCH` describe it. `enabled` and credentials are
@@ -91,6 +93,12 @@ impl Id {
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl PartialEq for Id {
+    fn eq(&self, other: &Self) -> bool {
+        same_id(&self.0, &other.0)
     }
 }
 

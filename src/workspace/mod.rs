@@ -33,6 +33,7 @@ use crate::error::Failure;
 use crate::events::Note;
 use crate::leader::Epoch;
 use crate::metadata_patch;
+use crate::orphans;
 use crate::retry::{self, Gate, Requeue};
 use crate::secret_id::SecretId;
 use crate::sieve;
@@ -60,6 +61,15 @@ pub struct Memory {
     /// How often in a row the API server did not keep the finalizer, and when it is sent again.
     unmarked: u32,
     mark_again: Option<Instant>,
+    /// Its finalizer was there when this process listed it first, and whom it protects is not known yet.
+    marked_before: bool,
+}
+
+impl Memory {
+    /// Of a Workspace that this process finds in use when it begins.
+    pub fn of_earlier_process() -> Self {
+        Self { marked_before: true, ..Self::default() }
+    }
 }
 
 /// The API server did not take a write.
@@ -88,8 +98,8 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Req
     };
     let mut memory = ctx.workspace_memory(&uid);
     if memory.epoch != epoch {
-        let Memory { used, unmarked, mark_again, .. } = memory;
-        memory = Memory { epoch, used, unmarked, mark_again, ..Memory::default() };
+        let Memory { used, unmarked, mark_again, marked_before, .. } = memory;
+        memory = Memory { epoch, used, unmarked, mark_again, marked_before, ..Memory::default() };
     }
     let secret = object.key_secret(&ctx.settings.operator_namespace);
     // The version that the look uses; what comes while it goes on opens the gate again.
@@ -212,6 +222,15 @@ fn inputs<K: Kind>(object: &K, key: &Version) -> u64 {
     hasher.finish()
 }
 
+/// Whether the finalizer protects Channels that disappeared while no operator ran: an earlier process set it, and of all
+/// Channels, which this one watches, none names the Workspace.
+fn is_abandoned<K: Kind>(object: &K, memory: &Memory, ctx: &Context) -> bool {
+    let handle = object.handle();
+    let watches_all = ctx.settings.channel_selector.is_none()
+        && (handle.namespace.is_some() || ctx.settings.namespaces.is_empty());
+    memory.marked_before && !memory.used && watches_all && ctx.index().users_of_workspace(&handle).is_empty()
+}
+
 /// Sets or removes the finalizer, as Channels depend on it or not. `None` where the object is gone by that, or was.
 /// Who has never seen it used leaves the finalizer: it may be that of another operator, whose users these are.
 async fn mark<K: Kind>(
@@ -223,11 +242,12 @@ async fn mark<K: Kind>(
     let used = ctx.in_use(&object.handle());
     let memory = ctx.workspace_memory(uid);
     if used && !memory.used {
-        ctx.remember_workspace(uid, Memory { used, ..memory });
+        ctx.remember_workspace(uid, Memory { used, ..memory.clone() });
     }
     let marked = is_marked(object);
     let terminating = object.meta().deletion_timestamp.is_some();
-    let foreign = marked && !used && !terminating && !memory.used;
+    let abandoned = marked && !used && is_abandoned(object, &memory, ctx);
+    let foreign = marked && !used && !terminating && !memory.used && !abandoned;
     let waits = memory.mark_again.is_some_and(|at| at > clock::instant());
     if used == marked || foreign || waits || (used && terminating) || !leads(ctx, epoch) {
         return Ok((used || !terminating).then(|| object.clone()));
@@ -236,24 +256,29 @@ async fn mark<K: Kind>(
     let patch = if used {
         metadata_patch::set(metadata, finalizer::IN_USE, None)
     } else {
-        metadata_patch::remove(metadata, finalizer::IN_USE)
+        metadata_patch::remove(metadata, finalizer::IN_USE, None)
     };
     let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
     let patch = Patch::Json::<()>(patch);
-    match object.api(&ctx.client).patch(&object.name_any(), &params, &patch).await {
+    let patched = match object.api(&ctx.client).patch(&object.name_any(), &params, &patch).await {
         Ok(object) => {
             judge_mark(&object, uid, ctx, used);
-            Ok((!terminating || is_marked(&object)).then_some(object))
+            (!terminating || is_marked(&object)).then_some(object)
         }
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(kube::Error::Api(status)) if status.code == 404 => None,
         // The finalizer at another position, or what a policy refuses.
         Err(kube::Error::Api(status)) if status.code == 422 => {
             let Some(fresh) = sieve::read(&ctx.client, object, false).await? else { return Ok(None) };
             let outdated = fresh.meta().resource_version != object.meta().resource_version;
-            Err(Refused { outdated, ..kube::Error::Api(status).into() })
+            return Err(Refused { outdated, ..kube::Error::Api(status).into() });
         }
-        Err(error) => Err(error.into()),
+        Err(error) => return Err(error.into()),
+    };
+    if abandoned {
+        ctx.remember_workspace(uid, Memory { marked_before: false, ..ctx.workspace_memory(uid) });
+        orphans::report_abandoned(ctx, object);
     }
+    Ok(patched)
 }
 
 fn is_marked<K: Kind>(object: &K) -> bool {

@@ -2,6 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::api::channel::{ConfigSize, CreateStatus};
+use crate::channel::memory::AttemptOutcome;
 use crate::channel::sample::*;
 
 fn recorded(number: i64, outcome: &str) -> Option<CreateStatus> {

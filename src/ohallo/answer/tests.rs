@@ -246,3 +246,23 @@ fn an_operation_is_named_as_its_metrics_name_it_and_an_error_shows_its_text() {
     let error = ApiError::new(Class::NotSent, Kind::NotConnected, "There is no connection.");
     assert_eq!(error.to_string(), "There is no connection.");
 }
+
+#[test]
+fn an_id_in_another_case_is_the_same_channel_and_half_a_surrogate_pair_spoils_its_value_alone() {
+    let (lower, upper) = ("d4e5f6a7-b8c9-0123-def0-456789abcdef", "D4E5F6A7-B8C9-0123-DEF0-456789ABCDEF");
+    let body = format!(r#"{{"id":"{upper}","displayName":"\ud83d","config":{{"a":"\ud83d","b":1}}}}"#);
+    let raw = Raw::Answered { status: 200, retry_after: None, body: Ok(body.as_bytes()) };
+    let value = judge(Operation::GetChannel, &raw, &Redactor::none(), Timestamp::UNIX_EPOCH).unwrap();
+    let found = about(&Id::parse(lower).unwrap(), decode_channel(value).unwrap()).unwrap();
+    assert_eq!(found.id.as_str(), upper, "it is called by the name that oHallo gives it");
+    assert!(
+        about(&Id::parse("c1").unwrap(), RemoteChannel { id: Id::parse("C1").unwrap(), ..found.clone() })
+            .is_err()
+    );
+    let declared = serde_json::json!({"a": "?", "b": 1}).as_object().cloned().unwrap();
+    let differs = crate::channel::config::differences(&declared, &found.config);
+    assert_eq!(differs.iter().map(|differs| differs.path.as_str()).collect::<Vec<_>>(), ["a"]);
+    let overlaid = crate::channel::config::overlay(&Default::default(), &found.config);
+    let sent = surrogates::restored(serde_json::to_vec(&overlaid).unwrap());
+    assert_eq!(String::from_utf8(sent).unwrap(), r#"{"a":"\ud83d","b":1}"#);
+}

@@ -18,6 +18,7 @@ use crate::heavy::{self, HeavySlot};
 use crate::index::Handle;
 use crate::ohallo::answer::{self, ApiError, Class, Kind, Operation};
 use crate::ohallo::limiter::{Claimant, Lane, Namespace, Refusal};
+use crate::ohallo::surrogates;
 use crate::ohallo::types::{Changes, Id, NewChannel, RemoteChannel, RemoteWorkspace};
 use crate::secret::{ApiKey, Credentials, KeyId, Redactor};
 
@@ -341,7 +342,7 @@ impl CreatePermit {
 fn json(request: RequestBuilder, body: &impl Serialize) -> Result<RequestBuilder, ApiError> {
     let body = serde_json::to_vec(body)
         .map_err(|_| ApiError::new(Class::NotSent, Kind::Invalid, "the request can't be written as JSON"))?;
-    Ok(request.header(CONTENT_TYPE, "application/json").body(body))
+    Ok(request.header(CONTENT_TYPE, "application/json").body(surrogates::restored(body)))
 }
 
 /// The class table has already seen that `ok` is true.

@@ -8,6 +8,7 @@ mod lost;
 mod mix;
 mod objects;
 mod ohallo;
+mod orphans;
 mod outage;
 mod own;
 mod poison;

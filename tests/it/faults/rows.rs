@@ -211,6 +211,11 @@ const ROWS: &[Row] = &[
     row("F73", "an older CustomResourceDefinition is applied while the operator runs", &[]),
     row("F74", "an object is replaced, restored or edited while no operator runs", &[]),
     row("F75", "stored times are of another clock", &[]),
+    row(
+        "F76",
+        "a finalizer is taken off by anybody, at any stage, seen or not",
+        &["metrics::a_channel_that_was_made_for_an_object_that_is_gone_is_counted"],
+    ),
     row("F77", "every 4xx, to every call", &[]),
     row("F79", "names and texts so long that an event would be refused", &[]),
 ];
