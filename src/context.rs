@@ -99,6 +99,8 @@ pub struct Held {
     pub create_unsupported: Option<std::time::Instant>,
     /// A create of this process succeeded here: oHallo supports it, whatever it answers to another.
     pub has_created: bool,
+    /// The key has read a channel of this workspace: it sees what is there.
+    pub has_read: bool,
     /// oHallo has no list of channels.
     pub list_unsupported: bool,
 }
@@ -489,6 +491,7 @@ pub mod tests {
                 create_unsupported: None,
                 list_unsupported: false,
                 has_created: false,
+                has_read: false,
             };
             ctx.hold(&handle, held);
             ctx.recheck(&handle);

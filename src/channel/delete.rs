@@ -177,12 +177,14 @@ pub enum Vouched {
     Forbidden,
 }
 
-/// Whether a 404 proves that the channel is gone.
+/// Whether a 404 proves that the channel is gone. A key may see the workspace and not its channels: of a bound channel only
+/// one that has read it, or another one of that workspace, proves anything.
 pub fn proven(status: &ChannelStatus, place: &Place, vouched: Vouched) -> bool {
+    let read_it = status.read_with.as_deref() == Some(&place.read_with);
     match vouched {
-        Vouched::Found => true,
+        Vouched::Found => place.has_read || read_it || status.channel_id.is_none(),
         Vouched::NotFound => false,
-        Vouched::Forbidden => status.read_with.as_deref() == Some(&place.read_with),
+        Vouched::Forbidden => read_it,
     }
 }
 

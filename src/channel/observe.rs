@@ -138,6 +138,7 @@ fn place(pass: &mut Pass) -> Result<Place, Failure> {
         workspace_id: held.workspace_id.clone(),
         key: held.key.id(),
         read_with: held.key.read_with(&uid),
+        has_read: held.has_read,
         create_unsupported: held.create_unsupported.is_some_and(|at| hour_ago.is_none_or(|ago| at > ago)),
     })
 }
@@ -316,6 +317,11 @@ pub fn found(pass: &mut Pass, remote: RemoteChannel) {
         let horizon = REVERTS.max(report::interval(&pass.ctx, &pass.channel) * 4);
         let paths = differs.iter().map(|differs| differs.path.as_str());
         pass.memory.look(paths, &digest, clock::instant(), horizon);
+    }
+    if let Ok(place) = &mut pass.observed.place
+        && !std::mem::replace(&mut place.has_read, true)
+    {
+        pass.ctx.edit_held(&Handle::of(&pass.channel), |held| held.has_read = true);
     }
     pass.memory.absent = None;
     pass.memory.read = Some(clock::instant());

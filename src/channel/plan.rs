@@ -68,6 +68,8 @@ pub struct Place {
     pub key: KeyId,
     /// `status.readWith` under this key.
     pub read_with: String,
+    /// The key has read a channel of this workspace since this process holds it.
+    pub has_read: bool,
     /// oHallo refused to create here within the last hour.
     pub create_unsupported: bool,
 }

@@ -103,6 +103,7 @@ impl Sample {
             workspace_id: Id::parse("ws1").unwrap(),
             key: ApiKey::new("sf_test_v1_key".into()).id(),
             read_with: "0123456789abcdef".into(),
+            has_read: true,
             create_unsupported: false,
         };
         Self {

@@ -137,7 +137,7 @@ fn unread(id: &Id, remote: &Remote) -> Verdict {
             Is::Needs(Need::Time),
             Reason::UnexpectedResponse,
             format!(
-                "oHallo answered 404 for channel {id}, which proves nothing while the API key can't read the workspace: check that the key belongs to it."
+                "oHallo answered 404 for channel {id}, which proves nothing: the API key can't read the workspace, or has read none of its channels. Check that the key belongs to the workspace and may read the channel."
             ),
         ),
         _ => Verdict::of(Is::Needs(Need::Time), Reason::Progressing, "The channel was not read yet."),

@@ -86,6 +86,7 @@ fn hold<K: Kind>(object: &K, ctx: &Context, key: ApiKey, workspace_id: Id) {
             workspace_id,
             create_unsupported: None,
             has_created: false,
+            has_read: false,
             list_unsupported: false,
         },
     );

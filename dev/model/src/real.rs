@@ -139,6 +139,7 @@ pub fn place(place: Place) -> plan::Place {
         workspace_id: id_of(&workspace(place.workspace)),
         key: *KEY,
         read_with: key((place.tenant, place.reads_workspaces)),
+        has_read: true,
         create_unsupported: false,
     }
 }

@@ -237,17 +237,25 @@ fn a_404_proves_an_absence_to_the_key_that_sees_the_workspace_or_has_read_the_ch
     let mut sample = Sample::terminating();
     let place = sample.place().clone();
     let same = Some(place.read_with.as_str());
-    for (vouched, read_with, proves) in [
-        (Vouched::Found, None, true),
-        (Vouched::Found, Some("another"), true),
-        (Vouched::NotFound, same, false),
-        (Vouched::NotFound, None, false),
-        (Vouched::Forbidden, same, true),
-        (Vouched::Forbidden, Some("another"), false),
-        (Vouched::Forbidden, None, false),
+    for (vouched, has_read, read_with, bound, proves) in [
+        (Vouched::Found, true, None, true, true),
+        (Vouched::Found, false, same, true, true),
+        (Vouched::Found, false, Some("another"), true, false),
+        (Vouched::Found, false, None, true, false),
+        (Vouched::Found, false, None, false, true),
+        (Vouched::NotFound, true, same, true, false),
+        (Vouched::NotFound, true, None, false, false),
+        (Vouched::Forbidden, false, same, true, true),
+        (Vouched::Forbidden, true, Some("another"), true, false),
+        (Vouched::Forbidden, true, None, false, false),
     ] {
-        let status = ChannelStatus { read_with: read_with.map(Into::into), ..ChannelStatus::default() };
-        assert_eq!(proven(&status, &place, vouched), proves, "{vouched:?} {read_with:?}");
+        let place = Place { has_read, ..place.clone() };
+        let status = ChannelStatus {
+            read_with: read_with.map(Into::into),
+            channel_id: bound.then(|| ID.into()),
+            ..ChannelStatus::default()
+        };
+        assert_eq!(proven(&status, &place, vouched), proves, "{vouched:?} {has_read} {read_with:?} {bound}");
     }
 }
 

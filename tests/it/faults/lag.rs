@@ -8,7 +8,7 @@ use ohallo_operator::api::channel::Channel;
 use ohallo_sim::{Config, Operation};
 use serde_json::json;
 
-use crate::acts::{LOOK, looked};
+use crate::acts::looked;
 use crate::rig::{PATIENCE, Rig, condition, id_of};
 
 const RETRY: &str = "ohallo.eu/retry-requested-at";
@@ -100,12 +100,17 @@ async fn told(lag: Duration, writes_lag: bool, restarts: bool) -> Told {
 
     it.rig.edit("a", json!({"spec": {"provisioningRetry": {"limit": 1}}})).await;
     it.rig.sim.edit_channel(&id, |channel| channel.status = "error".into());
-    let failed = it.rig.eventually("the failure", || async {
-        it.rig.annotate("a", LOOK, &it.rig.sim.elapsed_ms().to_string()).await;
-        let channel = it.rig.get("a").await;
-        condition(&channel, "Ready").is_some_and(|ready| ready.2 == "ProvisioningFailed").then_some(())
-    });
-    failed.await;
+    let failed = async {
+        loop {
+            let asked = it.rig.sim.elapsed_ms().to_string();
+            let channel = looked(&it.rig, "a", &asked).await;
+            if condition(&channel, "Ready").is_some_and(|ready| ready.2 == "ProvisioningFailed") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(200) + lag / 20).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE + lag, failed).await.expect("the failure never shows");
     let since = it.rig.history.seen().len();
     it.rig.annotate("a", RETRY, "1").await;
     let retried = |sim: &ohallo_sim::Sim| sim.count(Operation::RetryProvisioning) == 1;
