@@ -34,7 +34,6 @@ use crate::leader::Epoch;
 use crate::metadata_patch;
 use crate::retry::{self, Gate, Requeue};
 use crate::secret_id::SecretId;
-use crate::sieve;
 use crate::telemetry::traces;
 use crate::work_queue::{Priority, Resolved, Route};
 
@@ -235,12 +234,6 @@ async fn mark<K: Kind>(
     match object.api(&ctx.client).patch(&object.name_any(), &params, &patch).await {
         Ok(object) => Ok((!terminating).then_some(object)),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-        // The finalizer at another position, or what a policy refuses.
-        Err(kube::Error::Api(status)) if status.code == 422 => {
-            let Some(fresh) = sieve::read(&ctx.client, object, false).await? else { return Ok(None) };
-            let outdated = fresh.meta().resource_version != object.meta().resource_version;
-            Err(Refused { outdated, ..kube::Error::Api(status).into() })
-        }
         Err(error) => Err(error.into()),
     }
 }
