@@ -36,7 +36,6 @@ use crate::metadata_patch;
 use crate::orphans;
 use crate::retry::{self, Gate, Requeue};
 use crate::secret_id::SecretId;
-use crate::sieve;
 use crate::telemetry::traces;
 use crate::work_queue::{Priority, Resolved, Route};
 
@@ -266,12 +265,6 @@ async fn mark<K: Kind>(
             (!terminating || is_marked(&object)).then_some(object)
         }
         Err(kube::Error::Api(status)) if status.code == 404 => None,
-        // The finalizer at another position, or what a policy refuses.
-        Err(kube::Error::Api(status)) if status.code == 422 => {
-            let Some(fresh) = sieve::read(&ctx.client, object, false).await? else { return Ok(None) };
-            let outdated = fresh.meta().resource_version != object.meta().resource_version;
-            return Err(Refused { outdated, ..kube::Error::Api(status).into() });
-        }
         Err(error) => return Err(error.into()),
     };
     if abandoned {

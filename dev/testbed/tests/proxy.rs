@@ -94,6 +94,7 @@ async fn counts_writes_and_breaks_the_one_that_it_is_told_to_before_or_after_it_
 async fn next(events: &mut (impl Stream<Item = kube::Result<WatchEvent<ConfigMap>>> + Unpin)) -> String {
     match timeout(SOON, events.next()).await.unwrap() {
         Some(Ok(WatchEvent::Added(object))) => object.name_any(),
+        Some(Ok(WatchEvent::Error(status))) => format!("{} {}", status.code, status.reason),
         Some(Ok(other)) => format!("{other:?}"),
         Some(Err(error)) => code(&error).to_string(),
         None => "end".to_owned(),
@@ -121,8 +122,8 @@ async fn withholds_doubles_and_expires_watches() {
     }
     assert_eq!(proxy.expire_watches("configmaps"), 1);
     assert_ne!(next(&mut events).await, "e");
-    let again = api.watch(&WatchParams::default(), &from).await;
-    assert_eq!(code(&again.err().unwrap()), 410);
+    let mut again = api.watch(&WatchParams::default(), &from).await.unwrap().boxed();
+    assert_eq!(next(&mut again).await, "410 Expired");
     proxy.repeat(1);
     let mut events = api.watch(&WatchParams::default(), &from).await.unwrap().boxed();
     assert_eq!(next(&mut events).await, "a");

@@ -256,6 +256,8 @@ async fn f53_a_relist_after_410_holds_no_object_twice() {
     assert!(confined.metric(restarts).await > before, "nothing was listed again");
     let more = confined.program.peak_memory_kib() - resident;
     eprintln!("a relist of {count}: {more} KiB more resident, of {resident}");
+    // Beside the store a list of them takes 2.5 KiB for each.
+    assert!(more < 2 * count as u64, "{more} KiB for a relist of {count}");
     drop(confined);
     rig.finish().await;
 }
@@ -312,7 +314,10 @@ async fn f56_huge_foreign_metadata_at_a_list_costs_a_bounded_memory_and_is_kept(
             (0..200).map(|k| (format!("example.com/{k:050}"), json!("v".repeat(60)))).collect();
         let finalizers: Vec<_> = (0..300).map(|k| format!("example.com/{number}-{k:040}")).collect();
         manifest["metadata"]["annotations"] = json!({"example.com/a": "x".repeat(if number.is_multiple_of(10) { 200_000 } else { 2_000 }), "ohallo.eu/test-requested-at": "é".repeat(10_000)});
-        manifest["metadata"]["labels"] = labels.into();
+        // Some only: of labels the API server takes a hundred times the memory that the operator does.
+        if number.is_multiple_of(10) {
+            manifest["metadata"]["labels"] = labels.into();
+        }
         manifest["metadata"]["finalizers"] = finalizers.into();
         manifest
     };

@@ -75,7 +75,7 @@ async fn respond(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Resp
     }
     let watch = target.contains("watch=true") || target.contains("watch=1");
     if watch && shared.watches.refused(&target) {
-        return Ok(answer(410, ""));
+        return Ok(expired());
     }
     let response = forward(&shared, head, body, &target, watch).await?;
     if let Some(met) = met.filter(|met| met.when == When::After)
@@ -99,12 +99,23 @@ async fn act(met: &Met) -> Result<Option<Response<Body>>, Dropped> {
     }
 }
 
+/// As the API server answers a watch from a version that it no longer has: 200, and one event.
+fn expired() -> Response<Body> {
+    json(200, format!("{{\"type\":\"ERROR\",\"object\":{}}}\n", status(410)))
+}
+
 fn answer(code: u16, body: &str) -> Response<Body> {
-    let status = format!(
+    json(code, if body.is_empty() { status(code) } else { body.to_owned() })
+}
+
+fn status(code: u16) -> String {
+    format!(
         r#"{{"kind":"Status","apiVersion":"v1","metadata":{{}},"status":"Failure","message":"put in by the proxy","reason":"{}","code":{code}}}"#,
         reason(code)
-    );
-    let text = if body.is_empty() { status } else { body.to_owned() };
+    )
+}
+
+fn json(code: u16, text: String) -> Response<Body> {
     let mut response = Response::new(Full::new(Bytes::from(text)).map_err(never).boxed_unsync());
     *response.status_mut() = http::StatusCode::from_u16(code).unwrap_or_default();
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
