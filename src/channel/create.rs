@@ -264,10 +264,11 @@ const CLOCKS: SignedDuration = SignedDuration::from_mins(5);
 const LANDED: SignedDuration = SignedDuration::from_mins(10);
 
 /// Whether a channel that was created at one time may be of a create that was sent at the other; yes where a time is
-/// not known.
-pub fn may_be_of(sent_at: Option<&str>, created_at: Option<&str>) -> bool {
+/// not known, or is of a clock that was ahead of this one.
+pub fn may_be_of(sent_at: Option<&str>, created_at: Option<&str>, now: Timestamp) -> bool {
     let time = |text: Option<&str>| text?.parse::<Timestamp>().ok();
-    let Some((sent, created)) = time(sent_at).zip(time(created_at)) else { return true };
+    let sent = time(sent_at).filter(|sent| sent.duration_since(now) <= CLOCKS);
+    let Some((sent, created)) = sent.zip(time(created_at)) else { return true };
     (-CLOCKS..=LANDED).contains(&created.duration_since(sent))
 }
 

@@ -386,11 +386,12 @@ pub async fn candidates(pass: &mut Pass) -> Vec<String> {
     let spec = &pass.channel.spec;
     let me = Name::of(&pass.channel);
     let uid = pass.channel.uid().unwrap_or_default();
+    let now = clock::now();
     let index = pass.ctx.index();
     let fits = |remote: &&RemoteChannel| {
         remote.channel_type == spec.channel_type
             && remote.display_name == spec.display_name
-            && create::may_be_of(sent_at, remote.created_at.as_deref())
+            && create::may_be_of(sent_at, remote.created_at.as_deref(), now)
             && index.owner(remote.id.as_str(), &me, &uid).is_none()
     };
     listed.iter().filter(fits).take(CANDIDATES).map(|remote| remote.id.to_string()).collect()

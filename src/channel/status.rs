@@ -84,6 +84,8 @@ const PATIENCE: u32 = 3;
 /// A step was done: look again.
 const SOON: Duration = Duration::from_secs(1);
 
+const NOTHING_CALLED: &str = "Nothing was called for this Channel yet.";
+
 const NO_TURN: &str = "The channel was not read for two intervals: its turn under the rate limit of its API key did not come, or the key is not read yet. It is looked at when its turn comes.";
 
 /// Says what a pass found.
@@ -326,13 +328,14 @@ impl Writing<'_> {
             Need::Turn(wait) => {
                 self.failures = self.view.memory.failures;
                 self.busy = self.view.memory.waiting_since.is_some();
+                let foreign = self.is_foreign();
                 if self.lapsed() {
-                    self.conditions().ready(
-                        Status::Unknown,
-                        Progress::Reconciling,
-                        Reason::RateLimited,
-                        NO_TURN,
-                    );
+                    let (reason, message) = if foreign {
+                        (Reason::Progressing, NOTHING_CALLED)
+                    } else {
+                        (Reason::RateLimited, NO_TURN)
+                    };
+                    self.conditions().ready(Status::Unknown, Progress::Reconciling, reason, message);
                     self.lapsed = true;
                 }
                 (Some(wait), "deferred")
@@ -380,7 +383,15 @@ impl Writing<'_> {
     }
 
     fn lapsed(&mut self) -> bool {
-        self.vouched() && self.rest_of_look().is_none()
+        self.is_foreign() || (self.vouched() && self.rest_of_look().is_none())
+    }
+
+    /// Ready was said of another object: this one is bound to nothing.
+    fn is_foreign(&self) -> bool {
+        let uid = self.view.channel.metadata.uid.as_deref().unwrap_or_default();
+        conditions::is_true(&self.status.conditions, kind::READY)
+            && !self.view.observing()
+            && self.status.bound_to(uid).is_none()
     }
 
     /// When Ready lapses unless the channel is read before.
@@ -390,9 +401,8 @@ impl Writing<'_> {
 
     /// Neither Reconciling nor Stalled; Ready as it was, and there.
     fn rest(&mut self) {
-        if conditions::find(&self.status.conditions, kind::READY).is_none() {
-            let message = "Nothing was called for this Channel yet.";
-            self.conditions().set(kind::READY, Status::Unknown, Reason::Progressing, message);
+        if conditions::find(&self.status.conditions, kind::READY).is_none() || self.is_foreign() {
+            self.conditions().set(kind::READY, Status::Unknown, Reason::Progressing, NOTHING_CALLED);
         }
         self.conditions().progress(Progress::Done, Reason::Progressing, "");
     }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::faults::admission::Policy;
 use crate::rig::Rig;
 
 const TERMS: Terms = Terms {
@@ -132,5 +133,31 @@ async fn a_released_lease_is_taken_without_waiting_for_its_end_and_counts_on() {
         (lease.holder_identity.unwrap_or_default(), lease.lease_transitions),
         (String::new(), Some(1))
     );
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f72_nobody_leads_by_a_renewal_that_others_do_not_see() {
+    let rig = Rig::bare(Config::default(), &[]).await;
+    let first = compete(&rig, "mutated", "first");
+    let epoch = first.leads(&rig).await;
+    let policy = Policy::strips_renewal(&rig).await;
+    // It is renewed every second, and each time the others see no time.
+    rig.eventually("the leader stops", || async { first.leadership.epoch().is_none().then_some(()) }).await;
+    let second = compete(&rig, "mutated", "second");
+    rig.eventually("a write without a time", || async {
+        let found = api(&rig).get("mutated").await.unwrap().spec.unwrap();
+        found.renew_time.is_none().then_some(())
+    })
+    .await;
+    assert_eq!((first.leadership.epoch(), second.leadership.epoch()), (None, None));
+    policy.lift();
+    rig.eventually("one leads", || async {
+        (first.leadership.epoch().is_some() || second.leadership.epoch().is_some()).then_some(())
+    })
+    .await;
+    assert!(first.leadership.epoch() != Some(epoch), "it is another epoch");
+    first.end().await;
+    second.end().await;
     rig.finish().await;
 }

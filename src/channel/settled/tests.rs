@@ -4,6 +4,7 @@ use super::*;
 use crate::channel::plan::{Parting, Plan, Step};
 use crate::channel::sample::{ID, INTENT, Sample, UID};
 use crate::channel::status::Outcome;
+use crate::error::{Failure, Need};
 
 /// Ready, as the last pass of an operator left it.
 fn ready(sample: Sample) -> Channel {
@@ -142,6 +143,33 @@ fn no_edit_of_a_status_makes_a_second_channel_or_a_false_ready() {
         healed.status = Some(status);
         assert_eq!(pushed_at_rest(&healed).is_some(), bound, "{pointer} {value}: {healed:?}");
     }
+}
+
+#[test]
+fn whatever_a_pass_comes_to_a_copied_status_is_not_ready() {
+    let failure = |need| Failure { need, ..Failure::transient(Reason::ApiUnavailable, "It is tried again.") };
+    let s = std::time::Duration::from_secs;
+    let needs = [Need::Time, Need::Until(s(30)), Need::Turn(s(1)), Need::Input, Need::User, Need::Cluster];
+    for (edit, value) in [("/status/boundUid", json!("uid-0")), ("/status/boundUid", Value::Null)] {
+        for base in [created(), adopted()] {
+            let sample = restarted(&edited(&base, &[(edit, value.clone())])).with(|it| {
+                // As if it had just been read: nothing has lapsed.
+                it.memory.read = Some(it.instant);
+            });
+            let suspended = sample.clone().with(|it| it.channel.spec.suspend = Some(true));
+            let paused = suspended.settle();
+            let failed = needs.map(|need| sample.summarize(&Outcome::Failed(failure(need))));
+            let more = sample.summarize(&Outcome::More);
+            for summary in failed.into_iter().chain([paused, more]) {
+                let ready = conditions::is_true(&summary.status.conditions, kind::READY);
+                assert!(!ready && !summary.silent, "{:?}", summary.status.conditions);
+            }
+        }
+    }
+    // One that is its own keeps what it says.
+    let own = restarted(&created()).with(|it| it.memory.read = Some(it.instant));
+    let kept = own.summarize(&Outcome::Failed(failure(Need::Time)));
+    assert!(conditions::is_true(&kept.status.conditions, kind::READY));
 }
 
 #[test]

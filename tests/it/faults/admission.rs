@@ -56,7 +56,22 @@ impl<'a> Policy<'a> {
         policy
     }
 
+    /// Takes the time of renewal off every Lease that is written.
+    pub async fn strips_renewal(rig: &'a Rig) -> Self {
+        let has = "has(object.spec.renewTime)";
+        Self::put_for(rig, ("coordination.k8s.io", "v1", "leases"), has, &removes("/spec/renewTime")).await
+    }
+
     async fn put(rig: &'a Rig, resource: &str, condition: &str, mutation: &str) -> Self {
+        Self::put_for(rig, ("ohallo.eu", "v1alpha1", resource), condition, mutation).await
+    }
+
+    async fn put_for(
+        rig: &'a Rig,
+        (group, version, resource): (&str, &str, &str),
+        condition: &str,
+        mutation: &str,
+    ) -> Self {
         let name = format!("{}-{}", rig.namespace, resource.replace('/', "-"));
         let (api, metadata) = ("admissionregistration.k8s.io/v1", json!({"name": name}));
         let policy = json!({
@@ -65,7 +80,7 @@ impl<'a> Policy<'a> {
                 "failurePolicy": "Fail", "reinvocationPolicy": "Never",
                 "matchConstraints": {
                     "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": rig.namespace}},
-                    "resourceRules": [{"apiGroups": ["ohallo.eu"], "apiVersions": ["v1alpha1"], "operations": ["CREATE", "UPDATE"], "resources": [resource]}],
+                    "resourceRules": [{"apiGroups": [group], "apiVersions": [version], "operations": ["CREATE", "UPDATE"], "resources": [resource]}],
                 },
                 "matchConditions": [{"name": "applies", "expression": condition}],
                 "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": mutation}}],
