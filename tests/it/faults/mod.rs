@@ -13,4 +13,5 @@ mod poison;
 mod refused;
 mod restore;
 mod rows;
+mod surroundings;
 mod tls;

@@ -15,7 +15,7 @@ const fn row(id: &'static str, fault: &'static str, also: &'static [&'static str
     Row { id, fault, also }
 }
 
-const ROWS: [Row; 63] = [
+const ROWS: [Row; 64] = [
     row("F1", "killed before and after the n-th Kubernetes write", &[]),
     row("F2", "killed before and after the n-th write to oHallo", &[]),
     row(
@@ -209,6 +209,7 @@ const ROWS: [Row; 63] = [
         &["metrics::a_channel_that_was_made_for_an_object_that_is_gone_is_counted"],
     ),
     row("F77", "every 4xx, to every call", &[]),
+    row("F78", "proxies of the environment, rotated authorities, IPv6", &[]),
     row("F79", "names and texts so long that an event would be refused", &[]),
 ];
 
