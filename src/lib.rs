@@ -54,6 +54,8 @@ pub mod telemetry;
 pub mod text;
 pub mod workspace;
 
+mod api_server;
+mod authorities;
 mod census;
 mod controller;
 mod crds;

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::Client;
 use kube::runtime::reflector;
-use kube::{Client, Config};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +19,7 @@ use crate::serve::{self, Readiness};
 use crate::settings::{SHUTDOWN_GRACE, Settings};
 use crate::sieve;
 use crate::watches::Watches;
-use crate::{channel, controller, crds, deadline, orphans, permissions};
+use crate::{api_server, authorities, channel, controller, crds, deadline, orphans, permissions};
 
 /// How often what belongs to deleted objects is looked for.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -30,10 +30,8 @@ const RECORD: Duration = Duration::from_secs(2);
 /// Why the operator can't run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    #[error("no way to the cluster: {0}")]
-    Kubeconfig(String),
-    #[error("the client of the API server can't be set up: {0}")]
-    Client(#[source] kube::Error),
+    #[error(transparent)]
+    Client(#[from] api_server::SetupError),
     #[error("the client of oHallo can't be set up: {0}")]
     Ohallo(#[from] ohallo::SetupError),
     #[error("--ca-file can't be read: {0}")]
@@ -51,7 +49,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), RunError> {
     let listener = serve::bind(settings.http_addr).await?;
-    let client = client(&settings).await?;
+    let client = api_server::client(&settings).await?;
     run_with(settings, client, listener, shutdown).await
 }
 
@@ -66,7 +64,18 @@ pub async fn run_with(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), RunError> {
     let metrics = Arc::new(Metrics::new());
-    let ohallo = ohallo::Client::new(options(&settings)?, Arc::clone(&metrics))?;
+    let options = options(&settings)?;
+    let authorities = options.ca_pem.clone().zip(settings.ca_file.clone());
+    let ohallo = ohallo::Client::new(options, Arc::clone(&metrics))?;
+    let following = {
+        let ohallo = ohallo.clone();
+        async move {
+            match authorities {
+                Some((pem, path)) => authorities::follow(&ohallo, &path, pem).await,
+                None => std::future::pending().await,
+            }
+        }
+    };
     let readiness = Readiness::default();
     readiness.set("CustomResourceDefinitions", Err("not looked for yet".into()));
     let stop = CancellationToken::new();
@@ -76,14 +85,20 @@ pub async fn run_with(
     };
     let client = deadline::before(sieve::before(client), deadline::LONGEST);
     let work = operate(settings, client, ohallo, metrics, readiness, stop.child_token());
-    tokio::pin!(work, shutdown);
-    tokio::select! {
-        () = &mut work => {}
-        () = &mut shutdown => {
-            tracing::info!("stopping: no new work is begun, what is under way is finished");
-            stop.cancel();
-            work.await;
+    let running = async {
+        tokio::pin!(work, shutdown);
+        tokio::select! {
+            () = &mut work => {}
+            () = &mut shutdown => {
+                tracing::info!("stopping: no new work is begun, what is under way is finished");
+                stop.cancel();
+                work.await;
+            }
         }
+    };
+    tokio::select! {
+        () = running => {}
+        () = following => {}
     }
     stop.cancel();
     if let Ok(Err(error)) = serving.await {
@@ -91,25 +106,6 @@ pub async fn run_with(
     }
     tracing::info!("stopped");
     Ok(())
-}
-
-async fn client(settings: &Settings) -> Result<Client, RunError> {
-    use kube::config::{KubeConfigOptions, Kubeconfig};
-    let options = KubeConfigOptions { context: settings.context.clone(), ..KubeConfigOptions::default() };
-    let said = |error: &dyn std::error::Error| RunError::Kubeconfig(error.to_string());
-    let mut config = match &settings.kubeconfig {
-        Some(path) => {
-            let file = Kubeconfig::read_from(path).map_err(|error| said(&error))?;
-            Config::from_custom_kubeconfig(file, &options).await.map_err(|error| said(&error))?
-        }
-        None if settings.context.is_some() => {
-            Config::from_kubeconfig(&options).await.map_err(|error| said(&error))?
-        }
-        None => Config::infer().await.map_err(|error| said(&error))?,
-    };
-    // Hidden retries would repeat a POST and outlive a pass; the gate retries.
-    config.default_retry = false;
-    Client::try_from(config).map_err(RunError::Client)
 }
 
 fn options(settings: &Settings) -> Result<ohallo::Options, RunError> {

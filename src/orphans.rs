@@ -102,12 +102,6 @@ impl Orphans {
         self.changed.notify_one();
     }
 
-    /// The uids of the objects that wait.
-    #[cfg(test)]
-    pub fn waiting(&self) -> Vec<String> {
-        self.lock().waiting.iter().map(|ended| ended.last.uid.clone()).collect()
-    }
-
     /// Takes what may be reported now.
     fn take(&self, leads: bool) -> (Vec<Ended>, u64) {
         let mut inner = self.lock();
@@ -251,6 +245,14 @@ pub fn report_abandoned<K: Kind>(ctx: &Context, workspace: &K) {
     let note = "Channels that used this workspace disappeared while no operator ran, so channels may be left in oHallo. Look for them in \
                 oHallo's dashboard.";
     ctx.publish(workspace, vec![Note::warning(REASON, note)]);
+}
+
+#[cfg(test)]
+impl Orphans {
+    /// The uids of the objects that wait.
+    pub fn waiting(&self) -> Vec<String> {
+        self.lock().waiting.iter().map(|ended| ended.last.uid.clone()).collect()
+    }
 }
 
 #[cfg(test)]

@@ -146,7 +146,7 @@ pub struct Settings {
     #[arg(long, env = "OHALLO_OTLP_ENDPOINT", value_name = "URL", value_parser = check::collector)]
     pub otlp_endpoint: Option<reqwest::Url>,
 
-    /// PEM file of the certificate authorities to trust for oHallo. Default: the system's
+    /// PEM file of the certificate authorities to trust for oHallo; read again when it changes. Default: the system's
     #[arg(long, env = "OHALLO_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
 

@@ -94,6 +94,14 @@ impl Client {
         Ok(Self(Arc::new(Inner { http, options, metrics, keys, heavy: Heavy::default() })))
     }
 
+    /// Trusts these certificate authorities (PEM) from the next connection on. Requests under way are not disturbed.
+    ///
+    /// # Errors
+    /// No readable certificate in it; what was trusted before is.
+    pub fn trust(&self, ca_pem: Vec<u8>) -> Result<(), SetupError> {
+        self.0.http.replace(&Options { ca_pem: Some(ca_pem), ..self.0.options.clone() })
+    }
+
     /// Begins the calls of one pass. `permit` holds the tokens of its first calls.
     pub fn session(&self, key: ApiKey, caller: Caller, permit: Option<Permit>) -> Session {
         Session::new(Arc::clone(&self.0), key, caller, permit)

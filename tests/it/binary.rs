@@ -42,20 +42,33 @@ impl Program {
     }
 
     fn launch(kubeconfig: &Path, pod: &str, levels: &str, flags: &[String]) -> Self {
+        Self::in_environment(kubeconfig, &[("POD_NAME", pod), ("RUST_LOG", levels)], flags)
+    }
+
+    /// With these variables.
+    pub fn in_environment(kubeconfig: &Path, variables: &[(&str, &str)], flags: &[String]) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self::begin(kubeconfig, &format!("127.0.0.1:{port}"), variables, flags)
+    }
+
+    /// With this `--http-addr`.
+    pub fn at(kubeconfig: &Path, address: &str, flags: &[String]) -> Self {
+        Self::begin(kubeconfig, address, &[], flags)
+    }
+
+    fn begin(kubeconfig: &Path, address: &str, variables: &[(&str, &str)], flags: &[String]) -> Self {
         let log = tempfile::NamedTempFile::new().unwrap();
         let child = bare()
             .arg("run")
             .arg(format!("--kubeconfig={}", kubeconfig.display()))
-            .arg(format!("--http-addr=127.0.0.1:{port}"))
+            .arg(format!("--http-addr={address}"))
             .args(flags)
-            .env("POD_NAME", pod)
-            .env("RUST_LOG", levels)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stderr(log.reopen().unwrap())
             .spawn()
             .unwrap();
-        Self { child, http: format!("http://127.0.0.1:{port}"), log }
+        Self { child, http: format!("http://{address}"), log }
     }
 
     pub fn id(&self) -> u32 {
@@ -169,6 +182,9 @@ fn bare() -> Command {
         }
     }
     command.env_remove("RUST_LOG").env_remove("POD_NAMESPACE").env_remove("KUBECONFIG");
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"] {
+        command.env_remove(name).env_remove(name.to_lowercase());
+    }
     command
 }
 

@@ -2,6 +2,7 @@
 //! The HTTP under the calls: two clients, what may be configured, and reading an answer within bounds.
 
 use std::net::IpAddr;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderValue, RETRY_AFTER};
@@ -29,12 +30,17 @@ const ROOM_TIMEOUT: Duration = Duration::from_secs(10);
 const PLACEHOLDER: &str = "{workspaceId}";
 
 pub(super) struct Http {
+    /// Replaced when the trusted authorities change.
+    clients: RwLock<Clients>,
+    base: Url,
+    create_path: Vec<String>,
+}
+
+struct Clients {
     pooled: reqwest::Client,
     /// For calls that must never be sent twice: on a reused connection the library may send a request again
     /// that it believes unsent.
     fresh: reqwest::Client,
-    base: Url,
-    create_path: Vec<String>,
 }
 
 /// What came of a request, before it is judged.
@@ -73,6 +79,17 @@ impl Room<'_> {
     }
 }
 
+// === impl Clients ===
+
+impl Clients {
+    fn new(options: &Options) -> Result<Self, SetupError> {
+        Ok(Self {
+            pooled: builder(options)?.build().map_err(SetupError::http)?,
+            fresh: builder(options)?.pool_max_idle_per_host(0).build().map_err(SetupError::http)?,
+        })
+    }
+}
+
 // === impl Http ===
 
 impl Http {
@@ -81,15 +98,22 @@ impl Http {
         // reqwest panics without one. An error means that somebody was earlier, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Ok(Self {
-            pooled: builder(options)?.build().map_err(SetupError::http)?,
-            fresh: builder(options)?.pool_max_idle_per_host(0).build().map_err(SetupError::http)?,
+            clients: RwLock::new(Clients::new(options)?),
             base: options.api_url.clone(),
             create_path: create_path(&options.create_path)?,
         })
     }
 
+    /// Trusts the authorities of these options from the next connection on.
+    pub(super) fn replace(&self, options: &Options) -> Result<(), SetupError> {
+        let clients = Clients::new(options)?;
+        *self.clients.write().unwrap_or_else(PoisonError::into_inner) = clients;
+        Ok(())
+    }
+
     pub(super) fn request(&self, method: Method, url: Url, reuse: bool) -> RequestBuilder {
-        if reuse { self.pooled.request(method, url) } else { self.fresh.request(method, url) }
+        let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
+        if reuse { clients.pooled.request(method, url) } else { clients.fresh.request(method, url) }
     }
 
     /// `…/api/{segments}`, each encoded as exactly one segment.

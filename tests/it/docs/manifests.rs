@@ -1,12 +1,12 @@
 // I/O
 //! What the documents tell to apply is taken by the API server.
 
-use ohallo_sim::Config;
-use serde_json::Value;
+use ohallo_sim::{Action, Config, Fault, Operation};
+use serde_json::{Value, json};
 
 use super::pages;
 use crate::helm::documents;
-use crate::rig::Rig;
+use crate::rig::{Rig, id_of};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_manifests_of_the_documents_are_taken_by_the_api_server() {
@@ -31,4 +31,49 @@ async fn the_manifests_of_the_documents_are_taken_by_the_api_server() {
 fn ours(object: &Value) -> bool {
     let version = object["apiVersion"].as_str().unwrap_or_default();
     version == "v1" || version.starts_with("ohallo.eu/") || version.starts_with("rbac.authorization.k8s.io/")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_phone_number_without_quotes_loses_its_plus_before_it_reaches_the_api_server() {
+    let rig = Rig::bare(Config::default(), &[]).await;
+    let manifest = |number: &str| {
+        format!(
+            "apiVersion: ohallo.eu/v1alpha1\nkind: Channel\nmetadata: {{name: a}}\nspec:\n  channelType: voice\n  \
+             displayName: A\n  config:\n    phoneNumber: {number}\n"
+        )
+    };
+    for (written, stored) in [
+        ("+4570123457", json!(4_570_123_457_i64)),
+        ("0045701234", json!(9_929_372)),
+        ("\"+4570123457\"", json!("+4570123457")),
+    ] {
+        let applied = rig.kubectl(&["apply", "-f", "-"], Some(&manifest(written)));
+        assert!(applied.status.success() && applied.stderr.is_empty(), "nobody warns");
+        let config = rig.get("a").await.spec.config.unwrap();
+        assert_eq!(config["phoneNumber"], stored, "{written}");
+    }
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_forced_costs_a_channel_or_leaves_it_as_the_page_says() {
+    let mut rig = Rig::start().await;
+    let first = rig.ready("a", json!({})).await;
+    let manifest = json!({"apiVersion": "ohallo.eu/v1alpha1", "kind": "Channel", "metadata": {"name": "a"},
+        "spec": {"channelType": "chat", "displayName": "A"}});
+    let replaced = rig.kubectl(&["replace", "--force", "-f", "-"], Some(&manifest.to_string()));
+    assert!(replaced.status.success(), "{}", String::from_utf8_lossy(&replaced.stderr));
+    let second = rig.reason("a", "Available").await;
+    assert_ne!(id_of(&first), id_of(&second), "another channel");
+    assert_eq!((rig.count(Operation::CreateChannel), rig.count(Operation::DeleteChannel)), (2, 1));
+    rig.sim.add_fault(Fault::on(Operation::DeleteChannel, Action::status(403)));
+    let forced = ["delete", "channel", "a", "--force", "--grace-period=0", "--wait=false"];
+    assert!(rig.kubectl(&forced, None).status.success());
+    rig.has("a", "DeletionBlocked", "PermissionDenied").await;
+    rig.sim.clear_faults();
+    rig.excused.push("a".into());
+    rig.edit("a", json!({"metadata": {"finalizers": null}})).await;
+    rig.gone("a").await;
+    assert_eq!(rig.sim.channel_count(), 1, "it stays in oHallo");
+    rig.finish().await;
 }

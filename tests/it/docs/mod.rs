@@ -1,6 +1,7 @@
 //! What the documents say is so.
 
 mod commands;
+mod lent;
 mod links;
 mod manifests;
 mod needles;

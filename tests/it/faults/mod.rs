@@ -17,4 +17,5 @@ mod restarts;
 mod restore;
 mod rows;
 mod stored;
+mod surroundings;
 mod tls;

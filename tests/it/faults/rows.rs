@@ -217,6 +217,7 @@ const ROWS: &[Row] = &[
         &["metrics::a_channel_that_was_made_for_an_object_that_is_gone_is_counted"],
     ),
     row("F77", "every 4xx, to every call", &[]),
+    row("F78", "proxies of the environment, rotated authorities, IPv6", &[]),
     row("F79", "names and texts so long that an event would be refused", &[]),
 ];
 

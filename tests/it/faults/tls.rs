@@ -1,6 +1,7 @@
 // I/O
 //! TLS before the stand-in, with certificates of every kind.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -9,6 +10,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use tempfile::NamedTempFile;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,10 +23,12 @@ pub enum Certificate {
 
 /// Terminates TLS and passes the bytes on.
 pub struct Front {
-    port: u16,
-    authority: Authority,
+    address: SocketAddr,
+    authority: Mutex<Authority>,
     file: NamedTempFile,
     config: Arc<Mutex<Arc<ServerConfig>>>,
+    /// Ends the connections that there are.
+    cut: Arc<Notify>,
 }
 
 struct Authority {
@@ -36,29 +40,48 @@ struct Authority {
 
 impl Front {
     pub async fn start(to: &str, certificate: Certificate) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
+        Self::start_at("127.0.0.1".parse().unwrap(), to, certificate).await
+    }
+
+    /// The same on this address of the machine.
+    pub async fn start_at(host: IpAddr, to: &str, certificate: Certificate) -> Self {
+        let listener = TcpListener::bind((host, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
         let authority = Authority::new();
+        let cut = Arc::new(Notify::new());
         let file = NamedTempFile::new().unwrap();
         std::fs::write(file.path(), &authority.pem).unwrap();
-        let config = Arc::new(Mutex::new(Arc::new(authority.server(certificate))));
+        let config = Arc::new(Mutex::new(Arc::new(authority.server(host, certificate))));
+        let cutting = Arc::clone(&cut);
         let (configs, to) = (Arc::clone(&config), to.trim_start_matches("http://").to_owned());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let acceptor = TlsAcceptor::from(Arc::clone(&configs.lock().unwrap()));
-                let to = to.clone();
+                let (to, cutting) = (to.clone(), Arc::clone(&cutting));
                 tokio::spawn(async move {
                     let (mut inner, mut outer) =
                         (acceptor.accept(stream).await.ok()?, TcpStream::connect(to).await.ok()?);
-                    tokio::io::copy_bidirectional(&mut inner, &mut outer).await.ok()
+                    tokio::select! {
+                        done = tokio::io::copy_bidirectional(&mut inner, &mut outer) => done.ok(),
+                        () = cutting.notified() => None,
+                    }
                 });
             }
         });
-        Self { port, authority, file, config }
+        Self { address, authority: Mutex::new(authority), file, config, cut }
     }
 
     pub fn url(&self) -> String {
-        format!("https://127.0.0.1:{}", self.port)
+        format!("https://{}", self.address)
+    }
+
+    /// Replaces the authority, in its file and under the certificate, and ends the connections that there are.
+    pub fn rotate(&self) {
+        let authority = Authority::new();
+        std::fs::write(self.file.path(), &authority.pem).unwrap();
+        *self.authority.lock().unwrap() = authority;
+        self.present(Certificate::Good);
+        self.cut.notify_waiters();
     }
 
     /// The authority that is to be trusted, PEM.
@@ -68,7 +91,8 @@ impl Front {
 
     /// From the next connection on.
     pub fn present(&self, certificate: Certificate) {
-        *self.config.lock().unwrap() = Arc::new(self.authority.server(certificate));
+        let config = self.authority.lock().unwrap().server(self.address.ip(), certificate);
+        *self.config.lock().unwrap() = Arc::new(config);
     }
 }
 
@@ -83,12 +107,13 @@ impl Authority {
         Self { pem, issuer: Issuer::new(params, key) }
     }
 
-    fn server(&self, certificate: Certificate) -> ServerConfig {
+    fn server(&self, host: IpAddr, certificate: Certificate) -> ServerConfig {
         let other = Self::new();
         let issuer = if certificate == Certificate::UnknownAuthority { &other.issuer } else { &self.issuer };
-        let host = if certificate == Certificate::OtherHost { "ohallo.example" } else { "127.0.0.1" };
+        let other_host = certificate == Certificate::OtherHost;
+        let host = if other_host { "ohallo.example".to_owned() } else { host.to_string() };
         let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
+        let mut params = CertificateParams::new(vec![host]).unwrap();
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(if certificate == Certificate::Expired { 2021 } else { 2120 }, 1, 1);
         let signed = params.signed_by(&key, issuer).unwrap();

@@ -148,6 +148,85 @@ fn base_and_overlays_say_what_the_chart_says() {
     }
 }
 
+/// A user's kustomization with generated Secrets and a prefix.
+fn of_a_user(components: &str) -> Vec<Value> {
+    let folder = tempfile::tempdir().unwrap();
+    let up = "../".repeat(folder.path().components().count() - 1);
+    let objects = json!([
+        {"apiVersion": "ohallo.eu/v1alpha1", "kind": "Workspace", "metadata": {"name": "main"},
+         "spec": {"workspaceId": WORKSPACE, "apiKeySecretRef": {"name": "key"}}},
+        {"apiVersion": "ohallo.eu/v1alpha1", "kind": "ClusterWorkspace", "metadata": {"name": "shared"},
+         "spec": {"workspaceId": WORKSPACE, "apiKeySecretRef": {"name": "key"}}},
+        {"apiVersion": "ohallo.eu/v1alpha1", "kind": "Channel", "metadata": {"name": "a"},
+         "spec": {"channelType": "email", "displayName": "key", "workspaceRef": {"name": "main"}, "credentials": [
+            {"secretRef": {"name": "provider"}}, {"secretRef": {"name": "of-somebody-else"}},
+            {"secretKeyRef": {"name": "provider", "key": "apiKey"}}]}},
+        {"apiVersion": "ohallo.eu/v1alpha1", "kind": "Channel", "metadata": {"name": "b"},
+         "spec": {"channelType": "chat", "displayName": "B", "workspaceRef": {"kind": "ClusterWorkspace", "name": "shared"}}},
+    ]);
+    let texts = objects.as_array().unwrap().iter().map(|object| serde_yaml_ng::to_string(object).unwrap());
+    std::fs::write(folder.path().join("objects.yaml"), texts.collect::<Vec<_>>().join("---\n")).unwrap();
+    let secret = |name: &str| json!({"name": name, "literals": [format!("apiKey={name}")]});
+    let kustomization = json!({
+        "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
+        "resources": ["objects.yaml"], "namespace": "team", "namePrefix": "team-",
+        "secretGenerator": [secret("key"), secret("provider")],
+        "components": components.split_terminator(' ').map(|name| {
+            format!("{up}{}/deploy/kustomize/components/{name}", ROOT.trim_start_matches('/'))
+        }).collect::<Vec<_>>(),
+    });
+    std::fs::write(
+        folder.path().join("kustomization.yaml"),
+        serde_yaml_ng::to_string(&kustomization).unwrap(),
+    )
+    .unwrap();
+    let folder = folder.path().to_str().unwrap();
+    let output = Command::new("kubectl").args(["kustomize", folder]).stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", said(&output));
+    documents(&String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn references_of_channels_and_workspaces_follow_the_names_that_kustomize_changes() {
+    let name = |objects: &[Value], kind: &str, prefix: &str| -> String {
+        let is_it = |object: &&Value| {
+            object["kind"] == kind
+                && object["metadata"]["name"].as_str().is_some_and(|name| name.starts_with(prefix))
+        };
+        objects.iter().find(is_it).unwrap()["metadata"]["name"].as_str().unwrap().to_owned()
+    };
+    let find = |objects: &[Value], kind: &str, name: &str| {
+        objects
+            .iter()
+            .find(|object| object["kind"] == kind && object["metadata"]["name"] == name)
+            .cloned()
+            .unwrap()
+    };
+    let plain = of_a_user("");
+    assert_eq!(
+        find(&plain, "Workspace", "team-main")["spec"]["apiKeySecretRef"]["name"],
+        "key",
+        "as kustomize knows nothing"
+    );
+    let objects = of_a_user("name-references");
+    let (key, provider) = (name(&objects, "Secret", "team-key-"), name(&objects, "Secret", "team-provider-"));
+    for kind in ["Workspace", "ClusterWorkspace"] {
+        let of = if kind == "Workspace" { "team-main" } else { "team-shared" };
+        assert_eq!(find(&objects, kind, of)["spec"]["apiKeySecretRef"]["name"], key.as_str(), "{kind}");
+    }
+    let channel = find(&objects, "Channel", "team-a");
+    let expected = json!([
+        {"secretRef": {"name": provider}}, {"secretRef": {"name": "of-somebody-else"}},
+        {"secretKeyRef": {"name": provider, "key": "apiKey"}},
+    ]);
+    assert_eq!(channel["spec"]["credentials"], expected);
+    assert_eq!(
+        (&channel["spec"]["workspaceRef"]["name"], &channel["spec"]["displayName"]),
+        (&json!("team-main"), &json!("key"))
+    );
+    assert_eq!(find(&objects, "Channel", "team-b")["spec"]["workspaceRef"]["name"], "team-shared");
+}
+
 /// The kinds of the Prometheus operator, as far as the API server needs to know them.
 pub fn monitoring_crds() -> Value {
     let crd = |kind: &str| {
