@@ -198,11 +198,11 @@ pub fn judge(view: &View, remote: &RemoteChannel, differs: &[Differs]) -> Read {
     };
     if sent.declared == view.values_digest() {
         return match sent.answer {
+            // It is sent again: what the read shows may be older than an earlier write.
+            Answer::Lost => Read::Doubtful,
             _ if differs.is_empty() => Read::Current,
             Answer::Shows(_) => Read::Stale(*end),
             Answer::Differs(_) => Read::Kept(*end),
-            // It is sent again.
-            Answer::Lost => Read::Current,
         };
     }
     match &sent.answer {
@@ -214,7 +214,14 @@ pub fn judge(view: &View, remote: &RemoteChannel, differs: &[Differs]) -> Read {
 /// A read shortly after the start: only the status says what was written last.
 fn judge_first(view: &View, differs: &[Differs], end: Instant) -> Read {
     let applied = view.status.applied.as_ref().and_then(|applied| applied.digest.as_deref());
-    let (Some(applied), false) = (applied, view.memory.bound_here) else { return Read::Current };
+    let Some(applied) = applied else {
+        // An earlier process may have adopted and updated the channel before a status said so. Not of an object that
+        // this process has known since it was made.
+        return if view.memory.newborn { Read::Current } else { Read::Doubtful };
+    };
+    if view.memory.bound_here {
+        return Read::Current;
+    }
     if applied != view.digest() {
         return Read::Doubtful;
     }

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use super::config::{self, Differs};
-use super::consistency::Read;
+use super::consistency::{self, Read};
 use super::plan::{Cause, Is, Plan, Step, Verdict, View};
 use super::work::LONGEST_POLL;
 use crate::api::channel::{ChannelStatus, Difference};
@@ -70,7 +70,10 @@ pub fn plan(view: &View, id: &Id, remote: &RemoteChannel, differs: &[Differs], r
     let named = if seen.is_empty() { due.iter().collect() } else { seen };
     let fields = named.into_iter().map(|differs| differs.path.clone());
     let fields = fields.chain(enabled.map(|_| "enabled".to_owned())).collect();
-    let cause = if manifest_changed(view) || due.is_empty() { Cause::Manifest } else { Cause::Drift };
+    // A read in doubt shows nobody else's change.
+    let doubtful = read == Read::Doubtful;
+    let manifest = doubtful || manifest_changed(view) || due.is_empty();
+    let cause = if manifest { Cause::Manifest } else { Cause::Drift };
     Some(Plan::Work(Step::Update { id: id.clone(), changes, fields, cause }))
 }
 
@@ -89,6 +92,12 @@ pub fn due(view: &View, differs: &[Differs]) -> (Vec<Differs>, Vec<Differs>) {
         view.status.drift.iter().any(|shown| shown.path == path && shown.declared == declared)
     };
     differs.iter().cloned().partition(|differs| !shown(differs))
+}
+
+/// Whether the channel, as it was read, shows that nothing is left to send.
+pub fn is_applied(view: &View, remote: &RemoteChannel) -> bool {
+    let differs = view.differences(remote);
+    consistency::judge(view, remote, &differs) == Read::Current && due(view, &differs).0.is_empty()
 }
 
 pub fn reports(view: &View) -> bool {
