@@ -14,13 +14,16 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::channel::Channel;
+use crate::api::channel::{Channel, ChannelStatus};
+use crate::api::conditions::{Reason, kind};
 use crate::api::workspace::{AllowedNamespaces, ClusterWorkspace, Workspace, WorkspaceStatus};
 use crate::channel::consistency::Consistency;
 use crate::channel::kept::Kept;
 use crate::channel::memory::Memory;
 use crate::clock;
+use crate::conditions;
 use crate::controller::Queue;
+use crate::crds::Schema;
 use crate::events::{Events, Note};
 use crate::index::{Handle, Index, Name, Wakes};
 use crate::leader::Leadership;
@@ -59,6 +62,8 @@ pub struct Context {
     /// What is to be reconciled.
     pub queue: Queue,
     pub listed: Listed,
+    /// Whether the API server keeps every field of this version.
+    pub schema: Schema,
     listing_channels: AtomicBool,
     /// Creates under way: the process waits for them before it ends.
     pub tasks: TaskTracker,
@@ -169,6 +174,7 @@ impl Context {
             namespaces: stores.namespaces,
             index: Mutex::default(),
             listed: Listed::default(),
+            schema: Schema::default(),
             listing_channels: AtomicBool::new(false),
             tasks: TaskTracker::new(),
             ended: CancellationToken::new(),
@@ -364,6 +370,22 @@ impl Context {
         let clusters = self.cluster_workspaces.state();
         clusters.iter().for_each(|object| self.enqueue_workspace(&object.handle(), background));
         self.channels.state().iter().for_each(|channel| self.enqueue_channel(&Name::of(channel), background));
+    }
+
+    /// Requeues every object, and at once those whose writes were not kept: the API server keeps every field again.
+    pub fn schema_serves_again(&self) {
+        let lost = |status: &ChannelStatus| {
+            let ready = conditions::find(&status.conditions, kind::READY);
+            ready.is_some_and(|ready| ready.reason == Reason::StatusNotStored.as_str())
+        };
+        for channel in self.channels.state() {
+            let cell = self.memory(&channel.uid().unwrap_or_default());
+            let mut memory = cell.lock().unwrap_or_else(PoisonError::into_inner);
+            if !memory.lost.is_empty() || channel.status.as_ref().is_some_and(lost) {
+                memory.gate = None;
+            }
+        }
+        self.wake_all();
     }
 
     pub fn enqueue_channel(&self, name: &Name, priority: Priority) {

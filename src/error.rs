@@ -21,6 +21,8 @@ pub enum Need {
     Until(Duration),
     /// Somebody has to change something.
     User,
+    /// Somebody has to change something in the cluster that the operator does not watch: it retries with backoff.
+    Cluster,
     /// No call was made and none may be before this time: nothing is written.
     Turn(Duration),
 }

@@ -156,10 +156,15 @@ impl Candidate {
         };
         let answer = tokio::time::timeout(limit, request).await;
         let (why, refused) = match answer {
-            Ok(Ok(lease)) => {
-                tell(News::Reachable);
-                return Answer::Found(Box::new(lease));
-            }
+            Ok(Ok(lease)) => match ask {
+                Ask::Create(sent) | Ask::Replace(sent) if !lease::is_stored(sent, &lease) => {
+                    ("the API server did not keep what was written: an admission policy or webhook changes the lease".to_owned(), true)
+                }
+                _ => {
+                    tell(News::Reachable);
+                    return Answer::Found(Box::new(lease));
+                }
+            },
             Ok(Err(kube::Error::Api(status))) if status.code == 409 => return Answer::Conflict,
             Ok(Err(kube::Error::Api(status))) if status.code == 404 && !matches!(ask, Ask::Create(_)) => {
                 return Answer::Missing;

@@ -39,6 +39,7 @@ pub mod events;
 pub mod heavy;
 pub mod index;
 pub mod leader;
+mod metadata_patch;
 pub mod metrics;
 pub mod ohallo;
 pub mod operator;

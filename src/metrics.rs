@@ -40,6 +40,8 @@ pub struct Metrics {
     ids_unrecorded: Gauge,
     ids_orphaned: Counter,
     status_rejected: Counter,
+    writes_not_stored: Family<Labels<1>, Counter>,
+    crd_fields_missing: Gauge,
     panics: Counter,
     leader: Gauge,
     watch_restarts: Family<Labels<1>, Counter>,
@@ -48,6 +50,10 @@ pub struct Metrics {
 
 /// A pass that is under way.
 pub struct Active(Gauge);
+
+/// An id that no status holds yet; counted until it is dropped.
+#[derive(Debug)]
+pub struct Unrecorded(Gauge);
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 type Timings<const N: usize> = Family<Labels<N>, Histogram, fn() -> Histogram>;
@@ -84,6 +90,8 @@ impl Metrics {
             ids_unrecorded: Gauge::default(),
             ids_orphaned: Counter::default(),
             status_rejected: Counter::default(),
+            writes_not_stored: Family::default(),
+            crd_fields_missing: Gauge::default(),
             panics: Counter::default(),
             leader: Gauge::default(),
             watch_restarts: Family::default(),
@@ -99,6 +107,9 @@ impl Metrics {
     fn at_zero(&self) {
         for field in ["displayName", "config"] {
             drop(self.drift_detected.get_or_create(&[("field", field)]));
+        }
+        for kind in ["Channel", "Workspace", "ClusterWorkspace"] {
+            drop(self.writes_not_stored.get_or_create(&[("kind", kind)]));
         }
         for result in ["success", "error"] {
             drop(self.credential_pushes.get_or_create(&[("result", result)]));
@@ -198,9 +209,25 @@ impl Metrics {
         self.provisioning_retries.get_or_create(&[("result", result)]).inc();
     }
 
-    /// Channel ids that oHallo answered and no status holds yet: `inc` when learnt, `dec` when written.
-    pub fn ids_unrecorded(&self) -> &Gauge {
-        &self.ids_unrecorded
+    /// A channel id that oHallo answered and no status holds yet.
+    pub fn id_unrecorded(&self) -> Unrecorded {
+        self.ids_unrecorded.inc();
+        Unrecorded(self.ids_unrecorded.clone())
+    }
+
+    /// How many such ids there are.
+    pub fn ids_unrecorded(&self) -> i64 {
+        self.ids_unrecorded.get()
+    }
+
+    /// The API server answered a write with an object that does not show it.
+    pub fn write_not_stored(&self, kind: &'static str) {
+        self.writes_not_stored.get_or_create(&[("kind", kind)]).inc();
+    }
+
+    /// How many fields of this version the served CustomResourceDefinitions lack.
+    pub fn crd_fields_missing(&self, count: usize) {
+        self.crd_fields_missing.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// An id was answered after its object was gone: a channel nobody in this cluster owns.
@@ -266,6 +293,10 @@ impl Metrics {
         add(to, "channel_ids_orphaned", help, &self.ids_orphaned);
         let help = "Statuses that the API server refused as invalid";
         add(to, "status_rejected", help, &self.status_rejected);
+        let help = "Writes that the API server accepted and did not keep in full, by kind";
+        add(to, "writes_not_stored", help, &self.writes_not_stored);
+        let help = "Fields of this version that the served CustomResourceDefinitions lack";
+        add(to, "crd_fields_missing", help, &self.crd_fields_missing);
     }
 
     fn register_calls(&self, to: &mut Registry) {
@@ -293,6 +324,21 @@ impl Metrics {
 impl Drop for Active {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+// === impl Unrecorded ===
+
+impl Drop for Unrecorded {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// It says nothing of an attempt.
+impl PartialEq for Unrecorded {
+    fn eq(&self, _: &Self) -> bool {
+        true
     }
 }
 

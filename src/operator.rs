@@ -19,10 +19,13 @@ use crate::serve::{self, Readiness};
 use crate::settings::{SHUTDOWN_GRACE, Settings};
 use crate::sieve;
 use crate::watches::Watches;
-use crate::{controller, crds, deadline, permissions};
+use crate::{channel, controller, crds, deadline, permissions};
 
 /// How often what belongs to deleted objects is looked for.
 const SWEEP: Duration = Duration::from_secs(60);
+
+/// How often, at the end, an id is sent again that the API server did not keep.
+const RECORD: Duration = Duration::from_secs(2);
 
 /// Why the operator can't run.
 #[derive(Debug, thiserror::Error)]
@@ -160,11 +163,12 @@ async fn operate(
     ["channels", "workspaces"].iter().chain(shared).for_each(|kind| ctx.listed.expect(kind));
     let over = CancellationToken::new();
     let electing = replica::elect(candidate, &ctx, &readiness, over.clone());
+    let schema = readiness.clone();
     let watches = Watches { ctx: &ctx, readiness };
     let namespaced = async {
         tokio::join!(
             watches.channels(channel_writer),
-            watches.workspaces(workspace_writer, watches.namespaced(), "workspaces"),
+            watches.namespaced(workspace_writer),
             watches.secrets(),
         );
     };
@@ -172,13 +176,17 @@ async fn operate(
         loop {
             tokio::time::sleep(SWEEP).await;
             ctx.sweep();
+            // A standby reconciles nothing, and nobody else knows these ids.
+            if ctx.leadership.epoch().is_none() {
+                channel::record_unrecorded(&ctx).await;
+            }
         }
     };
+    let sweeping = async { tokio::join!(sweeping, crds::follow(&ctx, &schema)) };
     let helpers = async {
         if cluster {
-            let events = watches.cluster();
-            let clusters = watches.workspaces(cluster_writer, events, "clusterworkspaces");
-            tokio::join!(namespaced, clusters, watches.namespaces(namespace_writer), sweeping);
+            let namespaces = watches.namespaces(namespace_writer);
+            tokio::join!(namespaced, watches.cluster(cluster_writer), namespaces, sweeping);
         } else {
             tokio::join!(namespaced, sweeping);
         }
@@ -189,8 +197,9 @@ async fn operate(
         _ = helpers => {}
     }
     ctx.tasks.close();
-    if tokio::time::timeout(SHUTDOWN_GRACE, ctx.tasks.wait()).await.is_err() {
-        tracing::error!("the time to stop is over with a create under way; its id may not be written");
+    if tokio::time::timeout(SHUTDOWN_GRACE, recorded(&ctx)).await.is_err() {
+        let ids = ctx.metrics.ids_unrecorded();
+        tracing::error!(ids, "the time to stop is over with a create under way or an id that is not stored");
         ctx.ended.cancel();
     }
     // Last: from then on another replica acts.
@@ -201,6 +210,14 @@ async fn operate(
     published.cancel();
     if let Err(error) = publishing.await {
         tracing::warn!(%error, "events were not published to the end");
+    }
+}
+
+/// Waits until every create has ended and every id that oHallo answered is in a status.
+async fn recorded(ctx: &Arc<Context>) {
+    ctx.tasks.wait().await;
+    while channel::record_unrecorded(ctx).await > 0 {
+        tokio::time::sleep(RECORD).await;
     }
 }
 

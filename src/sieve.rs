@@ -34,12 +34,22 @@ const LONGEST_TEXT: usize = 4096;
 /// The longest text in `spec.credentials` that a cache keeps, in bytes of JSON: the name of a Secret has 253.
 const LONGEST_CREDENTIAL: usize = 256;
 
-/// How many finalizers of others are kept of an object; a longer list is read in full before it is patched.
+/// How many finalizers of others are kept of an object. [`left_out`] stands for the rest.
 const FINALIZERS: usize = 32;
 
-/// Stands for what was cut from a list of finalizers, a map of labels or a Secret's data, and ends a text that was cut.
-/// The API server accepts it in no finalizer and as no key, so no tenant can write it there.
+/// Stands for what was cut from a map of labels or a Secret's data, and ends a text that was cut. The API server
+/// accepts it in no finalizer and as no key, so no tenant can write it there.
 pub const CUT: &str = "…";
+
+/// The entry that stands for this many finalizers of others in a list: all others keep their positions.
+pub fn left_out(count: usize) -> String {
+    format!("{CUT}{count}")
+}
+
+/// How many finalizers an entry of a list stands for.
+pub fn finalizers_in(entry: &str) -> usize {
+    entry.strip_prefix(CUT).and_then(|count| count.parse().ok()).unwrap_or(1)
+}
 
 /// The most bytes of JSON in a namespace's labels.
 const LABELS: usize = 16 * 1024;
@@ -58,7 +68,7 @@ const CACHED_PART: usize = 4 * 1024;
 enum Mode {
     /// Lists and watches: what the cache keeps of a thousand objects.
     Cached,
-    /// Answers with one object: all of it, but a config that is large once decoded and finalizers beyond the 32nd.
+    /// Answers with one object: all of it, but a config that is large once decoded.
     Light,
     /// All of it, but a config that is too large to be sent to oHallo in any case.
     Whole,
@@ -147,6 +157,8 @@ struct Frame {
     /// What the next value is.
     child: Node,
     kept: usize,
+    /// Finalizers that were left out since the last that is kept.
+    left_out: usize,
     /// Something in it was cut or dropped by its size.
     cut: bool,
     /// Bytes, and decoded bytes, of a config that was dropped.
@@ -518,21 +530,30 @@ impl Sieve {
     }
 
     fn finalizer(&mut self) {
-        let whole = self.mode == Mode::Whole;
         let own = [finalizer::CHANNEL, finalizer::IN_USE].map(str::as_bytes).contains(&self.word.as_slice());
         let Some(frame) = self.frames.last_mut() else { return };
         frame.value = true;
-        if self.word.len() > LONGEST_TEXT || !(whole || own || frame.kept < FINALIZERS) {
-            frame.cut = true;
+        if self.word.len() > LONGEST_TEXT || !(own || frame.kept < FINALIZERS) {
+            frame.left_out = frame.left_out.saturating_add(1);
             return;
         }
         frame.kept += usize::from(!own);
         let word = std::mem::take(&mut self.word);
+        self.note_left_out();
         self.comma();
         self.write(b"\"");
         self.write(&word);
         self.write(b"\"");
         self.word = word;
+    }
+
+    fn note_left_out(&mut self) {
+        let Some(frame) = self.frames.last_mut() else { return };
+        let count = std::mem::take(&mut frame.left_out);
+        if count > 0 {
+            self.comma();
+            self.write(format!("\"{}\"", left_out(count)).as_bytes());
+        }
     }
 
     /// The first byte of a value; in a list the comma before it is due.
@@ -583,10 +604,7 @@ impl Sieve {
         self.end_hold();
         let Some(frame) = self.frames.last().copied() else { return self.write(&[byte]) };
         match frame.node {
-            Node::Finalizers if frame.cut => {
-                self.comma();
-                self.write(b"\"\xe2\x80\xa6\"");
-            }
+            Node::Finalizers => self.note_left_out(),
             Node::Spec if frame.cut || frame.config.is_some() => {
                 let sizes = frame.config.map_or_else(String::new, |(bytes, cost)| {
                     format!(",\"config\":{{\"bytes\":{bytes},\"decoded\":{cost}}}")

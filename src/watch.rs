@@ -1,12 +1,13 @@
 // I/O
-//! Watches: what is kept of each object, and several namespaces as one stream.
+//! Watches: what is kept of each object, and several namespaces as one stream and one store.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use futures::stream::{self, BoxStream, StreamExt};
 use kube::api::Api;
+use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{Lookup, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource, ResourceExt};
@@ -108,99 +109,90 @@ fn reason(error: &watcher::Error) -> String {
     }
 }
 
-/// Several watches as one: a relist of one namespace says nothing about the objects of another.
-pub fn merged<K>(
+/// Keeps a store current from several watches of one kind, and passes their events on once the store has them.
+///
+/// The store takes each object of a list as it comes, and loses at the end of the list what the list lacks. kube's
+/// `reflector` keeps a list apart until it is complete: at each relist it holds all objects twice.
+///
+/// `Init` says that a list has begun, `InitDone` that none is in progress.
+pub fn reflected<K>(
+    writer: Writer<K>,
     watches: Vec<BoxStream<'static, Event<K>>>,
     namespaces: Vec<String>,
-    store: Store<K>,
 ) -> BoxStream<'static, Event<K>>
 where
     K: Lookup<DynamicType = ()> + Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
 {
-    if watches.len() == 1 {
-        return stream::iter(watches).flatten().boxed();
-    }
-    let mut merging = Merging {
-        waiting: (0..watches.len()).collect(),
-        first: vec![BTreeMap::new(); watches.len()],
-        listed: vec![BTreeSet::new(); watches.len()],
-        namespaces,
-        store,
-    };
+    let mut reflected = Reflected::new(writer, watches.len(), namespaces);
     let numbered =
         watches.into_iter().enumerate().map(|(i, watch)| watch.map(move |event| (i, event)).boxed());
-    let init = stream::iter([Ok(watcher::Event::Init)]);
-    init.chain(stream::select_all(numbered).flat_map(move |(i, event)| stream::iter(merging.take(i, event))))
-        .boxed()
+    stream::select_all(numbered).flat_map(move |(i, event)| stream::iter(reflected.take(i, event))).boxed()
 }
 
-struct Merging<K: Lookup<DynamicType = ()> + Clone + 'static> {
-    /// Watches that have not ended their first list.
-    waiting: BTreeSet<usize>,
-    /// What each watch has brought while any of them had not: the store takes it as one list.
-    first: Vec<BTreeMap<String, K>>,
-    /// What each watch has listed since its list began.
-    listed: Vec<BTreeSet<String>>,
-    /// The namespace of each watch.
-    namespaces: Vec<String>,
+struct Reflected<K: Lookup<DynamicType = ()> + Clone + 'static> {
+    writer: Writer<K>,
     store: Store<K>,
+    /// The namespace of each watch; empty where one watch has all.
+    namespaces: Vec<String>,
+    /// Watches whose list is in progress.
+    listing: BTreeSet<usize>,
+    /// Namespace and name of what each watch has listed since its list began.
+    listed: Vec<HashSet<(Option<String>, String)>>,
 }
 
-// === impl Merging ===
+// === impl Reflected ===
 
-impl<K> Merging<K>
+impl<K> Reflected<K>
 where
-    K: Lookup<DynamicType = ()> + Resource<DynamicType = ()> + Clone + 'static,
+    K: Lookup<DynamicType = ()> + Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
 {
-    fn take(&mut self, watch: usize, event: Event<K>) -> Vec<Event<K>> {
-        let Some(listed) = self.listed.get_mut(watch) else { return Vec::new() };
+    fn new(writer: Writer<K>, watches: usize, namespaces: Vec<String>) -> Self {
+        let (store, listed) = (writer.as_reader(), vec![HashSet::new(); watches]);
+        Self { writer, store, namespaces, listing: (0..watches).collect(), listed }
+    }
+
+    fn take(&mut self, watch: usize, event: Event<K>) -> Box<dyn Iterator<Item = Event<K>> + Send> {
+        let Some(listed) = self.listed.get_mut(watch) else { return Box::new(std::iter::empty()) };
         match &event {
-            Ok(watcher::Event::Init) => listed.clear(),
-            Ok(watcher::Event::InitApply(object)) => drop(listed.insert(object.name_any())),
-            _ => {}
-        }
-        if !self.waiting.is_empty() {
-            return self.take_first(watch, event);
-        }
-        match event {
-            Ok(watcher::Event::Init) => Vec::new(),
-            Ok(watcher::Event::InitApply(object)) => vec![Ok(watcher::Event::Apply(object))],
-            Ok(watcher::Event::InitDone) => self.vanished(watch),
-            other => vec![other],
-        }
-    }
-
-    /// Before the first list of all has ended nothing is passed on: what went meanwhile would come with the list.
-    fn take_first(&mut self, watch: usize, event: Event<K>) -> Vec<Event<K>> {
-        let Some(first) = self.first.get_mut(watch) else { return Vec::new() };
-        match event {
-            Ok(watcher::Event::Init) => first.clear(),
-            Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
-                first.insert(object.name_any(), object);
+            Ok(watcher::Event::Init) => {
+                listed.clear();
+                self.listing.insert(watch);
             }
-            Ok(watcher::Event::Delete(object)) => drop(first.remove(&object.name_any())),
-            Ok(watcher::Event::InitDone) => drop(self.waiting.remove(&watch)),
-            Err(error) => return vec![Err(error)],
+            Ok(watcher::Event::InitApply(object)) => {
+                listed.insert(key(object));
+                self.writer.apply_watcher_event(&watcher::Event::Apply(object.clone()));
+            }
+            Ok(watcher::Event::InitDone) => {
+                let deletes = self.vanished(watch).into_iter().map(|object| Ok(deleted(&object)));
+                self.listing.remove(&watch);
+                return Box::new(deletes.chain(self.listing.is_empty().then_some(event)));
+            }
+            Ok(event) => self.writer.apply_watcher_event(event),
+            Err(_) => {}
         }
-        if !self.waiting.is_empty() {
-            return Vec::new();
-        }
-        let all = self.first.iter_mut().flat_map(std::mem::take);
-        let all = all.map(|(_, object)| Ok(watcher::Event::InitApply(object)));
-        all.chain([Ok(watcher::Event::InitDone)]).collect()
+        Box::new(std::iter::once(event))
     }
 
-    /// What a relist did not bring again.
-    fn vanished(&mut self, watch: usize) -> Vec<Event<K>> {
-        let (Some(listed), Some(namespace)) = (self.listed.get(watch), self.namespaces.get(watch)) else {
-            return Vec::new();
-        };
-        let gone = self.store.state().into_iter().filter(|object| {
-            ResourceExt::namespace(&**object).as_ref() == Some(namespace)
-                && !listed.contains(&object.name_any())
+    /// Takes out of the store what a list did not bring.
+    fn vanished(&mut self, watch: usize) -> Vec<Arc<K>> {
+        let listed = self.listed.get_mut(watch).map(std::mem::take).unwrap_or_default();
+        let namespace = self.namespaces.get(watch);
+        let mut vanished = self.store.state();
+        vanished.retain(|object| {
+            let found = key(&**object);
+            (namespace.is_none() || found.0.as_ref() == namespace) && !listed.contains(&found)
         });
-        gone.map(|object| Ok(watcher::Event::Delete((*object).clone()))).collect()
+        vanished.iter().for_each(|object| self.writer.apply_watcher_event(&deleted(object)));
+        vanished
     }
+}
+
+fn key<K: Resource>(object: &K) -> (Option<String>, String) {
+    (ResourceExt::namespace(object), object.name_any())
+}
+
+fn deleted<K: Clone>(object: &Arc<K>) -> watcher::Event<K> {
+    watcher::Event::Delete(K::clone(object))
 }
 
 #[cfg(test)]
@@ -219,50 +211,102 @@ mod tests {
         serde_json::from_value(object).unwrap()
     }
 
-    /// What each event of the watches of `a` and `b` makes of the merged stream.
-    async fn merge(events: Vec<(usize, Told<Workspace>)>) -> Vec<String> {
-        let (store, _writer) = reflector::store();
-        let mut merging = Merging {
-            waiting: [0, 1].into(),
-            first: vec![BTreeMap::new(); 2],
-            listed: vec![BTreeSet::new(); 2],
-            namespaces: vec!["a".into(), "b".into()],
-            store,
-        };
-        let all = events.into_iter().flat_map(|(watch, event)| merging.take(watch, Ok(event)));
-        all.map(|event| match event.unwrap() {
-            Told::Init => "init".to_owned(),
-            Told::InitDone => "done".to_owned(),
-            Told::InitApply(object) => format!("list {}", object.name_any()),
-            Told::Apply(object) => format!("apply {}", object.name_any()),
-            Told::Delete(object) => format!("delete {}", object.name_any()),
-        })
-        .collect()
+    struct Two {
+        reflected: Reflected<Workspace>,
+        store: Store<Workspace>,
     }
 
-    #[tokio::test]
-    async fn the_first_lists_of_all_namespaces_are_one_and_hold_what_was_there_when_the_last_ended() {
-        let [kept, gone, late, broken, other] =
-            [("a", "kept"), ("a", "gone"), ("a", "late"), ("b", "broken"), ("b", "other")]
-                .map(|(namespace, name)| workspace(namespace, name));
-        let told = merge(vec![
-            (0, Told::Init),
-            (1, Told::Init),
-            (0, Told::InitApply(kept)),
-            (0, Told::InitApply(gone.clone())),
-            // A list that broke off midway begins again.
-            (1, Told::InitApply(broken)),
-            (1, Told::Init),
-            (0, Told::InitDone),
-            (0, Told::Delete(gone)),
-            (0, Told::Apply(late.clone())),
-            (1, Told::InitApply(other.clone())),
-            (1, Told::InitDone),
-            (1, Told::Delete(other)),
-            (0, Told::Apply(late)),
-        ])
-        .await;
-        let expected = ["list kept", "list late", "list other", "done", "delete other", "apply late"];
-        assert_eq!(told, expected);
+    impl Two {
+        /// The watches of `a` and `b`.
+        fn new() -> Self {
+            let (store, writer) = reflector::store();
+            Self { reflected: Reflected::new(writer, 2, vec!["a".into(), "b".into()]), store }
+        }
+
+        /// What is passed on of an event, then the names in the store.
+        fn take(&mut self, watch: usize, event: Told<Workspace>) -> (Vec<String>, Vec<String>) {
+            let passed = self.reflected.take(watch, Ok(event)).map(|event| match event.unwrap() {
+                Told::Init => "init".to_owned(),
+                Told::InitDone => "done".to_owned(),
+                Told::InitApply(object) => format!("list {}", object.name_any()),
+                Told::Apply(object) => format!("apply {}", object.name_any()),
+                Told::Delete(object) => format!("delete {}", object.name_any()),
+            });
+            let passed = passed.collect();
+            let mut stored: Vec<_> = self.store.state().iter().map(|object| object.name_any()).collect();
+            stored.sort();
+            (passed, stored)
+        }
+
+        #[track_caller]
+        fn check(&mut self, watch: usize, event: Told<Workspace>, passed: &[&str], stored: &[&str]) {
+            let expected =
+                [passed, stored].map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>());
+            assert_eq!(<[_; 2]>::from(self.take(watch, event)), expected);
+        }
+    }
+
+    #[test]
+    fn lists_are_done_when_those_of_all_namespaces_are_and_the_store_has_what_there_is() {
+        let mut two = Two::new();
+        two.check(0, Told::Init, &["init"], &[]);
+        two.check(0, Told::InitApply(workspace("a", "kept")), &["list kept"], &["kept"]);
+        two.check(0, Told::InitApply(workspace("a", "gone")), &["list gone"], &["gone", "kept"]);
+        two.check(0, Told::InitDone, &[], &["gone", "kept"]);
+        two.check(
+            1,
+            Told::InitApply(workspace("b", "broken")),
+            &["list broken"],
+            &["broken", "gone", "kept"],
+        );
+        // A list that broke off midway begins again.
+        two.check(1, Told::Init, &["init"], &["broken", "gone", "kept"]);
+        two.check(0, Told::Delete(workspace("a", "gone")), &["delete gone"], &["broken", "kept"]);
+        two.check(0, Told::Apply(workspace("a", "late")), &["apply late"], &["broken", "kept", "late"]);
+        two.check(
+            1,
+            Told::InitApply(workspace("b", "late")),
+            &["list late"],
+            &["broken", "kept", "late", "late"],
+        );
+        two.check(1, Told::InitDone, &["delete broken", "done"], &["kept", "late", "late"]);
+    }
+
+    #[test]
+    fn a_relist_replaces_object_by_object_and_deletes_what_is_missing_in_its_own_namespace() {
+        let mut two = Two::new();
+        for (watch, namespace) in ["a", "b"].into_iter().enumerate() {
+            for name in ["kept", "gone"] {
+                two.take(watch, Told::InitApply(workspace(namespace, name)));
+            }
+            two.take(watch, Told::InitDone);
+        }
+        two.check(0, Told::Init, &["init"], &["gone", "gone", "kept", "kept"]);
+        let mut changed = workspace("a", "kept");
+        changed.spec.suspend = Some(true);
+        two.check(0, Told::InitApply(changed), &["list kept"], &["gone", "gone", "kept", "kept"]);
+        let suspended = two.store.state().iter().filter(|object| object.spec.suspend == Some(true)).count();
+        assert_eq!(suspended, 1, "the store has an object of the list before the list ends");
+        two.check(0, Told::InitDone, &["delete gone", "done"], &["gone", "kept", "kept"]);
+        // Nothing is left of the first list.
+        two.check(0, Told::Init, &["init"], &["gone", "kept", "kept"]);
+        two.check(0, Told::InitDone, &["delete kept", "done"], &["gone", "kept"]);
+    }
+
+    #[test]
+    fn one_watch_of_all_namespaces_deletes_in_all_of_them() {
+        let (store, writer) = reflector::store();
+        let mut one = Reflected::new(writer, 1, Vec::new());
+        for namespace in ["a", "b"] {
+            one.take(0, Ok(Told::InitApply(workspace(namespace, "n")))).for_each(drop);
+        }
+        one.take(0, Ok(Told::InitDone)).for_each(drop);
+        one.take(0, Ok(Told::Init)).for_each(drop);
+        one.take(0, Ok(Told::InitApply(workspace("b", "n")))).for_each(drop);
+        assert_eq!(one.take(0, Ok(Told::InitDone)).count(), 2);
+        assert_eq!(
+            store.state().iter().filter_map(|object| ResourceExt::namespace(&**object)).collect::<Vec<_>>(),
+            ["b"]
+        );
     }
 }

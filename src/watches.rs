@@ -9,7 +9,8 @@ use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::ResourceExt;
 use kube::api::Api;
 use kube::core::PartialObjectMeta;
-use kube::runtime::{reflector, watcher};
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::watcher;
 
 use crate::api::channel::Channel;
 use crate::api::conditions::kind;
@@ -21,7 +22,7 @@ use crate::context::Context;
 use crate::index::{Name, Wakes};
 use crate::serve::Readiness;
 use crate::sieve;
-use crate::watch::{Event, Watching, merged};
+use crate::watch::{Event, Watching, reflected};
 use crate::work_queue::Priority;
 use crate::workspace::Kind;
 
@@ -40,7 +41,7 @@ impl Watches<'_> {
     }
 
     /// Never ends.
-    pub async fn channels(&self, writer: reflector::store::Writer<Channel>) {
+    pub async fn channels(&self, writer: Writer<Channel>) {
         let settings = &self.ctx.settings;
         let watching = self.of("channels");
         let events =
@@ -49,8 +50,7 @@ impl Watches<'_> {
                 move |channel: &mut Channel| ctx.kept.take_in(channel)
             });
         let ctx = Arc::clone(self.ctx);
-        let events = merged(events, settings.namespaces.clone(), ctx.channels.clone());
-        reflector::reflector(writer, events)
+        reflected(writer, events, settings.namespaces.clone())
             .for_each(|event| {
                 take_in_channel(&ctx, &event);
                 listed(&ctx, "channels", &event);
@@ -59,7 +59,8 @@ impl Watches<'_> {
             .await;
     }
 
-    pub fn namespaced(&self) -> BoxStream<'static, Event<Workspace>> {
+    /// Never ends.
+    pub async fn namespaced(&self, writer: Writer<Workspace>) {
         let settings = &self.ctx.settings;
         let watching = self.of("workspaces");
         let events = watching.events(
@@ -67,26 +68,27 @@ impl Watches<'_> {
             settings.workspace_selector.as_deref(),
             trim_workspace,
         );
-        merged(events, settings.namespaces.clone(), self.ctx.workspaces.clone())
+        self.workspaces(writer, events, settings.namespaces.clone(), "workspaces").await;
     }
 
-    pub fn cluster(&self) -> BoxStream<'static, Event<ClusterWorkspace>> {
+    /// Never ends.
+    pub async fn cluster(&self, writer: Writer<ClusterWorkspace>) {
         let watching = self.of("clusterworkspaces");
         let api = Api::all(self.ctx.client.clone());
         let events =
             watching.events(vec![api], self.ctx.settings.workspace_selector.as_deref(), trim_workspace);
-        merged(events, Vec::new(), self.ctx.cluster_workspaces.clone())
+        self.workspaces(writer, events, Vec::new(), "clusterworkspaces").await;
     }
 
-    /// Never ends.
-    pub async fn workspaces<K: Kind>(
+    async fn workspaces<K: Kind>(
         &self,
-        writer: reflector::store::Writer<K>,
-        events: BoxStream<'static, Event<K>>,
+        writer: Writer<K>,
+        events: Vec<BoxStream<'static, Event<K>>>,
+        namespaces: Vec<String>,
         kind: &'static str,
     ) {
         let (ctx, store) = (Arc::clone(self.ctx), writer.as_reader());
-        reflector::reflector(writer, events)
+        reflected(writer, events, namespaces)
             .for_each(|event| {
                 take_in_workspace(&ctx, &event);
                 if let Ok(watcher::Event::InitDone) = event {
@@ -101,14 +103,14 @@ impl Watches<'_> {
     }
 
     /// Labels of namespaces decide who may use a ClusterWorkspace.
-    pub async fn namespaces(&self, writer: reflector::store::Writer<PartialObjectMeta<Namespace>>) {
+    pub async fn namespaces(&self, writer: Writer<PartialObjectMeta<Namespace>>) {
         let watching = self.of("namespaces");
         let events = watching.events(
             vec![Api::<PartialObjectMeta<Namespace>>::all(self.ctx.client.clone())],
             None,
             |_| {},
         );
-        let events = merged(events, Vec::new(), self.ctx.namespaces.clone()).filter_map(|event| async {
+        let known = |event: Event<PartialObjectMeta<Namespace>>| async {
             // Whether it may use a ClusterWorkspace is not known: it is none that has labels.
             match event {
                 Ok(watcher::Event::Apply(namespace)) if is_cut(&namespace) => {
@@ -117,8 +119,9 @@ impl Watches<'_> {
                 Ok(watcher::Event::InitApply(namespace)) if is_cut(&namespace) => None,
                 event => Some(event),
             }
-        });
-        reflector::reflector(writer, events)
+        };
+        let events = events.into_iter().map(|watch| watch.filter_map(known).boxed()).collect();
+        reflected(writer, events, Vec::new())
             .for_each(|event| async {
                 listed(self.ctx, "namespaces", &event);
                 if let Ok(watcher::Event::InitDone) = event {
@@ -178,6 +181,23 @@ fn is_cut(namespace: &PartialObjectMeta<Namespace>) -> bool {
 /// What a Workspace's cache keeps of texts that its operator did not write, in bytes.
 const FOREIGN: usize = 512;
 
+/// Leaves of a list its own finalizer, at its position.
+fn leave_out_others(finalizers: &mut Vec<String>) {
+    let mut left_out = 0;
+    let mut kept = Vec::new();
+    let others = |count| (count > 0).then(|| sieve::left_out(count));
+    for entry in finalizers.drain(..) {
+        if entry == finalizer::IN_USE {
+            kept.extend(others(std::mem::take(&mut left_out)));
+            kept.push(entry);
+        } else {
+            left_out += sieve::finalizers_in(&entry);
+        }
+    }
+    kept.extend(others(left_out));
+    *finalizers = kept;
+}
+
 /// Takes out of a Workspace what a tenant could make large. What is cut is read or written again where it is needed.
 fn trim_workspace<K: Kind>(object: &mut K) {
     let metadata = object.meta_mut();
@@ -188,8 +208,7 @@ fn trim_workspace<K: Kind>(object: &mut K) {
     if let Some(finalizers) = &mut metadata.finalizers {
         let others = finalizers.iter().filter(|name| *name != finalizer::IN_USE);
         if others.map(String::len).sum::<usize>() > FOREIGN {
-            finalizers.retain(|name| name == finalizer::IN_USE);
-            finalizers.push(sieve::CUT.to_owned());
+            leave_out_others(finalizers);
         }
     }
     if let Some(mut status) = object.status().cloned() {
@@ -317,7 +336,9 @@ mod tests {
         assert_eq!(usual.status.unwrap().conditions[0].message, "fine");
         let long = "example.com/".to_owned() + &"a".repeat(200);
         let large = made(&[&long, &long, &long], &"m".repeat(5000));
-        assert_eq!(large.finalizers(), [own, sieve::CUT]);
+        assert_eq!(large.finalizers(), ["…3", own]);
+        let cut = ["…268", own, &long, &long, "…7", own, &long];
+        assert_eq!(made(&cut, "fine").finalizers(), ["…268", own, "…9", own, "…1", own]);
         assert_eq!(large.status.unwrap().conditions[0].message, "");
     }
 }

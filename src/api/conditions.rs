@@ -47,6 +47,7 @@ pub enum Reason {
     IdentityMismatch,
     OwnershipConflict,
     NotConverging,
+    StatusNotStored,
     // Ready is Unknown
     NotCreated,
     Progressing,

@@ -51,6 +51,7 @@ pub async fn perform(mut pass: Box<Pass>, step: Step) -> (Box<Pass>, Result<Next
 }
 
 async fn adopt(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
+    pass.schema_serves()?;
     let (name, uid) = (Name::of(&pass.channel), pass.uid());
     if !pass.ctx.index().claim(id.as_str(), &name, &uid, Claim::Adopt) {
         pass.observed.owner = Some(None);
@@ -69,7 +70,7 @@ async fn adopt(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
 
 async fn restore_marks(pass: &mut Pass) -> Result<Next, Failure> {
     let created = pass.status.origin.as_deref() == Some("Created");
-    let lost = created && pass.view().annotation(annotation::CREATE_INTENT).is_none();
+    let lost = created && !pass.view().has_own_intent();
     let number = pass.memory.attempt.as_ref().map_or(1, |own| own.number);
     let attempt = super::create::Attempt { uid: pass.uid(), number };
     pass.mark(lost.then(|| attempt.intent(clock::now()))).await?;
@@ -395,7 +396,8 @@ async fn absent(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
 
 async fn let_go(pass: &mut Pass, parting: &Parting) -> Result<Next, Failure> {
     pass.let_go(*parting != Parting::Deleted).await?;
-    let id = pass.status.channel_id.clone().unwrap_or_else(|| "of unknown id".into());
+    let id = pass.status.channel_id.as_deref().or(pass.memory.unrecorded_id());
+    let id = id.unwrap_or("of unknown id").to_owned();
     let heir = pass.observed.claims.as_ref().and_then(|claims| claims.heir.clone()).flatten();
     let note = match parting {
         Parting::HandedOver => {

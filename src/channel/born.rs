@@ -2,6 +2,7 @@
 //! Creating a channel and writing down its id. POST and record run in a task of their own: no timeout of a pass, no
 //! conflict and no lost answer of the API server may drop an id.
 
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use kube::ResourceExt;
@@ -17,13 +18,16 @@ use super::pass::{Pass, Written};
 use super::plan::{CREATE_UNSUPPORTED, Plan, plan};
 use super::report;
 use super::status::{Outcome, seconds};
+use super::stored;
 use crate::api::annotation;
 use crate::api::channel::{AppliedStatus, CreateStatus};
 use crate::api::conditions::Reason;
 use crate::clock;
+use crate::context::Context;
 use crate::error::{Failure, Need};
 use crate::events::Note;
 use crate::index::{Claim, Handle, Name};
+use crate::leader::Epoch;
 use crate::ohallo::{ApiError, CallError, Class, CreatePermit, Id, Kind, NewChannel, RemoteChannel};
 use crate::retry;
 
@@ -53,11 +57,7 @@ pub async fn create(
     creating(&pass, true);
     if let Err(failure) = pass.mark(Some(intent)).await {
         creating(&pass, false);
-        if matches!(failure.need, Need::Turn(_)) {
-            // It was refused: there was no such attempt.
-            pass.memory.attempt = past;
-            pass.remember();
-        }
+        not_begun(&mut pass, &failure, number, past);
         return (pass, Err(failure));
     }
     pass.status.create =
@@ -100,6 +100,25 @@ pub async fn create(
     .await
 }
 
+/// The intent does not stand as it was sent, so nothing was sent to oHallo. Where the object shows the intent of before, there
+/// was no such attempt; a changed one is that of this attempt.
+fn not_begun(pass: &mut Pass, failure: &Failure, number: i64, past: Option<memory::Attempt>) {
+    let shown = pass.view().annotation(annotation::CREATE_INTENT).map(str::to_owned);
+    let refused = matches!(failure.need, Need::Turn(_));
+    let stripped = failure.reason == Reason::StatusNotStored;
+    match &mut pass.memory.attempt {
+        Some(own) if refused || (stripped && own.after == shown) => pass.memory.attempt = past,
+        Some(own) if stripped => {
+            own.intent = shown;
+            // The intent stays, and the next process must not ask a person about it.
+            pass.status.create =
+                Some(CreateStatus { attempt: number, outcome: "NotSent".into(), sent_at: None });
+        }
+        _ => return,
+    }
+    pass.remember();
+}
+
 /// Writes down an id that an earlier pass was answered.
 pub async fn record(pass: Box<Pass>, number: i64) -> (Box<Pass>, Result<Next, Failure>) {
     spawn(pass, number, async move |pass: Box<Pass>| write_down(pass, number).await).await
@@ -136,6 +155,8 @@ where
 /// Everything that may wait or fail comes before the intent, so that a crash while waiting parks nobody.
 async fn prepare(pass: &mut Pass) -> Result<(CreatePermit, Id), Failure> {
     let place = pass.observed.place.clone()?;
+    // Its id could not be written down.
+    pass.schema_serves()?;
     let now = clock::instant();
     let session = pass.session()?;
     let preflight = session.must_preflight(now);
@@ -199,11 +220,49 @@ async fn write_down(mut pass: Box<Pass>, number: i64) -> (Box<Pass>, Result<Next
     else {
         return (pass, Ok(Next::Look));
     };
-    let unrecorded = pass.ctx.metrics.ids_unrecorded().clone();
-    unrecorded.inc();
+    let metrics = Arc::clone(&pass.ctx.metrics);
+    if let Some(own) = &mut pass.memory.attempt {
+        own.unrecorded.get_or_insert_with(|| Arc::new(metrics.id_unrecorded()));
+    }
+    pass.owns_attempt = true;
+    pass.remember();
     let result = written_down(&mut pass, number, &remote).await;
-    unrecorded.dec();
+    // An id that the API server does not keep is counted until it does.
+    let kept_in_memory = matches!(&result, Err(failure) if failure.reason == Reason::StatusNotStored);
+    if let Some(own) = pass.memory.attempt.as_mut().filter(|_| !kept_in_memory) {
+        own.unrecorded = None;
+        pass.remember();
+    }
     (pass, result)
+}
+
+/// Tries to write down every id that oHallo answered and no status holds; how many are left.
+///
+/// For a process that reconciles nothing: one that is about to end, or does not lead.
+pub async fn record_unrecorded(ctx: &Arc<Context>) -> usize {
+    let mut left = 0;
+    for channel in ctx.channels.state() {
+        let cell = ctx.memory(&channel.uid().unwrap_or_default());
+        let memory = cell.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // A task of its own waits for an API server that does not answer.
+        let (Some(_), Some(own), false) = (memory.unrecorded_id(), &memory.attempt, memory.lost.is_empty())
+        else {
+            continue;
+        };
+        let epoch = memory.epoch.unwrap_or(Epoch { term: 0, transitions: 0 });
+        let slot = ctx.ohallo.heavy().slot();
+        let pass = Box::new(Pass::new(ctx, (*channel).clone(), epoch, slot));
+        let Ok(Some(fresh)) = pass.fresh().await else {
+            left += 1;
+            continue;
+        };
+        let slot = ctx.ohallo.heavy().slot();
+        let pass = Box::new(Pass::new(ctx, fresh, epoch, slot));
+        let (pass, result) = write_down(pass, own.number).await;
+        pass.remember();
+        left += usize::from(result.is_err());
+    }
+    left
 }
 
 async fn written_down(pass: &mut Pass, number: i64, remote: &RemoteChannel) -> Result<Next, Failure> {
@@ -223,7 +282,19 @@ async fn written_down(pass: &mut Pass, number: i64, remote: &RemoteChannel) -> R
         };
         let summary = report::summary(pass, &outcome);
         match report::write(pass, &summary.status, false).await {
-            Ok(Written::Stands) => {
+            Ok(Written::Lost(lost)) if lost.iter().any(|field| field.binds()) => {
+                let failure = stored::failure(&lost);
+                if !pass.view().terminating() {
+                    return Err(failure);
+                }
+                let release = annotation::RELEASE;
+                let message = format!(
+                    "{} To leave the channel in oHallo, annotate this object with {release}={}.",
+                    failure.message, remote.id
+                );
+                return Err(Failure { message, ..failure });
+            }
+            Ok(Written::Stands | Written::Lost(_)) => {
                 pass.status = summary.status;
                 remember(pass, number, AttemptOutcome::Unknown);
                 pass.memory.attempt = None;
@@ -232,7 +303,7 @@ async fn written_down(pass: &mut Pass, number: i64, remote: &RemoteChannel) -> R
                 return Ok(Next::Plan);
             }
             Ok(Written::Gone) => {
-                orphaned(pass, &remote.id);
+                orphaned(pass, remote.id.as_str());
                 return Ok(Next::Gone);
             }
             Ok(Written::Stale) => {
@@ -283,7 +354,7 @@ fn two_ids(pass: &mut Pass, answered: &Id, declared: &str) {
 }
 
 /// The finalizer was forced off while the POST was under way.
-fn orphaned(pass: &Pass, id: &Id) {
+pub fn orphaned(pass: &Pass, id: &str) {
     pass.ctx.metrics.id_orphaned();
     tracing::error!(
         channel = pass.channel.name_any(),

@@ -214,23 +214,16 @@ pub fn judge(view: &View, remote: &RemoteChannel, differs: &[Differs]) -> Read {
 /// A read shortly after the start: only the status says what was written last.
 fn judge_first(view: &View, differs: &[Differs], end: Instant) -> Read {
     let applied = view.status.applied.as_ref().and_then(|applied| applied.digest.as_deref());
-    let Some(applied) = applied else {
-        // An earlier process may have adopted and updated the channel before a status said so. Not of an object that
-        // this process has known since it was made.
-        return if view.memory.newborn { Read::Current } else { Read::Doubtful };
-    };
-    if view.memory.bound_here {
-        return Read::Current;
-    }
-    if applied != view.digest() {
-        return Read::Doubtful;
-    }
-    // An earlier process may have written for a manifest that no status speaks of.
-    let current = view.status.observed_generation == Some(view.generation());
-    match differs.is_empty() {
-        _ if !current => Read::Doubtful,
-        true => Read::Current,
-        false => Read::Stale(end),
+    // Before a status said so an earlier process may have adopted and updated what this one bound, but not of an object
+    // that this one has known since it was made.
+    let ours = view.memory.bound_here && (applied.is_some() || view.memory.newborn);
+    match applied {
+        _ if ours => Read::Current,
+        // An earlier process may have written for a manifest that no status speaks of.
+        _ if view.memory.doubted => Read::Doubtful,
+        Some(applied) if applied == view.digest() && differs.is_empty() => Read::Current,
+        Some(applied) if applied == view.digest() => Read::Stale(end),
+        _ => Read::Doubtful,
     }
 }
 
@@ -242,15 +235,16 @@ pub fn again(stale: u32, end: Instant, now: Instant) -> Duration {
 }
 
 /// Notes a 404 outside every window, with proof that the key is the tenant's. `None`: it is the second one, far enough
-/// from the first, and the channel is absent. Else how long until it counts as the second.
-pub fn absent(memory: &mut Memory, id: &str, now: Instant) -> Option<Duration> {
+/// from the first, and the channel is absent. Else how long until it counts as the second. `to_delete`: it answered a
+/// DELETE.
+pub fn absent(memory: &mut Memory, id: &str, to_delete: bool, now: Instant) -> Option<Duration> {
     let id = canonical_id(id);
     match &memory.absent {
-        Some(first) if first.id == *id => {
+        Some(first) if first.id == *id && first.to_delete == to_delete => {
             ABSENCE.checked_sub(now.saturating_duration_since(first.since)).filter(|rest| !rest.is_zero())
         }
         _ => {
-            memory.absent = Some(Absence { id: id.into_owned(), since: now });
+            memory.absent = Some(Absence { id: id.into_owned(), to_delete, since: now });
             Some(ABSENCE)
         }
     }

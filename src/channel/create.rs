@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::status::seconds;
 use crate::api::channel::{Channel, ChannelStatus, CreateStatus};
-use crate::api::same_id;
+use crate::api::{annotation, same_id};
 use crate::ohallo::{ApiError, Class};
 
 /// What the decision rests on; every field as it was read, none interpreted.
@@ -183,6 +183,13 @@ pub fn unbound(status: ChannelStatus) -> ChannelStatus {
         conditions: status.conditions,
         ..ChannelStatus::default()
     }
+}
+
+/// Whether the object's `create-intent` annotation is well-formed and of this very object.
+pub fn is_own_intent(channel: &Channel) -> bool {
+    let intent = channel.metadata.annotations.as_ref().and_then(|all| all.get(annotation::CREATE_INTENT));
+    let attempt = intent.and_then(|text| Attempt::of_intent(text));
+    attempt.is_some_and(|attempt| channel.metadata.uid.as_deref() == Some(&attempt.uid))
 }
 
 enum Last {

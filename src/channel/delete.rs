@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use kube::ResourceExt;
 
 use super::consistency;
-use super::create::{Attempt, Standing};
+use super::create::{self, Attempt, Standing};
 use super::inputs::Inputs;
 use super::memory::{ABSENCE, Memory};
 use super::plan::{Is, Parting, Place, Plan, Remote, Step, Verdict, View};
@@ -50,8 +50,11 @@ pub fn deletes(channel: &Channel, status: &ChannelStatus) -> bool {
     match channel.spec.deletion_policy.as_deref() {
         Some(policy) => policy == "Delete",
         None => match status.origin.as_deref().filter(|_| believed(channel, status)) {
-            Some(origin) => origin == "Created",
-            None => channel.spec.channel_id.is_none(),
+            Some("Created") => true,
+            Some("Adopted") => false,
+            // Somebody took the origin of a bound channel away: only an intent of its own shows that it was created.
+            _ if status.channel_id.is_some() && believed(channel, status) => create::is_own_intent(channel),
+            _ => channel.spec.channel_id.is_none(),
         },
     }
 }
@@ -61,7 +64,7 @@ fn believed(channel: &Channel, status: &ChannelStatus) -> bool {
         || status.bound_to(channel.metadata.uid.as_deref().unwrap_or_default()).is_some()
 }
 
-fn released(view: &View, what: &str) -> bool {
+pub(super) fn released(view: &View, what: &str) -> bool {
     view.annotation(annotation::RELEASE).is_some_and(|word| same_id(word, what))
 }
 
@@ -220,23 +223,24 @@ fn cannot_call(view: &View, id: &Id) -> Option<Plan> {
 /// The absence was proven twice, far enough apart.
 fn absent(view: &View) -> bool {
     matches!(view.observed.remote, Remote::Absent { proven: true })
-        && view
-            .memory
-            .absent
-            .as_ref()
-            .is_some_and(|first| view.instant.duration_since(first.since) >= ABSENCE)
+        && first_absence(view).is_some_and(|since| view.instant.duration_since(since) >= ABSENCE)
 }
 
 /// What a proven absence, met by a DELETE, makes of memory and view: the first is noted, the second said.
 pub fn absent_now(memory: &mut Memory, remote: &mut Remote, id: &str, instant: Instant) {
-    if consistency::absent(memory, id, instant).is_none() {
+    if consistency::absent(memory, id, true, instant).is_none() {
         *remote = Remote::Absent { proven: true };
     }
 }
 
+/// When a DELETE first met a proven absence.
+fn first_absence(view: &View) -> Option<Instant> {
+    view.memory.absent.as_ref().filter(|first| first.to_delete).map(|first| first.since)
+}
+
 /// How long until the second look at an absence.
 fn second_look(view: &View) -> Option<Duration> {
-    let since = view.memory.absent.as_ref()?.since;
+    let since = first_absence(view)?;
     ABSENCE.checked_sub(view.instant.duration_since(since)).filter(|rest| !rest.is_zero())
 }
 

@@ -251,6 +251,12 @@ mod tests {
             let source =
                 json!({"sources": [{"kind": "Secret", "name": "s", "uid": "u", "resourceVersion": "9"}]});
             status.credentials = serde_json::from_value(source).ok();
+            status.drift.clear();
+            status.conditions[0].observed_generation = Some(2);
+            let text = |text: &str| Some(text.to_owned());
+            (status.bound_uid, status.workspace_id) = (text("uid-n"), text("w"));
+            (status.origin, status.deletion_policy) = (text("Adopted"), text("Retain"));
+            (status.state, status.read_with) = (text("active"), text("r"));
             channel
         };
         let pushed = vec![(SecretId::of("a", "s"), Version::present("9"))];

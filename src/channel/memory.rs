@@ -2,17 +2,20 @@
 //! What this process remembers of one Channel between passes. All of it may be lost: what must not be is in the
 //! object (the intent, the id, the counts).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
 
 use super::delete::claims::Wait;
 use super::inputs::Inputs;
+use super::stored::{Binding, Field};
 use crate::api::channel::{AppliedStatus, Channel, ChannelStatus};
 use crate::api::conditions::kind;
 use crate::api::finalizer;
 use crate::conditions;
 use crate::leader::Epoch;
+use crate::metrics::Unrecorded;
 use crate::ohallo::RemoteChannel;
 use crate::retry::Gate;
 use crate::secret::ContentDigest;
@@ -64,6 +67,12 @@ pub struct Memory {
     pub deleted: bool,
     /// A status that binds the object was sent, and its answer is not known: its reservation of the id must stay.
     pub binding_unsure: bool,
+    /// The binding as the API server last showed it to this process.
+    pub binding: Option<Box<Binding>>,
+    /// The status that was last sent, where the API server did not keep all of it.
+    pub unstored: Option<Box<ChannelStatus>>,
+    /// What was last reported as not kept: a change of it is logged, not every retry.
+    pub lost: Vec<Field>,
     /// The end was told; a pass that still sees the object tells of it no more.
     pub parted: bool,
     /// When a DELETE was sent whose answer is not known: it may still take effect.
@@ -76,6 +85,8 @@ pub struct Memory {
     pub absent: Option<Absence>,
     /// Stale reads in a row.
     pub stale: u32,
+    /// When this process first saw it, the manifest was newer than the status; no update was sent since.
+    pub doubted: bool,
     /// Something changed that `connectivityTest: OnChange` asks to test.
     pub test_due: bool,
     /// When oHallo last described the channel, or this process began to look after it.
@@ -91,6 +102,8 @@ pub struct Memory {
 pub struct Absence {
     /// In its canonical form.
     pub id: String,
+    /// It was the answer to a DELETE: what a read found before counts for no finalizer.
+    pub to_delete: bool,
     pub since: Instant,
 }
 
@@ -115,6 +128,8 @@ pub struct Attempt {
     pub after: Option<String>,
     /// The intent is known to have stood, and this process has led ever since: nobody else made a later attempt.
     pub last: bool,
+    /// Counts its id while no status holds it.
+    pub unrecorded: Option<Arc<Unrecorded>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -130,7 +145,7 @@ pub enum AttemptOutcome {
 
 impl Attempt {
     pub fn new(number: i64, outcome: AttemptOutcome) -> Self {
-        Self { number, outcome, intent: None, after: None, last: false }
+        Self { number, outcome, intent: None, after: None, last: false, unrecorded: None }
     }
 }
 
@@ -149,6 +164,7 @@ impl Memory {
             posted: self.posted.take(),
             binding_unsure: self.binding_unsure,
             delete_unsure: self.delete_unsure,
+            binding: self.binding.take(),
             ..Self::default()
         };
     }
@@ -171,6 +187,26 @@ impl Memory {
         let conditions = channel.status.as_ref().map_or(0, |status| status.conditions.len());
         self.newborn |=
             conditions == 0 && !channel.finalizers().iter().any(|name| name == finalizer::CHANNEL);
+    }
+
+    /// Notes the binding of the object, and ends an attempt whose id it shows.
+    pub fn note_binding(&mut self, channel: &Channel) {
+        let Some(status) = &channel.status else { return };
+        let uid = channel.metadata.uid.as_deref().unwrap_or_default();
+        let Some(id) = status.bound_to(uid) else { return };
+        if self.binding.as_ref().is_none_or(|known| known.channel_id != id) {
+            self.binding = Binding::of(status, uid).map(Box::new);
+        }
+    }
+
+    /// The id of an answered create that no status holds.
+    pub fn unrecorded_id(&self) -> Option<&str> {
+        match &self.attempt {
+            Some(Attempt { outcome: AttemptOutcome::Answered(remote), unrecorded: Some(_), .. }) => {
+                Some(remote.id.as_str())
+            }
+            _ => None,
+        }
     }
 
     /// Whether a status makes it Ready for the first time. It is so once.
@@ -203,6 +239,7 @@ impl Memory {
         }
         self.sent = Some(digest);
         self.reverts.read = false;
+        self.doubted = false;
     }
 }
 
@@ -247,6 +284,8 @@ mod tests {
         let attempt = Some(Attempt { last: true, ..Attempt::new(2, AttemptOutcome::NotSent) });
         let written = Some((7, clock::instant()));
         let posted = Some(AppliedStatus { enabled: Some(true), digest: None });
+        let channel_id = "c1".to_owned();
+        let binding = Some(Box::new(Binding { channel_id, workspace_id: None, origin: None }));
         let mut memory = Memory {
             epoch: Some(epoch(1)),
             written,
@@ -254,6 +293,7 @@ mod tests {
             posted: posted.clone(),
             binding_unsure: true,
             delete_unsure: written.map(|(_, at)| at),
+            binding: binding.clone(),
             deleted: true,
             failures: 3,
             ..Memory::default()
@@ -265,6 +305,7 @@ mod tests {
         assert_eq!((memory.deleted, memory.failures, &memory.attempt), (false, 0, &kept));
         assert_eq!((memory.epoch, memory.written, memory.posted), (Some(epoch(2)), written, posted));
         assert!(memory.binding_unsure && memory.delete_unsure.is_some(), "its reservations are still there");
+        assert_eq!(memory.binding, binding, "an id that was bound stays known");
     }
 
     #[test]

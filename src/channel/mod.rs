@@ -15,6 +15,7 @@ pub mod plan;
 #[cfg(test)]
 pub mod sample;
 pub mod status;
+pub mod stored;
 pub mod update;
 
 mod act;
@@ -37,6 +38,7 @@ use tracing::Instrument;
 
 use crate::api::channel::Channel;
 use crate::api::conditions::{Reason, kind};
+use crate::api::finalizer;
 use crate::clock;
 use crate::conditions;
 use crate::context::Context;
@@ -49,6 +51,7 @@ use crate::retry::{self, Requeue};
 use crate::sieve;
 use crate::telemetry::traces;
 use crate::work_queue::{Priority, Resolved, Route};
+pub use born::record_unrecorded;
 pub use report::plain;
 
 use act::{Next, perform};
@@ -235,6 +238,18 @@ fn log(channel: &Channel, outcome: &str, took: Duration, report: &Report) {
     }
 }
 
+/// How soon an object that waits for the CustomResourceDefinitions is resolved again; their return requeues it.
+const OUTDATED: Duration = Duration::from_secs(30);
+
+/// Whether a status write would destroy what the API server still stores of this object: with an older
+/// CustomResourceDefinition it reads objects without those fields. What only memory holds is sent again all the same.
+fn would_lose(channel: &Channel, memory: &memory::Memory) -> bool {
+    let in_memory = memory.unstored.is_some() || memory.unrecorded_id().is_some();
+    let marked = channel.finalizers().iter().any(|name| name == finalizer::CHANNEL);
+    let holds = channel.status.as_ref().is_some_and(|it| it.channel_id.is_some() || it.create.is_some());
+    (marked || holds) && !in_memory
+}
+
 /// How long this object need not be looked at: it is older than what this process wrote, or nothing has changed since its last pass.
 fn rests(channel: &Channel, uid: &str, ctx: &Context, epoch: Epoch) -> Option<Duration> {
     let cell = ctx.memory(uid);
@@ -246,6 +261,10 @@ fn rests(channel: &Channel, uid: &str, ctx: &Context, epoch: Epoch) -> Option<Du
     memory.read.get_or_insert(now);
     if memory.outran(pass::version(channel), now) {
         return Some(Duration::from_secs(5));
+    }
+    memory.note_binding(channel);
+    if ctx.schema.lacks().is_some() && would_lose(channel, &memory) {
+        return Some(OUTDATED);
     }
     if !memory.seen && memory.gate.is_none() {
         memory.gate = first_look(channel, &now_inputs);
@@ -263,6 +282,11 @@ fn first_look(channel: &Channel, now: &Inputs) -> Option<retry::Gate<Inputs>> {
 
 /// Observes, plans and acts until there is nothing to do, a look is needed, or a step fails. `None`: the object is gone.
 async fn run(mut pass: Box<Pass>) -> (Box<Pass>, Option<Outcome>) {
+    if pass.resends {
+        // Its report writes the status again, and nothing is decided before that is kept.
+        let failure = stored::failure(&pass.memory.lost);
+        return (pass, Some(Outcome::Failed(failure)));
+    }
     if let Err(failure) = observe::observe(&mut pass).await {
         return (pass, Some(Outcome::Failed(failure)));
     }

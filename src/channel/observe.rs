@@ -293,7 +293,7 @@ async fn not_there(pass: &mut Pass, id: &Id) -> Result<Remote, Failure> {
         pass.memory.absent = None;
         return Ok(Remote::Absent { proven: false });
     }
-    let rest = consistency::absent(&mut pass.memory, id.as_str(), clock::instant());
+    let rest = consistency::absent(&mut pass.memory, id.as_str(), false, clock::instant());
     Ok(rest.map_or(Remote::Absent { proven: true }, |again| Remote::Stale { again }))
 }
 

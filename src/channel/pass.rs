@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
-use serde_json::{Value, json};
 
 use super::claims;
 use super::conflict::{self, Refused};
@@ -15,22 +14,23 @@ use super::create;
 use super::inputs::{Inputs, Version};
 use super::memory::Memory;
 use super::plan::{Declared, Observed, Remote, View};
+use super::stored::{self, Field};
 use super::update;
-use crate::api::annotation;
 use crate::api::channel::{Channel, ChannelStatus};
 use crate::api::conditions::{Reason, kind};
+use crate::api::{annotation, finalizer};
 use crate::clock;
 use crate::conditions;
 use crate::context::{Context, Lookup, MANAGER};
 use crate::error::{Failure, Need};
 use crate::events::Note;
-use crate::heavy::{self, HeavySlot};
+use crate::heavy::HeavySlot;
 use crate::index::{Handle, Name};
 use crate::leader::Epoch;
+use crate::metadata_patch;
 use crate::ohallo::{Lane, Permit, Session};
 use crate::secret::{Credentials, Redactor};
 use crate::secret_id::SecretId;
-use crate::sieve;
 use crate::text;
 
 /// How often a guarded write is tried again on a newer version before the pass is.
@@ -64,6 +64,8 @@ pub struct Pass {
     pub owns_attempt: bool,
     /// The object was changed by somebody else while this pass worked on an older version.
     pub outdated: bool,
+    /// It only sends the status again that the API server did not keep: its memory is what must not be lost.
+    pub resends: bool,
     /// Its manifest was: what was read for the older one says nothing of it.
     pub superseded: bool,
     began: Inputs,
@@ -71,9 +73,11 @@ pub struct Pass {
 }
 
 /// How a write of the status ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Written {
     Stands,
+    /// The API server accepted it and did not keep these.
+    Lost(Vec<Field>),
     /// The object is not there any more.
     Gone,
     /// Somebody else wrote the status, or leads: what this pass found may be old.
@@ -89,9 +93,24 @@ impl Pass {
         memory.meet(&channel);
         // Before anything is looked up: what changes during the pass must open the gate again.
         let began = inputs(ctx, &channel);
+        memory.note_binding(&channel);
         let mut status = create::believed(&channel);
+        let mut notes = Vec::new();
+        let resent = stored::resent(&channel, memory.unstored.as_deref(), &memory.lost);
+        let resends = resent.is_some();
+        match (resent, &memory.binding) {
+            (Some(resent), _) => status = resent,
+            (None, Some(binding)) if binding.restore(&channel, &mut status) => {
+                if memory.lost.is_empty() {
+                    notes.push(missing(&channel, binding));
+                    memory.lost = vec![Field::ChannelId];
+                }
+            }
+            (None, _) => {}
+        }
         if !memory.seen {
             update::doubt(&mut status, channel.metadata.generation);
+            memory.doubted = status.observed_generation != channel.metadata.generation;
         }
         let not_observed = Failure::transient(Reason::Progressing, "Nothing was read yet.");
         Self {
@@ -117,11 +136,12 @@ impl Pass {
             permit: None,
             credentials: None,
             redactor: Redactor::none(),
-            notes: Vec::new(),
+            notes,
             secret_versions: Vec::new(),
             slot,
             owns_attempt: false,
             outdated: false,
+            resends,
             superseded: false,
             began,
             cell,
@@ -154,6 +174,11 @@ impl Pass {
     pub async fn permitted(&mut self) -> Result<(), Failure> {
         self.session()?.ready().await?;
         self.fence()
+    }
+
+    /// Whether the API server keeps every field of this version: nothing new is begun before.
+    pub fn schema_serves(&self) -> Result<(), Failure> {
+        self.ctx.schema.lacks().map_or(Ok(()), |lacks| Err(stored::outdated(&lacks)))
     }
 
     pub fn session(&mut self) -> Result<&mut Session, Failure> {
@@ -227,37 +252,43 @@ impl Pass {
         }
     }
 
-    /// All finalizers of the object. A list that was cut is read in full: a merge patch replaces it.
-    async fn finalizers(&self) -> Result<Vec<String>, Failure> {
-        let known = self.channel.finalizers();
-        if known.iter().all(|name| name != sieve::CUT) {
-            return Ok(known.to_vec());
-        }
-        if !self.slot.try_take() {
-            return Err(Failure::turn(heavy::AGAIN));
-        }
-        match sieve::read(&self.ctx.client, &self.channel, true).await {
-            Ok(Some(whole)) if whole.metadata.resource_version == self.channel.metadata.resource_version => {
-                Ok(whole.finalizers().to_vec())
-            }
-            Ok(_) => Err(changed()),
-            Err(error) => Err(cluster(&error)),
-        }
-    }
-
     /// Sets our finalizer and, where given, an annotation, in one patch that carries the version it was decided on.
     pub async fn mark(&mut self, intent: Option<String>) -> Result<(), Failure> {
-        let mut finalizers = self.finalizers().await?;
-        if !self.view().finalized() {
-            finalizers.push(crate::api::finalizer::CHANNEL.into());
+        let annotation = intent.as_deref().map(|intent| (annotation::CREATE_INTENT, intent));
+        let patch = metadata_patch::set(&self.channel.metadata, finalizer::CHANNEL, annotation);
+        let None = self.patch(patch).await? else {
+            let lost = stored::lost_metadata(intent.as_deref(), &self.channel);
+            if lost.is_empty() {
+                return Ok(());
+            }
+            self.not_stored(&lost, None);
+            return Err(stored::failure(&lost));
+        };
+        Err(Failure::turn(Duration::from_secs(1)))
+    }
+
+    /// Counts a write that the API server did not keep. What is new about it is logged, and an id also published.
+    fn not_stored(&mut self, lost: &[Field], id: Option<&str>) {
+        self.ctx.metrics.write_not_stored("Channel");
+        self.ctx.schema.check();
+        if self.memory.lost == lost {
+            return;
         }
-        let mut metadata = json!({ "finalizers": finalizers });
-        if let (Some(intent), Some(fields)) = (intent, metadata.as_object_mut()) {
-            fields.insert("annotations".into(), json!({ annotation::CREATE_INTENT: intent }));
-        }
-        match self.patch(metadata).await? {
-            Some(()) => Ok(()),
-            None => Err(Failure::turn(Duration::from_secs(1))),
+        self.memory.lost = lost.to_vec();
+        let names: Vec<_> = lost.iter().map(|field| field.name()).collect();
+        let id = id.filter(|_| lost.iter().any(|field| field.binds()));
+        tracing::error!(
+            channel = self.channel.name_any(),
+            namespace = self.channel.namespace(),
+            channel_id = id,
+            lost = names.join(", "),
+            "the API server accepted a write and did not keep it"
+        );
+        if let Some(id) = id {
+            let text = format!(
+                "The API server did not keep the id of the oHallo channel of this object: {id}. The operator holds it in memory and retries."
+            );
+            self.note(Note::warning("ChannelIdNotStored", text));
         }
     }
 
@@ -266,14 +297,12 @@ impl Pass {
     pub async fn let_go(&mut self, revocable: bool) -> Result<(), Failure> {
         for _ in 0..TRIES {
             self.fence()?;
-            let patched = match self.finalizers().await {
-                Ok(mut others) => {
-                    others.retain(|name| name != crate::api::finalizer::CHANNEL);
-                    self.patch(json!({ "finalizers": others })).await
+            let patch = metadata_patch::remove(&self.channel.metadata, finalizer::CHANNEL);
+            match self.patch(patch).await {
+                Ok(Some(())) if self.view().finalized() => {
+                    self.not_stored(&[Field::Finalizer], None);
+                    return Err(stored::finalizer_returned());
                 }
-                Err(failure) => Err(failure),
-            };
-            match patched {
                 Ok(_) => return Ok(()),
                 Err(failure) if matches!(failure.need, Need::Turn(_)) => match self.fresh().await? {
                     Some(fresh) if !conflict::of_parting(&self.channel, revocable, &fresh) => {
@@ -288,13 +317,9 @@ impl Pass {
         Err(changed())
     }
 
-    /// A guarded merge patch of metadata. `None` where the object is gone.
-    async fn patch(&mut self, mut metadata: Value) -> Result<Option<()>, Failure> {
-        if let Some(fields) = metadata.as_object_mut() {
-            fields.insert("uid".into(), json!(self.channel.metadata.uid));
-            fields.insert("resourceVersion".into(), json!(self.channel.metadata.resource_version));
-        }
-        let patch = Patch::Merge(json!({ "metadata": metadata }));
+    /// A guarded patch of metadata. `None` where the object is gone.
+    async fn patch(&mut self, patch: json_patch::Patch) -> Result<Option<()>, Failure> {
+        let patch = Patch::Json::<()>(patch);
         self.fence()?;
         let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
         match self.api().patch(&self.channel.name_any(), &params, &patch).await {
@@ -305,7 +330,7 @@ impl Pass {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
             Err(kube::Error::Api(status)) if status.code == 409 => Err(changed()),
             Err(error) => {
-                // A wrong uid is answered 422, another object of the same name; and so is what a policy refuses.
+                // 422 answers another object of the same name, a finalizer at another position, and what a policy refuses.
                 let refused = matches!(&error, kube::Error::Api(status) if status.code == 422);
                 let same = |fresh: Channel| {
                     fresh.metadata.resource_version == self.channel.metadata.resource_version
@@ -349,8 +374,14 @@ impl Pass {
             let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
             match self.api().replace_status(&self.channel.name_any(), &params, &object).await {
                 Ok(channel) => {
+                    let lost = stored::lost_status(status, channel.status.as_ref());
                     self.adopt_version(channel);
-                    return Ok(Written::Stands);
+                    if lost.is_empty() {
+                        self.memory.note_binding(&self.channel);
+                        return Ok(Written::Stands);
+                    }
+                    self.not_stored(&lost, status.channel_id.as_deref());
+                    return Ok(Written::Lost(lost));
                 }
                 Err(kube::Error::Api(answer)) if answer.code == 404 => return Ok(Written::Gone),
                 Err(kube::Error::Api(answer)) if answer.code == 409 => {
@@ -377,6 +408,7 @@ impl Pass {
         let status = self.status.clone();
         match self.write(&status, true).await {
             Ok(Written::Stands) => Ok(()),
+            Ok(Written::Lost(lost)) => Err(stored::failure(&lost)),
             Ok(_) => Err(changed()),
             Err(error) => Err(cluster(&error)),
         }
@@ -405,6 +437,21 @@ impl Pass {
         }
         self.channel = fresh;
     }
+}
+
+/// Reports an object that holds no id any more, while this process has seen it bound.
+fn missing(channel: &Channel, binding: &stored::Binding) -> Note {
+    let id = &binding.channel_id;
+    tracing::error!(
+        channel = channel.name_any(),
+        namespace = channel.namespace(),
+        channel_id = id,
+        "the status lost the id of the channel; the operator writes it again"
+    );
+    let text = format!(
+        "The status lost the id of the oHallo channel of this object: {id}. The operator writes it again."
+    );
+    Note::warning("ChannelIdNotStored", text)
 }
 
 /// The inputs of a pass over this object, as the watches last saw them.

@@ -183,6 +183,12 @@ pub fn plan(view: &View) -> Plan {
     let standing = view.standing();
     match &standing {
         Standing::InFlight => return Verdict::of(Is::InFlight, Reason::Progressing, "").settled(),
+        // The API server does not keep the id, so only a person can end the wait.
+        Standing::Record { id, .. }
+            if view.terminating() && !view.memory.lost.is_empty() && delete::released(view, id) =>
+        {
+            return Plan::Work(Step::LetGo(Parting::Released));
+        }
         Standing::Record { attempt, .. } => return Plan::Work(Step::Record { attempt: *attempt }),
         _ => {}
     }
@@ -360,6 +366,11 @@ impl View<'_> {
 
     pub fn annotation(&self, name: &str) -> Option<&str> {
         self.channel.annotations().get(name).map(String::as_str)
+    }
+
+    /// The object shows an intent of its own: one of another object, or a malformed one, is as good as none.
+    pub fn has_own_intent(&self) -> bool {
+        create::is_own_intent(self.channel)
     }
 
     /// A user's request that the status has not answered yet.

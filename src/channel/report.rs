@@ -1,15 +1,17 @@
 // I/O
 //! Reports a pass: the status if it differs, then the events, then one line of log.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
 
+use super::born;
 use super::config;
 use super::cut::cut;
 use super::memory::Memory;
 use super::pass::{Pass, Written};
 use super::status::{self, Outcome, Setting, Summary};
+use super::stored::{self, Field};
 use super::work;
 use crate::api::channel::{Channel, ChannelStatus};
 use crate::clock;
@@ -64,10 +66,25 @@ pub async fn report(mut pass: Box<Pass>, outcome: &Outcome) -> (Report, &'static
     let old = pass.channel.status.clone().unwrap_or_default();
     if status != old && summary.result != "gone" {
         match write(&mut pass, &status, true).await {
+            Ok(Written::Stands) if pass.resends => return stored_at_last(pass, &summary, now),
             Ok(Written::Stands) => {}
-            Ok(Written::Gone) => return gone(pass),
+            // What blocks the deletion is said all the same.
+            Ok(Written::Lost(_)) if pass.view().terminating() => {}
+            Ok(Written::Lost(lost)) => return unstored(pass, &lost, status, now).await,
+            Ok(Written::Gone) => {
+                if let Some(id) = pass.memory.unrecorded_id() {
+                    born::orphaned(&pass, id);
+                }
+                return gone(pass);
+            }
             Ok(Written::Stale) => return (Report::Wake(Duration::from_millis(300)), "conflict"),
             Err(error) => return (Report::Unwritten(error), "unwritten"),
+        }
+    }
+    if !summary.silent && !stored::is_loss(outcome) {
+        pass.memory.unstored = None;
+        if !pass.view().terminating() {
+            pass.memory.lost.clear();
         }
     }
     if !summary.silent {
@@ -88,6 +105,53 @@ pub async fn report(mut pass: Box<Pass>, outcome: &Outcome) -> (Report, &'static
         Some(wake) => (Report::Wake(wake), summary.result),
         None => gone(pass),
     }
+}
+
+/// The API server did not keep all of the status: the object says so, and the pass that follows sends it again.
+async fn unstored(
+    mut pass: Box<Pass>,
+    lost: &[Field],
+    sent: ChannelStatus,
+    now: Instant,
+) -> (Report, &'static str) {
+    pass.status = sent;
+    let summary = summary(&pass, &Outcome::Failed(stored::failure(lost)));
+    let mut kept = false;
+    if summary.status != pass.status {
+        match write(&mut pass, &summary.status, true).await {
+            Ok(Written::Stands) => kept = true,
+            Ok(Written::Lost(_)) => {}
+            Ok(Written::Gone) => return gone(pass),
+            Ok(Written::Stale) => return (Report::Wake(Duration::from_millis(300)), "conflict"),
+            Err(error) => return (Report::Unwritten(error), "unwritten"),
+        }
+    }
+    pass.memory.unstored = (!kept).then(|| Box::new(summary.status.clone()));
+    // Nothing is bound before the API server shows it.
+    pass.notes.retain(|note| note.reason != "Adopted");
+    for (reason, message) in &summary.warnings {
+        pass.note(Note::warning(reason, message));
+    }
+    pass.publish_notes();
+    remember(&mut pass, &summary, now);
+    (Report::Wake(summary.wake.unwrap_or(GONE)), summary.result)
+}
+
+/// The API server kept what it had dropped before: the next pass goes on from there.
+fn stored_at_last(mut pass: Box<Pass>, summary: &Summary, now: Instant) -> (Report, &'static str) {
+    if let Some(id) = pass.memory.unrecorded_id().map(str::to_owned) {
+        pass.owns_attempt = true;
+        pass.memory.attempt = None;
+        pass.note(Note::normal("Created", format!("Created channel {id}.")));
+    }
+    pass.memory.unstored = None;
+    pass.memory.lost.clear();
+    pass.publish_notes();
+    let wake = Some(Duration::from_secs(1));
+    remember(&mut pass, &Summary { wake, failures: 0, ..summary.clone() }, now);
+    pass.memory.gate = None;
+    pass.remember();
+    (Report::Wake(Duration::from_secs(1)), "progressing")
 }
 
 /// The end of an object that is gone, though the store may have it for a moment. Should it be there after all, no event
@@ -142,7 +206,7 @@ fn ready_at_last(pass: &mut Pass, status: &ChannelStatus) {
 
 /// Closes the gate until the wake. A pass whose turn had not come leaves it as it was: whatever wakes the next one,
 /// its turn may have come.
-fn remember(pass: &mut Pass, summary: &Summary, now: std::time::Instant) {
+fn remember(pass: &mut Pass, summary: &Summary, now: Instant) {
     let mut inputs = pass.inputs();
     if summary.result == "in_sync" {
         inputs.key = None;

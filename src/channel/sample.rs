@@ -66,9 +66,9 @@ pub fn ready(content: &str, version: &str) -> Declared {
     Declared::Ready { digest: digest(content), keys: vec!["apiKey".into()], sources: vec![source(version)] }
 }
 
-/// An absence that was proven once.
+/// An absence that a DELETE met once.
 pub fn absence(since: Instant) -> Option<Absence> {
-    Some(Absence { id: ID.into(), since })
+    Some(Absence { id: ID.into(), to_delete: true, since })
 }
 
 pub fn missing() -> Declared {

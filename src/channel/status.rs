@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::create::{self, Standing};
@@ -140,6 +141,7 @@ impl Writing<'_> {
         self.status.observed_generation = Some(view.generation());
         self.status.last_handled_reconcile_at =
             view.annotation(annotation::RECONCILE_REQUESTED).map(cut_request);
+        self.restore_binding();
         let deletes = delete::deletes(view.channel, &self.status);
         self.status.deletion_policy = Some(if deletes { "Delete" } else { "Retain" }.into());
         if self.status.channel_id.is_some() {
@@ -181,6 +183,24 @@ impl Writing<'_> {
         }
     }
 
+    /// Puts back what was taken off the binding while no operator ran, from what else shows it.
+    fn restore_binding(&mut self) {
+        let view = self.view;
+        if self.status.bound_to(view.channel.metadata.uid.as_deref().unwrap_or_default()).is_none() {
+            return;
+        }
+        if !matches!(self.status.origin.as_deref(), Some("Created" | "Adopted")) {
+            let origin = if view.has_own_intent() { "Created" } else { "Adopted" };
+            self.status.origin = Some(origin.into());
+        }
+        if let (None, Remote::Found(remote), Ok(place)) =
+            (&self.status.workspace_id, &view.observed.remote, &view.observed.place)
+            && remote.workspace_id.as_deref() == Some(place.workspace_id.as_str())
+        {
+            self.status.workspace_id.clone_from(&remote.workspace_id);
+        }
+    }
+
     fn verdict(&mut self, verdict: &Verdict) -> (Option<Duration>, &'static str) {
         let message = sentence(&verdict.message);
         let reason = verdict.reason;
@@ -217,7 +237,13 @@ impl Writing<'_> {
             Is::RetryIn(rest) => {
                 let now = self.view.now;
                 let past = self.status.provisioning.get_or_insert_default();
-                past.next_attempt_at.get_or_insert_with(|| seconds(now.saturating_add(rest).unwrap_or(now)));
+                let due = now.saturating_add(rest).unwrap_or(now);
+                // It is written in whole seconds, rounded.
+                let latest = due.saturating_add(SOON).unwrap_or(due);
+                let stored = past.next_attempt_at.as_deref().and_then(|at| at.parse::<Timestamp>().ok());
+                if stored.is_none_or(|stored| stored > latest) {
+                    past.next_attempt_at = Some(seconds(due));
+                }
                 self.conditions().ready(Status::False, Progress::Reconciling, reason, &message);
                 (Some(rest.max(SOON)), "waiting")
             }
@@ -243,6 +269,7 @@ impl Writing<'_> {
             return self.need(failure.need, failure.reason, &message);
         }
         let reason = match failure.reason {
+            Reason::StatusNotStored => Reason::StatusNotStored,
             Reason::AuthenticationFailed => Reason::KeyUnavailable,
             Reason::PermissionDenied => Reason::PermissionDenied,
             Reason::AbsenceNotProven => Reason::AbsenceNotProven,
@@ -269,6 +296,11 @@ impl Writing<'_> {
             Need::User => {
                 self.conditions().ready(Status::False, Progress::Stalled, reason, message);
                 (Some(retry::spread(retry::STALLED, self.setting.random)), "stalled")
+            }
+            Need::Cluster => {
+                self.failures = self.view.memory.failures.saturating_add(1);
+                self.conditions().ready(Status::False, Progress::Stalled, reason, message);
+                (Some(retry::backoff(self.failures, self.setting.random)), "stalled")
             }
             Need::Input => {
                 let known = reason != Reason::NotCreated
@@ -322,15 +354,10 @@ impl Writing<'_> {
         }
     }
 
-    /// A stale read changes what is said of the way to Ready, and nothing that was found before.
+    /// A stale read takes nothing back that was said of this generation.
     fn stale_read(&mut self, reason: Reason, message: &str) {
-        if self.view.terminating() {
-            return;
-        }
-        if !self.conditions().ready_is_current() || self.lapsed() {
+        if !self.view.terminating() && (!self.conditions().ready_is_current() || self.lapsed()) {
             self.conditions().ready(Status::Unknown, Progress::Reconciling, reason, message);
-        } else if !conditions::is_true(&self.status.conditions, kind::STALLED) {
-            self.conditions().progress(Progress::Reconciling, reason, message);
         }
     }
 
@@ -471,7 +498,7 @@ impl Writing<'_> {
 }
 
 /// A time as the status holds it.
-pub fn seconds(at: jiff::Timestamp) -> String {
+pub fn seconds(at: Timestamp) -> String {
     format!("{at:.0}")
 }
 

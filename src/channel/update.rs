@@ -70,9 +70,7 @@ pub fn plan(view: &View, id: &Id, remote: &RemoteChannel, differs: &[Differs], r
     let named = if seen.is_empty() { due.iter().collect() } else { seen };
     let fields = named.into_iter().map(|differs| differs.path.clone());
     let fields = fields.chain(enabled.map(|_| "enabled".to_owned())).collect();
-    // A read in doubt shows nobody else's change.
-    let doubtful = read == Read::Doubtful;
-    let manifest = doubtful || manifest_changed(view) || due.is_empty();
+    let manifest = manifest_changed(view) || due.is_empty() || read == Read::Doubtful;
     let cause = if manifest { Cause::Manifest } else { Cause::Drift };
     Some(Plan::Work(Step::Update { id: id.clone(), changes, fields, cause }))
 }

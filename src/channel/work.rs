@@ -193,8 +193,7 @@ fn planned(view: &View, differs: &[Differs]) -> Vec<String> {
 }
 
 fn marks_missing(view: &View) -> bool {
-    let intent_lost = view.status.origin.as_deref() == Some("Created")
-        && view.annotation(annotation::CREATE_INTENT).is_none();
+    let intent_lost = view.status.origin.as_deref() == Some("Created") && !view.has_own_intent();
     !view.finalized() || intent_lost
 }
 
@@ -300,25 +299,32 @@ fn failed_provisioning(view: &View, id: &Id) -> Result<Plan, Verdict> {
     if let Some(end) = retried(view, &past) {
         return Err(stale(view, end, STILL_FAILED));
     }
-    if past.attempts >= limit {
+    // A count that was edited below zero sends no more retries than are declared.
+    let attempts = past.attempts.max(0);
+    if attempts >= limit {
         let message = format!(
             "Provisioning failed and {limit} retries did not help: correct the cause in oHallo, then annotate this object with {}=<any new value>.",
             annotation::RETRY_REQUESTED
         );
         return Err(Verdict::user(Reason::ProvisioningFailed, message));
     }
-    let due = past.next_attempt_at.as_deref().and_then(|at| at.parse::<Timestamp>().ok());
-    let rest = match due {
-        None => retry::provisioning(backoff, past.attempts),
-        Some(due) => Duration::try_from(due.duration_since(view.now)).unwrap_or(Duration::ZERO),
-    };
+    let rest =
+        time_to_retry(past.next_attempt_at.as_deref(), view.now, retry::provisioning(backoff, attempts));
     if rest.is_zero() {
-        let attempts = past.attempts.saturating_add(1);
+        let attempts = attempts.saturating_add(1);
         return Ok(Plan::Work(Step::Retry { id: id.clone(), attempts, request: past.handled_request }));
     }
     let message =
         "Provisioning failed in oHallo; it is retried by itself (status.provisioning.nextAttemptAt).";
     Err(Verdict::of(Is::RetryIn(rest), Reason::ProvisioningFailed, message))
+}
+
+/// How long until a stored time. This version writes no later one than the longest wait from now, so a later one, like one that
+/// can't be read, is of another clock or of somebody else: the wait begins now.
+fn time_to_retry(stored: Option<&str>, now: Timestamp, longest: Duration) -> Duration {
+    let due = stored.and_then(|at| at.parse::<Timestamp>().ok());
+    let rest = due.map(|due| Duration::try_from(due.duration_since(now)).unwrap_or(Duration::ZERO));
+    rest.unwrap_or(longest).min(longest)
 }
 
 #[cfg(test)]

@@ -128,6 +128,21 @@ pub fn unchanged(lease: &Lease, me: &str, count: i32) -> bool {
     lease.spec.as_ref().is_some_and(|spec| is_holder(spec, me)) && transitions(lease) == count
 }
 
+/// Whether the API server stored what was sent: who holds it, in which count, and the time by which others see that it moved. A
+/// renewal that nobody else sees ends as if it had not been sent.
+pub fn is_stored(sent: &Lease, returned: &Lease) -> bool {
+    let written = |lease: &Lease| {
+        let spec = lease.spec.as_ref()?;
+        Some((
+            spec.holder_identity.clone(),
+            transitions(lease),
+            spec.acquire_time.clone(),
+            spec.renew_time.clone(),
+        ))
+    };
+    written(sent) == written(returned)
+}
+
 /// As `me` takes it, over what is there.
 pub fn taken(found: Option<&Lease>, me: &str, terms: &Terms, wall: Timestamp) -> Lease {
     let mut lease = found.cloned().unwrap_or_default();

@@ -17,8 +17,10 @@ fn one_of_each() -> Metrics {
     metrics.credential_push("ok");
     metrics.connectivity_test("chat", "passed");
     metrics.provisioning_retry("ok");
-    metrics.ids_unrecorded().inc();
+    std::mem::forget(metrics.id_unrecorded());
     metrics.status_rejected();
+    metrics.write_not_stored("Channel");
+    metrics.crd_fields_missing(3);
     metrics.panicked();
     metrics.leader(true);
     metrics.watch_restarted("Secret");
@@ -85,6 +87,8 @@ const SERIES: &[&str] = &[
     "ohallo_ids_unrecorded 1",
     "ohallo_channel_ids_orphaned_total 1",
     "ohallo_status_rejected_total 1",
+    "ohallo_writes_not_stored_total{kind=\"Channel\"} 1",
+    "ohallo_crd_fields_missing 3",
     "ohallo_panics_total 1",
     "ohallo_leader 1",
     "ohallo_watch_restarts_total{kind=\"Secret\"} 1",

@@ -9,6 +9,7 @@ use crate::api::conditions::{Reason, kind};
 use crate::channel::plan::{Declared, Remote};
 use crate::channel::sample::{Sample, absence, invalid, missing, ready, s, too_large};
 use crate::channel::status::Outcome;
+use crate::channel::stored::{self, Field};
 use crate::error::{Failure, Need};
 use crate::ohallo::Operation;
 use crate::ohallo::answer::{Raw, judge};
@@ -94,7 +95,11 @@ fn waiting() -> Vec<Set> {
         (Reason::NotCreated, planned(observing)),
         (Reason::Progressing, shown(&Sample::bound(), &Outcome::More)),
     ];
-    rows.map(|(reason, object)| set(kind::READY, reason, GOES_ON, object)).into()
+    // Ready, and a read contradicts the last write.
+    let stale = planned(then(|it| it.observed.remote = Remote::Stale { again: s(4) }));
+    let mut sets: Vec<_> = rows.map(|(reason, object)| set(kind::READY, reason, GOES_ON, object)).into();
+    sets.push(set(kind::READY, Reason::Available, DONE, stale));
+    sets
 }
 
 fn stuck() -> Vec<Set> {
@@ -130,6 +135,8 @@ fn stuck() -> Vec<Set> {
         (Reason::IdentityMismatch, planned(other)),
         (Reason::OwnershipConflict, planned(taken)),
         (Reason::NotConverging, planned(contested)),
+        (Reason::StatusNotStored, failed(Sample::bound(), stored::failure(&[Field::ChannelId]))),
+        (Reason::StatusNotStored, failed(Sample::new(), stored::failure(&[Field::Intent]))),
     ];
     rows.map(|(reason, object)| set(kind::READY, reason, NEEDS_SOMEBODY, object)).into()
 }
@@ -273,6 +280,7 @@ fn parting() -> Vec<Set> {
         (Reason::KeyUnavailable, refused(401)),
         (Reason::Rejected, refused(423)),
         (Reason::ApiUnavailable, refused(503)),
+        (Reason::StatusNotStored, failed(deleted(|_| {}), stored::finalizer_returned())),
     ];
     rows.map(|(reason, object)| set(kind::DELETION_BLOCKED, reason, STAYS, object)).into()
 }

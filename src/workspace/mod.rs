@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use serde_json::json;
 use tracing::Instrument;
 
 pub use access::allows;
@@ -24,6 +23,7 @@ pub use kind::Kind;
 use status::Summary;
 
 use crate::api::conditions::{self as words, Reason};
+use crate::api::workspace::WorkspaceStatus;
 use crate::api::{annotation, finalizer};
 use crate::channel::inputs::Version;
 use crate::clock;
@@ -32,6 +32,7 @@ use crate::context::{Context, MANAGER};
 use crate::error::Failure;
 use crate::events::Note;
 use crate::leader::Epoch;
+use crate::metadata_patch;
 use crate::retry::{self, Gate, Requeue};
 use crate::secret_id::SecretId;
 use crate::sieve;
@@ -56,6 +57,9 @@ pub struct Memory {
     checked: Option<Instant>,
     /// It has had users since this process began.
     used: bool,
+    /// How often in a row the API server did not keep the finalizer, and when it is sent again.
+    unmarked: u32,
+    mark_again: Option<Instant>,
 }
 
 /// The API server did not take a write.
@@ -84,7 +88,8 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Req
     };
     let mut memory = ctx.workspace_memory(&uid);
     if memory.epoch != epoch {
-        memory = Memory { epoch, used: memory.used, ..Memory::default() };
+        let Memory { used, unmarked, mark_again, .. } = memory;
+        memory = Memory { epoch, used, unmarked, mark_again, ..Memory::default() };
     }
     let secret = object.key_secret(&ctx.settings.operator_namespace);
     // The version that the look uses; what comes while it goes on opens the gate again.
@@ -114,10 +119,12 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Req
     written?;
     memory.failures = summary.failures;
     memory.unwritten = 0;
-    memory.gate = Some(Gate::new(inputs(&object, &used), clock::instant() + summary.wake));
+    let mark_again = memory.mark_again.map(|at| at.saturating_duration_since(clock::instant()));
+    let wake = mark_again.map_or(summary.wake, |again| summary.wake.min(again));
+    memory.gate = Some(Gate::new(inputs(&object, &used), clock::instant() + wake));
     ctx.remember_workspace(&uid, memory);
     let failed = summary.failures > 0;
-    Ok(if failed { Requeue::Retry(summary.wake) } else { Requeue::After(summary.wake) })
+    Ok(if failed { Requeue::Retry(wake) } else { Requeue::After(wake) })
 }
 
 /// Counts a pass, by its result or the refusal of its write, and says so in one line.
@@ -182,7 +189,7 @@ fn rests<K: Kind>(object: &K, uid: &str, ctx: &Context, now: Instant) -> Option<
     let handle = object.handle();
     let memory = ctx.workspace_memory(uid);
     let used = ctx.in_use(&handle);
-    let marked = object.finalizers().iter().any(|name| name == finalizer::IN_USE);
+    let marked = is_marked(object) || memory.mark_again.is_some_and(|at| at > now);
     if memory.epoch != ctx.leadership.epoch() || used != marked || ctx.recheck_asked(&handle) {
         return None;
     }
@@ -218,48 +225,70 @@ async fn mark<K: Kind>(
     if used && !memory.used {
         ctx.remember_workspace(uid, Memory { used, ..memory });
     }
-    let marked = object.finalizers().iter().any(|name| name == finalizer::IN_USE);
+    let marked = is_marked(object);
     let terminating = object.meta().deletion_timestamp.is_some();
     let foreign = marked && !used && !terminating && !memory.used;
-    if used == marked || foreign || (used && terminating) || !leads(ctx, epoch) {
+    let waits = memory.mark_again.is_some_and(|at| at > clock::instant());
+    if used == marked || foreign || waits || (used && terminating) || !leads(ctx, epoch) {
         return Ok((used || !terminating).then(|| object.clone()));
     }
-    let Some(mut finalizers) = others(object, ctx).await? else { return Ok(None) };
-    finalizers.extend(used.then(|| finalizer::IN_USE.to_owned()));
-    let metadata = json!({
-        "uid": object.meta().uid,
-        "resourceVersion": object.meta().resource_version,
-        "finalizers": finalizers,
-    });
+    let metadata = object.meta();
+    let patch = if used {
+        metadata_patch::set(metadata, finalizer::IN_USE, None)
+    } else {
+        metadata_patch::remove(metadata, finalizer::IN_USE)
+    };
     let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
-    let patch = Patch::Merge(json!({ "metadata": metadata }));
+    let patch = Patch::Json::<()>(patch);
     match object.api(&ctx.client).patch(&object.name_any(), &params, &patch).await {
-        Ok(object) => Ok((!terminating).then_some(object)),
+        Ok(object) => {
+            judge_mark(&object, uid, ctx, used);
+            Ok((!terminating || is_marked(&object)).then_some(object))
+        }
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        // The finalizer at another position, or what a policy refuses.
+        Err(kube::Error::Api(status)) if status.code == 422 => {
+            let Some(fresh) = sieve::read(&ctx.client, object, false).await? else { return Ok(None) };
+            let outdated = fresh.meta().resource_version != object.meta().resource_version;
+            Err(Refused { outdated, ..kube::Error::Api(status).into() })
+        }
         Err(error) => Err(error.into()),
     }
 }
 
-/// The finalizers of others. Where the cache has not all of them they are read: a merge patch replaces the list. `None`
-/// where the object is gone.
-async fn others<K: Kind>(object: &K, ctx: &Context) -> Result<Option<Vec<String>>, Refused> {
-    let without = |object: &K| -> Vec<_> {
-        object.finalizers().iter().filter(|name| *name != finalizer::IN_USE).cloned().collect()
-    };
-    let known = without(object);
-    if known.iter().all(|name| name != sieve::CUT) {
-        return Ok(Some(known));
+fn is_marked<K: Kind>(object: &K) -> bool {
+    object.finalizers().iter().any(|name| name == finalizer::IN_USE)
+}
+
+/// A 2xx is no finalizer: where the returned object does not show the patch, it is sent again with backoff, and told once. The key
+/// serves all the same.
+fn judge_mark<K: Kind>(returned: &K, uid: &str, ctx: &Context, used: bool) {
+    let memory = ctx.workspace_memory(uid);
+    if is_marked(returned) == used {
+        ctx.remember_workspace(uid, Memory { unmarked: 0, mark_again: None, ..memory });
+        return;
     }
-    let outdated = |why: &str| Refused { why: why.to_owned(), outdated: true };
-    let slot = ctx.ohallo.heavy().slot();
-    if !slot.try_take() {
-        return Err(outdated("another large object is being read"));
+    let unmarked = memory.unmarked.saturating_add(1);
+    let mark_again = Some(clock::instant() + retry::backoff(unmarked, rand::random()));
+    ctx.metrics.write_not_stored(K::NAME);
+    if unmarked == 1 {
+        let (kind, name, namespace) = (K::NAME, returned.name_any(), returned.namespace());
+        tracing::error!(
+            kind,
+            name,
+            namespace,
+            lost = finalizer::IN_USE,
+            "the API server accepted a write and did not keep it"
+        );
+        let text = format!(
+            "The API server accepted the patch of the finalizer {} but did not keep it: exempt the operator's patches from the admission policy or \
+             mutating webhook that changes it. Until then nothing keeps this {} while Channels use it.",
+            finalizer::IN_USE,
+            K::NAME
+        );
+        ctx.publish(returned, vec![Note::warning(Reason::StatusNotStored.as_str(), text)]);
     }
-    let Some(whole) = sieve::read(&ctx.client, object, true).await? else { return Ok(None) };
-    if whole.meta().resource_version != object.meta().resource_version {
-        return Err(outdated("the object was changed meanwhile"));
-    }
-    Ok(Some(without(&whole)))
+    ctx.remember_workspace(uid, Memory { unmarked, mark_again, ..memory });
 }
 
 /// Whether what was begun in this epoch may be written.
@@ -280,6 +309,24 @@ async fn write<K: Kind>(
     let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
     let api: Api<K> = object.api(&ctx.client);
     match api.replace_status(&object.name_any(), &params, &object.with_status(summary.status.clone())).await {
+        Ok(written) if !is_kept(&summary.status, written.status()) => {
+            ctx.metrics.write_not_stored(K::NAME);
+            ctx.schema.check();
+            if ctx.workspace_memory(&object.uid_or_default()).unwritten == 0 {
+                let (kind, name, namespace) = (K::NAME, object.name_any(), object.namespace());
+                tracing::error!(
+                    kind,
+                    name,
+                    namespace,
+                    lost = "status",
+                    "the API server accepted a write and did not keep it"
+                );
+                let text = "The API server accepted the status but did not keep it: apply the CustomResourceDefinitions of this operator version, and \
+                            exempt the status from the admission policy or webhook that changes it.";
+                ctx.publish(&written, vec![Note::warning(Reason::StatusNotStored.as_str(), text)]);
+            }
+            Err(Refused { why: "the API server did not keep the status".into(), outdated: false })
+        }
         Ok(written) => {
             let notes: Vec<_> =
                 summary.warnings.iter().map(|(reason, message)| Note::warning(reason, message)).collect();
@@ -289,6 +336,21 @@ async fn write<K: Kind>(
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether the returned status shows what Channels and people read of it.
+fn is_kept(sent: &WorkspaceStatus, returned: Option<&WorkspaceStatus>) -> bool {
+    let said = |status: &WorkspaceStatus| {
+        let mut said: Vec<_> = status
+            .conditions
+            .iter()
+            .map(|one| (one.type_.clone(), one.status.clone(), one.reason.clone(), one.observed_generation))
+            .collect();
+        said.sort_unstable();
+        said
+    };
+    returned
+        .is_some_and(|kept| kept.observed_generation == sent.observed_generation && said(kept) == said(sent))
 }
 
 // === impl Refused ===

@@ -93,7 +93,7 @@ fn failed(
 ) -> (Duration, u32, &'static str) {
     let message = text::sanitize(&failure.message, MESSAGE);
     match failure.need {
-        Need::User => {
+        Need::User | Need::Cluster => {
             writer.ready(Status::False, Progress::Stalled, failure.reason, &message);
             let failures = failures.saturating_add(1);
             (retry::refused_key(failures, random), failures, "stalled")

@@ -171,6 +171,25 @@ async fn the_server_fills_in_the_documented_defaults_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schema_that_is_asked_for_again_is_answered_without_a_body() {
+    let rig = Rig::bare(Default::default(), &[]).await;
+    let ask = async |known: Option<&http::HeaderValue>| {
+        let mut request = http::Request::get("/openapi/v3/apis/ohallo.eu/v1alpha1");
+        if let Some(known) = known {
+            request = request.header(http::header::IF_NONE_MATCH, known);
+        }
+        rig.admin.send(request.body(kube::client::Body::empty()).unwrap()).await.unwrap()
+    };
+    // The API server publishes the schema a moment after it takes the CRD.
+    rig.eventually("an unchanged schema", || async {
+        let known = ask(None).await.headers().get(http::header::ETAG).cloned()?;
+        (ask(Some(&known)).await.status() == 304).then_some(())
+    })
+    .await;
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kubectl_explains_every_field_of_a_spec_with_its_sentence() {
     let rig = Rig::bare(Default::default(), &[]).await;
     for (path, kind, pointer) in [

@@ -127,11 +127,11 @@ async fn one_not_found_and_then_the_channel_again_loses_nothing() {
     let rig = Rig::start().await;
     let id = id_of(&rig.ready("a", json!({})).await);
     rig.sim.add_fault(Fault::on(Operation::GetChannel, Action::status(404)).times(1));
-    rig.annotate("a", LOOK, "1").await;
-    let channel = rig.reason("a", "ChannelNotFound").await;
+    let channel = looked(&rig, "a", "1").await;
     assert!(finalized(&channel));
-    rig.annotate("a", LOOK, "2").await;
-    let channel = rig.reason("a", "Available").await;
+    assert_eq!(is(&channel, "Ready"), so("True", "Available"), "one 404 says nothing");
+    let channel = looked(&rig, "a", "2").await;
+    assert_eq!(is(&channel, "Ready"), so("True", "Available"));
     assert_eq!(id_of(&channel), id);
     assert_eq!((rig.count(Operation::CreateChannel), rig.count(Operation::DeleteChannel)), (1, 0));
     rig.finish().await;

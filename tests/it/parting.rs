@@ -102,6 +102,35 @@ async fn what_was_to_be_kept_is_deleted_where_the_policy_is_flipped_before_the_f
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hundreds_of_finalizers_of_others_keep_their_order_wherever_the_own_one_is() {
+    let rig = Rig::start().await;
+    let mut others: Vec<_> = (0..300).map(|number| format!("example.com/{number}")).collect();
+    let own = "ohallo.eu/channel".to_owned();
+    let mut manifest = rig.manifest("a", json!({}));
+    manifest["metadata"]["finalizers"] = json!(others);
+    rig.apply(&manifest);
+    let created = rig.reason("a", "Available").await;
+    assert_eq!(created.metadata.finalizers.unwrap(), [&others[..], &[own.clone()]].concat());
+    let mut mixed = others.clone();
+    mixed.insert(200, own.clone());
+    rig.edit("a", json!({"metadata": {"finalizers": mixed}})).await;
+    let hold = rig.sim.add_fault(Fault::on(DELETE, Action::Hold { commit_first: true }));
+    rig.delete("a").await;
+    rig.sim.held(hold).await.unwrap();
+    // The position that the operator knows becomes that of another.
+    others.remove(100);
+    mixed.remove(100);
+    rig.edit("a", json!({"metadata": {"finalizers": mixed}})).await;
+    rig.sim.release(hold);
+    let channel = rig.until("a", "without the own finalizer", |channel| !finalized(channel)).await;
+    assert_eq!(channel.metadata.finalizers.unwrap(), others);
+    rig.edit("a", json!({"metadata": {"finalizers": null}})).await;
+    rig.gone("a").await;
+    assert_eq!((rig.count(DELETE), rig.count(Operation::CreateChannel)), (1, 1));
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_the_own_finalizer_goes_and_only_after_the_channel() {
     let rig = Rig::start().await;
     rig.ready("a", json!({})).await;

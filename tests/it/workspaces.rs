@@ -209,6 +209,24 @@ async fn a_workspace_in_use_is_held_until_its_last_channel_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_workspace_keeps_hundreds_of_finalizers_of_others_in_their_order() {
+    let rig = Rig::start().await;
+    let others: Vec<_> = (0..300).map(|number| format!("example.com/{number}")).collect();
+    edit(&rig, "default", json!({"metadata": {"finalizers": others}})).await;
+    rig.ready("a", json!({})).await;
+    let used = until(&rig, "default", "in use", in_use).await;
+    assert_eq!(used.finalizers().split_last().unwrap().1, others);
+    let mut mixed = others.clone();
+    mixed.insert(200, "ohallo.eu/in-use".into());
+    edit(&rig, "default", json!({"metadata": {"finalizers": mixed}})).await;
+    rig.deleted("a").await;
+    let freed = until(&rig, "default", "free", |workspace| !in_use(workspace)).await;
+    assert_eq!(freed.finalizers(), others);
+    edit(&rig, "default", json!({"metadata": {"finalizers": null}})).await;
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_workspace_is_freed_when_nobody_uses_it_any_more() {
     let rig = Rig::start().await;
     rig.ready("a", json!({})).await;

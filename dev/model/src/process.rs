@@ -24,6 +24,8 @@ pub struct Memory {
     pub attempt: Option<Attempt>,
     pub deleted: bool,
     pub absent: Absent,
+    /// The absence was met by a DELETE.
+    pub absent_to_delete: bool,
     /// A status that binds the object was sent, and its answer was lost.
     pub binding_unsure: bool,
     pub wait: Option<Wait>,
@@ -33,6 +35,9 @@ pub struct Memory {
     pub bound_here: bool,
     /// It has known the object since it was made.
     pub newborn: bool,
+    /// A pass has reported, and what the first one found was of a newer manifest than the status.
+    pub seen: bool,
+    pub doubted: bool,
     /// The value that was last sent, and how often oHallo then had another.
     pub sent: Option<Value>,
     pub reverts: Reverts,

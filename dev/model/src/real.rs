@@ -179,6 +179,7 @@ pub fn remembered(memory: &Memory) -> memory::Memory {
             intent: own.intent.as_ref().map(intent_text),
             after: own.after.as_ref().map(intent_text),
             last: own.last,
+            unrecorded: None,
             outcome: match own.outcome {
                 Outcome::InFlight => AttemptOutcome::InFlight,
                 Outcome::Answered(id) => AttemptOutcome::Answered(Box::new(found(id, 1, Look::default()))),
@@ -188,7 +189,11 @@ pub fn remembered(memory: &Memory) -> memory::Memory {
             },
         }),
         deleted: memory.deleted,
-        absent: noted(memory.absent).map(|since| Absence { id: ABSENT.into(), since }),
+        absent: noted(memory.absent).map(|since| Absence {
+            id: ABSENT.into(),
+            to_delete: memory.absent_to_delete,
+            since,
+        }),
         binding_unsure: memory.binding_unsure,
         wait: memory.wait.map(|wait| RealWait {
             began: *BEGAN,
@@ -201,6 +206,8 @@ pub fn remembered(memory: &Memory) -> memory::Memory {
         written: (memory.written > 0).then(|| (memory.written.into(), *BEGAN)),
         bound_here: memory.bound_here,
         newborn: memory.newborn,
+        seen: memory.seen,
+        doubted: memory.doubted,
         sent: memory.sent.map(digest),
         reverts: reverts(memory.reverts),
         ..memory::Memory::default()

@@ -25,11 +25,14 @@ pub fn entered(memory: &Memory, epoch: Epoch) -> Memory {
             .map(|(own, real)| Attempt { last: real.last, ..own }),
         deleted: real.deleted,
         absent: absent_of(&real),
+        absent_to_delete: absent_to_delete(&real),
         binding_unsure: real.binding_unsure,
         wait: real.wait.as_ref().and(memory.wait),
         asked: real::moment(real.rights_asked),
         bound_here: real.bound_here,
         newborn: real.newborn,
+        seen: real.seen,
+        doubted: real.doubted,
         sent: real.sent.as_deref().and_then(value_of),
         reverts: reverts_of(&real),
     }
@@ -50,7 +53,7 @@ pub fn looked(facts: &Facts, look: Look) -> Memory {
 pub fn sent(memory: &Memory, value: Value) -> Memory {
     let mut real = remembered(memory);
     real.wrote(digest(value));
-    Memory { sent: Some(value), reverts: reverts_of(&real), ..*memory }
+    Memory { sent: Some(value), reverts: reverts_of(&real), doubted: real.doubted, ..*memory }
 }
 
 /// What an answer that has the declared value says.
@@ -62,8 +65,9 @@ pub fn answered(facts: &Facts, id: Id) -> consistency::Values {
 /// Notes a 404 outside every window; whether it is the second one.
 pub fn absent_again(pass: &mut Pass) -> bool {
     let mut memory = remembered(&pass.memory);
-    let rest = consistency::absent(&mut memory, real::ABSENT, *BEGAN);
+    let rest = consistency::absent(&mut memory, real::ABSENT, false, *BEGAN);
     pass.memory.absent = absent_of(&memory);
+    pass.memory.absent_to_delete = absent_to_delete(&memory);
     rest.is_none()
 }
 
@@ -79,7 +83,9 @@ fn reverts_of(real: &memory::Memory) -> Reverts {
 pub fn met(memory: &Memory, object: &Object) -> Memory {
     let mut real = remembered(memory);
     real.meet(&channel(object));
-    Memory { newborn: real.newborn, ..*memory }
+    let doubted =
+        if memory.seen { memory.doubted } else { object.status.observed != real::generation(object) };
+    Memory { newborn: real.newborn, doubted, ..*memory }
 }
 
 /// Notes who claims the id.
@@ -123,6 +129,7 @@ pub fn absent_now(pass: &mut Pass) {
     let mut remote = plan::Remote::Unread;
     delete::absent_now(&mut memory, &mut remote, real::ABSENT, *BEGAN);
     pass.memory.absent = absent_of(&memory);
+    pass.memory.absent_to_delete = absent_to_delete(&memory);
     pass.read = match remote {
         plan::Remote::Absent { proven } => Read::Absent { proven },
         _ => pass.read,
@@ -143,6 +150,10 @@ pub fn ahead(facts: &Facts, ask: Ask) -> Status {
         }
     }
     read_back(&status, facts.tracks)
+}
+
+fn absent_to_delete(real: &memory::Memory) -> bool {
+    real.absent.as_ref().is_some_and(|first| first.to_delete)
 }
 
 /// What the operator's own clock-bound fields of the memory come to.

@@ -125,8 +125,9 @@ impl Run<'_> {
     }
 
     /// Writes the status where it differs.
-    pub fn report(&mut self, replica: usize, slot: usize, pass: Pass, settled: bool) {
+    pub fn report(&mut self, replica: usize, slot: usize, mut pass: Pass, settled: bool) {
         if pass.status == pass.object.status {
+            pass.memory.seen = self.scenario.values;
             self.end(replica, slot, &pass);
             self.settled(&pass, settled);
         } else {

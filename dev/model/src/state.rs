@@ -216,6 +216,7 @@ impl State {
 }
 
 fn forget_shown(memory: &mut Memory, shown: Option<Version>) {
+    memory.absent_to_delete &= memory.absent != Absent::Never;
     if shown.is_some_and(|shown| memory.written <= shown) {
         memory.written = 0;
     }

@@ -246,6 +246,7 @@ impl Run<'_> {
         match wrote {
             Stored::Stands(stored) => {
                 self.stands(replica, &mut pass, stored);
+                pass.memory.seen = self.scenario.values;
                 self.end(replica, slot, &pass);
                 self.settled(&pass, settled);
             }

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::channel::consistency::Answer;
 use crate::channel::sample::odd::odd;
 use crate::channel::sample::*;
 use crate::channel::status::Outcome;
@@ -104,6 +105,30 @@ proptest! {
                 !delete::deletes(&sample.channel, &sample.status)
                     || matches!(standing, Standing::ForeignStatus(_))
             ),
+        }
+    }
+
+    #[test]
+    fn inside_a_window_no_step_and_no_verdict_contradicts_the_last_write(sample in odd()) {
+        let window = &sample.observed.window;
+        let shown = window.values.as_ref().is_some_and(|(_, sent)| {
+            matches!(sent.answer, Answer::Shows(_)) && sent.declared == sample.view().values_digest()
+        });
+        let stale = matches!(sample.observed.remote, Remote::Stale { .. });
+        match sample.plan() {
+            Plan::Work(Step::Update { changes, .. }) if shown && !sample.observed.updated => {
+                prop_assert!(changes.display_name.is_none() && changes.config.is_none(), "it is sent again");
+            }
+            Plan::Work(Step::Adopt { .. }) => prop_assert!(window.deleted.is_none(), "its DELETE was ok"),
+            Plan::Work(Step::LetGo(Parting::Deleted)) => prop_assert!(sample.memory.deleted || !stale),
+            Plan::Work(_) => {}
+            Plan::Settled(verdict) => {
+                prop_assert!(!stale || verdict.reason != Reason::ChannelNotFound);
+                let fights = verdict.reason == Reason::NotConverging;
+                prop_assert!(!fights || !shown || sample.observed.updated, "{:?}", verdict);
+                let failed = verdict.reason == Reason::ProvisioningFailed;
+                prop_assert!(!failed || window.retry.is_none(), "{:?}", verdict);
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::api::channel::{CreateStatus, ProvisioningRetry, ProvisioningStatus, TestStatus};
+use crate::channel::consistency::{Answer, Values};
 use crate::channel::delete::claims::Wait;
 use crate::index::Elsewhere;
 
@@ -13,7 +14,7 @@ use crate::index::Elsewhere;
 struct Dice<'a>(&'a [u8]);
 
 pub fn odd() -> impl Strategy<Value = Sample> {
-    prop::collection::vec(any::<u8>(), 84).prop_map(|bytes| draw(&mut Dice(&bytes)))
+    prop::collection::vec(any::<u8>(), 92).prop_map(|bytes| draw(&mut Dice(&bytes)))
 }
 
 impl std::fmt::Debug for Sample {
@@ -153,8 +154,9 @@ fn observed(it: &mut Sample, dice: &mut Dice) {
         [usize::from(dice.of(3))]
     .clone();
     let observed = &mut it.observed;
-    match dice.of(9) {
+    match dice.of(10) {
         0..5 => {}
+        9 => observed.remote = Remote::Stale { again: s(4) },
         5 => observed.remote = Remote::Unread,
         8 => observed.remote = Remote::AsKnown { next_look: Duration::from_secs(300) },
         6 => observed.remote = Remote::Absent { proven: true },
@@ -174,12 +176,30 @@ fn observed(it: &mut Sample, dice: &mut Dice) {
     observed.candidates = if dice.rarely(2) { vec!["c7".into()] } else { Vec::new() };
     observed.updated = dice.rarely(4);
     observed.claims = Some(claims(dice));
+    window(it, dice);
     if dice.rarely(3) {
         it.terminate();
         if dice.rarely(3) {
             it.observed.remote = Remote::Absent { proven: true };
         }
     }
+}
+
+/// Which reads may be older than a write.
+fn window(it: &mut Sample, dice: &mut Dice) {
+    let end = it.instant + s(20);
+    let mut open = || dice.rarely(4).then_some(end);
+    let (absence, retry, deleted, began) = (open(), open(), open(), open());
+    let (declared, digest) = (it.view().values_digest(), "answered".to_owned());
+    let values = match dice.of(8) {
+        0..4 => None,
+        4 => Some((declared, Answer::Shows(digest))),
+        5 => Some((declared, Answer::Differs(digest))),
+        6 => Some((declared, Answer::Lost)),
+        _ => Some(("others".into(), Answer::Shows(digest))),
+    };
+    let values = values.map(|(declared, answer)| (end, Values { declared, answer }));
+    it.observed.window = Window { absence, values, retry, deleted, began };
 }
 
 fn claims(dice: &mut Dice) -> Claims {
@@ -217,7 +237,7 @@ fn memory(it: &mut Sample, dice: &mut Dice) {
     memory.waiting_since = moment(dice);
     memory.credentials_again = moment(dice);
     memory.enabled_again = moment(dice);
-    memory.absent = moment(dice).map(|since| Absence { id: ID.into(), since });
+    memory.absent = moment(dice).map(|since| Absence { id: ID.into(), to_delete: true, since });
     let outcome = match dice.of(12) {
         0..7 => None,
         7 => Some(AttemptOutcome::InFlight),

@@ -77,8 +77,10 @@ proptest! {
         let (old, new) = (&sample.status, &status);
         prop_assert_eq!(&old.channel_id, &new.channel_id);
         prop_assert_eq!(&old.bound_uid, &new.bound_uid);
-        prop_assert_eq!(&old.workspace_id, &new.workspace_id);
-        prop_assert_eq!(&old.origin, &new.origin);
+        // What was taken off a binding is put back.
+        prop_assert!(old.workspace_id.is_none() || old.workspace_id == new.workspace_id);
+        let known = matches!(old.origin.as_deref(), Some("Created" | "Adopted"));
+        prop_assert!(old.origin == new.origin || (!known && sample.view().bound_id().is_some()));
         let parked = match sample.view().standing() {
             Standing::OutcomeUnknown(attempt) | Standing::MayExist(attempt) => new
                 .create

@@ -47,6 +47,36 @@ fn a_record_counts_from_when_it_was_seen_to_change_whatever_its_times_say() {
 }
 
 #[test]
+fn a_write_counts_when_holder_count_and_times_come_back_as_they_were_sent() {
+    type Edit = fn(&mut LeaseSpec);
+    let sent = taken(None, "me", &TERMS, wall(1_000));
+    let returned = |edit: Edit| {
+        let mut lease = sent.clone();
+        lease.metadata.uid = Some("uid".into());
+        edit(lease.spec.as_mut().unwrap());
+        lease
+    };
+    let rows: [(&str, Edit, bool); 8] = [
+        ("as sent", |_| {}, true),
+        ("a field of others", |spec| spec.preferred_holder = Some("other".into()), true),
+        ("another duration", |spec| spec.lease_duration_seconds = Some(7), true),
+        ("another holder", |spec| spec.holder_identity = Some("other".into()), false),
+        ("no holder", |spec| spec.holder_identity = None, false),
+        ("another count", |spec| spec.lease_transitions = Some(7), false),
+        ("no renewal", |spec| spec.renew_time = None, false),
+        ("another claim", |spec| spec.acquire_time = Some(MicroTime(wall(7))), false),
+    ];
+    for (what, edit, stored) in rows {
+        assert_eq!(is_stored(&sent, &returned(edit)), stored, "{what}");
+    }
+    let again = renewed(&sent, &TERMS, wall(1_005));
+    assert!(!is_stored(&again, &sent) && is_stored(&again, &again), "a renewal that others do not see");
+    let free = released(&sent);
+    assert!(!is_stored(&free, &sent) && is_stored(&free, &free));
+    assert!(!is_stored(&sent, &Lease::default()));
+}
+
+#[test]
 fn a_duration_that_can_t_be_is_ours_and_one_that_is_shorter_does_not_count() {
     let now = clock::instant();
     for (given, counts) in [

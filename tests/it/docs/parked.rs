@@ -9,7 +9,8 @@ use serde_json::json;
 
 use super::pages;
 use super::shell::Shell;
-use crate::acts::{AGAIN, LOOK, RELEASE, by_hand, parked, told};
+use crate::acts::{AGAIN, INTENT, LOOK, RELEASE, by_hand, parked, told};
+use crate::faults::admission::{Policy, probed};
 use crate::rig::{Rig, WORKSPACE, id_of};
 use crate::tenants::ownership::{CONFIRM, Two};
 
@@ -139,6 +140,14 @@ async fn each_way_out_of_a_channel_that_is_not_ready_is_one() {
     rig.has("made", "Connected", "TestOutcomeUnknown").await;
     person.does("TestOutcomeUnknown", 0, "made", "");
     rig.has("made", "Connected", "TestPassed").await;
+
+    probed(&rig).await;
+    let policy = Policy::strips_annotation(&rig, INTENT).await;
+    rig.create("stripped", json!({})).await;
+    rig.reason("stripped", "StatusNotStored").await;
+    policy.lift();
+    person.does("StatusNotStored", 0, "stripped", "");
+    rig.reason("stripped", "Available").await;
 
     let channel = rig.ready("gone", json!({})).await;
     rig.sim.remove_channel(&id_of(&channel));

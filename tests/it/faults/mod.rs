@@ -1,6 +1,7 @@
 // I/O
 //! The fault matrix: each row, and the tests that put its fault in. `docs/faults.md` is made of it.
 
+pub mod admission;
 mod cluster;
 mod lag;
 mod lost;
@@ -11,6 +12,8 @@ mod outage;
 mod own;
 mod poison;
 mod refused;
+mod restarts;
 mod restore;
 mod rows;
+mod stored;
 mod tls;

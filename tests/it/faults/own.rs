@@ -19,7 +19,7 @@ use testbed::{ControlPlane, Options, User};
 
 use crate::acts::{is, so};
 use crate::binary::Program;
-use crate::rig::{PATIENCE, TENANT, WORKSPACE, bound, install};
+use crate::rig::{PATIENCE, TENANT, WORKSPACE, bound, install, kubectl_as};
 use crate::{canary, leaks};
 
 const KEY: &str = "sf_test_v1_of_a_cluster_of_its_own";
@@ -59,6 +59,29 @@ impl Own {
         let url = format!("--api-url={}", self.sim.url());
         let flags = [url, "--requests-per-second=0".into(), "--consistency-window-seconds=0".into()];
         self.program = Some(Program::start(&self.plane, &flags));
+    }
+
+    pub fn operator(&self) -> &Program {
+        self.program.as_ref().expect("the operator runs")
+    }
+
+    /// An older definition of Channels: without these fields of the status.
+    pub fn prunes(&self, fields: &[&str]) {
+        let status = "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties";
+        let mut patches: Vec<_> =
+            fields.iter().map(|field| json!({"op": "remove", "path": format!("{status}/{field}")})).collect();
+        // They name what is removed.
+        let rules = "/spec/versions/0/schema/openAPIV3Schema/x-kubernetes-validations";
+        patches.push(json!({"op": "remove", "path": rules}));
+        let patch = Value::Array(patches).to_string();
+        let args = ["patch", "crd", "channels.ohallo.eu", "--type=json", "-p", &patch];
+        let output = kubectl_as(&self.plane, User::Admin, &args, None);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// The definitions of this version again.
+    pub async fn install(&self) {
+        install(&self.plane).await;
     }
 
     pub async fn create(&self, name: &str) {

@@ -7,6 +7,7 @@ use std::future::Future;
 
 use futures::StreamExt;
 use kube::api::{Api, PostParams};
+use ohallo_operator::api::GROUP;
 use ohallo_operator::api::channel::Channel;
 use ohallo_operator::api::workspace::Workspace;
 use ohallo_sim::{Action, Config, Fault, Operation};
@@ -31,6 +32,7 @@ fn objects() -> usize {
 struct Confined {
     program: Program,
     cgroup: Option<Cgroup>,
+    begun: std::time::Instant,
 }
 
 // === impl Confined ===
@@ -43,33 +45,44 @@ impl Confined {
             "--requests-per-second=0".to_owned(),
         ];
         let cgroup = Cgroup::new();
-        let program = Program::logging(&rig.plane.kubeconfig(rig.user), "info", &flags);
+        let direct = rig.plane.kubeconfig(rig.user);
+        let kubeconfig = rig.proxy.as_ref().map_or(direct.as_path(), |proxy| proxy.kubeconfig());
+        let program = Program::logging(kubeconfig, "info", &flags);
         if let Some(cgroup) = &cgroup {
             cgroup.take(program.id());
         }
-        Self { program, cgroup }
+        Self { program, cgroup, begun: ohallo_operator::clock::instant() }
     }
 
     /// Serves a newcomer, and has had no more memory than it may.
     async fn serves(&self, rig: &Rig, name: &str, what: &str) {
         rig.ready(name, json!({"config": {"greeting": "Hello"}})).await;
         let peak = self.program.peak_memory_kib();
-        eprintln!("{what}: peak {peak} KiB resident");
+        let seconds = self.begun.elapsed().as_secs();
+        eprintln!("{what}: peak {peak} KiB resident, {seconds} s");
         let killed = self.cgroup.as_ref().map_or(0, Cgroup::killed);
         assert_eq!(killed, 0, "{what}: the kernel killed the operator");
         assert!(peak < MOST, "{what}: {peak} KiB were resident");
     }
 
     async fn cache(&self, cache: &str) -> f64 {
+        self.metric(&format!("ohallo_cache_entries{{cache=\"{cache}\"}} ")).await
+    }
+
+    /// The sum of all series that begin so.
+    async fn metric(&self, series: &str) -> f64 {
         let (_, text) = self.program.get("/metrics").await.unwrap();
-        let series = format!("ohallo_cache_entries{{cache=\"{cache}\"}} ");
-        text.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
+        let values = text.lines().filter(|line| line.starts_with(series));
+        values.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
     }
 }
 
 /// A namespace with a verified Workspace and healthy Channels.
 async fn healthy() -> (Rig, Confined) {
-    let rig = Rig::bare(Config::default(), &[]).await;
+    healthy_in(Rig::bare(Config::default(), &[]).await).await
+}
+
+async fn healthy_in(rig: Rig) -> (Rig, Confined) {
     rig.put_secret(json!({"metadata": {"name": "ohallo-api-key"}, "stringData": {"apiKey": rig.key}})).await;
     rig.workspace("default", "ohallo-api-key").await;
     let confined = Confined::start(&rig);
@@ -94,17 +107,21 @@ async fn put(rig: &Rig, manifest: Value) {
     rig.channels().create(&PostParams::default(), &channel).await.unwrap();
 }
 
+/// Name and reason of every Channel: a table without the objects, which are no output to read by thousands.
+async fn reasons(rig: &Rig) -> Vec<(String, String)> {
+    let path = format!("/apis/{GROUP}/v1alpha1/namespaces/{}/channels?includeObject=None", rig.namespace);
+    let request = http::Request::get(path).header("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
+    let table: Value = rig.admin.request(request.body(Vec::new()).unwrap()).await.unwrap();
+    let text = |row: &Value, column: usize| row["cells"][column].as_str().unwrap_or_default().to_owned();
+    table["rows"].as_array().unwrap().iter().map(|row| (text(row, 0), text(row, 2))).collect()
+}
+
 /// Waits until every Channel whose name begins so has this reason.
 async fn all(rig: &Rig, prefix: &str, reason: &str) {
     let deadline = ohallo_operator::clock::instant() + PATIENCE * 20;
     loop {
-        // As a table, which the API server makes: thousands of large objects are no output for a test to read.
-        let shown = rig.kubectl(&["get", "channels", "--no-headers"], None);
-        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
-        let missing = shown.lines().filter(|line| {
-            let mut columns = line.split_whitespace();
-            columns.next().is_some_and(|name| name.starts_with(prefix)) && columns.nth(1) != Some(reason)
-        });
+        let all = reasons(rig).await;
+        let missing = all.iter().filter(|(name, found)| name.starts_with(prefix) && found != reason);
         let missing: Vec<_> = missing.take(3).collect();
         if missing.is_empty() {
             return;
@@ -218,6 +235,31 @@ async fn f54_huge_and_wide_answers_one_and_many_cost_a_bounded_memory() {
     rig.finish().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f53_a_relist_after_410_holds_no_object_twice() {
+    let mut rig = Rig::bare(Config::default(), &[]).await;
+    rig.put_proxy().await;
+    let (rig, confined) = healthy_in(rig).await;
+    let count = objects().max(2000);
+    let config = json!({"greeting": "x".repeat(400), "hours": {"from": "08:00", "to": "18:00"}});
+    let spec = json!({"suspend": true, "config": config});
+    many(count, |number| made(&rig, format!("listed-{number}"), spec.clone())).await;
+    rig.eventually("listed", || async { (confined.cache("manifests").await > count as f64).then_some(()) })
+        .await;
+    confined.serves(&rig, "before", "thousands of usual Channels").await;
+    let resident = confined.program.forget_peak_memory();
+    let restarts = "ohallo_watch_restarts_total{kind=\"channels\"} ";
+    let before = confined.metric(restarts).await;
+    assert_eq!(rig.proxy().expire_watches("channels"), 1);
+    // Served only once the list is complete.
+    confined.serves(&rig, "relisted", "a relist of them").await;
+    assert!(confined.metric(restarts).await > before, "nothing was listed again");
+    let more = confined.program.peak_memory_kib() - resident;
+    eprintln!("a relist of {count}: {more} KiB more resident, of {resident}");
+    drop(confined);
+    rig.finish().await;
+}
+
 fn ready(channel: &Channel) -> bool {
     crate::acts::is(channel, "Ready").is_some_and(|(status, _)| status == "True")
 }
@@ -287,6 +329,10 @@ async fn f56_huge_foreign_metadata_at_a_list_costs_a_bounded_memory_and_is_kept(
     .await;
     all(&rig, "meta-", "Available").await;
     rig.workspace_reason(&format!("meta-{}", objects() / 5 - 1), "Verified").await;
+    // No object waits for another, however much there is of it.
+    let reconciles = confined.metric("ohallo_reconcile_total{").await;
+    eprintln!("{reconciles} reconciles");
+    assert!(reconciles <= 3.0 * (objects() + objects() / 5) as f64, "{reconciles} reconciles");
     // The finalizers of others are all there still, with the operator's own.
     let channel = rig.get("meta-0").await;
     assert_eq!(channel.metadata.finalizers.as_ref().map(Vec::len), Some(301));
@@ -351,11 +397,7 @@ async fn f57_f58_keys_names_and_objects_that_come_and_go_leave_nothing_behind() 
             let deleted = rig.kubectl(&[&["delete", "--wait=false"][..], what].concat(), None);
             assert!(deleted.status.success(), "{deleted:?}");
         }
-        rig.eventually("deleted", || async {
-            let left = rig.kubectl(&["get", "channels", "-o", "name"], None);
-            left.stdout.is_empty().then_some(())
-        })
-        .await;
+        rig.eventually("deleted", || async { reasons(&rig).await.is_empty().then_some(()) }).await;
     }
     let emptied = |sizes: &[(&str, f64)]| {
         sizes.iter().all(|(cache, size)| match *cache {

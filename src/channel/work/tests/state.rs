@@ -53,6 +53,51 @@ fn a_failed_provisioning_is_retried_when_due_and_not_over_the_limit() {
 }
 
 #[test]
+fn a_stored_retry_time_of_another_clock_is_clamped_to_the_backoff_and_written_so() {
+    let failed = |attempts: i64, next: &str| {
+        Sample::bound().with(|it| {
+            it.remote().status = Some("error".into());
+            let provisioning =
+                ProvisioningStatus { attempts, next_attempt_at: Some(next.into()), ..Default::default() };
+            it.status.provisioning = Some(provisioning);
+        })
+    };
+    // It is 08:00. The clock that wrote the time was ahead, or behind, or it is no time of a clock.
+    for (attempts, stored, rest, written) in [
+        (0, "2026-01-10T08:00:59Z", 59, "2026-01-10T08:00:59Z"),
+        (0, "2026-01-10T08:01:00Z", 60, "2026-01-10T08:01:00Z"),
+        (0, "2026-01-10T08:05:00Z", 60, "2026-01-10T08:01:00Z"),
+        (0, "2026-01-11T08:00:00Z", 60, "2026-01-10T08:01:00Z"),
+        (2, "2027-01-10T08:00:00Z", 240, "2026-01-10T08:04:00Z"),
+        (4, "9999-12-30T00:00:00Z", 960, "2026-01-10T08:16:00Z"),
+        (0, "9999-99-99", 60, "2026-01-10T08:01:00Z"),
+        (0, "", 60, "2026-01-10T08:01:00Z"),
+        (-7, "2027-01-10T08:00:00Z", 60, "2026-01-10T08:01:00Z"),
+    ] {
+        let sample = failed(attempts, stored);
+        assert_eq!(sample.says(), (Is::RetryIn(s(rest)), Reason::ProvisioningFailed), "{attempts} {stored}");
+        let status = sample.settle().status;
+        let next = status.provisioning.as_ref().and_then(|it| it.next_attempt_at.as_deref());
+        assert_eq!(next, Some(written), "{attempts} {stored}");
+        // So that it comes: a minute later the rest is a minute shorter.
+        let later = sample.with(|it| {
+            it.status = status.clone();
+            it.now = it.now.checked_add(s(30)).unwrap();
+        });
+        assert_eq!(later.says().0, Is::RetryIn(s(rest - 30)), "{attempts} {stored}");
+    }
+    for past in
+        ["2026-01-10T07:59:59Z", "2025-01-10T08:00:00Z", "1970-01-01T00:00:00Z", "0000-01-01T00:00:00Z"]
+    {
+        assert!(matches!(failed(1, past).step(), Step::Retry { attempts: 2, .. }), "{past}");
+        let over = failed(5, past);
+        assert_eq!(over.says(), (USER, Reason::ProvisioningFailed), "no time buys a retry over the limit");
+    }
+    // A count below zero buys none either.
+    assert!(matches!(failed(-7, "1970-01-01T00:00:00Z").step(), Step::Retry { attempts: 1, .. }));
+}
+
+#[test]
 fn a_requested_retry_is_sent_once_and_resets_the_count() {
     let mut sample = Sample::bound().with(|it| {
         it.remote().status = Some("error".into());

@@ -242,7 +242,7 @@ async fn a_429_pauses_the_key_and_not_others() {
 #[tokio::test]
 async fn a_pass_deferred_at_its_third_call_says_what_it_needs_and_comes_past_it_with_that() {
     let (url, _asks) = server(OK.into(), Duration::ZERO).await;
-    let options = Options { requests_per_second: 4.0, burst: 2, ..options(&url) };
+    let options = Options { requests_per_second: 1.0, burst: 2, ..options(&url) };
     let client = Client::new(options, Arc::new(Metrics::new())).unwrap_or_else(|error| panic!("{error}"));
     let key = ApiKey::new("one".into());
     let session = |permit| client.session(key.clone(), caller("a", Lane::User), permit);

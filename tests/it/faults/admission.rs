@@ -1,0 +1,119 @@
+// I/O
+//! A mutating admission policy in front of one namespace: it takes something off, or puts something on, what is written.
+
+use serde_json::{Value, json};
+use testbed::User;
+
+use crate::rig::{Rig, kubectl_as};
+
+/// One policy in force.
+pub struct Policy<'a> {
+    rig: &'a Rig,
+    name: String,
+}
+
+// === impl Policy ===
+
+impl<'a> Policy<'a> {
+    /// Takes this annotation off every Channel that is written.
+    pub async fn strips_annotation(rig: &'a Rig, annotation: &str) -> Self {
+        let has = format!("'{annotation}' in object.metadata.?annotations.orValue({{}})");
+        let path = format!("/metadata/annotations/{}", annotation.replace('/', "~1"));
+        let policy = Self::put(rig, "channels", &has, &removes(&path)).await;
+        policy
+            .in_force(
+                &["annotate", "channel", "probe", "--overwrite", &format!("{annotation}=x")],
+                annotation,
+            )
+            .await;
+        policy
+    }
+
+    /// Takes all finalizers off every object of this resource that is written and was not so before.
+    pub async fn strips_finalizers(rig: &'a Rig, resource: &str) -> Self {
+        let has = "has(object.metadata.finalizers) && size(object.metadata.finalizers) > 0";
+        Self::put(rig, resource, has, &removes("/metadata/finalizers")).await
+    }
+
+    /// Puts our finalizer back onto every Channel that is written without it.
+    pub async fn returns_finalizer(rig: &'a Rig) -> Self {
+        let lacks = "oldObject != null && has(oldObject.metadata.finalizers) && !('ohallo.eu/channel' in object.metadata.?finalizers.orValue([]))";
+        let adds = r#"[JSONPatch{op: "add", path: "/metadata/finalizers", value: ["ohallo.eu/channel"]}]"#;
+        Self::put(rig, "channels", lacks, adds).await
+    }
+
+    /// Takes this field off every status of a Channel that is written.
+    pub async fn strips_status(rig: &'a Rig, field: &str) -> Self {
+        let has = format!("has(object.status) && has(object.status.{field})");
+        let policy = Self::put(rig, "channels/status", &has, &removes(&format!("/status/{field}"))).await;
+        let patch = json!({"status": {field: probe(field)}}).to_string();
+        policy
+            .in_force(
+                &["patch", "channel", "probe", "--subresource=status", "--type=merge", "-p", &patch],
+                field,
+            )
+            .await;
+        policy
+    }
+
+    async fn put(rig: &'a Rig, resource: &str, condition: &str, mutation: &str) -> Self {
+        let name = format!("{}-{}", rig.namespace, resource.replace('/', "-"));
+        let (api, metadata) = ("admissionregistration.k8s.io/v1", json!({"name": name}));
+        let policy = json!({
+            "apiVersion": api, "kind": "MutatingAdmissionPolicy", "metadata": metadata,
+            "spec": {
+                "failurePolicy": "Fail", "reinvocationPolicy": "Never",
+                "matchConstraints": {
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": rig.namespace}},
+                    "resourceRules": [{"apiGroups": ["ohallo.eu"], "apiVersions": ["v1alpha1"], "operations": ["CREATE", "UPDATE"], "resources": [resource]}],
+                },
+                "matchConditions": [{"name": "applies", "expression": condition}],
+                "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": mutation}}],
+            },
+        });
+        let binding = json!({"apiVersion": api, "kind": "MutatingAdmissionPolicyBinding", "metadata": metadata, "spec": {"policyName": name}});
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": [policy, binding]});
+        rig.kubectl_ok(&["apply", "-f", "-"], &list.to_string());
+        Self { rig, name }
+    }
+
+    /// Waits until a trial of this write, which changes nothing, comes back without `part`.
+    async fn in_force(&self, args: &[&str], part: &str) {
+        let all: Vec<_> = args.iter().copied().chain(["--dry-run=server", "-o", "json"]).collect();
+        let part = part.rsplit('/').next().unwrap();
+        self.rig
+            .eventually("the policy is in force", || async {
+                let output = self.rig.kubectl(&all, None);
+                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+                (!String::from_utf8_lossy(&output.stdout).contains(part)).then_some(())
+            })
+            .await;
+    }
+
+    /// Ends it.
+    pub fn lift(self) {
+        for kind in ["mutatingadmissionpolicybinding", "mutatingadmissionpolicy"] {
+            let output = kubectl_as(self.rig.plane, User::Admin, &["delete", kind, &self.name], None);
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+}
+
+fn removes(path: &str) -> String {
+    format!(r#"[JSONPatch{{op: "remove", path: "{path}"}}]"#)
+}
+
+/// A value that the schema takes.
+fn probe(field: &str) -> Value {
+    match field {
+        "test" => json!({"request": "probe"}),
+        "provisioning" => json!({"attempts": 1}),
+        _ => "probe".into(),
+    }
+}
+
+/// A Channel that is suspended, for trials.
+pub async fn probed(rig: &Rig) {
+    rig.create("probe", json!({"suspend": true})).await;
+    rig.has("probe", "Suspended", "Suspended").await;
+}

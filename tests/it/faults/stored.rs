@@ -1,0 +1,321 @@
+// I/O
+//! F72, F73: the API server accepts a write and does not keep it.
+
+use ohallo_sim::{Action, Config, Fault, Operation};
+use serde_json::json;
+
+use super::admission::{Policy, probed};
+use super::own::Own;
+use crate::acts::{INTENT, LOOK, RELEASE, by_hand, finalized, is, once, so};
+use crate::rig::{Rig, bound, id_of, message};
+
+const TEST: &str = "ohallo.eu/test-requested-at";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f72_no_create_is_sent_while_admission_strips_its_intent() {
+    let rig = Rig::start().await;
+    probed(&rig).await;
+    let policy = Policy::strips_annotation(&rig, INTENT).await;
+    rig.create("a", json!({})).await;
+    let channel = rig.reason("a", "StatusNotStored").await;
+    assert_eq!(is(&channel, "Stalled"), so("True", "StatusNotStored"));
+    assert!(message(&channel, "Ready").contains(INTENT), "{}", message(&channel, "Ready"));
+    once(&rig, "a", "StatusNotStored").await;
+    // Again and again, and not in one reconcile.
+    rig.eventually("it is tried again", || async {
+        let patches = rig.writes_of("a").iter().filter(|write| write.starts_with("patch ")).count();
+        (patches >= 3).then_some(())
+    })
+    .await;
+    rig.caught_up().await;
+    let (_, metrics) = rig.http("/metrics").await;
+    let passes: usize = number(&metrics, "ohallo_reconcile_total{kind=\"Channel\",result=\"stalled\"}");
+    let patches = rig.writes_of("a").iter().filter(|write| write.starts_with("patch ")).count();
+    assert!(patches <= passes + 1, "{patches} patches in {passes} reconciles");
+    assert!(number(&metrics, "ohallo_writes_not_stored_total{kind=\"Channel\"}") >= 3);
+    assert_eq!(rig.count(Operation::CreateChannel), 0);
+    policy.lift();
+    rig.annotate("a", LOOK, "1").await;
+    let channel = rig.reason("a", "Available").await;
+    assert!(channel.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(INTENT)));
+    assert_eq!(rig.count(Operation::CreateChannel), 1);
+    rig.finish().await;
+}
+
+/// The value of a series.
+fn number(metrics: &str, series: &str) -> usize {
+    let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.trim().parse::<f64>().ok());
+    value.unwrap_or_default() as usize
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f72_a_finalizer_that_admission_strips_is_no_finalizer() {
+    let rig = Rig::start().await;
+    let id = by_hand(&rig, "chat", "Channel adopts");
+    let created = id_of(&rig.ready("created", json!({})).await);
+    let policy = Policy::strips_finalizers(&rig, "channels").await;
+    // Any write now takes the finalizer off.
+    let tries = std::cell::Cell::new(0);
+    rig.eventually("the policy is in force", || async {
+        tries.set(tries.get() + 1);
+        rig.annotate("created", LOOK, &format!("{}", tries.get())).await;
+        (!finalized(&rig.get("created").await)).then_some(())
+    })
+    .await;
+    rig.create("adopts", json!({"channelId": id})).await;
+    rig.create("new", json!({})).await;
+    for name in ["created", "adopts", "new"] {
+        let channel = rig.reason(name, "StatusNotStored").await;
+        assert_eq!(is(&channel, "Stalled"), so("True", "StatusNotStored"), "{name}");
+    }
+    assert_eq!(bound(&rig.get("adopts").await), None, "nothing is bound without a finalizer");
+    let writes = rig.sim.ledger().iter().filter(|entry| entry.operation.is_write()).count();
+    assert_eq!(writes, 1, "the create of before");
+    policy.lift();
+    for name in ["created", "adopts", "new"] {
+        rig.annotate(name, LOOK, "lifted").await;
+        assert!(finalized(&rig.reason(name, "Available").await), "{name}");
+    }
+    assert_eq!(id_of(&rig.get("created").await), created);
+    assert_eq!((id_of(&rig.get("adopts").await), rig.count(Operation::CreateChannel)), (id, 2));
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f72_a_finalizer_that_admission_puts_back_costs_no_second_delete() {
+    let rig = Rig::start().await;
+    rig.ready("a", json!({})).await;
+    let policy = Policy::returns_finalizer(&rig).await;
+    rig.eventually("the policy is in force", || async {
+        let tried = rig.kubectl(
+            &[
+                "patch",
+                "channel",
+                "a",
+                "--type=merge",
+                "-p",
+                r#"{"metadata":{"finalizers":null}}"#,
+                "--dry-run=server",
+                "-o",
+                "json",
+            ],
+            None,
+        );
+        String::from_utf8_lossy(&tried.stdout).contains("ohallo.eu/channel\"\n").then_some(())
+    })
+    .await;
+    rig.delete("a").await;
+    let channel = rig.has("a", "DeletionBlocked", "StatusNotStored").await;
+    assert!(finalized(&channel) && rig.sim.channels().is_empty());
+    policy.lift();
+    rig.annotate_if_there("a", LOOK, "1").await;
+    rig.gone("a").await;
+    assert_eq!(rig.count(Operation::DeleteChannel), 1);
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f72_an_id_that_admission_strips_stays_in_memory_and_is_written_once_it_can_be() {
+    let rig = Rig::start().await;
+    probed(&rig).await;
+    let policy = Policy::strips_status(&rig, "channelId").await;
+    let adopted = by_hand(&rig, "chat", "Channel adopts");
+    rig.create("adopts", json!({"channelId": adopted})).await;
+    rig.create("a", json!({})).await;
+    for name in ["a", "adopts"] {
+        let channel = rig.reason(name, "StatusNotStored").await;
+        assert_eq!(is(&channel, "Stalled"), so("True", "StatusNotStored"), "{name}");
+        assert!(message(&channel, "Ready").contains("status.channelId"), "{name}");
+    }
+    let id = rig.sim.channels().into_iter().find(|channel| channel.display_name == "Channel a").unwrap().id;
+    assert!(once(&rig, "a", "ChannelIdNotStored").await.contains(&id));
+    assert!(once(&rig, "adopts", "ChannelIdNotStored").await.contains(&adopted));
+    assert!(rig.events("adopts").await.iter().all(|event| event.0 != "Adopted"), "it is not bound");
+    let (_, metrics) = rig.http("/metrics").await;
+    assert_eq!(number(&metrics, "ohallo_ids_unrecorded"), 1);
+    // Nothing is sent twice, and nothing where a tenant writes.
+    rig.annotate("a", LOOK, "1").await;
+    rig.until("a", "tried again", |channel| {
+        channel.status.as_ref().is_some_and(|status| status.last_handled_reconcile_at.as_deref() == Some("1"))
+    })
+    .await;
+    let channel = rig.get("a").await;
+    let mut written = channel.clone();
+    written.status = None;
+    assert!(!serde_json::to_string(&written).unwrap().contains(&id));
+    assert_eq!(rig.count(Operation::CreateChannel), 1);
+    policy.lift();
+    for name in ["a", "adopts"] {
+        rig.annotate(name, LOOK, "2").await;
+    }
+    assert_eq!(id_of(&rig.reason("a", "Available").await), id);
+    assert_eq!(id_of(&rig.reason("adopts", "Available").await), adopted);
+    once(&rig, "a", "Created").await;
+    assert_eq!(rig.count(Operation::CreateChannel), 1);
+    let (_, metrics) = rig.http("/metrics").await;
+    assert_eq!(number(&metrics, "ohallo_ids_unrecorded"), 0);
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f72_an_object_whose_id_is_stripped_is_not_deleted_in_silence() {
+    let rig = Rig::start().await;
+    probed(&rig).await;
+    let policy = Policy::strips_status(&rig, "channelId").await;
+    for name in ["a", "b"] {
+        rig.create(name, json!({})).await;
+        rig.reason(name, "StatusNotStored").await;
+        rig.delete(name).await;
+    }
+    let made = |name: &str| {
+        rig.sim
+            .channels()
+            .into_iter()
+            .find(|channel| channel.display_name == format!("Channel {name}"))
+            .unwrap()
+            .id
+    };
+    for name in ["a", "b"] {
+        let channel = rig.has(name, "DeletionBlocked", "StatusNotStored").await;
+        assert!(
+            message(&channel, "DeletionBlocked").contains(&format!("{RELEASE}={}", made(name))),
+            "{name}"
+        );
+        assert!(finalized(&channel));
+    }
+    let left = made("a");
+    rig.annotate("a", RELEASE, &left).await;
+    rig.gone("a").await;
+    assert_eq!(rig.count(Operation::DeleteChannel), 0);
+    policy.lift();
+    rig.annotate_if_there("b", LOOK, "1").await;
+    rig.gone("b").await;
+    assert_eq!((rig.count(Operation::DeleteChannel), rig.sim.channel_count()), (1, 1));
+    assert!(rig.sim.channel(&left).is_some());
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f72_a_test_whose_request_is_stripped_is_not_sent() {
+    let rig = Rig::start().await;
+    probed(&rig).await;
+    rig.ready("a", json!({})).await;
+    let policy = Policy::strips_status(&rig, "test").await;
+    rig.annotate("a", TEST, "1").await;
+    let channel = rig.reason("a", "StatusNotStored").await;
+    assert!(message(&channel, "Ready").contains("status.test"), "{}", message(&channel, "Ready"));
+    assert_eq!(rig.count(Operation::TestChannel), 0);
+    policy.lift();
+    rig.annotate("a", LOOK, "1").await;
+    rig.has("a", "Connected", "TestPassed").await;
+    rig.reason("a", "Available").await;
+    assert_eq!(rig.count(Operation::TestChannel), 1);
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f72_a_workspace_whose_finalizer_is_stripped_serves_and_says_so_once() {
+    let rig = Rig::start().await;
+    let policy = Policy::strips_finalizers(&rig, "workspaces").await;
+    rig.eventually("the policy is in force", || async {
+        let patch = r#"{"metadata":{"finalizers":["example.com/probe"]}}"#;
+        let tried = rig.kubectl(
+            &["patch", "workspace", "default", "--type=merge", "-p", patch, "--dry-run=server", "-o", "json"],
+            None,
+        );
+        (!String::from_utf8_lossy(&tried.stdout).contains("example.com/probe")).then_some(())
+    })
+    .await;
+    rig.ready("a", json!({})).await;
+    once(&rig, "default", "StatusNotStored").await;
+    rig.ask_workspace("default", "1").await;
+    rig.workspace_reason("default", "Verified").await;
+    policy.lift();
+    rig.eventually("the finalizer is set", || async {
+        let found =
+            rig.kubectl(&["get", "workspace", "default", "-o", "jsonpath={.metadata.finalizers}"], None);
+        String::from_utf8_lossy(&found.stdout).contains("ohallo.eu/in-use").then_some(())
+    })
+    .await;
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f73_an_older_definition_that_is_applied_later_loses_no_id_and_makes_no_channel() {
+    let own = Own::start().await;
+    let a = own.ready("a").await;
+    let hold =
+        own.sim.add_fault(Fault::on(Operation::CreateChannel, Action::Hold { commit_first: true }).times(1));
+    own.create("held").await;
+    own.sim.held(hold).await.unwrap();
+    own.prunes(&["channelId"]);
+    own.operator()
+        .until("/readyz", 503, "channels.ohallo.eu is older than this operator and lacks status.channelId")
+        .await;
+    // The answer of a create that is under way comes to an API server that drops its id.
+    own.sim.release(hold);
+    let channel = own
+        .until("held", "not stored", |channel| is(channel, "Ready") == so("False", "StatusNotStored"))
+        .await;
+    assert_eq!(bound(&channel), None);
+    let held =
+        own.sim.channels().into_iter().find(|channel| channel.display_name == "Channel held").unwrap().id;
+    let said =
+        |text: &str| own.operator().log().lines().any(|line| line.contains("ERROR") && line.contains(text));
+    assert!(said(&held), "the id is in the log at ERROR");
+    assert!(said("became older than this operator"));
+    let (_, metrics) = own.operator().get("/metrics").await.unwrap();
+    assert!(number(&metrics, "ohallo_crd_fields_missing") >= 1);
+    own.create("later").await;
+    own.until("later", "not begun", |channel| is(channel, "Ready") == so("False", "StatusNotStored")).await;
+    // A change of a Channel whose id is stored waits: a write would destroy the id.
+    own.rename("a", "Later").await;
+    assert_eq!((own.sim.count(Operation::CreateChannel), own.sim.count(Operation::UpdateChannel)), (2, 0));
+    own.install().await;
+    own.operator().until("/readyz", 200, "").await;
+    assert_eq!(own.available("a").await, a);
+    assert_eq!(own.available("held").await, held);
+    own.available("later").await;
+    assert_eq!((own.sim.count(Operation::CreateChannel), own.sim.channel_count()), (3, 3));
+    assert_eq!(own.sim.channel(&a).unwrap().display_name, "Later");
+    own.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f73_an_id_that_a_users_write_pruned_is_written_again_from_memory() {
+    let own = Own::start().await;
+    let a = own.ready("a").await;
+    own.prunes(&["channelId", "boundUid"]);
+    own.until("a", "pruned", |channel| bound(channel).is_none()).await;
+    // With this write the API server drops the id for good.
+    own.rename("a", "Later").await;
+    own.operator().until("/readyz", 503, "lacks status.boundUid, status.channelId").await;
+    own.install().await;
+    assert_eq!(own.available("a").await, a);
+    assert_eq!((own.sim.count(Operation::CreateChannel), own.sim.count(Operation::DeleteChannel)), (1, 0));
+    assert_eq!(own.sim.channel(&a).unwrap().display_name, "Later");
+    let log = own.operator().log();
+    assert!(
+        log.lines().any(|line| line.contains("ERROR") && line.contains(&a)),
+        "the id is in the log at ERROR"
+    );
+    own.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f73_a_stop_waits_for_an_id_that_is_not_stored() {
+    let mut rig = Rig::with(Config::default(), &[]).await;
+    probed(&rig).await;
+    let policy = Policy::strips_status(&rig, "channelId").await;
+    rig.create("a", json!({})).await;
+    rig.reason("a", "StatusNotStored").await;
+    policy.lift();
+    // No reconcile is begun any more; the id is written all the same.
+    rig.stop_operator().await;
+    let id = id_of(&rig.get("a").await);
+    assert!(rig.sim.channel(&id).is_some());
+    rig.start_operator().await;
+    rig.reason("a", "Available").await;
+    assert_eq!(rig.count(Operation::CreateChannel), 1);
+    rig.finish().await;
+}
