@@ -198,11 +198,11 @@ pub fn judge(view: &View, remote: &RemoteChannel, differs: &[Differs]) -> Read {
     };
     if sent.declared == view.values_digest() {
         return match sent.answer {
+            // It is sent again: what the read shows may be older than an earlier write.
+            Answer::Lost => Read::Doubtful,
             _ if differs.is_empty() => Read::Current,
             Answer::Shows(_) => Read::Stale(*end),
             Answer::Differs(_) => Read::Kept(*end),
-            // It is sent again.
-            Answer::Lost => Read::Current,
         };
     }
     match &sent.answer {
@@ -214,8 +214,11 @@ pub fn judge(view: &View, remote: &RemoteChannel, differs: &[Differs]) -> Read {
 /// A read shortly after the start: only the status says what was written last.
 fn judge_first(view: &View, differs: &[Differs], end: Instant) -> Read {
     let applied = view.status.applied.as_ref().and_then(|applied| applied.digest.as_deref());
+    // Before a status said so an earlier process may have adopted and updated what this one bound, but not of an object
+    // that this one has known since it was made.
+    let ours = view.memory.bound_here && (applied.is_some() || view.memory.newborn);
     match applied {
-        _ if view.memory.bound_here => Read::Current,
+        _ if ours => Read::Current,
         // An earlier process may have written for a manifest that no status speaks of.
         _ if view.memory.doubted => Read::Doubtful,
         Some(applied) if applied == view.digest() && differs.is_empty() => Read::Current,

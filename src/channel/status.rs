@@ -178,10 +178,7 @@ impl Writing<'_> {
         if asked.is_some() && remote.status.as_deref() != Some("error") && !view.observing() {
             self.status.provisioning.get_or_insert_default().handled_request = asked;
         }
-        if self.status.channel_id.is_some()
-            && !view.observing()
-            && update::due(view, &view.differences(remote)).0.is_empty()
-        {
+        if self.status.channel_id.is_some() && !view.observing() && update::is_applied(view, remote) {
             let digest = Some(view.digest());
             let enabled = self.status.applied.as_ref().and_then(|applied| applied.enabled);
             self.status.applied = Some(AppliedStatus { enabled, digest });

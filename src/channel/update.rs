@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use super::config::{self, Differs};
-use super::consistency::Read;
+use super::consistency::{self, Read};
 use super::plan::{Cause, Is, Plan, Step, Verdict, View};
 use super::work::LONGEST_POLL;
 use crate::api::channel::{ChannelStatus, Difference};
@@ -90,6 +90,12 @@ pub fn due(view: &View, differs: &[Differs]) -> (Vec<Differs>, Vec<Differs>) {
         view.status.drift.iter().any(|shown| shown.path == path && shown.declared == declared)
     };
     differs.iter().cloned().partition(|differs| !shown(differs))
+}
+
+/// Whether the channel, as it was read, shows that nothing is left to send.
+pub fn is_applied(view: &View, remote: &RemoteChannel) -> bool {
+    let differs = view.differences(remote);
+    consistency::judge(view, remote, &differs) == Read::Current && due(view, &differs).0.is_empty()
 }
 
 pub fn reports(view: &View) -> bool {

@@ -9,7 +9,7 @@ use super::config::Differs;
 use super::consistency::{self, Read};
 use super::plan::{Declared, Is, Plan, Remote, Step, Verdict, View, cut_request, unfit};
 use super::update::{self, MOST_DIFFERENCES, applied_enabled, listed};
-use crate::api::channel::ChannelSpec;
+use crate::api::channel::{ChannelSpec, ProvisioningStatus};
 use crate::api::conditions::{Reason, kind};
 use crate::api::{annotation, same_id};
 use crate::conditions;
@@ -41,8 +41,8 @@ pub fn plan(view: &View, id: &str) -> Plan {
     if let Some(verdict) = another(view, remote).or_else(|| unfit(view.spec())) {
         return verdict.settled();
     }
-    if let Some(end) = view.observed.window.deleted.filter(|_| view.bound_id().is_none()) {
-        return stale(view, end, DELETED).settled();
+    if let Some((end, message)) = maybe_deleted(view) {
+        return stale(view, end, message).settled();
     }
     let differs = view.differences(remote);
     if view.observing() {
@@ -81,12 +81,24 @@ pub fn plan(view: &View, id: &str) -> Plan {
 const OLDER: &str = "oHallo does not show the last update yet; the operator reads the channel again.";
 const DELETED: &str =
     "The operator deleted this channel a moment ago, and oHallo still shows it; the operator reads it again.";
+const MAYBE_DELETED: &str = "Another Channel that is being deleted holds this channel, and an earlier process may have deleted it; the operator reads it again.";
 const NOT_THERE: &str = "oHallo does not show the channel (404). A read may lag behind a write: the operator reads it again before it says that the channel is not there.";
 const STILL_FAILED: &str =
     "The operator asked oHallo to provision the channel again, and oHallo does not show that yet.";
 
 fn stale(view: &View, end: Instant, message: &str) -> Verdict {
     Verdict::stale(consistency::again(view.memory.stale, end, view.instant), message)
+}
+
+/// Until when a read that finds a channel to adopt may be older than its DELETE.
+fn maybe_deleted(view: &View) -> Option<(Instant, &'static str)> {
+    if view.bound_id().is_some() {
+        return None;
+    }
+    let window = &view.observed.window;
+    let earlier = window.began.filter(|_| view.observed.predecessor.is_some());
+    let deleted = window.deleted.map(|end| (end, DELETED));
+    deleted.or(earlier.map(|end| (end, MAYBE_DELETED)))
 }
 
 /// Why nothing may be called for it.
@@ -271,10 +283,13 @@ fn test_due(view: &View) -> Option<String> {
         .then(|| format!("change:{}", view.generation()))
 }
 
-/// Until when the state `error` may be older than the last retry.
-fn retried(view: &View, attempts: i64) -> Option<Instant> {
+/// Until when the state `error` may be older than the last retry. An earlier process may have sent one, but not to a
+/// channel that this process bound, nor where the status announces the first.
+fn retried(view: &View, past: &ProvisioningStatus) -> Option<Instant> {
     let window = &view.observed.window;
-    window.retry.or(window.began.filter(|_| attempts > 0))
+    let announced = past.attempts == 0 && past.next_attempt_at.is_some();
+    let earlier = window.began.filter(|_| !announced && !view.memory.bound_here);
+    window.retry.or(earlier)
 }
 
 fn failed_provisioning(view: &View, id: &Id) -> Result<Plan, Verdict> {
@@ -286,7 +301,7 @@ fn failed_provisioning(view: &View, id: &Id) -> Result<Plan, Verdict> {
     if asked.is_some() && asked != past.handled_request {
         return Ok(Plan::Work(Step::Retry { id: id.clone(), attempts: 1, request: asked }));
     }
-    if let Some(end) = retried(view, past.attempts) {
+    if let Some(end) = retried(view, &past) {
         return Err(stale(view, end, STILL_FAILED));
     }
     // A count that was edited below zero sends no more retries than are declared.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use ohallo_operator::api::channel::Channel;
 use ohallo_operator::api::conditions::Reason;
 use ohallo_operator::api::{annotation, finalizer};
+use ohallo_operator::channel::consistency;
 use ohallo_operator::channel::create::Standing;
 use ohallo_operator::channel::memory::AttemptOutcome;
 use ohallo_operator::channel::plan::{self, Plan, Step, plan};
@@ -18,7 +19,7 @@ use ohallo_operator::index::{self, Claim, Index, Name};
 use ohallo_operator::secret::Redactor;
 
 use crate::guards::Guard;
-use crate::real::{self, Facts, Real};
+use crate::real::{self, Facts, Real, Tracks};
 use crate::state::*;
 
 /// What the operator's functions say.
@@ -31,6 +32,10 @@ pub enum Decided {
         number: u8,
     },
     Adopt(Id),
+    Update {
+        id: Id,
+        drift: bool,
+    },
     RestoreMarks,
     Ask(Ask),
     Delete(Id),
@@ -50,6 +55,9 @@ pub enum Says {
     Parked,
     NotFound,
     Conflict,
+    NotConverging,
+    /// Provisioning failed.
+    Failed,
     Else,
 }
 
@@ -76,7 +84,7 @@ thread_local! {
 
 /// The plan.
 pub fn next(facts: &Facts, off: Option<Guard>) -> Decided {
-    match once(facts, off, Question::Plan, |view| Answer::Decided(decided(&view.view()))) {
+    match once(facts, off, Question::Plan, |view| Answer::Decided(decided(&view.view(), facts.tracks))) {
         Answer::Decided(Decided::Settled { mut status, says }) => {
             if off == Some(Guard::ParkedIsRecorded) && says == Says::Parked {
                 status.create = facts.status.create;
@@ -112,7 +120,8 @@ pub fn looks(facts: &Facts, off: Option<Guard>) -> Status {
 }
 
 fn said(facts: &Facts, off: Option<Guard>, question: Question, outcome: &Outcome) -> Status {
-    let ask = |real: &Real| Answer::Status(real::read_back(&summary(&real.view(), outcome).status));
+    let ask =
+        |real: &Real| Answer::Status(real::read_back(&summary(&real.view(), outcome).status, facts.tracks));
     match once(facts, off, question, ask) {
         Answer::Status(status) => status,
         _ => facts.status,
@@ -144,7 +153,7 @@ fn summary(view: &plan::View, outcome: &Outcome) -> Summary {
     summarize(view, outcome, &setting)
 }
 
-fn decided(view: &plan::View) -> Decided {
+fn decided(view: &plan::View, tracks: Tracks) -> Decided {
     let number = |attempt: i64| u8::try_from(attempt).unwrap_or(u8::MAX);
     let id = |id: &ohallo_operator::ohallo::Id| real::number(id.as_str()).unwrap_or_default();
     match plan(view) {
@@ -153,7 +162,10 @@ fn decided(view: &plan::View) -> Decided {
             Step::Create { attempt, .. } => Decided::Create { number: number(attempt) },
             Step::Adopt { id: to } => Decided::Adopt(id(&to)),
             Step::RestoreMarks => Decided::RestoreMarks,
-            Step::Retry { .. } => Decided::Ask(Ask::Retry),
+            Step::Retry { attempts, request, .. } => Decided::Ask(Ask::Retry {
+                attempts: number(attempts),
+                request: request.as_deref().and_then(real::number).unwrap_or(0),
+            }),
             Step::Test { .. } => Decided::Ask(Ask::Test),
             Step::Delete { id: of } => Decided::Delete(id(&of)),
             Step::LetGo(parting) => Decided::LetGo(match parting {
@@ -163,7 +175,10 @@ fn decided(view: &plan::View) -> Decided {
                 plan::Parting::Released => Parting::Released,
                 plan::Parting::HandedOver => Parting::HandedOver,
             }),
-            Step::Update { .. } | Step::PushCredentials { .. } => Decided::Unmodelled,
+            Step::Update { id: of, cause, .. } => {
+                Decided::Update { id: id(&of), drift: cause == plan::Cause::Drift }
+            }
+            Step::PushCredentials { .. } => Decided::Unmodelled,
         },
         Plan::Settled(verdict) => {
             let says = match (verdict.is, verdict.reason) {
@@ -171,17 +186,22 @@ fn decided(view: &plan::View) -> Decided {
                 (_, Reason::CreateOutcomeUnknown) => Says::Parked,
                 (_, Reason::ChannelNotFound) => Says::NotFound,
                 (_, Reason::OwnershipConflict) => Says::Conflict,
+                (_, Reason::NotConverging) => Says::NotConverging,
+                (_, Reason::ProvisioningFailed) => Says::Failed,
                 _ => Says::Else,
             };
             let outcome = Outcome::Settled(verdict);
             let status = if outcome.silent() { view.status.clone() } else { summary(view, &outcome).status };
-            Decided::Settled { status: real::read_back(&status), says }
+            Decided::Settled { status: real::read_back(&status, tracks), says }
         }
     }
 }
 
 /// The facts as they would be without the guard.
 fn mangle(off: Guard, facts: &Facts, real: &mut Real) {
+    if facts.tracks.lags {
+        real.observed.window = window(&facts.window, &facts.object, Some(off));
+    }
     let annotations = real.channel.metadata.annotations.get_or_insert_default();
     match off {
         Guard::UnknownNeverPosts => {
@@ -208,12 +228,38 @@ fn mangle(off: Guard, facts: &Facts, real: &mut Real) {
         Guard::BoundUid if facts.status.id.is_some() => {
             real.status.bound_uid.clone_from(&real.channel.metadata.uid);
         }
+        Guard::StartAdopted => real.memory.newborn = true,
         Guard::WorkspaceRecorded => real.status.workspace_id = None,
         Guard::FinalizerPutBack if !facts.object.terminating => {
             real.channel.metadata.finalizers = Some(vec![finalizer::CHANNEL.into()]);
         }
         _ => {}
     }
+}
+
+/// The windows of the channel that the object is bound to, as they would be without the guard.
+pub fn window(window: &Window, object: &Object, off: Option<Guard>) -> consistency::Window {
+    let mut real = window.real();
+    let Some(off) = off else { return real };
+    match off {
+        Guard::AbsenceWindow if !object.terminating => real.absence = None,
+        Guard::DeleteWindow if object.terminating => real.absence = None,
+        Guard::ValuesWindow | Guard::RevertsAfterwards => real.values = None,
+        Guard::SentWhole => {
+            real.values.take_if(|(_, sent)| value_of(&sent.declared) != Some(object.value));
+        }
+        Guard::LostIsSentAgain => {
+            let same = |sent: &consistency::Values| value_of(&sent.declared) == Some(object.value);
+            real.values.take_if(|(_, sent)| sent.answer == consistency::Answer::Lost && same(sent));
+        }
+        Guard::StartDeleted if object.status.id.is_none() => real.began = None,
+        Guard::RetryWindow => real.retry = None,
+        Guard::DeletedWindow => real.deleted = None,
+        Guard::StartAbsence => real.absence = Window { began: false, ..*window }.real().absence,
+        Guard::StartValues | Guard::StartRetry => real.began = None,
+        _ => {}
+    }
+    real
 }
 
 /// Objects as a process knows them.

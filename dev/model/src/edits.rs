@@ -21,11 +21,16 @@ impl Run<'_> {
         self.state.left.edits -= 1;
         match kind {
             Kind::Recreate | Kind::Reapply | Kind::Restore => return self.recreate(kind, name),
-            Kind::SecondAdopts | Kind::SecondCopies | Kind::SecondElsewhere | Kind::SecondSuspended => {
+            Kind::SecondAdopts
+            | Kind::SecondCopies
+            | Kind::SecondElsewhere
+            | Kind::SecondSuspended
+            | Kind::SecondNames => {
                 return self.second(kind, name);
             }
             Kind::SwapKey | Kind::SwapWorkspace => return self.swap(kind == Kind::SwapWorkspace, name),
             Kind::DeleteRemote => return self.delete_remote(name),
+            Kind::Drift | Kind::Fail => return self.in_dashboard(kind, name),
             _ => {}
         }
         let Some(old) = self.state.kube.objects[name] else { return false };
@@ -44,6 +49,10 @@ impl Run<'_> {
             Kind::Label => {
                 object.version = 0;
                 true
+            }
+            Kind::Declare => {
+                object.value = 1 - object.value;
+                increase(&mut object.declared)
             }
             Kind::Test => object.test < 2 && !object.terminating && increase(&mut object.test),
             Kind::Retry => object.retry < 2 && !object.terminating && increase(&mut object.retry),
@@ -179,6 +188,14 @@ impl Run<'_> {
         let source = match (copies, self.state.kube.objects[0]) {
             (true, Some(first)) if first.status.id.is_some() => Object { spec_id: None, ..first },
             (true, _) => return false,
+            (false, _) if kind == Kind::SecondNames => {
+                let first = self.state.kube.objects[0];
+                let known = first.is_none_or(|first| first.status.id.is_some());
+                if !known || self.state.ohallo.channels[2].is_none() {
+                    return false;
+                }
+                Object { spec_id: Some(2), ..Object::default() }
+            }
             (false, _) => Object { spec_id: Some(0), ..Object::default() },
         };
         let (elsewhere, suspended) = (kind == Kind::SecondElsewhere, kind == Kind::SecondSuspended);
@@ -210,15 +227,29 @@ impl Run<'_> {
 
     /// The channel of the first object is deleted in the dashboard.
     fn delete_remote(&mut self, name: usize) -> bool {
-        let channels = &mut self.state.ohallo.channels;
-        let found = channels.iter_mut().enumerate().find_map(|(id, remote)| {
-            let remote = remote.as_mut().filter(|remote| remote.live && remote.of.is_some())?;
-            remote.live = false;
-            Some(id)
-        });
-        let Some(id) = found.filter(|_| name == 0) else { return false };
+        let channels = &self.state.ohallo.channels;
+        let ours = |remote: &Option<Remote>| remote.is_some_and(|remote| remote.live && remote.of.is_some());
+        let Some(id) = channels.iter().position(ours).filter(|_| name == 0) else { return false };
+        self.change(id as Id, |remote| (remote.live, remote.wrote) = (false, None));
         say!(self, "a person deletes c{id} in the dashboard");
         true
+    }
+
+    /// Somebody writes a third value, or oHallo's provisioning fails.
+    fn in_dashboard(&mut self, kind: Kind, name: usize) -> bool {
+        let fits = self.state.ohallo.channels[0].is_some_and(|remote| remote.live) && name == 0;
+        let before = self.state.ohallo.channels[0].map(|remote| remote.shape());
+        self.change(0, |remote| {
+            if kind == Kind::Fail {
+                remote.failing = true;
+            } else {
+                (remote.value, remote.drifted) = (2, true);
+            }
+            (remote.wrote, remote.helped) = (None, false);
+        });
+        self.state.ghost.drifts += u8::from(kind == Kind::Drift);
+        say!(self, "{kind:?} of c0 in oHallo's dashboard");
+        fits && before != self.state.ohallo.channels[0].map(|remote| remote.shape())
     }
 }
 

@@ -23,7 +23,7 @@ pub enum Fate {
 
 /// What the operator learns of its write.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Wrote {
+pub enum Stored {
     Stands(Object),
     NoAnswer,
     /// The version was not the current one; this is.
@@ -41,26 +41,26 @@ impl Run<'_> {
         unguarded: bool,
         fate: Fate,
         change: impl FnOnce(&mut Object) -> bool,
-    ) -> Wrote {
+    ) -> Stored {
         if rules::outran(&pass.memory, pass.object.version) {
             self.broken(Invariant::NothingInVain);
         }
-        let Some(current) = self.current(pass) else { return Wrote::Gone };
+        let Some(current) = self.current(pass) else { return Stored::Gone };
         if fate == Fate::LostBefore {
-            return Wrote::NoAnswer;
+            return Stored::NoAnswer;
         }
         if current.version != pass.object.version && !unguarded {
-            return if fate == Fate::Well { Wrote::Refused(current) } else { Wrote::NoAnswer };
+            return if fate == Fate::Well { Stored::Refused(current) } else { Stored::NoAnswer };
         }
         let mut changed = current;
         if !change(&mut changed) {
-            return Wrote::Refused(current);
+            return Stored::Refused(current);
         }
         self.store(changed);
         match (fate, self.current(pass)) {
-            (Fate::Well, Some(stored)) => Wrote::Stands(stored),
-            (Fate::Well, None) => Wrote::Gone,
-            _ => Wrote::NoAnswer,
+            (Fate::Well, Some(stored)) => Stored::Stands(stored),
+            (Fate::Well, None) => Stored::Gone,
+            _ => Stored::NoAnswer,
         }
     }
 
@@ -83,7 +83,7 @@ impl Run<'_> {
     }
 
     /// A status of the operator's, and what it breaks when it stands.
-    pub fn write_status(&mut self, replica: usize, pass: &Pass, fate: Fate) -> Wrote {
+    pub fn write_status(&mut self, replica: usize, pass: &Pass, fate: Fate) -> Stored {
         let status = pass.status;
         let old = self.current(pass);
         let unguarded = self.is_off(Guard::StatusVersion);
@@ -144,7 +144,7 @@ impl Run<'_> {
     }
 
     /// The finalizer goes: whether it may is judged on what is true, not on what anybody knows.
-    pub fn let_go(&mut self, replica: usize, pass: &Pass, parting: Parting, fate: Fate) -> Wrote {
+    pub fn let_go(&mut self, replica: usize, pass: &Pass, parting: Parting, fate: Fate) -> Stored {
         let unguarded = self.is_off(Guard::PartingVersion);
         let before = self.current(pass);
         let wrote = self.write(pass, unguarded, fate, |object| {

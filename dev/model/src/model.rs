@@ -8,6 +8,7 @@ use stateright::{Model, Property};
 use crate::decide;
 use crate::guards::Guard;
 use crate::kubernetes::Fate;
+use crate::lag::{ABSENT, Seen};
 use crate::ohallo::Turn;
 use crate::properties::properties;
 use crate::rules;
@@ -28,7 +29,7 @@ pub struct Protocol {
 pub enum Action {
     /// The replica's cache catches up.
     Watch(usize),
-    Begin(usize, usize),
+    Begin(usize, usize, Seen),
     Step(usize, usize, How),
     Post(usize, Turn),
     Edit(Kind, usize),
@@ -36,6 +37,8 @@ pub enum Action {
     TakeOver(usize),
     /// Time passes, as far as this replica's memory of an absence goes.
     Wait(usize),
+    /// As long as a consistency window.
+    EndWindows,
 }
 
 // === impl Protocol ===
@@ -46,13 +49,14 @@ impl Protocol {
         let mut run = Run { scenario: &self.scenario, off: self.off, state: last.clone(), say };
         let done = match action {
             Action::Watch(replica) => run.watch(replica),
-            Action::Begin(replica, name) => run.begin(replica, name),
+            Action::Begin(replica, name, seen) => run.begin(replica, name, seen),
             Action::Step(replica, slot, how) => run.fault(how) && run.step(replica, slot, how),
             Action::Post(at, turn) => run.fault_of(at, turn) && run.turn(at, turn),
             Action::Edit(kind, name) => run.edit(kind, name),
             Action::Crash(replica) => run.crash(replica),
             Action::TakeOver(replica) => run.take_over(replica),
             Action::Wait(replica) => run.wait(replica),
+            Action::EndWindows => run.end_windows(),
         };
         let mut state = run.state;
         state.normalize();
@@ -78,8 +82,8 @@ impl Model for Protocol {
             }
             for (slot, pass) in replica.runs.iter().enumerate() {
                 match pass {
-                    Some(pass) => steps(at, slot, pass, state, actions),
-                    None if slot != TASK => actions.push(Action::Begin(at, slot)),
+                    Some(pass) => self.steps(at, slot, pass, state, actions),
+                    None if slot != TASK => self.begins(at, slot, state, actions),
                     None => {}
                 }
             }
@@ -92,6 +96,10 @@ impl Model for Protocol {
             if replica.memory.iter().any(waits) && everybody_was_asked(replica) {
                 actions.push(Action::Wait(at));
             }
+        }
+        let open = state.replicas.iter().any(|replica| replica.windows.any_open());
+        if open || state.ohallo.channels.iter().flatten().any(|remote| remote.old != 0) {
+            actions.push(Action::EndWindows);
         }
         for (at, post) in state.ohallo.posts.iter().enumerate() {
             if let Some(post) = post {
@@ -114,6 +122,16 @@ impl Model for Protocol {
 }
 
 impl Protocol {
+    fn begins(&self, at: usize, slot: usize, state: &State, actions: &mut Vec<Action>) {
+        actions.push(Action::Begin(at, slot, Seen::Now));
+        if self.scenario.lags {
+            let old = state.ohallo.channels.iter().flatten().fold(0, |old, remote| old | remote.old);
+            let shapes = (0..u8::BITS as u8).filter(|shape| old & 1 << shape != 0);
+            actions.extend(shapes.map(|shape| Action::Begin(at, slot, Seen::Older(shape))));
+            actions.extend((state.left.lies > 0).then_some(Action::Begin(at, slot, Seen::Lie)));
+        }
+    }
+
     fn turns(&self, at: usize, post: &Post, state: &State, actions: &mut Vec<Action>) {
         let run = Run { scenario: &self.scenario, off: self.off, state: state.clone(), say: &mut |_| {} };
         let mut turns = Vec::new();
@@ -131,23 +149,28 @@ impl Protocol {
         }
         actions.extend(turns.into_iter().map(|turn| Action::Post(at, turn)));
     }
-}
 
-/// How the next step of a pass may fare.
-fn steps(replica: usize, slot: usize, pass: &Pass, state: &State, actions: &mut Vec<Action>) {
-    let mut hows = vec![How::Write(Fate::Well)];
-    let both = [How::Write(Fate::LostAfter), How::Write(Fate::LostBefore)];
-    match pass.at {
-        At::Waiting { .. } => hows.clear(),
-        At::Post { .. } => hows.extend((state.left.faults > 0).then_some(How::NotSent)),
-        At::ReadFresh { .. } | At::Send(_) => {}
-        At::Delete { .. } => {
-            hows.extend(both.into_iter().filter(|_| state.left.faults > 0));
-            hows.extend((state.left.lies > 0).then_some(How::Lie));
+    /// How the next step of a pass may fare.
+    fn steps(&self, replica: usize, slot: usize, pass: &Pass, state: &State, actions: &mut Vec<Action>) {
+        let mut hows = vec![How::Write(Fate::Well)];
+        let both = [How::Write(Fate::LostAfter), How::Write(Fate::LostBefore)];
+        match pass.at {
+            At::Waiting { .. } => hows.clear(),
+            At::Post { .. } => hows.extend((state.left.faults > 0).then_some(How::NotSent)),
+            At::ReadFresh { .. } => {}
+            At::Send(_) if !self.scenario.lags => {}
+            At::Delete { .. } | At::Patch { .. } | At::Send(_) => {
+                hows.extend(both.into_iter().filter(|_| state.left.faults > 0));
+                let deletes = matches!(pass.at, At::Delete { .. });
+                hows.extend((state.left.lies > 0 && deletes).then_some(How::Lie));
+                let remote = pass.status.id.and_then(|id| state.ohallo.channels[usize::from(id)]);
+                let hidden = remote.is_some_and(|remote| remote.live && remote.may_show(ABSENT));
+                hows.extend(hidden.then_some(How::Lagging));
+            }
+            _ => hows.extend(both.into_iter().filter(|_| state.left.lost > 0)),
         }
-        _ => hows.extend(both.into_iter().filter(|_| state.left.lost > 0)),
+        actions.extend(hows.into_iter().map(|how| Action::Step(replica, slot, how)));
     }
-    actions.extend(hows.into_iter().map(|how| Action::Step(replica, slot, how)));
 }
 
 // === impl Run ===
@@ -161,6 +184,7 @@ impl Run<'_> {
             How::Write(_) if left.lost > 0 => spend(&mut left.lost),
             How::Write(_) | How::NotSent => spend(&mut left.faults),
             How::Lie => spend(&mut left.lies),
+            How::Lagging => true,
         }
     }
 
@@ -205,6 +229,17 @@ impl Run<'_> {
         say!(self, "replica {replica} dies and starts anew: it remembers nothing");
         self.state.left.crashes -= 1;
         let keeps = self.scenario.replicas == 1;
+        // Of an object that is gone nothing tells the new process.
+        let held = |id: usize| {
+            let mut objects = self.state.kube.objects.iter().flatten();
+            objects.any(|object| object.status.id == Some(id as Id) && object.terminating)
+        };
+        let untold: Vec<_> = (0..IDS).filter(|id| !held(*id)).collect();
+        for id in untold {
+            if let Some(remote) = &mut self.state.ohallo.channels[id] {
+                remote.wrote.take_if(|wrote| *wrote == Wrote::Deleted);
+            }
+        }
         let objects = self.state.kube.objects;
         let own = self.replica(replica);
         let epoch = if keeps { own.epoch } else { 0 };
@@ -233,21 +268,15 @@ impl Run<'_> {
     fn wait(&mut self, replica: usize) -> bool {
         for memory in &mut self.replica(replica).memory {
             for noted in [&mut memory.absent, &mut memory.asked] {
-                pass_time(noted);
+                noted.pass_time();
             }
             if let Some(wait) = &mut memory.wait {
-                pass_time(&mut wait.beside_free);
-                pass_time(&mut wait.free);
+                wait.beside_free.pass_time();
+                wait.free.pass_time();
             }
         }
         say!(self, "some time passes");
         true
-    }
-}
-
-fn pass_time(noted: &mut Absent) {
-    if *noted == Absent::Now {
-        *noted = Absent::LongAgo;
     }
 }
 

@@ -1,7 +1,7 @@
 // pure
 //! A Channel object, as far as the protocol looks at it.
 
-use crate::state::{Id, Uid, Version};
+use crate::state::{Generation, Id, Uid, Value, Version};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Object {
@@ -19,6 +19,9 @@ pub struct Object {
     pub elsewhere: bool,
     pub spec_id: Option<Id>,
     pub policy: Policy,
+    /// The declared value, and how often it was declared.
+    pub value: Value,
+    pub declared: u8,
     pub test: u8,
     pub retry: u8,
     pub status: Status,
@@ -62,7 +65,13 @@ pub struct Status {
     pub read_with: Option<(u8, bool)>,
     /// The request of the last test, and the one handled.
     pub test: Option<(u8, u8)>,
-    pub retry: Option<u8>,
+    /// The request handled, and how many retries were sent.
+    pub retry: Option<(u8, u8)>,
+    /// The generation that it speaks of, and the one that is Ready. 0: none.
+    pub observed: Generation,
+    pub ready: Generation,
+    /// The value that was last applied.
+    pub applied: Option<Value>,
     /// Its deletion waits for a claim; whether one of its own namespace.
     pub waits: Option<bool>,
 }

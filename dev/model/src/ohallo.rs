@@ -1,11 +1,14 @@
 // pure
 //! oHallo: creates that land early, late or never, answers that are lost, 404 under another tenant's key.
 
+use ohallo_operator::channel::consistency::Write;
 use ohallo_operator::channel::create;
 use ohallo_operator::ohallo::{ApiError, Class, Kind};
 
 use crate::guards::Guard;
+use crate::lag::ABSENT;
 use crate::properties::Invariant;
+use crate::rules;
 use crate::run::Run;
 use crate::say;
 use crate::state::*;
@@ -82,8 +85,9 @@ impl Run<'_> {
 
     fn land(&mut self, at: usize, post: Post, named: &str) -> bool {
         let Some(id) = self.state.ohallo.channels.iter().position(Option::is_none) else { return false };
+        let old = u8::from(self.scenario.lags) << ABSENT;
         self.state.ohallo.channels[id] =
-            Some(Remote { live: true, tenant: post.tenant, of: Some(post.of), kept: false });
+            Some(Remote { live: true, tenant: post.tenant, of: Some(post.of), old, ..Remote::default() });
         let id = id as Id;
         say!(self, "oHallo makes c{id} for the POST of {named}");
         let post = Post { made: Some(id), ..post };
@@ -110,6 +114,14 @@ impl Run<'_> {
     fn answered(&mut self, replica: usize, id: Id) {
         let Some((mut pass, number)) = self.waiting(replica) else { return };
         self.outcome(&mut pass, number, Outcome::Answered(id));
+        if self.scenario.values {
+            pass.memory = rules::sent(&pass.memory, pass.object.value);
+        }
+        if self.scenario.lags {
+            let answer = rules::answered(&self.facts(&pass), id);
+            self.note(id, Wrote::Made);
+            self.wrote(replica, &mut pass, id, Write::Values(answer));
+        }
         self.remember(replica, &pass);
         self.put(replica, TASK, pass, At::Record { number, id });
     }

@@ -1,11 +1,12 @@
 // pure
 //! The steps of a deletion.
 
+use ohallo_operator::channel::consistency::Write;
 use ohallo_operator::channel::{conflict, delete};
 
 use crate::decide::{self, Decided};
 use crate::guards::Guard;
-use crate::kubernetes::{Fate, Wrote};
+use crate::kubernetes::{Fate, Stored};
 use crate::properties::Invariant;
 use crate::real;
 use crate::rules;
@@ -88,29 +89,36 @@ impl Run<'_> {
         if retained {
             self.broken(Invariant::I2);
         }
-        let found = self.state.answers(pass.place, id) && how != How::Lie;
+        let found = self.state.answers(pass.place, id) && !matches!(how, How::Lie | How::Lagging);
         let lands = found && how != How::Write(Fate::LostBefore);
-        if lands && let Some(remote) = &mut self.state.ohallo.channels[usize::from(id)] {
-            remote.live = false;
+        if lands {
+            self.change(id, |remote| (remote.live, remote.wrote) = (false, None));
         }
         let answer = match how {
-            How::Write(Fate::Well) | How::Lie if found => "ok",
-            How::Write(Fate::Well) | How::Lie | How::NotSent => "404",
+            How::Write(Fate::Well) if found => "ok",
+            How::Write(Fate::Well) | How::Lie | How::Lagging | How::NotSent => "404",
             How::Write(_) if lands => "no answer, and it took effect",
             How::Write(_) => "no answer, and it had no effect",
         };
-        let untrue = if how == How::Lie { ", which is not true" } else { "" };
+        let untrue = if matches!(how, How::Lie | How::Lagging) { ", which is not true" } else { "" };
         say!(self, "replica {replica} sends DELETE c{id}: {answer}{untrue}");
         match answer {
             "ok" => {
                 pass.claims.get_or_insert_default();
+                self.note(id, Wrote::Deleted);
+                self.wrote(replica, &mut pass, id, Write::Delete);
                 pass.memory.deleted = true;
                 self.remember(replica, &pass);
                 self.go_on(replica, slot, pass);
             }
             "404" => {
                 self.unclaim(replica, pass.object.uid);
-                self.absent(replica, slot, pass);
+                if self.stale_absence(&pass) {
+                    pass.read = Read::Stale;
+                    self.go_on(replica, slot, pass);
+                } else {
+                    self.absent(replica, slot, pass);
+                }
             }
             _ => {
                 pass.memory.absent = Absent::Never;
@@ -140,12 +148,12 @@ impl Run<'_> {
         let wrote = self.let_go(replica, &pass, parting, fate);
         self.say_write(replica, format_args!("the finalizer off ({parting:?})"), wrote);
         match wrote {
-            Wrote::Stands(_) | Wrote::Gone => {
+            Stored::Stands(_) | Stored::Gone => {
                 self.unclaim(replica, pass.object.uid);
                 self.end(replica, slot, &pass);
             }
-            Wrote::NoAnswer => self.fail(replica, slot, pass),
-            Wrote::Refused(fresh) => {
+            Stored::NoAnswer => self.fail(replica, slot, pass),
+            Stored::Refused(fresh) => {
                 let revocable = parting != Parting::Deleted;
                 let (known, now) = (real::channel(&pass.object), real::channel(&fresh));
                 if self.is_off(Guard::PartingDecidedAgain) || conflict::of_parting(&known, revocable, &now) {

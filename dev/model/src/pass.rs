@@ -3,9 +3,11 @@
 
 use ohallo_operator::channel::create;
 use ohallo_operator::channel::delete::{self, Vouched};
+use ohallo_operator::channel::memory::CONTESTED;
 
 use crate::decide::{self, Decided, Says};
 use crate::guards::Guard;
+use crate::lag::Seen;
 use crate::properties::Invariant;
 use crate::real;
 use crate::rules;
@@ -17,13 +19,16 @@ use crate::state::*;
 
 impl Run<'_> {
     /// A pass over the object as this replica's cache has it: `observe.rs`, then the plan.
-    pub fn begin(&mut self, replica: usize, name: usize) -> bool {
+    pub fn begin(&mut self, replica: usize, name: usize, seen: Seen) -> bool {
         let own = self.state.replicas[replica];
         let Some(object) = own.cache[name] else { return false };
         if !self.state.leads(replica, own.epoch) || own.runs[name].is_some() {
             return false;
         }
-        let memory = rules::entered(&own.memory(object.uid), own.epoch);
+        let mut memory = rules::entered(&own.memory(object.uid), own.epoch);
+        if self.scenario.values {
+            memory = rules::met(&memory, &object);
+        }
         if !self.is_off(Guard::CacheLag) && rules::outran(&memory, object.version) {
             return false;
         }
@@ -31,7 +36,11 @@ impl Run<'_> {
         let believed = create::believed(&real::channel(&object));
         let mut pass = Pass {
             object,
-            status: if self.is_off(Guard::BoundUid) { object.status } else { real::read_back(&believed) },
+            status: if self.is_off(Guard::BoundUid) {
+                object.status
+            } else {
+                real::read_back(&believed, self.tracks())
+            },
             memory,
             owns_attempt: false,
             epoch: own.epoch,
@@ -40,10 +49,15 @@ impl Run<'_> {
             owner: false,
             predecessor: None,
             claims: None,
+            window: Window::default(),
+            updated: false,
             detached: false,
             at: At::Write { settled: false },
         };
         *self.replica(replica).memory_mut(object.uid) = memory;
+        if self.scenario.lags {
+            self.replica(replica).windows.enter(own.epoch);
+        }
         if let Some(task) = &mut self.replica(replica).runs[TASK]
             && !task.detached
             && task.object.uid == object.uid
@@ -55,7 +69,13 @@ impl Run<'_> {
         }
         say!(self, "replica {replica} begins a pass over {}", shown(&object));
         let id = decide::holds(&self.facts(&pass), self.off);
+        if let Some(id) = id {
+            pass.window = self.window(replica, id);
+        }
         if object.terminating {
+            if seen != Seen::Now {
+                return false;
+            }
             if let Some(id) = id
                 && !self.ask_first(replica, &mut pass, id)
             {
@@ -65,10 +85,13 @@ impl Run<'_> {
         }
         if let Some(id) = id {
             let known = pass.status.workspace.filter(|_| !self.is_off(Guard::WorkspaceRecorded));
-            if !object.suspended && known.is_none_or(|known| known == place.workspace) {
-                self.read(&mut pass, id);
+            let reads = !object.suspended && known.is_none_or(|known| known == place.workspace);
+            if reads && !self.read(&mut pass, id, seen) || !reads && seen != Seen::Now {
+                return false;
             }
             self.rank(replica, &mut pass, id);
+        } else if seen != Seen::Now {
+            return false;
         }
         self.go_on(replica, name, pass)
     }
@@ -98,14 +121,17 @@ impl Run<'_> {
 
     /// `observe::rank`: what this pass has shown of the id, and who holds it.
     fn rank(&mut self, replica: usize, pass: &mut Pass, id: Id) {
+        if pass.read == Read::Stale {
+            return;
+        }
         let uid = pass.object.uid;
         let able = pass.status.id.is_none() || pass.status.bound_uid != Some(uid);
         self.replica(replica).shown[usize::from(uid) - 1] = match pass.read {
-            Read::Found if able => Shown::Able,
-            Read::Found => Shown::Right,
+            Read::Found(_) if able => Shown::Able,
+            Read::Found(_) => Shown::Right,
             _ => Shown::Nothing,
         };
-        if pass.read != Read::Found || self.is_off(Guard::Owner) {
+        if !matches!(pass.read, Read::Found(_)) || self.is_off(Guard::Owner) {
             return;
         }
         let (owned, from) = decide::owner(self.known(replica), id, &pass.object, self.off);
@@ -125,13 +151,27 @@ impl Run<'_> {
         some
     }
 
-    fn read(&mut self, pass: &mut Pass, id: Id) {
-        if self.state.answers(pass.place, id) {
-            pass.read = Read::Found;
-            pass.memory.absent = Absent::Never;
-        } else {
-            pass.read = Read::Absent { proven: self.proven(pass) };
+    /// `observe::read`. `false`: it can't be answered so.
+    fn read(&mut self, pass: &mut Pass, id: Id, seen: Seen) -> bool {
+        let Some(shown) = self.sees(pass.place, id, seen) else { return false };
+        match shown {
+            _ if seen == Seen::Now => {}
+            Some(look) => say!(self, "oHallo shows c{id} as it was: {look:?}"),
+            None => say!(self, "oHallo answers 404 for c{id}, which is there"),
         }
+        match shown {
+            Some(look) => self.found(pass, look),
+            None if self.stale_absence(pass) => pass.read = Read::Stale,
+            None if !self.proven(pass) => {
+                pass.memory.absent = Absent::Never;
+                pass.read = Read::Absent { proven: false };
+            }
+            None if rules::absent_again(pass) || self.is_off(Guard::NotFoundTwice) => {
+                pass.read = Read::Absent { proven: true };
+            }
+            None => pass.read = Read::Stale,
+        }
+        true
     }
 
     /// Whether a 404 under this pass's key proves anything, by the operator's own rule.
@@ -169,9 +209,19 @@ impl Run<'_> {
                 return self.into_task(replica, slot, pass, At::Record { number, id });
             }
             Decided::Create { number } => return self.create(replica, slot, pass, number),
-            Decided::Adopt(id) => return self.adopt(replica, slot, pass, id),
+            Decided::Adopt(id) => {
+                self.contradicts(Some(id), |remote| remote.wrote == Some(Wrote::Deleted));
+                return self.adopt(replica, slot, pass, id);
+            }
+            Decided::Update { id, drift } => {
+                self.contradicts(Some(id), |remote| drift && matches!(remote.wrote, Some(Wrote::Value(_))));
+                self.put(replica, slot, pass, At::Patch { id });
+            }
             Decided::RestoreMarks => self.put(replica, slot, pass, At::RestoreMarks),
             Decided::Ask(ask) => {
+                if matches!(ask, Ask::Retry { .. }) && self.scenario.lags {
+                    self.contradicts(pass.status.id, |remote| remote.helped);
+                }
                 let skips = self.is_off(Guard::WriteAhead);
                 let at = if skips { At::Send(ask) } else { At::WriteAhead(ask) };
                 self.put(replica, slot, pass, at);
@@ -201,8 +251,16 @@ impl Run<'_> {
         }
         let id = pass.status.id.or(pass.object.spec_id);
         let remote = id.and_then(|id| self.state.ohallo.channels[usize::from(id)]);
-        if says == Says::NotFound && remote.is_some_and(|remote| remote.live && remote.tenant == 1) {
-            self.broken(Invariant::I8);
+        match says {
+            Says::NotFound if remote.is_some_and(|remote| remote.live && remote.tenant == 1) => {
+                self.contradicts(id, |remote| remote.wrote.is_some());
+                self.broken(Invariant::I8);
+            }
+            Says::NotConverging if usize::from(self.state.ghost.drifts) < CONTESTED => {
+                self.broken(Invariant::Converges);
+            }
+            Says::Failed => self.contradicts(id, |remote| remote.helped),
+            _ => {}
         }
     }
 
@@ -271,6 +329,7 @@ impl Run<'_> {
         pass.status.workspace = Some(pass.place.workspace);
         pass.status.adopted = Some(adopted);
         pass.status.create = None;
+        pass.memory.bound_here = self.scenario.values;
     }
 
     /// Whether the object, as the API server now has it, wants its channel kept.
@@ -299,6 +358,7 @@ pub fn shown(object: &Object) -> String {
     words.extend(object.status.id.map(|id| format!("bound to c{id}")));
     words.extend(object.spec_id.map(|id| format!("names c{id}")));
     words.extend(object.elsewhere.then(|| "in another namespace".into()));
+    words.extend((object.declared > 0).then(|| format!("declares value {}", object.value)));
     words.extend(object.suspended.then(|| "suspended".into()));
     words.extend((!object.finalizer).then(|| "no finalizer".into()));
     words.extend(object.terminating.then(|| "being deleted".into()));

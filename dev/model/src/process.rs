@@ -2,7 +2,8 @@
 //! What one replica keeps: its cache, its memory, and what it is doing.
 
 use crate::objects::{Intent, Object, Status};
-use crate::state::{Epoch, IDS, Id, NAMES, Place, UIDS, Uid, Version};
+use crate::state::{Epoch, IDS, Id, NAMES, Place, UIDS, Uid, Value, Version};
+use crate::windows::{Window, Windows};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Replica {
@@ -12,6 +13,7 @@ pub struct Replica {
     pub claims: [Option<Uid>; IDS],
     /// What the passes of this process have shown of each object.
     pub shown: [Shown; UIDS],
+    pub windows: Windows,
     pub runs: [Option<Pass>; 3],
 }
 
@@ -22,11 +24,31 @@ pub struct Memory {
     pub attempt: Option<Attempt>,
     pub deleted: bool,
     pub absent: Absent,
+    /// The absence was met by a DELETE.
+    pub absent_to_delete: bool,
     /// A status that binds the object was sent, and its answer was lost.
     pub binding_unsure: bool,
     pub wait: Option<Wait>,
     /// Since when it waits for claims of another namespace to show their right.
     pub asked: Absent,
+    /// This process bound the channel.
+    pub bound_here: bool,
+    /// It has known the object since it was made.
+    pub newborn: bool,
+    /// A pass has reported, and what the first one found was of a newer manifest than the status.
+    pub seen: bool,
+    pub doubted: bool,
+    /// The value that was last sent, and how often oHallo then had another.
+    pub sent: Option<Value>,
+    pub reverts: Reverts,
+}
+
+/// The operator's own `Reverts`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Reverts {
+    pub count: u8,
+    pub read: bool,
+    pub contested: bool,
 }
 
 /// A deletion that waits for claims.
@@ -109,6 +131,10 @@ pub struct Pass {
     /// Whether the channel that it takes over was adopted.
     pub predecessor: Option<bool>,
     pub claims: Option<Claims>,
+    /// As it was when the channel was read or last written.
+    pub window: Window,
+    /// It has already sent an update.
+    pub updated: bool,
     /// The pass that waits for this task took too long: nothing follows when it is done.
     pub detached: bool,
     pub at: At,
@@ -117,8 +143,19 @@ pub struct Pass {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Read {
     Unread,
-    Found,
-    Absent { proven: bool },
+    Found(Look),
+    /// A 404 that says nothing yet.
+    Stale,
+    Absent {
+        proven: bool,
+    },
+}
+
+/// A channel as oHallo describes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Look {
+    pub value: Value,
+    pub failing: bool,
 }
 
 /// The next thing that it does.
@@ -149,6 +186,9 @@ pub enum At {
         retained: bool,
     },
     LetGo(Parting),
+    Patch {
+        id: Id,
+    },
     WriteAhead(Ask),
     Send(Ask),
     Write {
@@ -170,7 +210,17 @@ pub enum Parting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ask {
     Test,
-    Retry,
+    Retry { attempts: u8, request: u8 },
+}
+
+// === impl Absent ===
+
+impl Absent {
+    pub fn pass_time(&mut self) {
+        if *self == Self::Now {
+            *self = Self::LongAgo;
+        }
+    }
 }
 
 // === impl Replica ===

@@ -4,6 +4,7 @@
 use stateright::Property;
 
 use crate::model::Protocol;
+use crate::real;
 use crate::scenarios::Name;
 use crate::state::*;
 
@@ -35,7 +36,10 @@ invariants! {
     I9 "I9: one id is bound and driven by one Channel"
     I13 "I13: a test or retry is sent at most once per request"
     I17 "I17: the finalizer goes only if kept by policy, absent by proof, handed over, or released by name"
+    I15 "I15: Ready for the current generation means that oHallo has the declared value"
     I23 "I23: what another Channel claims is deleted only on the word of its owner"
+    I24 "I24: within the consistency window no verdict contradicts our own last write"
+    Converges "NotConverging only where somebody else changed the value three times"
     Ranks "only who is bound or was shown to read an id stands in another's way"
     IdsAreKept "an id in the status is never lost"
     AnswersAreRecorded "an id that a living process was answered is written down"
@@ -150,6 +154,37 @@ pub fn properties(scenario: Name) -> Vec<Property<Protocol>> {
                 bound(s, false) && object(s, |o| o.create_again.is_some())
             });
         }
+        Name::Lag => {
+            sometimes(&mut all, "created", |_, s| bound(s, false));
+            sometimes(&mut all, "deleted while reads lag", |_, s| {
+                let_go(s, Parting::Deleted) && s.ohallo.channels[2].is_some_and(|remote| remote.old != 0)
+            });
+            sometimes(&mut all, "a 404 after the window is noted", |_, s| {
+                s.replicas[0].memory.iter().any(|memory| memory.absent == Absent::Now)
+            });
+            sometimes(&mut all, "handed over", |_, s| let_go(s, Parting::HandedOver));
+        }
+        Name::LagValues => {
+            sometimes(&mut all, "Ready", |_, s| object(s, |o| o.status.ready == real::generation(o)));
+            sometimes(&mut all, "a person's value is put back", |_, s| {
+                s.ghost.drifts > 0 && s.ohallo.channels[0].is_some_and(|remote| !remote.drifted)
+            });
+            sometimes(&mut all, "oHallo reverts again and again", |_, s| {
+                s.replicas[0].memory[0].reverts.contested
+            });
+            sometimes(&mut all, "Ready after a manifest that changed back", |_, s| {
+                object(s, |o| o.declared == 2 && o.status.ready == real::generation(o))
+            });
+        }
+        Name::LagRetries => {
+            sometimes(&mut all, "the retry helped", |_, s| {
+                object(s, |o| o.status.retry.is_some()) && s.ohallo.channels[0].is_some_and(|r| !r.failing)
+            });
+            sometimes(&mut all, "provisioning fails again after the retry", |_, s| {
+                object(s, |o| o.status.retry == Some((0, 1)))
+                    && s.ohallo.channels[0].is_some_and(|r| r.failing && r.old == 0)
+            });
+        }
     }
     all
 }
@@ -180,7 +215,7 @@ fn let_go(state: &State, parting: Parting) -> bool {
 // === impl Invariant ===
 
 impl Invariant {
-    pub fn bit(self) -> u16 {
+    pub fn bit(self) -> u32 {
         1 << self as u16
     }
 
@@ -190,6 +225,7 @@ impl Invariant {
             && match self {
                 Self::I2 => !state.quiet() || state.excused() || !left_behind(state),
                 Self::AttemptsEnd => attempts_end(state),
+                Self::I15 => state.kube.objects.iter().flatten().all(|object| ready_is_true(object, state)),
                 _ => true,
             }
     }
@@ -202,6 +238,15 @@ fn left_behind(state: &State) -> bool {
             matches!(gone, Some(Gone::Unmarked | Gone::LetGo(Parting::NothingThere | Parting::Deleted)));
         nothing && state.made(at as Uid + 1).count() > 0
     })
+}
+
+/// What a person wrote in the dashboard since is not known yet.
+fn ready_is_true(object: &Object, state: &State) -> bool {
+    let remote = object.status.id.and_then(|id| state.ohallo.channels[usize::from(id)]);
+    object.status.ready == 0
+        || object.terminating
+        || object.status.ready != real::generation(object)
+        || remote.is_none_or(|remote| !remote.live || remote.drifted || remote.value == object.value)
 }
 
 fn attempts_end(state: &State) -> bool {

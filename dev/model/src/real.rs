@@ -7,17 +7,19 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use ohallo_operator::api::channel::{
-    Channel, ChannelSpec, ChannelStatus, CreateStatus, ProvisioningRetry, ProvisioningStatus, TestStatus,
+    AppliedStatus, Channel, ChannelSpec, ChannelStatus, CreateStatus, ProvisioningRetry, ProvisioningStatus,
+    TestStatus,
 };
 use ohallo_operator::api::conditions::{Reason, kind};
 use ohallo_operator::api::{annotation, finalizer};
-use ohallo_operator::channel::consistency::Window;
+use ohallo_operator::channel::consistency::Window as RealWindow;
 use ohallo_operator::channel::create;
 use ohallo_operator::channel::delete::claims::{
     Claims as RealClaims, ELSEWHERE, WAIT, Wait as RealWait, waiting_message,
 };
-use ohallo_operator::channel::memory::{self, Absence, AttemptOutcome};
+use ohallo_operator::channel::memory::{self, Absence, AttemptOutcome, CONTESTED, REVERTS};
 use ohallo_operator::channel::plan::{self, Declared, Observed, Predecessor, View};
+use ohallo_operator::conditions;
 use ohallo_operator::index;
 use ohallo_operator::ohallo::{Id as RealId, RemoteChannel};
 use ohallo_operator::secret::{ApiKey, KeyId};
@@ -40,8 +42,18 @@ pub struct Facts {
     pub owner: bool,
     pub predecessor: Option<bool>,
     pub claims: Option<Claims>,
-    /// oHallo reports its channels as failed.
-    pub failing: bool,
+    pub window: Window,
+    pub updated: bool,
+    pub tracks: Tracks,
+}
+
+/// What the status and the windows hold in this scenario.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Tracks {
+    pub lags: bool,
+    pub values: bool,
+    /// `provisioningRetry.limit`.
+    pub retries: u8,
 }
 
 /// The operator's own values.
@@ -69,13 +81,18 @@ pub fn real(facts: &Facts) -> Real {
     let remote = match facts.read {
         Read::Unread => plan::Remote::Unread,
         Read::Absent { proven } => plan::Remote::Absent { proven },
-        Read::Found => {
+        Read::Stale => plan::Remote::Stale { again: Duration::from_secs(1) },
+        Read::Found(look) => {
             let id = facts.status.id.or(facts.object.spec_id).unwrap_or_default();
-            plan::Remote::Found(Box::new(found(id, facts.place.workspace, facts.failing)))
+            plan::Remote::Found(Box::new(found(id, facts.place.workspace, look)))
         }
     };
+    let mut channel = channel(&facts.object);
+    if let Some(retry) = &mut channel.spec.provisioning_retry {
+        retry.limit = Some(facts.tracks.retries.into());
+    }
     Real {
-        channel: channel(&facts.object),
+        channel,
         status: status(&facts.status),
         observed: Observed {
             place: Ok(place(facts.place)),
@@ -88,8 +105,8 @@ pub fn real(facts: &Facts) -> Real {
                 .map(|adopted| Predecessor { name: "a".into(), origin: origin(adopted) }),
             claims: facts.claims.map(claims),
             candidates: Vec::new(),
-            updated: false,
-            window: Window::default(),
+            updated: facts.updated,
+            window: if facts.tracks.lags { facts.window.real() } else { RealWindow::default() },
         },
         memory: remembered(&facts.memory),
     }
@@ -144,13 +161,13 @@ pub fn place(place: Place) -> plan::Place {
     }
 }
 
-fn found(id: Id, in_workspace: u8, failing: bool) -> RemoteChannel {
+pub fn found(id: Id, in_workspace: u8, look: Look) -> RemoteChannel {
     RemoteChannel {
         id: channel_id(id),
         workspace_id: Some(workspace(in_workspace)),
         channel_type: Some("chat".into()),
-        display_name: Some("Support".into()),
-        status: Some(if failing { "error" } else { "active" }.into()),
+        display_name: Some(display_name(look.value)),
+        status: Some(if look.failing { "error" } else { "active" }.into()),
         config: serde_json::Map::new(),
         created_at: None,
     }
@@ -166,14 +183,18 @@ pub fn remembered(memory: &Memory) -> memory::Memory {
             unrecorded: None,
             outcome: match own.outcome {
                 Outcome::InFlight => AttemptOutcome::InFlight,
-                Outcome::Answered(id) => AttemptOutcome::Answered(Box::new(found(id, 1, false))),
+                Outcome::Answered(id) => AttemptOutcome::Answered(Box::new(found(id, 1, Look::default()))),
                 Outcome::Rejected => AttemptOutcome::Rejected,
                 Outcome::NotSent => AttemptOutcome::NotSent,
                 Outcome::Unknown => AttemptOutcome::Unknown,
             },
         }),
         deleted: memory.deleted,
-        absent: noted(memory.absent).map(|since| Absence { id: ABSENT.into(), to_delete: true, since }),
+        absent: noted(memory.absent).map(|since| Absence {
+            id: ABSENT.into(),
+            to_delete: memory.absent_to_delete,
+            since,
+        }),
         binding_unsure: memory.binding_unsure,
         wait: memory.wait.map(|wait| RealWait {
             began: *BEGAN,
@@ -184,6 +205,12 @@ pub fn remembered(memory: &Memory) -> memory::Memory {
         }),
         rights_asked: noted(memory.asked),
         written: (memory.written > 0).then(|| (memory.written.into(), *BEGAN)),
+        bound_here: memory.bound_here,
+        newborn: memory.newborn,
+        seen: memory.seen,
+        doubted: memory.doubted,
+        sent: memory.sent.map(digest),
+        reverts: reverts(memory.reverts),
         ..memory::Memory::default()
     }
 }
@@ -191,7 +218,7 @@ pub fn remembered(memory: &Memory) -> memory::Memory {
 pub fn channel(object: &Object) -> Channel {
     let spec = ChannelSpec {
         channel_type: Some("chat".into()),
-        display_name: Some("Support".into()),
+        display_name: Some(display_name(object.value)),
         suspend: object.suspended.then_some(true),
         channel_id: object.spec_id.map(|id| channel_id(id).to_string()),
         deletion_policy: match object.policy {
@@ -208,7 +235,7 @@ pub fn channel(object: &Object) -> Channel {
     metadata.namespace = Some(if object.elsewhere { "other" } else { "ns" }.into());
     metadata.uid = Some(uid(object.uid));
     metadata.resource_version = Some(object.version.to_string());
-    metadata.generation = Some(generation(object));
+    metadata.generation = Some(generation(object).into());
     // The second name is the oldest object of all, whenever it is applied.
     let age = if object.uid == 3 { 0 } else { object.uid };
     metadata.creation_timestamp = NOW.checked_add(Duration::from_secs(age.into())).ok().map(Time);
@@ -229,9 +256,36 @@ pub fn channel(object: &Object) -> Channel {
 }
 
 /// It moves with the spec and with the deletion.
-fn generation(object: &Object) -> i64 {
-    let id = object.spec_id.map_or(0, |id| i64::from(id) + 1);
-    1 + i64::from(object.terminating) + 2 * (object.policy as i64) + 6 * id
+pub fn generation(object: &Object) -> Generation {
+    let id = object.spec_id.map_or(0, |id| id + 1);
+    1 + u8::from(object.terminating) + 2 * (object.policy as u8) + 6 * id + 54 * object.declared
+}
+
+pub fn display_name(value: Value) -> String {
+    format!("Support {value}")
+}
+
+/// The counts of false values, made as the operator makes them.
+pub fn reverts(counted: Reverts) -> memory::Reverts {
+    let mut memory = memory::Memory::default();
+    if counted == Reverts::default() {
+        return memory.reverts;
+    }
+    let look = |memory: &mut memory::Memory, differs: Option<&str>| {
+        memory.look(differs.into_iter(), "", *BEGAN, REVERTS);
+    };
+    memory.wrote(String::new());
+    let count = if counted.contested { CONTESTED } else { counted.count.into() };
+    for _ in 0..count {
+        memory.wrote(String::new());
+        look(&mut memory, Some("displayName"));
+    }
+    match counted.read {
+        true if count == 0 => look(&mut memory, None),
+        true => {}
+        false => memory.wrote(String::new()),
+    }
+    memory.reverts
 }
 
 fn confirmation(object: &Object) -> Option<String> {
@@ -256,16 +310,27 @@ fn intent_text(intent: &Intent) -> String {
 }
 
 pub fn status(status: &Status) -> ChannelStatus {
-    let blocked = status.waits.map(|beside| Condition {
-        type_: kind::DELETION_BLOCKED.into(),
-        status: "True".into(),
-        reason: Reason::ClaimedByAnother.as_str().into(),
-        message: if beside { "Other Channels of this namespace" } else { ELSEWHERE }.into(),
+    let condition = |type_: &str, word: &str, reason: Reason, message: &str, generation| Condition {
+        type_: type_.into(),
+        status: word.into(),
+        reason: reason.as_str().into(),
+        message: message.into(),
         last_transition_time: Time(NOW),
-        observed_generation: None,
+        observed_generation: generation,
+    };
+    let blocked = status.waits.map(|beside| {
+        let message = if beside { "Other Channels of this namespace" } else { ELSEWHERE };
+        condition(kind::DELETION_BLOCKED, "True", Reason::ClaimedByAnother, message, None)
     });
+    let ready = match (status.ready, status.observed) {
+        (0, 0) => None,
+        (0, of) => Some(condition(kind::READY, "Unknown", Reason::Progressing, "", Some(of.into()))),
+        (of, _) => Some(condition(kind::READY, "True", Reason::Available, "", Some(of.into()))),
+    };
     ChannelStatus {
-        conditions: blocked.into_iter().collect(),
+        conditions: blocked.into_iter().chain(ready).collect(),
+        observed_generation: (status.observed > 0).then_some(status.observed.into()),
+        applied: status.applied.map(|value| AppliedStatus { enabled: None, digest: Some(digest(value)) }),
         channel_id: status.id.map(|id| channel_id(id).to_string()),
         bound_uid: status.bound_uid.map(uid),
         workspace_id: status.workspace.map(workspace),
@@ -282,8 +347,11 @@ pub fn status(status: &Status) -> ChannelStatus {
             result: Some("Passed".into()),
             ..TestStatus::default()
         }),
-        provisioning: status.retry.map(|handled| ProvisioningStatus {
+        provisioning: status.retry.map(|(handled, attempts)| ProvisioningStatus {
             handled_request: request(handled),
+            attempts: attempts.into(),
+            // It is due: the backoff is over.
+            next_attempt_at: Some(NOW.to_string()),
             ..ProvisioningStatus::default()
         }),
         ..ChannelStatus::default()
@@ -291,8 +359,15 @@ pub fn status(status: &Status) -> ChannelStatus {
 }
 
 /// The same, read back from what the operator would write.
-pub fn read_back(real: &ChannelStatus) -> Status {
+pub fn read_back(real: &ChannelStatus, tracks: Tracks) -> Status {
+    let ready = conditions::find(&real.conditions, kind::READY).filter(|ready| ready.status == "True");
+    let generation =
+        |of: Option<i64>| of.filter(|_| tracks.values).map_or(0, |of| u8::try_from(of).unwrap_or_default());
+    let digest = |applied: &AppliedStatus| value_of(applied.digest.as_deref()?);
     Status {
+        observed: generation(real.observed_generation),
+        ready: generation(ready.and_then(|ready| ready.observed_generation)),
+        applied: real.applied.as_ref().filter(|_| tracks.values).and_then(digest),
         id: real.channel_id.as_deref().and_then(number),
         bound_uid: real.bound_uid.as_deref().and_then(number),
         workspace: real.workspace_id.as_deref().and_then(number),
@@ -311,10 +386,11 @@ pub fn read_back(real: &ChannelStatus) -> Status {
             (of(&test.request), of(&test.handled_request))
         }),
         waits: waiting_message(real).map(|message| !message.starts_with(ELSEWHERE)),
-        retry: real
-            .provisioning
-            .as_ref()
-            .map(|past| past.handled_request.as_deref().and_then(number).unwrap_or(0)),
+        retry: real.provisioning.as_ref().map(|past| {
+            let attempts = if tracks.retries > 0 { past.attempts } else { 0 };
+            let handled = past.handled_request.as_deref().and_then(number).unwrap_or(0);
+            (handled, u8::try_from(attempts).unwrap_or(u8::MAX))
+        }),
     }
 }
 

@@ -3,8 +3,8 @@
 
 use ohallo_operator::channel::delete::claims;
 use ohallo_operator::channel::inputs::Inputs;
-use ohallo_operator::channel::memory::{self, ABSENCE};
-use ohallo_operator::channel::{ahead, delete, plan};
+use ohallo_operator::channel::memory::{self, ABSENCE, CONTESTED, REVERTS};
+use ohallo_operator::channel::{ahead, consistency, delete, plan};
 use ohallo_operator::leader;
 
 use crate::real::{self, BEGAN, Facts, channel, read_back, real, remembered, request};
@@ -25,10 +25,67 @@ pub fn entered(memory: &Memory, epoch: Epoch) -> Memory {
             .map(|(own, real)| Attempt { last: real.last, ..own }),
         deleted: real.deleted,
         absent: absent_of(&real),
+        absent_to_delete: absent_to_delete(&real),
         binding_unsure: real.binding_unsure,
-        wait: real.wait.and(memory.wait),
+        wait: real.wait.as_ref().and(memory.wait),
         asked: real::moment(real.rights_asked),
+        bound_here: real.bound_here,
+        newborn: real.newborn,
+        seen: real.seen,
+        doubted: real.doubted,
+        sent: real.sent.as_deref().and_then(value_of),
+        reverts: reverts_of(&real),
     }
+}
+
+/// Notes what a read showed of the declared value.
+pub fn looked(facts: &Facts, look: Look) -> Memory {
+    let real = real(facts);
+    let mut memory = real.memory.clone();
+    let view = real.view();
+    let differs = view.differences(&real::found(0, 1, look));
+    let paths = differs.iter().map(|differs| differs.path.as_str());
+    memory.look(paths, &view.digest(), *BEGAN, REVERTS);
+    Memory { reverts: reverts_of(&memory), ..facts.memory }
+}
+
+/// Notes that the value was sent, and answered.
+pub fn sent(memory: &Memory, value: Value) -> Memory {
+    let mut real = remembered(memory);
+    real.wrote(digest(value));
+    Memory { sent: Some(value), reverts: reverts_of(&real), doubted: real.doubted, ..*memory }
+}
+
+/// What an answer that has the declared value says.
+pub fn answered(facts: &Facts, id: Id) -> consistency::Values {
+    let look = Look { value: facts.object.value, failing: false };
+    consistency::answer(&real(facts).view(), &real::found(id, 1, look))
+}
+
+/// Notes a 404 outside every window; whether it is the second one.
+pub fn absent_again(pass: &mut Pass) -> bool {
+    let mut memory = remembered(&pass.memory);
+    let rest = consistency::absent(&mut memory, real::ABSENT, false, *BEGAN);
+    pass.memory.absent = absent_of(&memory);
+    pass.memory.absent_to_delete = absent_to_delete(&memory);
+    rest.is_none()
+}
+
+fn reverts_of(real: &memory::Memory) -> Reverts {
+    let counts = (0..CONTESTED as u8).map(|count| (count, false)).chain([(0, true)]);
+    let all =
+        counts.flat_map(|(count, contested)| [false, true].map(|read| Reverts { count, read, contested }));
+    let mut same = all.filter(|counted| real::reverts(*counted) == real.reverts);
+    same.next().unwrap_or_default()
+}
+
+/// Notes the object as a pass finds it.
+pub fn met(memory: &Memory, object: &Object) -> Memory {
+    let mut real = remembered(memory);
+    real.meet(&channel(object));
+    let doubted =
+        if memory.seen { memory.doubted } else { object.status.observed != real::generation(object) };
+    Memory { newborn: real.newborn, doubted, ..*memory }
 }
 
 /// Notes who claims the id.
@@ -72,6 +129,7 @@ pub fn absent_now(pass: &mut Pass) {
     let mut remote = plan::Remote::Unread;
     delete::absent_now(&mut memory, &mut remote, real::ABSENT, *BEGAN);
     pass.memory.absent = absent_of(&memory);
+    pass.memory.absent_to_delete = absent_to_delete(&memory);
     pass.read = match remote {
         plan::Remote::Absent { proven } => Read::Absent { proven },
         _ => pass.read,
@@ -87,11 +145,15 @@ pub fn ahead(facts: &Facts, ask: Ask) -> Status {
             let asked = request(facts.object.test).unwrap_or_default();
             status.test = Some(ahead::test(&real.view(), asked));
         }
-        Ask::Retry => {
-            status.provisioning = Some(ahead::retry(&real.view(), 1, request(facts.object.retry)));
+        Ask::Retry { attempts, request: of } => {
+            status.provisioning = Some(ahead::retry(&real.view(), attempts.into(), request(of)));
         }
     }
-    read_back(&status)
+    read_back(&status, facts.tracks)
+}
+
+fn absent_to_delete(real: &memory::Memory) -> bool {
+    real.absent.as_ref().is_some_and(|first| first.to_delete)
 }
 
 /// What the operator's own clock-bound fields of the memory come to.

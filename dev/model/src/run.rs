@@ -6,7 +6,7 @@ use std::fmt::Arguments;
 use crate::decide;
 use crate::guards::Guard;
 use crate::properties::Invariant;
-use crate::real::Facts;
+use crate::real::{Facts, Tracks};
 use crate::scenarios::Scenario;
 use crate::state::*;
 
@@ -57,8 +57,15 @@ impl Run<'_> {
             owner: pass.owner,
             predecessor: pass.predecessor,
             claims: pass.claims,
-            failing: self.scenario.failing,
+            window: pass.window,
+            updated: pass.updated,
+            tracks: self.tracks(),
         }
+    }
+
+    pub fn tracks(&self) -> Tracks {
+        let Scenario { lags, values, retries, .. } = *self.scenario;
+        Tracks { lags, values, retries }
     }
 
     /// Whether an effect of this pass may begin.
@@ -109,17 +116,31 @@ impl Run<'_> {
     /// Ends a pass whose step failed for a while: what the status then says is written.
     pub fn fail(&mut self, replica: usize, slot: usize, mut pass: Pass) {
         pass.status = decide::failed(&self.facts(&pass), self.off);
+        if let (Read::Found(look), true) = (pass.read, self.is_off(Guard::AppliedWhenSure))
+            && look.value == pass.object.value
+        {
+            pass.status.applied = Some(look.value);
+        }
         self.report(replica, slot, pass, false);
     }
 
     /// Writes the status where it differs.
-    pub fn report(&mut self, replica: usize, slot: usize, pass: Pass, settled: bool) {
+    pub fn report(&mut self, replica: usize, slot: usize, mut pass: Pass, settled: bool) {
         if pass.status == pass.object.status {
+            pass.memory.seen = self.scenario.values;
             self.end(replica, slot, &pass);
             self.settled(&pass, settled);
         } else {
             // What was read is in the status now.
-            let pass = Pass { read: Read::Unread, owner: false, predecessor: None, claims: None, ..pass };
+            let pass = Pass {
+                read: Read::Unread,
+                owner: false,
+                predecessor: None,
+                claims: None,
+                window: Window::default(),
+                updated: false,
+                ..pass
+            };
             self.put(replica, slot, pass, At::Write { settled });
         }
     }

@@ -1,7 +1,9 @@
 // pure
 //! Which edits and faults are explored together, and how many of each.
 
-use crate::state::{Ghost, IDS, Kube, Lease, Left, OHallo, Object, Place, Policy, Remote, Replica, State};
+use crate::state::{
+    Ghost, IDS, Kube, Lease, Left, OHallo, Object, Place, Policy, Remote, Replica, State, Value, Windows,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Name {
@@ -18,6 +20,9 @@ pub enum Name {
     Requests,
     Retries,
     Replicas,
+    Lag,
+    LagValues,
+    LagRetries,
 }
 
 /// What a person may do.
@@ -48,6 +53,14 @@ pub enum Kind {
     SecondElsewhere,
     SecondSuspended,
     Confirm,
+    /// The second Channel names what the first is bound to.
+    SecondNames,
+    /// The manifest declares the other of two values.
+    Declare,
+    /// Somebody writes a third value in the dashboard.
+    Drift,
+    /// oHallo's provisioning fails.
+    Fail,
 }
 
 #[derive(Clone, Debug)]
@@ -67,12 +80,18 @@ pub struct Scenario {
     pub unique_names: bool,
     /// oHallo reports its channels as failed.
     pub failing: bool,
+    /// `provisioningRetry.limit`. Of the retries that are due at once the status counts how many were sent.
+    pub retries: u8,
+    /// oHallo's reads may lag behind its writes.
+    pub lags: bool,
+    /// Values, what was applied of them, and Ready are looked at.
+    pub values: bool,
 }
 
 // === impl Name ===
 
 impl Name {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::Create,
         Self::Conflicts,
         Self::Edits,
@@ -86,6 +105,9 @@ impl Name {
         Self::Requests,
         Self::Retries,
         Self::Replicas,
+        Self::Lag,
+        Self::LagValues,
+        Self::LagRetries,
     ];
 }
 
@@ -104,6 +126,9 @@ impl Scenario {
             reads_workspaces: true,
             unique_names: false,
             failing: false,
+            retries: 0,
+            lags: false,
+            values: false,
         };
         match name {
             Name::Create => Self {
@@ -229,6 +254,34 @@ impl Scenario {
                 replicas: 2,
                 ..base
             },
+            Name::Lag => Self {
+                covers: "reads and calls that lag behind a create or a DELETE: 404, or a channel that is there no more",
+                edits: &[Kind::Delete, Kind::DeleteRemote, Kind::SecondNames],
+                left: Left { edits: 2, crashes: 1, lies: 1, posts: 1, ..Left::default() },
+                lags: true,
+                values: true,
+                ..base
+            },
+            Name::LagValues => Self {
+                covers: "reads that lag behind a PATCH, with manifests that change back and values changed in the dashboard",
+                edits: &[Kind::Declare, Kind::Drift],
+                left: Left { edits: 3, crashes: 1, faults: 1, ..Left::default() },
+                adopts: true,
+                lags: true,
+                values: true,
+                ..base
+            },
+            Name::LagRetries => Self {
+                covers: "reads that lag behind a provisioning retry, of which one is allowed",
+                edits: &[Kind::Fail],
+                left: Left { edits: 2, crashes: 1, lost: 1, faults: 1, ..Left::default() },
+                adopts: true,
+                failing: true,
+                retries: 1,
+                lags: true,
+                values: true,
+                ..base
+            },
         }
     }
 
@@ -236,12 +289,16 @@ impl Scenario {
     pub fn begin(&self) -> State {
         let mut channels = [None; IDS];
         for channel in channels.iter_mut().take(2) {
-            *channel = Some(Remote { live: true, tenant: 1, of: None, kept: false });
+            *channel = Some(Remote { live: true, tenant: 1, failing: self.failing, ..Remote::default() });
         }
         let spec_id = self.adopts.then_some(0);
         let policy = if self.deletes { Policy::Delete } else { Policy::Unset };
-        let objects = [Some(Object { uid: 1, version: 1, spec_id, policy, ..Object::default() }), None];
-        let leader = Replica { epoch: 1, cache: objects, ..Replica::default() };
+        // Where somebody edits the value the first one is yet to be applied.
+        let value = Value::from(self.edits.contains(&Kind::Declare));
+        let first = Object { uid: 1, version: 1, spec_id, policy, value, ..Object::default() };
+        let objects = [Some(first), None];
+        let windows = Windows { epoch: u8::from(self.lags), ..Windows::default() };
+        let leader = Replica { epoch: 1, cache: objects, windows, ..Replica::default() };
         State {
             kube: Kube {
                 objects,
@@ -249,7 +306,7 @@ impl Scenario {
                 backup: None,
             },
             ohallo: OHallo { channels, posts: [None; 3] },
-            replicas: [leader, Replica { epoch: 0, ..leader }],
+            replicas: [leader, Replica { epoch: 0, windows: Windows::default(), ..leader }],
             lease: Lease { holder: 0, epoch: 1 },
             left: self.left,
             ghost: Ghost::default(),

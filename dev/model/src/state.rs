@@ -3,11 +3,15 @@
 
 pub use crate::objects::*;
 pub use crate::process::*;
+pub use crate::windows::*;
 
 pub type Uid = u8;
 pub type Id = u8;
 pub type Version = u8;
 pub type Epoch = u8;
+pub type Generation = u8;
+/// A `displayName`, of which there are three.
+pub type Value = u8;
 
 /// The names of the two Channels, and of what runs in a replica: a pass for each, and the task of a create.
 pub const NAMES: usize = 2;
@@ -56,13 +60,33 @@ pub struct OHallo {
     pub posts: [Option<Post>; 3],
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Remote {
     pub live: bool,
     pub tenant: u8,
     pub of: Option<Named>,
     /// An object of this one's was let go while it should stay.
     pub kept: bool,
+    pub value: Value,
+    /// Its provisioning failed.
+    pub failing: bool,
+    /// What a read may show beside the truth: a bit for each [`Remote::shape`].
+    pub old: u8,
+    /// What the operator's last write was answered with while nobody else has changed the channel since, and reads may be
+    /// older than that write.
+    pub wrote: Option<Wrote>,
+    /// The same of a provisioning retry, which helped.
+    pub helped: bool,
+    /// A person changed the value since the operator last wrote it.
+    pub drifted: bool,
+}
+
+/// An answer that reads may be older than.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Wrote {
+    Made,
+    Value(Value),
+    Deleted,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -111,10 +135,12 @@ pub struct Ghost {
     pub conflicted: bool,
     /// A replica other than the first one wrote an id down, or let an object go.
     pub second: bool,
+    /// How often a person changed a channel's value.
+    pub drifts: u8,
     /// The object that claimed the id of each name's object when its deletion began.
     pub claimed: [Option<Uid>; NAMES],
     /// The invariants that were broken, one bit each.
-    pub broken: u16,
+    pub broken: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -190,6 +216,7 @@ impl State {
 }
 
 fn forget_shown(memory: &mut Memory, shown: Option<Version>) {
+    memory.absent_to_delete &= memory.absent != Absent::Never;
     if shown.is_some_and(|shown| memory.written <= shown) {
         memory.written = 0;
     }

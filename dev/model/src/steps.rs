@@ -6,7 +6,7 @@ use ohallo_operator::channel::create;
 
 use crate::decide::{self, Decided};
 use crate::guards::Guard;
-use crate::kubernetes::{Fate, Wrote};
+use crate::kubernetes::{Fate, Stored};
 use crate::properties::Invariant;
 use crate::real;
 use crate::rules;
@@ -22,6 +22,8 @@ pub enum How {
     NotSent,
     /// oHallo says 404 though the channel is there.
     Lie,
+    /// The same, because it does not show the channel yet.
+    Lagging,
 }
 
 // === impl Run ===
@@ -48,7 +50,8 @@ impl Run<'_> {
             At::Delete { id, retained } => self.delete(replica, slot, pass, (id, retained), how),
             At::LetGo(parting) => self.part(replica, slot, pass, parting, fate),
             At::WriteAhead(ask) => self.write_ahead(replica, slot, pass, ask, fate),
-            At::Send(ask) => self.ask(replica, slot, pass, ask),
+            At::Patch { id } => self.patch(replica, slot, pass, id, how),
+            At::Send(ask) => self.ask(replica, slot, pass, ask, how),
             At::Rest => {
                 say!(self, "replica {replica} ends a pass that found a create under way");
                 self.end(replica, slot, &pass);
@@ -79,24 +82,24 @@ impl Run<'_> {
             !object.terminating
         });
         let after = pass.object.intent;
-        let last = matches!(wrote, Wrote::Stands(_));
+        let last = matches!(wrote, Stored::Stands(_));
         let own = Attempt { number, outcome: Outcome::NotSent, intent: Some(intent), after, last };
-        if matches!(wrote, Wrote::Stands(_) | Wrote::NoAnswer) {
+        if matches!(wrote, Stored::Stands(_) | Stored::NoAnswer) {
             pass.memory.attempt = Some(own);
             pass.owns_attempt = true;
         }
         let named = format!("uid-{}/{number}", intent.of.uid);
         self.say_write(replica, format_args!("the intent {named}"), wrote);
         match wrote {
-            Wrote::Stands(stored) => {
+            Stored::Stands(stored) => {
                 self.stands(replica, &mut pass, stored);
                 pass.status.create = Some((number, Word::Unknown));
                 self.outcome(&mut pass, number, Outcome::InFlight);
                 self.remember(replica, &pass);
                 self.into_task(replica, slot, pass, At::Post { number });
             }
-            Wrote::NoAnswer => self.fail(replica, slot, pass),
-            Wrote::Refused(_) | Wrote::Gone => self.end(replica, slot, &pass),
+            Stored::NoAnswer => self.fail(replica, slot, pass),
+            Stored::Refused(_) | Stored::Gone => self.end(replica, slot, &pass),
         }
     }
 
@@ -122,7 +125,11 @@ impl Run<'_> {
         }
         let begun = pass;
         self.bound(&mut pass, id, false);
-        pass.read = Read::Found;
+        pass.read = Read::Found(Look { value: pass.object.value, failing: false });
+        if self.scenario.values {
+            pass.status.applied = Some(pass.object.value);
+            pass.window = self.window(replica, id);
+        }
         let facts = self.facts(&pass);
         pass.status = match decide::next(&facts, self.off) {
             Decided::Settled { status, .. } => status,
@@ -131,7 +138,7 @@ impl Run<'_> {
         let wrote = self.write_status(replica, &pass, fate);
         self.say_write(replica, format_args!("the id c{id} into the status"), wrote);
         match wrote {
-            Wrote::Stands(stored) => {
+            Stored::Stands(stored) => {
                 pass.memory.attempt = None;
                 pass.owns_attempt = true;
                 self.stands(replica, &mut pass, stored);
@@ -139,9 +146,9 @@ impl Run<'_> {
                     run.go_on(replica, slot, pass);
                 });
             }
-            Wrote::NoAnswer => self.put(replica, slot, begun, At::Record { number, id }),
-            Wrote::Gone => self.end(replica, slot, &pass),
-            Wrote::Refused(fresh) => match self.of_refused(&pass, &fresh) {
+            Stored::NoAnswer => self.put(replica, slot, begun, At::Record { number, id }),
+            Stored::Gone => self.end(replica, slot, &pass),
+            Stored::Refused(fresh) => match self.of_refused(&pass, &fresh) {
                 Refused::Gone => self.end(replica, slot, &pass),
                 Refused::LayOver => {
                     self.put(replica, slot, Pass { object: fresh, ..begun }, At::Record { number, id });
@@ -169,15 +176,15 @@ impl Run<'_> {
         });
         self.say_write(replica, format_args!("finalizer and intent"), wrote);
         match wrote {
-            Wrote::Stands(stored) => {
+            Stored::Stands(stored) => {
                 self.stands(replica, &mut pass, stored);
                 if let Some(id) = adopts {
                     self.adopted(&mut pass, id);
                 }
                 self.go_on(replica, slot, pass);
             }
-            Wrote::NoAnswer => self.fail(replica, slot, pass),
-            Wrote::Refused(_) | Wrote::Gone => self.end(replica, slot, &pass),
+            Stored::NoAnswer => self.fail(replica, slot, pass),
+            Stored::Refused(_) | Stored::Gone => self.end(replica, slot, &pass),
         }
     }
 
@@ -187,16 +194,16 @@ impl Run<'_> {
         let wrote = self.write_status(replica, &pass, fate);
         self.say_write(replica, format_args!("that it will send the {ask:?}"), wrote);
         match wrote {
-            Wrote::Stands(stored) => {
+            Stored::Stands(stored) => {
                 self.stands(replica, &mut pass, stored);
                 self.put(replica, slot, pass, At::Send(ask));
             }
-            Wrote::NoAnswer => {
+            Stored::NoAnswer => {
                 self.unsure(replica, &mut pass);
                 self.fail(replica, slot, Pass { status: past, ..pass });
             }
-            Wrote::Gone => self.end(replica, slot, &pass),
-            Wrote::Refused(fresh) => match self.of_refused(&pass, &fresh) {
+            Stored::Gone => self.end(replica, slot, &pass),
+            Stored::Refused(fresh) => match self.of_refused(&pass, &fresh) {
                 Refused::LayOver => {
                     let again = Pass { object: fresh, status: past, ..pass };
                     self.put(replica, slot, again, At::WriteAhead(ask));
@@ -206,16 +213,17 @@ impl Run<'_> {
         }
     }
 
-    fn ask(&mut self, replica: usize, slot: usize, mut pass: Pass, ask: Ask) {
+    fn ask(&mut self, replica: usize, slot: usize, mut pass: Pass, ask: Ask, how: How) {
         let id = pass.status.id.unwrap_or_default();
         self.judge_call(&pass, id);
         let (sent, request) = match ask {
             Ask::Test => (&mut self.state.ghost.tests, pass.object.test),
-            Ask::Retry => (&mut self.state.ghost.retries, pass.object.retry),
+            Ask::Retry { .. } => (&mut self.state.ghost.retries, pass.object.retry),
         };
         let count = &mut sent[pass.object.name()][usize::from(request)];
         *count += 1;
-        let twice = *count > 1;
+        let twice = *count > 1 && request > 0;
+        *count *= u8::from(request > 0);
         say!(self, "replica {replica} sends the {ask:?} r{request} for c{id}");
         if twice {
             self.broken(Invariant::I13);
@@ -224,6 +232,7 @@ impl Run<'_> {
         if ask == Ask::Test {
             self.go_on(replica, slot, pass);
         } else {
+            self.retried(replica, &mut pass, id, how);
             pass.read = Read::Unread;
             pass.status = decide::looks(&self.facts(&pass), self.off);
             self.report(replica, slot, pass, false);
@@ -235,12 +244,13 @@ impl Run<'_> {
         let wrote = self.write_status(replica, &pass, fate);
         self.say_write(replica, format_args!("the status"), wrote);
         match wrote {
-            Wrote::Stands(stored) => {
+            Stored::Stands(stored) => {
                 self.stands(replica, &mut pass, stored);
+                pass.memory.seen = self.scenario.values;
                 self.end(replica, slot, &pass);
                 self.settled(&pass, settled);
             }
-            Wrote::Refused(fresh) => match self.of_refused(&pass, &fresh) {
+            Stored::Refused(fresh) => match self.of_refused(&pass, &fresh) {
                 Refused::LayOver => {
                     // It was settled for the manifest that it knew.
                     let settled = settled && rules::same_inputs(&pass.object, &fresh);
@@ -248,8 +258,8 @@ impl Run<'_> {
                 }
                 Refused::Stale | Refused::Gone => self.replica(replica).runs[slot] = None,
             },
-            Wrote::Gone => self.replica(replica).runs[slot] = None,
-            Wrote::NoAnswer => {
+            Stored::Gone => self.replica(replica).runs[slot] = None,
+            Stored::NoAnswer => {
                 self.unsure(replica, &mut pass);
                 self.replica(replica).runs[slot] = None;
             }
@@ -273,12 +283,12 @@ impl Run<'_> {
         self.remember(replica, pass);
     }
 
-    pub fn say_write(&mut self, replica: usize, what: std::fmt::Arguments, wrote: Wrote) {
+    pub fn say_write(&mut self, replica: usize, what: std::fmt::Arguments, wrote: Stored) {
         let came = match wrote {
-            Wrote::Stands(_) => "stands",
-            Wrote::NoAnswer => "no answer",
-            Wrote::Refused(_) => "409",
-            Wrote::Gone => "404, or gone with it",
+            Stored::Stands(_) => "stands",
+            Stored::NoAnswer => "no answer",
+            Stored::Refused(_) => "409",
+            Stored::Gone => "404, or gone with it",
         };
         say!(self, "replica {replica} writes {what}: {came}");
     }

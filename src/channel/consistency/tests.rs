@@ -4,7 +4,7 @@ use super::*;
 use crate::api::conditions::{Reason, kind};
 use crate::api::{annotation, channel::ProvisioningStatus};
 use crate::channel::memory::REVERTS;
-use crate::channel::plan::{Cause, Is, Remote, Step};
+use crate::channel::plan::{Cause, Is, Predecessor, Remote, Step};
 use crate::channel::sample::*;
 use crate::channel::status::Outcome;
 use crate::conditions;
@@ -174,12 +174,23 @@ fn a_newer_manifest_is_sent_whole_where_the_read_may_be_older_than_the_last_writ
 }
 
 #[test]
+fn what_a_read_in_doubt_shows_does_not_count_as_applied() {
+    let back = lagging().with(|it| it.channel.spec.config = Some(map(json!({"a": 1}))));
+    let applied = |sample: &Sample| sample.summarize(&Outcome::More).status.applied;
+    assert_eq!(applied(&back), back.status.applied);
+    let current = back.clone().with(|it| it.observed.window = Window::default());
+    assert_ne!(applied(&current), back.status.applied);
+}
+
+#[test]
 fn an_update_whose_answer_was_lost_is_sent_again_in_its_window() {
     let lost = lagging().with(|it| {
         let (end, sent) = it.observed.window.values.take().unwrap();
         it.observed.window.values = Some((end, Values { answer: Answer::Lost, ..sent }));
     });
-    assert!(matches!(lost.step(), Step::Update { .. }));
+    assert!(matches!(lost.step(), Step::Update { cause: Cause::Manifest, .. }), "and is no drift");
+    let same = lost.with(|it| it.remote().config = map(json!({"a": 2})));
+    assert!(matches!(same.step(), Step::Update { .. }), "the read may be older than an earlier update");
 }
 
 #[test]
@@ -211,13 +222,19 @@ fn after_a_start_the_status_says_what_was_written_last() {
     assert!(updates(&changed), "a manifest that was changed meanwhile, to what the read has");
     let unseen = fits.with(|it| it.memory.doubted = true);
     assert!(
-        updates(&unseen),
+        matches!(unseen.step(), Step::Update { cause: Cause::Manifest, .. }),
         "an earlier process may have written for a generation of which no status tells"
     );
     let ours = older.clone().with(|it| it.memory.bound_here = true);
     assert!(updates(&ours), "this process bound it, so no earlier one wrote");
     let never = older.with(|it| it.status.applied = None);
     assert!(updates(&never));
+    let adopted = never.with(|it| it.remote().config = map(json!({"a": 2})));
+    assert!(updates(&adopted), "an earlier process may have updated it before it wrote a status");
+    let adopted = adopted.with(|it| it.memory.bound_here = true);
+    assert!(updates(&adopted), "and this one adopts it again");
+    let new = adopted.with(|it| it.memory.newborn = true);
+    assert_eq!(new.says(), (Is::InSync, Reason::Available), "this process has known it since it was made");
 }
 
 #[test]
@@ -284,11 +301,24 @@ fn the_error_of_before_the_last_retry_is_no_failed_retry() {
         let asked = stale.clone().with(|it| it.annotate(annotation::RETRY_REQUESTED, "now"));
         assert!(matches!(asked.step(), Step::Retry { .. }), "a person's request does not wait");
     }
-    let first = failing.with(|it| {
+    let started = failing.with(|it| {
         it.status.provisioning = None;
         it.observed.window.began = Some(it.instant + s(50));
     });
-    assert_eq!(first.verdict().reason, Reason::ProvisioningFailed, "nobody has asked for a retry yet");
+    assert!(is_stale(&started), "an earlier process may have sent one that helped");
+    for (name, edit) in [
+        (
+            "the status announces the first",
+            (|it| {
+                let next_attempt_at = Some("2026-01-10T08:01:00Z".into());
+                it.status.provisioning = Some(ProvisioningStatus { next_attempt_at, ..Default::default() });
+            }) as Edit,
+        ),
+        ("this process bound the channel", |it| it.memory.bound_here = true),
+    ] {
+        let first = started.clone().with(edit);
+        assert_eq!(first.verdict().reason, Reason::ProvisioningFailed, "{name}");
+    }
 }
 
 #[test]
@@ -297,6 +327,13 @@ fn what_was_just_deleted_is_not_adopted() {
     assert!(is_stale(&adopting));
     let later = adopting.with(|it| it.observed.window = Window::default());
     assert!(matches!(later.step(), Step::Adopt { .. }));
+    // Shortly after a start only a holder that is being deleted tells of a DELETE.
+    let started = later.with(|it| it.observed.window.began = Some(it.instant + s(50)));
+    assert!(matches!(started.step(), Step::Adopt { .. }));
+    let handed_over = started.with(|it| {
+        it.observed.predecessor = Some(Predecessor { name: "a".into(), origin: "Created".into() });
+    });
+    assert!(is_stale(&handed_over));
 }
 
 #[test]

@@ -1,0 +1,163 @@
+// pure
+//! The operator's own `Consistency`: built from small values, asked, and read back.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use ohallo_operator::channel::config;
+use ohallo_operator::channel::consistency::{self, Answer, Consistency, Values, Write};
+use ohallo_operator::leader;
+
+use crate::real::{self, BEGAN};
+use crate::state::{Epoch, Id, Look, Value};
+
+const LENGTH: Duration = Duration::from_secs(60);
+const ID: &str = "c0";
+
+/// The windows of a process, as far as they are open. Only the first three channels are written to where reads lag.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Windows {
+    pub epoch: Epoch,
+    pub began: bool,
+    pub ids: [Writes; 3],
+}
+
+/// Those of one id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Window {
+    pub began: bool,
+    pub writes: Writes,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Writes {
+    pub any: bool,
+    pub values: Option<Sent>,
+    pub retry: bool,
+    pub deleted: bool,
+}
+
+/// The value that was declared, and the one answered; `None`: the answer was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Sent {
+    pub declared: Value,
+    pub answered: Option<Value>,
+}
+
+/// [`config::digest`] of each value, and [`consistency::answered`] of a channel that has it.
+static DIGESTS: LazyLock<[String; 3]> =
+    LazyLock::new(|| [0, 1, 2].map(|value| config::digest(&real::display_name(value), None, None)));
+static ANSWERED: LazyLock<[String; 3]> = LazyLock::new(|| {
+    [0, 1, 2].map(|value| consistency::answered(&real::found(0, 1, Look { value, failing: false })))
+});
+
+/// The digest of what is declared, and back.
+pub fn digest(value: Value) -> String {
+    DIGESTS[usize::from(value)].clone()
+}
+
+pub fn value_of(digest: &str) -> Option<Value> {
+    position(&DIGESTS, digest)
+}
+
+fn position(digests: &[String; 3], digest: &str) -> Option<Value> {
+    digests.iter().position(|known| known == digest).map(|at| at as Value)
+}
+
+// === impl Windows ===
+
+impl Windows {
+    pub fn of(&self, id: Id) -> Window {
+        let writes = self.ids.get(usize::from(id)).copied().unwrap_or_default();
+        Window { began: self.began, writes }
+    }
+
+    pub fn any_open(&self) -> bool {
+        self.began || self.ids.iter().any(|writes| *writes != Writes::default())
+    }
+
+    /// All of them have ended.
+    pub fn end(&mut self) {
+        *self = Self { epoch: self.epoch, ..Self::default() };
+    }
+
+    /// `Consistency::enter`.
+    pub fn enter(&mut self, epoch: Epoch) {
+        if std::mem::replace(&mut self.epoch, epoch) == epoch {
+            return;
+        }
+        for at in 0..self.ids.len() {
+            let mut entered = self.of(at as Id).consistency();
+            let epoch = leader::Epoch { term: epoch.into(), transitions: epoch.into() };
+            // Not at the same instant as a write: the two are told apart by their ends.
+            entered.enter(epoch, *BEGAN - Duration::from_secs(1));
+            self.ids[at] = Window::read_back(&entered).writes;
+        }
+        self.began = true;
+    }
+
+    /// `Consistency::wrote`.
+    pub fn wrote(&mut self, id: Id, write: Write) {
+        let mut written = self.of(id).consistency();
+        written.wrote(ID, write, *BEGAN);
+        if let Some(writes) = self.ids.get_mut(usize::from(id)) {
+            *writes = Window::read_back(&written).writes;
+        }
+    }
+}
+
+// === impl Window ===
+
+impl Window {
+    fn consistency(&self) -> Consistency {
+        let ago = if self.began { Duration::from_secs(1) } else { LENGTH };
+        let mut built = Consistency::new(LENGTH, *BEGAN - ago);
+        let Writes { any, values, retry, deleted } = self.writes;
+        let writes = [
+            deleted.then_some(Write::Delete),
+            any.then_some(Write::Other),
+            values.map(|sent| Write::Values(sent.real())),
+            retry.then_some(Write::Retry),
+        ];
+        for write in writes.into_iter().flatten() {
+            built.wrote(ID, write, *BEGAN);
+        }
+        built
+    }
+
+    /// As the operator's functions are handed it.
+    pub fn real(&self) -> consistency::Window {
+        self.consistency().window(ID, *BEGAN)
+    }
+
+    fn read_back(real: &Consistency) -> Self {
+        let window = real.window(ID, *BEGAN);
+        let writes = Writes {
+            any: window.absence == Some(*BEGAN + LENGTH),
+            values: window.values.map(|(_, values)| Sent::read_back(&values)),
+            retry: window.retry.is_some(),
+            deleted: window.deleted.is_some(),
+        };
+        Self { began: window.began.is_some(), writes }
+    }
+}
+
+// === impl Sent ===
+
+impl Sent {
+    fn real(self) -> Values {
+        let answer = self.answered.map_or(Answer::Lost, |value| {
+            let digest = ANSWERED[usize::from(value)].clone();
+            if value == self.declared { Answer::Shows(digest) } else { Answer::Differs(digest) }
+        });
+        Values { declared: digest(self.declared), answer }
+    }
+
+    fn read_back(values: &Values) -> Self {
+        let answered = match &values.answer {
+            Answer::Shows(digest) | Answer::Differs(digest) => position(&ANSWERED, digest),
+            Answer::Lost => None,
+        };
+        Self { declared: value_of(&values.declared).unwrap_or_default(), answered }
+    }
+}
