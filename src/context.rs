@@ -209,12 +209,13 @@ impl Context {
         retain(&self.held, |handle, _| self.lookup(handle).is_some() || self.in_use(handle));
         self.kept.retain(|uid| channels.contains(uid));
         self.secrets.retain(|secret| self.index().uses_secret(secret));
+        self.ohallo.sweep();
         let mut rechecks = self.rechecks.lock().unwrap_or_else(PoisonError::into_inner);
         rechecks.retain(|handle| self.lookup(handle).is_some());
     }
 
     /// How many entries each map has, by its name.
-    pub fn sizes(&self) -> [(&'static str, usize); 6] {
+    pub fn sizes(&self) -> [(&'static str, usize); 7] {
         [
             ("channels", self.memories.lock().unwrap_or_else(PoisonError::into_inner).len()),
             ("workspaces", self.workspace_memories.lock().unwrap_or_else(PoisonError::into_inner).len()),
@@ -222,6 +223,7 @@ impl Context {
             ("manifests", self.kept.len()),
             ("secrets", self.secrets.len()),
             ("rechecks", self.rechecks.lock().unwrap_or_else(PoisonError::into_inner).len()),
+            ("rates", self.ohallo.rates()),
         ]
     }
 
@@ -453,7 +455,7 @@ mod tests {
         ctx.sweep();
         assert_eq!(
             ctx.sizes().map(|(_, size)| size),
-            [1, 0, 0, 0, 0, 0],
+            [1, 0, 0, 0, 0, 0, 0],
             "only what a create under way holds"
         );
         drop(at_work);
