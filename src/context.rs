@@ -248,6 +248,7 @@ impl Context {
         self.kept.retain(|uid| channels.contains(uid));
         self.consistency().sweep(clock::instant());
         self.secrets.retain(|secret| self.index().uses_secret(secret));
+        self.ohallo.sweep();
         let mut rechecks = self.rechecks.lock().unwrap_or_else(PoisonError::into_inner);
         rechecks.retain(|handle| self.lookup(handle).is_some());
     }
@@ -262,6 +263,7 @@ impl Context {
             ("manifests", self.kept.len()),
             ("secrets", self.secrets.len()),
             ("rechecks", self.rechecks.lock().unwrap_or_else(PoisonError::into_inner).len()),
+            ("rates", self.ohallo.rates()),
         ]
     }
 

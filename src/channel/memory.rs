@@ -76,6 +76,8 @@ pub struct Memory {
     pub lost: Vec<Field>,
     /// The end was told; a pass that still sees the object tells of it no more.
     pub parted: bool,
+    /// A reconcile of this epoch began with the finalizer present: nobody but this process removes it rightly.
+    pub protected: bool,
     /// The removal of the finalizer was sent, and not refused.
     pub removes_finalizer: bool,
     /// The id that this process bound the object to.

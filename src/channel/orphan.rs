@@ -58,7 +58,9 @@ pub fn is_unprotected(channel: &Channel) -> bool {
 
 /// What the object leaves behind, as it was last seen and as far as this process remembers it.
 pub fn orphans(last: &LastSeen, memory: &Memory) -> Vec<Orphan> {
-    if last.finalizer_removed || memory.parted || memory.removes_finalizer || memory.deleted {
+    // What says so may be forged while this process leads.
+    let removed_before = last.finalizer_removed && !memory.protected;
+    if removed_before || memory.parted || memory.removes_finalizer || memory.deleted {
         return Vec::new();
     }
     let none = CreateRecord::default();

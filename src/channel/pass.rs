@@ -91,7 +91,10 @@ impl Pass {
         let cell = ctx.memory(&channel.uid().unwrap_or_default());
         let mut memory = cell.lock().unwrap_or_else(PoisonError::into_inner).clone();
         memory.meet(&channel);
-        memory.removes_finalizer = false;
+        if channel.finalizers().iter().any(|name| name == crate::api::finalizer::CHANNEL) {
+            memory.protected = true;
+            memory.removes_finalizer = false;
+        }
         // Before anything is looked up: what changes during the pass must open the gate again.
         let began = inputs(ctx, &channel);
         memory.note_binding(&channel);

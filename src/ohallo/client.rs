@@ -127,6 +127,17 @@ impl Client {
     pub fn permit_check(&self, workspace: &Handle, now: Instant) -> Result<(), Duration> {
         self.0.keys.check(workspace, now)
     }
+
+    /// Forgets the rates of keys and Workspaces that nobody uses any more.
+    pub fn sweep(&self) {
+        self.0.keys.sweep(clock::instant());
+    }
+
+    /// How many keys and Workspaces have rates that are remembered.
+    pub fn rates(&self) -> usize {
+        let (keys, workspaces) = self.0.keys.len();
+        keys + workspaces
+    }
 }
 
 // === impl SetupError ===

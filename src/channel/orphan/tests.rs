@@ -94,6 +94,13 @@ fn f76_every_object_that_ends_with_a_channel_leaves_its_id_or_the_attempt_and_wh
             none.clone(),
         ),
         ("an earlier process removed it", removed(UID), bound(), memory(), none.clone()),
+        (
+            "somebody says so while this process leads",
+            removed(UID),
+            bound(),
+            just(|it| it.protected = true),
+            c1.clone(),
+        ),
         ("a copy of such an object", removed("uid-9"), bound(), memory(), c1.clone()),
         ("deleted in oHallo", json!({}), bound(), just(|it| it.deleted = true), none.clone()),
         (

@@ -46,6 +46,24 @@ fn drift_is_put_back_or_reported() {
 }
 
 #[test]
+fn a_key_with_a_dot_and_the_keys_that_it_looks_like_are_reported_and_sent_each_for_itself() {
+    let mut sample = Sample::bound().with(|it| {
+        it.channel.spec.drift_policy = Some("Report".into());
+        it.config(json!({"a.b": 1, "a": {"b": 1}}), json!({"a.b": 2, "a": {"b": 1}}));
+        it.applied();
+        it.status.drift = it.verdict().drift;
+    });
+    let paths: Vec<_> = sample.status.drift.iter().map(|drift| drift.path.as_str()).collect();
+    assert_eq!(paths, [r#"config."a.b""#]);
+    // Its declared value is the one that the other key's drift has.
+    sample.channel.spec.config = Some(map(json!({"a.b": 1, "a": {"b": 1}, "c": 1})));
+    sample.remote().config = map(json!({"a.b": 2, "a": {"b": 3}}));
+    let (changes, fields, _) = update_of(&sample);
+    assert_eq!(changes.config, Some(map(json!({"a.b": 2, "a": {"b": 1}, "c": 1}))));
+    assert_eq!(fields, ["config.a.b", "config.c"]);
+}
+
+#[test]
 fn drift_that_is_only_reported_is_not_undone_by_a_change_of_another_value() {
     let mut sample = Sample::bound().with(|it| {
         it.channel.spec.drift_policy = Some("Report".into());

@@ -151,8 +151,12 @@ impl Keys {
         Ok(())
     }
 
+    /// Forgets what differs in nothing from a new one.
+    pub(super) fn sweep(&self, now: Instant) {
+        lock(&self.used).sweep(now);
+    }
+
     /// How many keys and Workspaces are remembered.
-    #[cfg(test)]
     pub(super) fn len(&self) -> (usize, usize) {
         let used = lock(&self.used);
         (used.keys.len(), used.workspaces.len())
