@@ -21,6 +21,7 @@ async fn at_work(levels: &str, format: &str) -> (Rig, Program) {
         format!("--api-url={}", rig.sim.url()),
         format!("--namespace={}", rig.namespace),
         format!("--log-format={format}"),
+        "--consistency-window-seconds=0".to_owned(),
     ];
     let program = Program::logging(rig.proxy().kubeconfig(), levels, &flags);
     rig.workspace_reason("default", "Verified").await;
