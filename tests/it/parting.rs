@@ -110,7 +110,7 @@ async fn hundreds_of_finalizers_of_others_keep_their_order_wherever_the_own_one_
     manifest["metadata"]["finalizers"] = json!(others);
     rig.apply(&manifest);
     let created = rig.reason("a", "Available").await;
-    assert_eq!(created.metadata.finalizers.unwrap(), [&others[..], &[own.clone()]].concat());
+    assert_eq!(created.metadata.finalizers.unwrap(), [&others[..], std::slice::from_ref(&own)].concat());
     let mut mixed = others.clone();
     mixed.insert(200, own.clone());
     rig.edit("a", json!({"metadata": {"finalizers": mixed}})).await;

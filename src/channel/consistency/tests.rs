@@ -10,6 +10,7 @@ use crate::channel::status::Outcome;
 use crate::conditions;
 
 type Edit = fn(&mut Sample);
+type Sent = fn(&Step) -> bool;
 
 const LENGTH: Duration = s(60);
 
@@ -134,7 +135,7 @@ fn older_values_than_the_last_write_are_neither_drift_nor_sent_again_nor_a_rever
 
 #[test]
 fn what_else_is_due_does_not_wait_for_a_stale_read() {
-    let rows: [(&str, Edit, fn(&Step) -> bool); 3] = [
+    let rows: [(&str, Edit, Sent); 3] = [
         (
             "credentials",
             |it| it.credentials(ready("b", "2"), Some(("a", "1"))),
