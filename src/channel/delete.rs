@@ -12,8 +12,9 @@ use super::inputs::Inputs;
 use super::memory::{ABSENCE, Memory};
 use super::plan::{Is, Parting, Place, Plan, Remote, Step, Verdict, View};
 use crate::api::channel::{Channel, ChannelStatus};
-use crate::api::conditions::Reason;
+use crate::api::conditions::{Reason, kind};
 use crate::api::{annotation, same_id};
+use crate::conditions;
 use crate::error::Need;
 use crate::ohallo::Id;
 use crate::retry;
@@ -49,6 +50,7 @@ pub fn deletes(channel: &Channel, status: &ChannelStatus) -> bool {
     }
     match channel.spec.deletion_policy.as_deref() {
         Some(policy) => policy == "Delete",
+        None if was_retained(channel, status) => false,
         None => match status.origin.as_deref().filter(|_| believed(channel, status)) {
             Some("Created") => true,
             Some("Adopted") => false,
@@ -57,6 +59,19 @@ pub fn deletes(channel: &Channel, status: &ChannelStatus) -> bool {
             _ => channel.spec.channel_id.is_none(),
         },
     }
+}
+
+/// The policy in force was Retain, and no change of the manifest took it away: of a terminating object the generation moves with the
+/// deletion alone. An older CustomResourceDefinition drops a declared policy from the spec without a new generation.
+fn was_retained(channel: &Channel, status: &ChannelStatus) -> bool {
+    let generations = channel.metadata.generation.zip(status.observed_generation);
+    // A pass that found it terminating has seen that generation.
+    let seen = conditions::is_true(&status.conditions, kind::DELETION_BLOCKED);
+    let moved = if seen { 0..=0 } else { 0..=1 };
+    channel.metadata.deletion_timestamp.is_some()
+        && believed(channel, status)
+        && status.deletion_policy.as_deref() == Some("Retain")
+        && generations.is_some_and(|(now, observed)| moved.contains(&now.saturating_sub(observed)))
 }
 
 fn believed(channel: &Channel, status: &ChannelStatus) -> bool {

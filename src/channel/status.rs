@@ -140,11 +140,12 @@ impl Writing<'_> {
     /// What is true however the pass ended.
     fn facts(&mut self) {
         let view = self.view;
+        self.restore_binding();
+        // By the generation that the last pass saw.
+        let deletes = delete::deletes(view.channel, &self.status);
         self.status.observed_generation = Some(view.generation());
         self.status.last_handled_reconcile_at =
             view.annotation(annotation::RECONCILE_REQUESTED).map(cut_request);
-        self.restore_binding();
-        let deletes = delete::deletes(view.channel, &self.status);
         self.status.deletion_policy = Some(if deletes { "Delete" } else { "Retain" }.into());
         if self.status.channel_id.is_some() {
             self.status.create = None;

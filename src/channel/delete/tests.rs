@@ -4,6 +4,7 @@ use crate::api::finalizer;
 use crate::channel::memory::AttemptOutcome;
 use crate::channel::plan::Remote;
 use crate::channel::sample::*;
+use crate::channel::status::Outcome;
 use crate::error::Failure;
 
 const SOON: Duration = Duration::from_secs(1);
@@ -342,6 +343,49 @@ fn without_an_id_it_goes_only_when_nothing_can_be_left() {
     }
     let message = parked_and_terminating().verdict().message;
     assert!(message.contains("release=uid-1/1"), "{message}");
+}
+
+#[test]
+fn a_policy_that_was_retain_counts_until_the_manifest_changes() {
+    // The generation that the status speaks of, and that of the object that is being deleted.
+    for (declared, in_force, observed, generation, blocked, retains) in [
+        (None, Some("Retain"), Some(1), 2, false, true),
+        (None, Some("Retain"), Some(2), 2, false, true),
+        (None, Some("Retain"), Some(1), 3, false, false),
+        (None, Some("Retain"), Some(2), 2, true, true),
+        (None, Some("Retain"), Some(2), 3, true, false),
+        (None, Some("Retain"), None, 2, false, false),
+        (None, Some("Delete"), Some(1), 2, false, false),
+        (None, None, Some(1), 2, false, false),
+        (Some("Delete"), Some("Retain"), Some(1), 2, false, false),
+        (Some("Retain"), Some("Delete"), Some(1), 2, false, true),
+    ] {
+        let mut sample = Sample::terminating().with(|it| {
+            it.channel.metadata.generation = Some(generation);
+            it.channel.spec.deletion_policy = declared.map(Into::into);
+            it.status.deletion_policy = in_force.map(Into::into);
+            it.status.observed_generation = observed;
+        });
+        if blocked {
+            let outcome = Outcome::Failed(Failure::user(Reason::Rejected, "It is refused."));
+            let observed = sample.status.observed_generation;
+            let policy = sample.status.deletion_policy.clone();
+            sample = sample.after(&outcome);
+            sample.status.observed_generation = observed;
+            sample.status.deletion_policy = policy;
+        }
+        let expected = if retains { lets_go(Parting::Retained) } else { deletes_it() };
+        assert_eq!(does(&sample), expected, "{declared:?} {in_force:?} {observed:?} {generation} {blocked}");
+        // What is said of it does not change what is decided next.
+        let policy = sample.summarize(&Outcome::More).status.deletion_policy;
+        assert_eq!(policy.as_deref(), Some(if retains { "Retain" } else { "Delete" }));
+    }
+    // Of a living object the manifest alone counts.
+    let living = Sample::bound().with(|it| {
+        it.status.deletion_policy = Some("Retain".into());
+        it.status.observed_generation = Some(1);
+    });
+    assert!(deletes(&living.channel, &living.status));
 }
 
 #[test]

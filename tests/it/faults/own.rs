@@ -67,9 +67,14 @@ impl Own {
 
     /// An older definition of Channels: without these fields of the status.
     pub fn prunes(&self, fields: &[&str]) {
-        let status = "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties";
+        self.prunes_at("status", fields);
+    }
+
+    /// The same with fields of the spec or the status.
+    pub fn prunes_at(&self, part: &str, fields: &[&str]) {
+        let all = format!("/spec/versions/0/schema/openAPIV3Schema/properties/{part}/properties");
         let mut patches: Vec<_> =
-            fields.iter().map(|field| json!({"op": "remove", "path": format!("{status}/{field}")})).collect();
+            fields.iter().map(|field| json!({"op": "remove", "path": format!("{all}/{field}")})).collect();
         // They name what is removed.
         let rules = "/spec/versions/0/schema/openAPIV3Schema/x-kubernetes-validations";
         patches.push(json!({"op": "remove", "path": rules}));
@@ -85,8 +90,14 @@ impl Own {
     }
 
     pub async fn create(&self, name: &str) {
-        let spec =
+        self.create_with(name, json!({})).await;
+    }
+
+    /// The same with more in the spec.
+    pub async fn create_with(&self, name: &str, more: Value) {
+        let mut spec =
             json!({"channelType": "chat", "displayName": format!("Channel {name}"), "intervalSeconds": 60});
+        more.as_object().unwrap().iter().for_each(|(key, value)| spec[key] = value.clone());
         let object = json!({"apiVersion": "ohallo.eu/v1alpha1", "kind": "Channel", "metadata": {"name": name}, "spec": spec});
         make::<Channel>(&self.client, object).await;
     }
@@ -101,6 +112,22 @@ impl Own {
         let api: Api<Channel> = Api::namespaced(self.client.clone(), "default");
         let patch = Patch::Merge(json!({"spec": {"displayName": display_name}}));
         taken(async || api.patch(name, &PatchParams::default(), &patch).await.map(drop)).await;
+    }
+
+    pub async fn delete(&self, name: &str) {
+        let api: Api<Channel> = Api::namespaced(self.client.clone(), "default");
+        taken(async || api.delete(name, &Default::default()).await.map(drop)).await;
+    }
+
+    /// Waits until the object is removed.
+    pub async fn gone(&self, name: &str) {
+        let api: Api<Channel> = Api::namespaced(self.client.clone(), "default");
+        let removed = tokio::time::timeout(PATIENCE * 3, async {
+            while !matches!(api.get_opt(name).await, Ok(None)) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        removed.await.unwrap_or_else(|_| panic!("{name} was never removed"));
     }
 
     /// Waits until it is available as it is declared; its id.

@@ -303,6 +303,25 @@ async fn f73_an_id_that_a_users_write_pruned_is_written_again_from_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f73_a_deletion_policy_that_is_pruned_is_the_one_that_was_in_force() {
+    let own = Own::start().await;
+    own.create_with("kept", json!({"deletionPolicy": "Retain"})).await;
+    let kept = own.available("kept").await;
+    let a = own.ready("a").await;
+    own.prunes_at("spec", &["deletionPolicy"]);
+    own.until("kept", "pruned", |channel| channel.spec.deletion_policy.is_none()).await;
+    // With these writes the API server drops the declared policy for good.
+    own.delete("kept").await;
+    own.delete("a").await;
+    own.install().await;
+    own.gone("kept").await;
+    own.gone("a").await;
+    assert!(own.sim.channel(&kept).is_some(), "Retain never deletes");
+    assert!(own.sim.channel(&a).is_none());
+    own.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f73_a_stop_waits_for_an_id_that_is_not_stored() {
     let mut rig = Rig::with(Config::default(), &[]).await;
     probed(&rig).await;
