@@ -154,8 +154,9 @@ async fn told(lag: Duration, writes_lag: bool, restarts: bool) -> Told {
     };
     let writes = operations.map(committed);
     eprintln!(
-        "reads older by {lag:?}, writes as well: {writes_lag}, restarts: {restarts}: {:?}; {verdicts:?}",
-        it.rig.calls()
+        "reads older by {lag:?}, writes as well: {writes_lag}, restarts: {restarts}: {:?}, {} of the reads asked for; {verdicts:?}",
+        it.rig.calls(),
+        it.looks
     );
     it.rig.delete("b").await;
     it.rig.gone("b").await;
