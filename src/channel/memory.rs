@@ -206,6 +206,10 @@ mod tests {
             delete_unsure: written.map(|(_, at)| at),
             deleted: true,
             failures: 3,
+            parted: true,
+            removes_finalizer: true,
+            protected: true,
+            bound_id: Some("c1".into()),
             ..Memory::default()
         };
         memory.enter(epoch(1));
@@ -215,6 +219,11 @@ mod tests {
         assert_eq!((memory.deleted, memory.failures, &memory.attempt), (false, 0, &kept));
         assert_eq!((memory.epoch, memory.written, memory.posted), (Some(epoch(2)), written, posted));
         assert!(memory.binding_unsure && memory.delete_unsure.is_some(), "its reservations are still there");
+        assert!(
+            memory.parted && memory.removes_finalizer && !memory.protected,
+            "its end is not reported again"
+        );
+        assert_eq!(memory.bound_id.as_deref(), Some("c1"));
     }
 
     #[test]
