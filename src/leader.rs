@@ -52,8 +52,8 @@ pub struct Candidate {
 pub enum News<'a> {
     Leads,
     Follows,
-    /// Whether another process may act, as far as the lease was read.
-    OtherHolds(bool),
+    /// Whether another process was seen to lead.
+    OtherLeads(bool),
     /// The lease can't be reached, and why; `refused` where that needs somebody to change something.
     Unreachable {
         why: &'a str,
@@ -115,7 +115,7 @@ impl Candidate {
             // Not cut short by the end: an answer that comes then says whether there is something to give back.
             let answer = self.send(&ask, limit, &tell).await;
             let change = election.hear(&ask, answer, began, clock::instant());
-            tell(News::OtherHolds(election.other_holds(clock::instant())));
+            tell(News::OtherLeads(election.other_leads(clock::instant())));
             self.take_in(&election, change, &tell);
         }
         self.give_back(election, &tell).await;

@@ -323,6 +323,10 @@ mod tests {
             binding: binding.clone(),
             deleted: true,
             failures: 3,
+            parted: true,
+            removes_finalizer: true,
+            protected: true,
+            bound_id: Some("c1".into()),
             ..Memory::default()
         };
         memory.enter(epoch(1));
@@ -333,6 +337,11 @@ mod tests {
         assert_eq!((memory.epoch, memory.written, memory.posted), (Some(epoch(2)), written, posted));
         assert!(memory.binding_unsure && memory.delete_unsure.is_some(), "its reservations are still there");
         assert_eq!(memory.binding, binding, "an id that was bound stays known");
+        assert!(
+            memory.parted && memory.removes_finalizer && !memory.protected,
+            "its end is not reported again"
+        );
+        assert_eq!(memory.bound_id.as_deref(), Some("c1"));
     }
 
     #[test]

@@ -81,10 +81,11 @@ impl Election {
         self.held
     }
 
-    /// Whether another process may act on the lease, as far as it was read.
-    pub fn other_holds(&self, now: Instant) -> bool {
+    /// Whether another process leads: it was seen to renew the lease, which has not run out. A lease that only stands there
+    /// may be that of a process that died.
+    pub fn other_leads(&self, now: Instant) -> bool {
         let standing = self.sight.standing(&self.me, self.claimed.as_ref(), &self.terms, now);
-        self.held.is_none() && matches!(standing, Standing::Held(_))
+        self.held.is_none() && self.sight.moved() && matches!(standing, Standing::Held(_))
     }
 
     /// When there is something to ask, or a tenure ends.

@@ -28,6 +28,8 @@ pub struct Sight {
     since: Instant,
     /// A lease that is gone leaves its holder behind for as long as that may still act.
     left: Option<LeaseSpec>,
+    /// It has changed since it was first read, so its holder was alive meanwhile.
+    moved: bool,
 }
 
 /// Whose the lease is, to one that does not hold it.
@@ -62,11 +64,16 @@ impl Terms {
 
 impl Sight {
     pub fn new(now: Instant) -> Self {
-        Self { lease: None, since: now, left: None }
+        Self { lease: None, since: now, left: None, moved: false }
     }
 
     pub fn lease(&self) -> Option<&Lease> {
         self.lease.as_ref()
+    }
+
+    /// Whether the record has changed since it was first read.
+    pub fn moved(&self) -> bool {
+        self.moved
     }
 
     /// Takes in what was read. Only a record that changed begins anew: that it was read again shows nothing.
@@ -77,6 +84,7 @@ impl Sight {
             _ => false,
         };
         if !same {
+            self.moved = self.lease.is_some() && lease.is_some();
             self.since = now;
             self.left = self.lease.take().and_then(|old| old.spec).filter(|_| lease.is_none());
         }

@@ -63,7 +63,7 @@ fn take_in(news: News<'_>, ctx: &Context, readiness: &Readiness, silent: &Atomic
             ctx.metrics.leader(false);
             readiness.role("standby");
         }
-        News::OtherHolds(holds) => ctx.orphans.other_leads(holds),
+        News::OtherLeads(leads) => ctx.orphans.other_leads(leads),
         News::Reachable => {
             silent.store(false, Relaxed);
             readiness.set("lease", Ok(()));

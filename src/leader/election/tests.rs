@@ -281,6 +281,22 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     prop::collection::vec(act, 1..300)
 }
 
+#[test]
+fn another_process_leads_once_it_was_seen_to_renew_and_until_its_lease_runs_out() {
+    let (mut server, start) = (Server::default(), clock::instant());
+    let (mut holder, mut other) = (Process::new("a", 0, start), Process::new("b", 0, start));
+    holder.settle(&mut server, start);
+    other.settle(&mut server, start);
+    assert!(!other.election.other_leads(start), "the lease may be that of a process that died");
+    let later = start + ms(1000);
+    holder.send(&mut server, later, 1);
+    holder.receive(later, false);
+    other.send(&mut server, later, 1);
+    other.receive(later, false);
+    assert!(other.election.other_leads(later) && !holder.election.other_leads(later));
+    assert!(other.election.other_leads(later + ms(5999)) && !other.election.other_leads(later + ms(6000)));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 

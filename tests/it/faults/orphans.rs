@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::acts::{RELEASE, finalized, once, parked, uid};
 use crate::binary::Program;
+use crate::replicas::{SHORT, allow_lease};
 use crate::rig::{Rig, id_of};
 
 const OTHER: &str = "example.com/backup";
@@ -26,11 +27,16 @@ async fn prepare() -> Rig {
 }
 
 async fn operator(rig: &Rig) -> Program {
-    let flags = [
+    operator_with(rig, &[]).await
+}
+
+async fn operator_with(rig: &Rig, more: &[String]) -> Program {
+    let mut flags = vec![
         format!("--api-url={}", rig.sim.url()),
         format!("--namespace={}", rig.namespace),
         "--requests-per-second=0".to_owned(),
     ];
+    flags.extend_from_slice(more);
     let program = Program::logging(rig.proxy().kubeconfig(), "info", &flags);
     rig.workspace_reason("default", "Verified").await;
     program
@@ -127,7 +133,11 @@ async fn f76_a_finalizer_that_someone_else_removes_is_reported_once_with_the_id_
 async fn f76_what_lost_its_finalizer_while_no_operator_ran_is_reported_and_what_the_operator_let_go_is_not() {
     let mut rig = prepare().await;
     rig.excused = ["lost", "released"].map(String::from).into();
-    let mut program = operator(&rig).await;
+    // The lease of the process that was killed is still there when the next one begins.
+    allow_lease(&rig);
+    let mut elects: Vec<_> = SHORT.map(str::to_owned).into();
+    elects.extend(["--leader-elect".to_owned(), format!("--operator-namespace={}", rig.namespace)]);
+    let mut program = operator_with(&rig, &elects).await;
     rig.sim.add_fault(Fault::on(Operation::DeleteChannel, Action::status(403)));
     let lost = id_of(&rig.ready("lost", json!({})).await);
     let released = id_of(&rig.ready("released", json!({})).await);
@@ -142,7 +152,7 @@ async fn f76_what_lost_its_finalizer_while_no_operator_ran_is_reported_and_what_
     reported(&program, &[]).await;
     program.kill();
     leave(&rig, "lost", &[OTHER]).await;
-    let program = operator(&rig).await;
+    let program = operator_with(&rig, &elects).await;
     reported(&program, &[&lost]).await;
     for name in ["lost", "released"] {
         leave(&rig, name, &[]).await;
@@ -183,6 +193,30 @@ async fn f76_a_workspace_whose_channels_disappeared_while_no_operator_ran_is_rep
     let program = operator(&rig).await;
     rig.ready("c", json!({})).await;
     reported(&program, &[]).await;
+    drop(program);
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f76_a_channel_that_loses_the_label_of_the_selector_is_no_orphan_and_one_that_is_lost_is() {
+    let mut rig = prepare().await;
+    rig.excused = vec!["lost".into()];
+    let program = operator_with(&rig, &["--channel-selector=team=a".to_owned()]).await;
+    let mut ids = Vec::new();
+    for name in ["moved", "lost"] {
+        rig.apply(&json!({"apiVersion": "ohallo.eu/v1alpha1", "kind": "Channel", "metadata": {"name": name, "labels": {"team": "a"}},
+            "spec": {"channelType": "chat", "displayName": name}}));
+        ids.push(id_of(&rig.reason(name, "Available").await));
+    }
+    rig.edit("moved", json!({"metadata": {"labels": {"team": "b"}}})).await;
+    rig.proxy().withhold("/channels");
+    vanish(&rig, "lost").await;
+    rig.proxy().release();
+    // It comes after the other.
+    reported(&program, &[&ids[1]]).await;
+    rig.edit("moved", json!({"metadata": {"labels": {"team": "a"}}})).await;
+    rig.deleted("moved").await;
+    reported(&program, &[&ids[1]]).await;
     drop(program);
     rig.finish().await;
 }
