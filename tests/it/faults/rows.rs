@@ -231,7 +231,7 @@ Made from the tests: `OHALLO_TEST_WRITE=1 cargo test --test it every_row_of_the_
 | `OHALLO_TEST_OUTAGE_SECONDS` | F23: how long the API server is away | 5 |
 | `OHALLO_TEST_COLD_START` | F40: how many Channels | 200 |
 | `OHALLO_TEST_MIX_SECONDS` `OHALLO_TEST_MIX_SEED` | F45: how long, and which order | 15, 45 |
-| `OHALLO_TEST_TENANT_OBJECTS` | F53 to F56: how many objects the tenants add | 50 |
+| `OHALLO_TEST_TENANT_OBJECTS` | F53 to F58: how many objects the tenants add | 50 |
 | `OHALLO_TEST_ONE_ID` | F61: how many objects on one id | 300 |
 | `OHALLO_TEST_FUZZ` | the properties of what is read from others (`cargo test --lib hostile`): how many inputs of each kind, and with it which | 200 to 3,000 |
 

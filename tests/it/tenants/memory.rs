@@ -21,6 +21,9 @@ use crate::rig::{PATIENCE, Rig, TENANT, WORKSPACE, id_of};
 /// The most that may be resident, in KiB.
 const MOST: u64 = 96 * 1024;
 
+/// What each hostile object may add to the peak, in KiB, beside what a test allows for those at work.
+const EACH: u64 = 8;
+
 /// How many requests make objects at a time.
 const AT_ONCE: usize = 8;
 
@@ -33,6 +36,8 @@ struct Confined {
     program: Program,
     cgroup: Option<Cgroup>,
     begun: std::time::Instant,
+    /// Its peak before anything hostile, in KiB.
+    before: u64,
 }
 
 // === impl Confined ===
@@ -51,18 +56,23 @@ impl Confined {
         if let Some(cgroup) = &cgroup {
             cgroup.take(program.id());
         }
-        Self { program, cgroup, begun: ohallo_operator::clock::instant() }
+        Self { program, cgroup, begun: ohallo_operator::clock::instant(), before: 0 }
     }
 
-    /// Serves a newcomer, and has had no more memory than it may.
-    async fn serves(&self, rig: &Rig, name: &str, what: &str) {
+    /// Serves a newcomer, and has had no more memory than it may. Its peak, in KiB.
+    async fn serves(&self, rig: &Rig, name: &str, what: &str) -> u64 {
         rig.ready(name, json!({"config": {"greeting": "Hello"}})).await;
         let peak = self.program.peak_memory_kib();
         let seconds = self.begun.elapsed().as_secs();
         eprintln!("{what}: peak {peak} KiB resident, {seconds} s");
+        self.is_alive(what);
+        assert!(peak < MOST, "{what}: {peak} KiB were resident");
+        peak
+    }
+
+    fn is_alive(&self, what: &str) {
         let killed = self.cgroup.as_ref().map_or(0, Cgroup::killed);
         assert_eq!(killed, 0, "{what}: the kernel killed the operator");
-        assert!(peak < MOST, "{what}: {peak} KiB were resident");
     }
 
     async fn cache(&self, cache: &str) -> f64 {
@@ -85,12 +95,12 @@ async fn healthy() -> (Rig, Confined) {
 async fn healthy_in(rig: Rig) -> (Rig, Confined) {
     rig.put_secret(json!({"metadata": {"name": "ohallo-api-key"}, "stringData": {"apiKey": rig.key}})).await;
     rig.workspace("default", "ohallo-api-key").await;
-    let confined = Confined::start(&rig);
+    let mut confined = Confined::start(&rig);
     rig.workspace_reason("default", "Verified").await;
     let config = json!({"greeting": "Hello", "hours": {"from": "08:00", "to": "18:00"}});
     many(objects() / 5, |number| made(&rig, format!("healthy-{number}"), json!({"config": config}))).await;
-    all(&rig, "healthy-", "Available").await;
-    confined.serves(&rig, "first", "healthy Channels").await;
+    all(&rig, &confined, "healthy-", "Available").await;
+    confined.before = confined.serves(&rig, "first", "healthy Channels").await;
     (rig, confined)
 }
 
@@ -117,7 +127,7 @@ async fn reasons(rig: &Rig) -> Vec<(String, String)> {
 }
 
 /// Waits until every Channel whose name begins so has this reason.
-async fn all(rig: &Rig, prefix: &str, reason: &str) {
+async fn all(rig: &Rig, confined: &Confined, prefix: &str, reason: &str) {
     let deadline = ohallo_operator::clock::instant() + PATIENCE * 20;
     loop {
         let all = reasons(rig).await;
@@ -126,20 +136,24 @@ async fn all(rig: &Rig, prefix: &str, reason: &str) {
         if missing.is_empty() {
             return;
         }
+        confined.is_alive(prefix);
         assert!(ohallo_operator::clock::instant() < deadline, "not {reason}: {missing:?}");
         tokio::time::sleep(std::time::Duration::from_millis(500 + objects() as u64)).await;
     }
 }
 
-/// Both at run time and after a restart.
-async fn holds(rig: &Rig, confined: Confined, what: &str) -> Confined {
-    confined.serves(rig, "while", what).await;
+/// Both at run time and after a restart. `at_work`: what objects at work may add to the peak, in KiB.
+async fn holds(rig: &Rig, confined: Confined, what: &str, at_work: u64) -> Confined {
+    let most = confined.before + at_work + EACH * objects() as u64;
+    let bounded = |peak: u64| assert!(peak < most, "{what}: {peak} KiB of {most} KiB were resident");
+    bounded(confined.serves(rig, "while", what).await);
+    let before = confined.before;
     drop(confined);
-    let confined = Confined::start(rig);
+    let confined = Confined { before, ..Confined::start(rig) };
     confined.program.until("/readyz", 200, "channels: ok").await;
     confined.serves(rig, "after", &format!("{what}, after a restart")).await;
-    all(rig, "healthy-", "Available").await;
-    confined.serves(rig, "last", &format!("{what}, settled")).await;
+    all(rig, &confined, "healthy-", "Available").await;
+    bounded(confined.serves(rig, "last", &format!("{what}, settled")).await);
     confined
 }
 
@@ -168,12 +182,12 @@ async fn f53_huge_and_wide_configs_one_and_many_cost_a_bounded_memory() {
         made(&rig, format!("{name}-{number}"), json!({ "config": config }))
     })
     .await;
-    all(&rig, "refused-", "ValidationFailed").await;
-    all(&rig, "large-", "Available").await;
+    all(&rig, &confined, "refused-", "ValidationFailed").await;
+    all(&rig, &confined, "large-", "Available").await;
     let sent =
         rig.sim.channels().into_iter().filter(|channel| channel.config == fits.as_object().cloned()).count();
     assert_eq!(sent, objects().div_ceil(50) * 5, "what was left out of the cache is sent all the same");
-    let confined = holds(&rig, confined, "many huge and wide configs").await;
+    let confined = holds(&rig, confined, "many huge and wide configs", 24 * 1024).await;
     // What was left out is read before anything is decided: an edit keeps the rest of the config.
     let name = format!("large-wide-{}", 15);
     rig.edit(&name, json!({"spec": {"config": {"b": "added"}}})).await;
@@ -209,7 +223,7 @@ async fn f54_huge_and_wide_answers_one_and_many_cost_a_bounded_memory() {
         made(&rig, format!("answered-{number}"), json!({"displayName": "A", "suspend": false}))
     })
     .await;
-    all(&rig, "answered-", "Available").await;
+    all(&rig, &confined, "answered-", "Available").await;
     for (number, name) in names.iter().enumerate() {
         let id = id_of(&rig.get(name).await);
         let config = match number % 4 {
@@ -230,7 +244,7 @@ async fn f54_huge_and_wide_answers_one_and_many_cost_a_bounded_memory() {
     for name in &names {
         rig.until(name, "reconciled", |channel| looked(channel, "many") || !ready(channel)).await;
     }
-    let confined = holds(&rig, confined, "many huge and wide answers").await;
+    let confined = holds(&rig, confined, "many huge and wide answers", 10 * 1024).await;
     drop(confined);
     rig.finish().await;
 }
@@ -300,7 +314,7 @@ async fn f55_many_and_huge_secrets_named_and_foreign_cost_a_bounded_memory() {
         rig.until(&format!("named-{number}"), "settled", settled).await;
     }
     rig.reason("named-0", "SecretInvalid").await;
-    let confined = holds(&rig, confined, "many and huge Secrets").await;
+    let confined = holds(&rig, confined, "many and huge Secrets", 8 * 1024).await;
     drop(confined);
     rig.finish().await;
 }
@@ -332,7 +346,7 @@ async fn f56_huge_foreign_metadata_at_a_list_costs_a_bounded_memory_and_is_kept(
         async move { drop(workspaces.create(&PostParams::default(), &workspace).await.unwrap()) }
     })
     .await;
-    all(&rig, "meta-", "Available").await;
+    all(&rig, &confined, "meta-", "Available").await;
     rig.workspace_reason(&format!("meta-{}", objects() / 5 - 1), "Verified").await;
     // No object waits for another, however much there is of it.
     let reconciles = confined.metric("ohallo_reconcile_total{").await;
@@ -342,7 +356,7 @@ async fn f56_huge_foreign_metadata_at_a_list_costs_a_bounded_memory_and_is_kept(
     let channel = rig.get("meta-0").await;
     assert_eq!(channel.metadata.finalizers.as_ref().map(Vec::len), Some(301));
     assert_eq!(channel.metadata.labels.as_ref().map(|labels| labels.len()), Some(200));
-    let confined = holds(&rig, confined, "huge labels, annotations and finalizers").await;
+    let confined = holds(&rig, confined, "huge labels, annotations and finalizers", 6 * 1024).await;
     rig.delete("meta-0").await;
     rig.until("meta-0", "without the own finalizer", |channel| {
         channel.metadata.finalizers.as_ref().is_some_and(|all| all.len() == 300)
@@ -406,7 +420,7 @@ async fn f57_f58_keys_names_and_objects_that_come_and_go_leave_nothing_behind() 
                 rig.until(&format!("of-{name}"), "read with its key", seen).await;
             }
         }
-        all(&rig, &format!("absent-{round}-"), "SecretNotFound").await;
+        all(&rig, &confined, &format!("absent-{round}-"), "SecretNotFound").await;
         confined.serves(&rig, &format!("round-{round}"), "names of absent Secrets").await;
         let grown = sizes().await;
         assert!(grown[4].1 >= 32.0 * count as f64, "names are not remembered: {grown:?}");
