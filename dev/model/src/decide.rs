@@ -14,6 +14,7 @@ use ohallo_operator::channel::create::Standing;
 use ohallo_operator::channel::memory::AttemptOutcome;
 use ohallo_operator::channel::plan::{self, Plan, Step, plan};
 use ohallo_operator::channel::status::{Outcome, Setting, Summary, summarize};
+use ohallo_operator::channel::stored;
 use ohallo_operator::error::Failure;
 use ohallo_operator::index::{self, Claim, Index, Name};
 use ohallo_operator::secret::Redactor;
@@ -67,6 +68,7 @@ enum Question {
     Holds,
     Failed,
     Looks,
+    Unstored,
 }
 
 #[derive(Clone, Copy)]
@@ -117,6 +119,12 @@ pub fn failed(facts: &Facts, off: Option<Guard>) -> Status {
 /// The status after a step that is looked at again.
 pub fn looks(facts: &Facts, off: Option<Guard>) -> Status {
     said(facts, off, Question::Looks, &Outcome::More)
+}
+
+/// The status after a write that the API server did not keep whole.
+pub fn unstored(facts: &Facts, off: Option<Guard>, lost: Strip) -> Status {
+    let failure = stored::failure(&[crate::stored::field(lost)]);
+    said(facts, off, Question::Unstored, &Outcome::Failed(failure))
 }
 
 fn said(facts: &Facts, off: Option<Guard>, question: Question, outcome: &Outcome) -> Status {
@@ -223,6 +231,9 @@ fn mangle(off: Guard, facts: &Facts, real: &mut Real) {
             if let Some(own) = &mut real.memory.attempt {
                 own.last = true;
             }
+        }
+        Guard::OwnWordFirst => {
+            real.memory.attempt.take_if(|own| own.outcome == AttemptOutcome::Unknown);
         }
         Guard::RecordWithoutIntent if facts.object.intent.is_none() => real.status.create = None,
         Guard::BoundUid if facts.status.id.is_some() => {
