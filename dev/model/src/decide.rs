@@ -53,6 +53,7 @@ pub enum Decided {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Says {
     InFlight,
+    InSync,
     Parked,
     NotFound,
     Conflict,
@@ -191,6 +192,7 @@ fn decided(view: &plan::View, tracks: Tracks) -> Decided {
         Plan::Settled(verdict) => {
             let says = match (verdict.is, verdict.reason) {
                 (plan::Is::InFlight, _) => Says::InFlight,
+                (plan::Is::InSync, _) => Says::InSync,
                 (_, Reason::CreateOutcomeUnknown) => Says::Parked,
                 (_, Reason::ChannelNotFound) => Says::NotFound,
                 (_, Reason::OwnershipConflict) => Says::Conflict,
@@ -239,7 +241,13 @@ fn mangle(off: Guard, facts: &Facts, real: &mut Real) {
         Guard::BoundUid if facts.status.id.is_some() => {
             real.status.bound_uid.clone_from(&real.channel.metadata.uid);
         }
-        Guard::StartAdopted => real.memory.newborn = true,
+        Guard::StartGeneration => {
+            real.memory.doubted = false;
+            real.status.observed_generation = real.channel.metadata.generation;
+        }
+        Guard::StartAdopted if real.memory.bound_here && real.status.applied.is_none() => {
+            real.observed.window.began = None;
+        }
         Guard::WorkspaceRecorded => real.status.workspace_id = None,
         Guard::FinalizerPutBack if !facts.object.terminating => {
             real.channel.metadata.finalizers = Some(vec![finalizer::CHANNEL.into()]);

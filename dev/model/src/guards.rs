@@ -138,6 +138,8 @@ guards! {
         "PATCH and status are written, crash, and the new process reads the value of before"
     StartAdopted LagValues I15 "Nor is a read believed of an adoption that an earlier process may have begun."
         "adopted and updated, crash before the status, the manifest is changed back, and a read still shows that very value"
+    StartGeneration LagValues I15 "Nor where the manifest is newer than the status."
+        "the manifest is changed and sent, crash before the status, it is changed back, and a read still shows that very value"
     LostIsSentAgain LagValues I15 "An update whose answer was lost is sent again, whatever a read shows."
         "the manifest is changed back, the update to it is lost, and a read still shows the value of before"
     AppliedWhenSure LagValues I15 "What a read in doubt shows does not count as applied."

@@ -270,6 +270,10 @@ impl Run<'_> {
         let epoch = self.state.lease.epoch;
         self.replica(replica).epoch = epoch;
         say!(self, "replica {replica} leads, in epoch {epoch}");
+        if self.scenario.lags {
+            // A leader whose cache lags may send an older manifest, which no later process knows of.
+            self.watch(replica);
+        }
         true
     }
 

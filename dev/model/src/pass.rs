@@ -269,6 +269,14 @@ impl Run<'_> {
             Says::NotConverging if usize::from(self.state.ghost.drifts) < CONTESTED => {
                 self.broken(Invariant::Converges);
             }
+            Says::InSync if self.scenario.values => {
+                let current = self.current(pass).is_some_and(|object| object.version == pass.object.version);
+                let differs =
+                    |remote: &Remote| remote.live && !remote.drifted && remote.value != pass.object.value;
+                if current && remote.is_some_and(|remote| differs(&remote)) {
+                    self.broken(Invariant::I15);
+                }
+            }
             Says::Failed => self.contradicts(id, |remote| remote.helped),
             _ => {}
         }

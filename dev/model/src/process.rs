@@ -38,8 +38,6 @@ pub struct Memory {
     pub lost: Option<Strip>,
     /// This process bound the channel.
     pub bound_here: bool,
-    /// It has known the object since it was made.
-    pub newborn: bool,
     /// A pass has reported, and what the first one found was of a newer manifest than the status.
     pub seen: bool,
     pub doubted: bool,

@@ -211,7 +211,6 @@ pub fn remembered(memory: &Memory) -> memory::Memory {
         unstored: memory.unstored.map(|status| Box::new(self::status(&status))),
         lost: memory.lost.iter().map(|strip| stored::field(*strip)).collect(),
         bound_here: memory.bound_here,
-        newborn: memory.newborn,
         seen: memory.seen,
         doubted: memory.doubted,
         sent: memory.sent.map(digest),

@@ -23,6 +23,7 @@ pub enum Name {
     Lag,
     LagValues,
     LagRetries,
+    LagReplicas,
     Stripped,
     Forged,
     Borrowed,
@@ -102,7 +103,7 @@ pub struct Scenario {
 // === impl Name ===
 
 impl Name {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Create,
         Self::Conflicts,
         Self::Edits,
@@ -119,6 +120,7 @@ impl Name {
         Self::Lag,
         Self::LagValues,
         Self::LagRetries,
+        Self::LagReplicas,
         Self::Stripped,
         Self::Forged,
         Self::Borrowed,
@@ -293,6 +295,16 @@ impl Scenario {
                 adopts: true,
                 failing: true,
                 retries: 1,
+                lags: true,
+                values: true,
+                ..base
+            },
+            Name::LagReplicas => Self {
+                covers: "the same with two replicas, of which either takes the lease, and comes back to what it remembers",
+                edits: &[Kind::Declare],
+                left: Left { edits: 2, takeovers: 2, ..Left::default() },
+                adopts: true,
+                replicas: 2,
                 lags: true,
                 values: true,
                 ..base
