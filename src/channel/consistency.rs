@@ -214,13 +214,13 @@ pub fn judge(view: &View, remote: &RemoteChannel, differs: &[Differs]) -> Read {
 /// A read shortly after the start: only the status says what was written last.
 fn judge_first(view: &View, differs: &[Differs], end: Instant) -> Read {
     let applied = view.status.applied.as_ref().and_then(|applied| applied.digest.as_deref());
-    // Before a status said so an earlier process may have adopted and updated what this one bound, but not of an object
-    // that this one has known since it was made.
-    let ours = view.memory.bound_here && (applied.is_some() || view.memory.newborn);
     match applied {
-        _ if ours => Read::Current,
+        // What this process adopts an earlier one may have adopted and updated before a status said so.
+        Some(_) if view.memory.bound_here => Read::Current,
         // An earlier process may have written for a manifest that no status speaks of.
-        _ if view.memory.doubted => Read::Doubtful,
+        _ if view.memory.doubted || view.status.observed_generation != Some(view.generation()) => {
+            Read::Doubtful
+        }
         Some(applied) if applied == view.digest() && differs.is_empty() => Read::Current,
         Some(applied) if applied == view.digest() => Read::Stale(end),
         _ => Read::Doubtful,

@@ -179,8 +179,11 @@ impl Writing<'_> {
         if asked.is_some() && remote.status.as_deref() != Some("error") && !view.observing() {
             self.status.provisioning.get_or_insert_default().handled_request = asked;
         }
-        if self.status.channel_id.is_some() && !view.observing() && update::is_applied(view, remote) {
-            let digest = Some(view.digest());
+        let bound = self.status.channel_id.is_some() && !view.observing();
+        let applied = if bound { update::is_applied(view, remote) } else { Some(false) };
+        if applied != Some(false) {
+            // What is in doubt must not be believed by the next process either.
+            let digest = applied.map(|_| view.digest());
             let enabled = self.status.applied.as_ref().and_then(|applied| applied.enabled);
             self.status.applied = Some(AppliedStatus { enabled, digest });
         }

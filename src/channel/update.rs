@@ -92,10 +92,14 @@ pub fn due(view: &View, differs: &[Differs]) -> (Vec<Differs>, Vec<Differs>) {
     differs.iter().cloned().partition(|differs| !shown(differs))
 }
 
-/// Whether the channel, as it was read, shows that nothing is left to send.
-pub fn is_applied(view: &View, remote: &RemoteChannel) -> bool {
+/// Whether the channel, as it was read, shows that nothing is left to send; `None` where the read is in doubt.
+pub fn is_applied(view: &View, remote: &RemoteChannel) -> Option<bool> {
     let differs = view.differences(remote);
-    consistency::judge(view, remote, &differs) == Read::Current && due(view, &differs).0.is_empty()
+    match consistency::judge(view, remote, &differs) {
+        Read::Current => Some(due(view, &differs).0.is_empty()),
+        Read::Stale(_) | Read::Kept(_) => Some(false),
+        Read::Doubtful => None,
+    }
 }
 
 pub fn reports(view: &View) -> bool {
@@ -111,7 +115,9 @@ fn without(declared: &Map<String, Value>, reported: &[Differs]) -> Map<String, V
 
 fn manifest_changed(view: &View) -> bool {
     let applied = view.status.applied.as_ref().and_then(|applied| applied.digest.as_deref());
-    applied != Some(view.digest().as_str())
+    // A leader whose cache lagged may have sent an older manifest than the one that the status says was applied.
+    let sent = view.observed.window.values.as_ref().map(|(_, sent)| sent.declared.as_str());
+    applied != Some(view.digest().as_str()) || sent.is_some_and(|sent| sent != view.values_digest())
 }
 
 fn not_converging(differs: &[Differs]) -> Verdict {

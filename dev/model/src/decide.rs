@@ -14,6 +14,7 @@ use ohallo_operator::channel::create::Standing;
 use ohallo_operator::channel::memory::AttemptOutcome;
 use ohallo_operator::channel::plan::{self, Plan, Step, plan};
 use ohallo_operator::channel::status::{Outcome, Setting, Summary, summarize};
+use ohallo_operator::channel::stored;
 use ohallo_operator::error::Failure;
 use ohallo_operator::index::{self, Claim, Index, Name};
 use ohallo_operator::secret::Redactor;
@@ -52,6 +53,7 @@ pub enum Decided {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Says {
     InFlight,
+    InSync,
     Parked,
     NotFound,
     Conflict,
@@ -67,6 +69,7 @@ enum Question {
     Holds,
     Failed,
     Looks,
+    Unstored,
 }
 
 #[derive(Clone, Copy)]
@@ -117,6 +120,12 @@ pub fn failed(facts: &Facts, off: Option<Guard>) -> Status {
 /// The status after a step that is looked at again.
 pub fn looks(facts: &Facts, off: Option<Guard>) -> Status {
     said(facts, off, Question::Looks, &Outcome::More)
+}
+
+/// The status after a write that the API server did not keep whole.
+pub fn unstored(facts: &Facts, off: Option<Guard>, lost: Strip) -> Status {
+    let failure = stored::failure(&[crate::stored::field(lost)]);
+    said(facts, off, Question::Unstored, &Outcome::Failed(failure))
 }
 
 fn said(facts: &Facts, off: Option<Guard>, question: Question, outcome: &Outcome) -> Status {
@@ -183,6 +192,7 @@ fn decided(view: &plan::View, tracks: Tracks) -> Decided {
         Plan::Settled(verdict) => {
             let says = match (verdict.is, verdict.reason) {
                 (plan::Is::InFlight, _) => Says::InFlight,
+                (plan::Is::InSync, _) => Says::InSync,
                 (_, Reason::CreateOutcomeUnknown) => Says::Parked,
                 (_, Reason::ChannelNotFound) => Says::NotFound,
                 (_, Reason::OwnershipConflict) => Says::Conflict,
@@ -224,11 +234,20 @@ fn mangle(off: Guard, facts: &Facts, real: &mut Real) {
                 own.last = true;
             }
         }
+        Guard::OwnWordFirst => {
+            real.memory.attempt.take_if(|own| own.outcome == AttemptOutcome::Unknown);
+        }
         Guard::RecordWithoutIntent if facts.object.intent.is_none() => real.status.create = None,
         Guard::BoundUid if facts.status.id.is_some() => {
             real.status.bound_uid.clone_from(&real.channel.metadata.uid);
         }
-        Guard::StartAdopted => real.memory.newborn = true,
+        Guard::StartGeneration => {
+            real.memory.doubted = false;
+            real.status.observed_generation = real.channel.metadata.generation;
+        }
+        Guard::StartAdopted if real.memory.bound_here && real.status.applied.is_none() => {
+            real.observed.window.began = None;
+        }
         Guard::WorkspaceRecorded => real.status.workspace_id = None,
         Guard::FinalizerPutBack if !facts.object.terminating => {
             real.channel.metadata.finalizers = Some(vec![finalizer::CHANNEL.into()]);

@@ -54,6 +54,10 @@ impl Run<'_> {
                 object.value = 1 - object.value;
                 increase(&mut object.declared)
             }
+            Kind::ForgeOutcome => self.forge_outcome(&mut object),
+            Kind::DropId => object.status.id.take().is_some(),
+            Kind::DropStatus => std::mem::take(&mut object.status) != Status::default(),
+            Kind::CopyBinding => self.copy_binding(&mut object),
             Kind::Test => object.test < 2 && !object.terminating && increase(&mut object.test),
             Kind::Retry => object.retry < 2 && !object.terminating && increase(&mut object.retry),
             _ => false,
@@ -233,6 +237,25 @@ impl Run<'_> {
         self.change(id as Id, |remote| (remote.live, remote.wrote) = (false, None));
         say!(self, "a person deletes c{id} in the dashboard");
         true
+    }
+
+    /// The status says that the attempt was not sent, which may not be true.
+    fn forge_outcome(&mut self, object: &mut Object) -> bool {
+        let Some((_, word @ Word::Unknown)) = &mut object.status.create else { return false };
+        *word = Word::NotSent;
+        self.state.ghost.forged = true;
+        // Nobody is left who knows better.
+        let knows = self.state.replicas.iter().any(|replica| replica.memory(object.uid).attempt.is_some());
+        self.state.ghost.hasty |= !knows;
+        true
+    }
+
+    fn copy_binding(&self, object: &mut Object) -> bool {
+        let other = self.state.kube.objects[1 - object.name()].map(|other| other.status);
+        let Some(other) = other.filter(|other| other.id.is_some()) else { return false };
+        let past = object.status;
+        (object.status.id, object.status.bound_uid) = (other.id, other.bound_uid);
+        object.status != past
     }
 
     /// Somebody writes a third value, or oHallo's provisioning fails.

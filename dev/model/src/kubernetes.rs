@@ -19,6 +19,8 @@ pub enum Fate {
     LostAfter,
     /// It had no effect and no answer.
     LostBefore,
+    /// It took effect but for this.
+    Strips(Strip),
 }
 
 /// What the operator learns of its write.
@@ -50,16 +52,27 @@ impl Run<'_> {
             return Stored::NoAnswer;
         }
         if current.version != pass.object.version && !unguarded {
-            return if fate == Fate::Well { Stored::Refused(current) } else { Stored::NoAnswer };
+            return if matches!(fate, Fate::Well | Fate::Strips(_)) {
+                Stored::Refused(current)
+            } else {
+                Stored::NoAnswer
+            };
         }
         let mut changed = current;
         if !change(&mut changed) {
             return Stored::Refused(current);
         }
+        match fate {
+            Fate::Strips(Strip::Intent) => changed.intent = None,
+            Fate::Strips(Strip::Finalizer) => changed.finalizer = false,
+            Fate::Strips(Strip::Id) => changed.status.id = None,
+            Fate::Strips(Strip::BoundUid) => changed.status.bound_uid = None,
+            _ => {}
+        }
         self.store(changed);
         match (fate, self.current(pass)) {
-            (Fate::Well, Some(stored)) => Stored::Stands(stored),
-            (Fate::Well, None) => Stored::Gone,
+            (Fate::Well | Fate::Strips(_), Some(stored)) => Stored::Stands(stored),
+            (Fate::Well | Fate::Strips(_), None) => Stored::Gone,
             _ => Stored::NoAnswer,
         }
     }
@@ -94,6 +107,7 @@ impl Run<'_> {
         let new = self.current(pass);
         if let (Some(old), Some(new)) = (old, new)
             && new.status != old.status
+            && !matches!(fate, Fate::Strips(_))
         {
             self.judge_status(replica, &old, &new);
         }
@@ -102,7 +116,9 @@ impl Run<'_> {
 
     fn judge_status(&mut self, replica: usize, old: &Object, new: &Object) {
         // What a copied status names is not the object's own.
-        let kept = old.status.bound_uid == Some(old.uid) || old.spec_id != old.status.id;
+        let own = |object: &Object| object.status.bound_uid == Some(object.uid);
+        let foreign = self.scenario.kept && !own(old) && own(new);
+        let kept = !foreign && (own(old) || old.spec_id != old.status.id);
         if old.status.id.is_some() && kept && new.status.id != old.status.id {
             self.broken(Invariant::IdsAreKept);
         }
@@ -154,7 +170,10 @@ impl Run<'_> {
         if let Some(before) = before
             && self.current(pass).is_none_or(|now| now.finalizer != before.finalizer)
         {
-            self.judge_parting(replica, &before, parting);
+            // What was written over the status meanwhile is not what the operator acted on.
+            let foreign = self.scenario.kept && before.status.bound_uid != Some(before.uid);
+            let acted = Object { status: if foreign { pass.status } else { before.status }, ..before };
+            self.judge_parting(replica, &acted, parting);
             self.state.ghost.second |= replica == 1;
         }
         wrote

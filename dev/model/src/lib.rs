@@ -25,5 +25,6 @@ pub mod run;
 pub mod scenarios;
 pub mod state;
 pub mod steps;
+pub mod stored;
 pub mod trace;
 pub mod windows;

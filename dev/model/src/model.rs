@@ -17,6 +17,7 @@ use crate::say;
 use crate::scenarios::{Kind, Scenario};
 use crate::state::*;
 use crate::steps::How;
+use crate::stored;
 
 /// The protocol in one scenario, with one guard off or none.
 #[derive(Clone, Debug)]
@@ -169,6 +170,9 @@ impl Protocol {
             }
             _ => hows.extend(both.into_iter().filter(|_| state.left.lost > 0)),
         }
+        if state.left.strips > 0 {
+            hows.extend(stored::strips(pass).into_iter().map(|strip| How::Write(Fate::Strips(strip))));
+        }
         actions.extend(hows.into_iter().map(|how| Action::Step(replica, slot, how)));
     }
 }
@@ -181,6 +185,7 @@ impl Run<'_> {
         let left = &mut self.state.left;
         match how {
             How::Write(Fate::Well) => true,
+            How::Write(Fate::Strips(_)) => spend(&mut left.strips),
             How::Write(_) if left.lost > 0 => spend(&mut left.lost),
             How::Write(_) | How::NotSent => spend(&mut left.faults),
             How::Lie => spend(&mut left.lies),
@@ -228,6 +233,9 @@ impl Run<'_> {
     fn crash(&mut self, replica: usize) -> bool {
         say!(self, "replica {replica} dies and starts anew: it remembers nothing");
         self.state.left.crashes -= 1;
+        self.state.ghost.known = Default::default();
+        // Only the record is left, which says what a person wrote.
+        self.state.ghost.hasty |= self.state.ghost.forged;
         let keeps = self.scenario.replicas == 1;
         // Of an object that is gone nothing tells the new process.
         let held = |id: usize| {
@@ -262,6 +270,10 @@ impl Run<'_> {
         let epoch = self.state.lease.epoch;
         self.replica(replica).epoch = epoch;
         say!(self, "replica {replica} leads, in epoch {epoch}");
+        if self.scenario.lags {
+            // A leader whose cache lags may send an older manifest, which no later process knows of.
+            self.watch(replica);
+        }
         true
     }
 

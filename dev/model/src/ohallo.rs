@@ -33,6 +33,10 @@ impl Run<'_> {
             return false;
         }
         self.state.left.posts -= 1;
+        let intent = pass.object.intent.map(|intent| intent.of);
+        if self.scenario.kept && intent != Some(Named { uid: pass.object.uid, number }) {
+            self.broken(Invariant::I25);
+        }
         let of = Named { uid: pass.object.uid, number };
         let Place { tenant, workspace, .. } = pass.place;
         let post = Post { of, tenant, workspace, to: Some(replica), made: None };
@@ -114,6 +118,7 @@ impl Run<'_> {
     fn answered(&mut self, replica: usize, id: Id) {
         let Some((mut pass, number)) = self.waiting(replica) else { return };
         self.outcome(&mut pass, number, Outcome::Answered(id));
+        self.knows(pass.object.uid, id);
         if self.scenario.values {
             pass.memory = rules::sent(&pass.memory, pass.object.value);
         }
@@ -161,7 +166,8 @@ impl Run<'_> {
         if remote.is_some_and(|remote| remote.tenant != pass.place.workspace) {
             self.broken(Invariant::I7);
         }
-        if self.current(pass).is_some_and(|object| self.owned_by_another(&object)) {
+        let current = self.current(pass).filter(|object| object.status.id == Some(id));
+        if current.is_some_and(|object| self.owned_by_another(&object)) {
             self.broken(Invariant::I9);
         }
         let kept = remote.is_some_and(|remote| remote.kept);

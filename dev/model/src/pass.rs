@@ -51,10 +51,12 @@ impl Run<'_> {
             claims: None,
             window: Window::default(),
             updated: false,
+            resends: false,
             detached: false,
             at: At::Write { settled: false },
         };
-        *self.replica(replica).memory_mut(object.uid) = memory;
+        self.remembered_status(&mut pass);
+        *self.replica(replica).memory_mut(object.uid) = pass.memory;
         if self.scenario.lags {
             self.replica(replica).windows.enter(own.epoch);
         }
@@ -68,6 +70,11 @@ impl Run<'_> {
             }
         }
         say!(self, "replica {replica} begins a pass over {}", shown(&object));
+        if let (true, Some(lost)) = (pass.resends, pass.memory.lost) {
+            pass.status = decide::unstored(&self.facts(&pass), self.off, lost);
+            self.report(replica, name, pass, false);
+            return true;
+        }
         let id = decide::holds(&self.facts(&pass), self.off);
         if let Some(id) = id {
             pass.window = self.window(replica, id);
@@ -236,7 +243,10 @@ impl Run<'_> {
 
     fn judge_verdict(&mut self, replica: usize, pass: &Pass, says: Says) {
         let known = self.state.replicas[replica].memory(pass.object.uid).attempt;
-        let answered = matches!(known, Some(Attempt { outcome: Outcome::Answered(_), .. }));
+        // A DELETE that met a status without the id is decided again by the next pass, which puts the id back.
+        let bound = self.state.ghost.known[usize::from(pass.object.uid) - 1].is_some();
+        let answered = matches!(known, Some(Attempt { outcome: Outcome::Answered(_), .. }))
+            || (bound && !pass.object.terminating);
         if says == Says::Parked && answered && pass.object.spec_id.is_none() && pass.status.id.is_none() {
             self.broken(Invariant::AnswersAreRecorded);
         }
@@ -258,6 +268,14 @@ impl Run<'_> {
             }
             Says::NotConverging if usize::from(self.state.ghost.drifts) < CONTESTED => {
                 self.broken(Invariant::Converges);
+            }
+            Says::InSync if self.scenario.values => {
+                let current = self.current(pass).is_some_and(|object| object.version == pass.object.version);
+                let differs =
+                    |remote: &Remote| remote.live && !remote.drifted && remote.value != pass.object.value;
+                if current && remote.is_some_and(|remote| differs(&remote)) {
+                    self.broken(Invariant::I15);
+                }
             }
             Says::Failed => self.contradicts(id, |remote| remote.helped),
             _ => {}
@@ -329,6 +347,7 @@ impl Run<'_> {
         pass.status.workspace = Some(pass.place.workspace);
         pass.status.adopted = Some(adopted);
         pass.status.create = None;
+        self.knows(pass.object.uid, id);
         pass.memory.bound_here = self.scenario.values;
     }
 

@@ -31,16 +31,36 @@ pub struct Memory {
     pub wait: Option<Wait>,
     /// Since when it waits for claims of another namespace to show their right.
     pub asked: Absent,
+    /// The binding as the API server last showed it, and the status that it did not keep whole.
+    pub binding: Option<Binding>,
+    pub unstored: Option<Status>,
+    /// What it did not keep last.
+    pub lost: Option<Strip>,
     /// This process bound the channel.
     pub bound_here: bool,
-    /// It has known the object since it was made.
-    pub newborn: bool,
     /// A pass has reported, and what the first one found was of a newer manifest than the status.
     pub seen: bool,
     pub doubted: bool,
     /// The value that was last sent, and how often oHallo then had another.
     pub sent: Option<Value>,
     pub reverts: Reverts,
+}
+
+/// What binds an object to its channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Binding {
+    pub id: Id,
+    pub workspace: Option<u8>,
+    pub adopted: Option<bool>,
+}
+
+/// What an admission plugin takes out of a write, or an older CustomResourceDefinition prunes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Strip {
+    Intent,
+    Finalizer,
+    Id,
+    BoundUid,
 }
 
 /// The operator's own `Reverts`.
@@ -135,6 +155,8 @@ pub struct Pass {
     pub window: Window,
     /// It has already sent an update.
     pub updated: bool,
+    /// It only sends the status again that was not kept.
+    pub resends: bool,
     /// The pass that waits for this task took too long: nothing follows when it is done.
     pub detached: bool,
     pub at: At,
@@ -194,6 +216,8 @@ pub enum At {
     Write {
         settled: bool,
     },
+    /// What is said of a status that was not kept.
+    WriteUnstored,
     /// Nothing: it found a create under way, and remembers what it knew of it when it began.
     Rest,
 }

@@ -25,6 +25,7 @@ use ohallo_operator::ohallo::{Id as RealId, RemoteChannel};
 use ohallo_operator::secret::{ApiKey, KeyId};
 
 use crate::state::*;
+use crate::stored;
 
 pub static BEGAN: LazyLock<Instant> =
     LazyLock::new(|| ohallo_operator::clock::instant() + Duration::from_secs(3600));
@@ -54,6 +55,8 @@ pub struct Tracks {
     pub values: bool,
     /// `provisioningRetry.limit`.
     pub retries: u8,
+    /// What the API server keeps is looked at.
+    pub kept: bool,
 }
 
 /// The operator's own values.
@@ -205,8 +208,10 @@ pub fn remembered(memory: &Memory) -> memory::Memory {
         }),
         rights_asked: noted(memory.asked),
         written: (memory.written > 0).then(|| (memory.written.into(), *BEGAN)),
+        binding: memory.binding.map(|binding| Box::new(stored::binding(&binding))),
+        unstored: memory.unstored.map(|status| Box::new(self::status(&status))),
+        lost: memory.lost.iter().map(|strip| stored::field(*strip)).collect(),
         bound_here: memory.bound_here,
-        newborn: memory.newborn,
         seen: memory.seen,
         doubted: memory.doubted,
         sent: memory.sent.map(digest),

@@ -29,8 +29,10 @@ pub fn entered(memory: &Memory, epoch: Epoch) -> Memory {
         binding_unsure: real.binding_unsure,
         wait: real.wait.as_ref().and(memory.wait),
         asked: real::moment(real.rights_asked),
+        binding: real.binding.as_ref().and(memory.binding),
+        unstored: real.unstored.as_ref().and(memory.unstored),
+        lost: if real.lost.is_empty() { None } else { memory.lost },
         bound_here: real.bound_here,
-        newborn: real.newborn,
         seen: real.seen,
         doubted: real.doubted,
         sent: real.sent.as_deref().and_then(value_of),
@@ -81,11 +83,9 @@ fn reverts_of(real: &memory::Memory) -> Reverts {
 
 /// Notes the object as a pass finds it.
 pub fn met(memory: &Memory, object: &Object) -> Memory {
-    let mut real = remembered(memory);
-    real.meet(&channel(object));
     let doubted =
         if memory.seen { memory.doubted } else { object.status.observed != real::generation(object) };
-    Memory { newborn: real.newborn, doubted, ..*memory }
+    Memory { doubted, ..*memory }
 }
 
 /// Notes who claims the id.

@@ -64,8 +64,8 @@ impl Run<'_> {
     }
 
     pub fn tracks(&self) -> Tracks {
-        let Scenario { lags, values, retries, .. } = *self.scenario;
-        Tracks { lags, values, retries }
+        let Scenario { lags, values, retries, kept, .. } = *self.scenario;
+        Tracks { lags, values, retries, kept }
     }
 
     /// Whether an effect of this pass may begin.
@@ -148,6 +148,9 @@ impl Run<'_> {
     /// The operator has looked at this version and left nothing to do.
     pub fn settled(&mut self, pass: &Pass, settled: bool) {
         let seen = self.current(pass).is_some_and(|object| object.version == pass.object.version);
+        if settled && self.scenario.kept {
+            self.judge_ready(pass);
+        }
         if settled && seen {
             self.state.ghost.settled[pass.object.name()] = true;
             self.state.ghost.forced[pass.object.name()] = false;

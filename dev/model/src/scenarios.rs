@@ -23,6 +23,10 @@ pub enum Name {
     Lag,
     LagValues,
     LagRetries,
+    LagReplicas,
+    Stripped,
+    Forged,
+    Borrowed,
 }
 
 /// What a person may do.
@@ -61,6 +65,12 @@ pub enum Kind {
     Drift,
     /// oHallo's provisioning fails.
     Fail,
+    /// The status says that the attempt was not sent.
+    ForgeOutcome,
+    DropId,
+    DropStatus,
+    /// The status gets id and boundUid of the other Channel.
+    CopyBinding,
 }
 
 #[derive(Clone, Debug)]
@@ -86,12 +96,14 @@ pub struct Scenario {
     pub lags: bool,
     /// Values, what was applied of them, and Ready are looked at.
     pub values: bool,
+    /// What the API server keeps of a write is looked at, and what a person makes of a status.
+    pub kept: bool,
 }
 
 // === impl Name ===
 
 impl Name {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::Create,
         Self::Conflicts,
         Self::Edits,
@@ -108,6 +120,10 @@ impl Name {
         Self::Lag,
         Self::LagValues,
         Self::LagRetries,
+        Self::LagReplicas,
+        Self::Stripped,
+        Self::Forged,
+        Self::Borrowed,
     ];
 }
 
@@ -129,6 +145,7 @@ impl Scenario {
             retries: 0,
             lags: false,
             values: false,
+            kept: false,
         };
         match name {
             Name::Create => Self {
@@ -282,6 +299,38 @@ impl Scenario {
                 values: true,
                 ..base
             },
+            Name::LagReplicas => Self {
+                covers: "the same with two replicas, of which either takes the lease, and comes back to what it remembers",
+                edits: &[Kind::Declare],
+                left: Left { edits: 2, takeovers: 2, ..Left::default() },
+                adopts: true,
+                replicas: 2,
+                lags: true,
+                values: true,
+                ..base
+            },
+            Name::Stripped => Self {
+                covers: "writes of which the API server does not keep the intent, the finalizer, the id or the boundUid",
+                edits: &[Kind::Delete, Kind::Release, Kind::SetId],
+                left: Left { edits: 2, crashes: 1, faults: 1, posts: 2, strips: 2, ..Left::default() },
+                values: true,
+                kept: true,
+                ..base
+            },
+            Name::Forged => Self {
+                covers: "a status that was edited: the outcome of an attempt, the id, or all of it",
+                edits: &[Kind::ForgeOutcome, Kind::DropId, Kind::DropStatus, Kind::Delete],
+                left: Left { edits: 3, crashes: 1, faults: 1, posts: 2, ..Left::default() },
+                kept: true,
+                ..base
+            },
+            Name::Borrowed => Self {
+                covers: "the binding of another Channel, copied into a status",
+                edits: &[Kind::SecondAdopts, Kind::CopyBinding, Kind::Delete],
+                left: Left { edits: 3, crashes: 1, posts: 1, ..Left::default() },
+                kept: true,
+                ..base
+            },
         }
     }
 
@@ -346,11 +395,12 @@ impl Scenario {
             "takeovers" => &mut left.takeovers,
             "timeouts" => &mut left.timeouts,
             "posts" => &mut left.posts,
+            "strips" => &mut left.strips,
             _ => return None,
         })
     }
 }
 
 /// Every bound that a scenario has.
-pub const BOUNDS: [&str; 9] =
-    ["edits", "crashes", "lost", "faults", "lies", "swaps", "takeovers", "timeouts", "posts"];
+pub const BOUNDS: [&str; 10] =
+    ["edits", "crashes", "lost", "faults", "lies", "swaps", "takeovers", "timeouts", "posts", "strips"];

@@ -115,6 +115,8 @@ pub struct Left {
     /// Passes that take too long while their create goes on.
     pub timeouts: u8,
     pub posts: u8,
+    /// Writes of the operator's that are not kept whole.
+    pub strips: u8,
 }
 
 /// What nobody in the model knows, but the properties ask for.
@@ -135,6 +137,10 @@ pub struct Ghost {
     pub conflicted: bool,
     /// A replica other than the first one wrote an id down, or let an object go.
     pub second: bool,
+    /// The id that the living process knows each object to be bound to, where edits and losses are looked at.
+    pub known: [Option<Id>; UIDS],
+    /// A person wrote over the outcome of an attempt.
+    pub forged: bool,
     /// How often a person changed a channel's value.
     pub drifts: u8,
     /// The object that claimed the id of each name's object when its deletion began.

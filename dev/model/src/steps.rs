@@ -57,6 +57,7 @@ impl Run<'_> {
                 self.end(replica, slot, &pass);
             }
             At::Write { settled } => self.status(replica, slot, pass, settled, fate),
+            At::WriteUnstored => self.status(replica, slot, pass, false, fate),
         }
         true
     }
@@ -84,6 +85,7 @@ impl Run<'_> {
         let after = pass.object.intent;
         let last = matches!(wrote, Stored::Stands(_));
         let own = Attempt { number, outcome: Outcome::NotSent, intent: Some(intent), after, last };
+        let past = pass.memory.attempt;
         if matches!(wrote, Stored::Stands(_) | Stored::NoAnswer) {
             pass.memory.attempt = Some(own);
             pass.owns_attempt = true;
@@ -93,6 +95,17 @@ impl Run<'_> {
         match wrote {
             Stored::Stands(stored) => {
                 self.stands(replica, &mut pass, stored);
+                let lost = if self.scenario.kept { self.lost_metadata(Some(intent), &stored) } else { None };
+                if let Some(lost) = lost {
+                    // `born::not_begun`.
+                    if after == stored.intent {
+                        pass.memory.attempt = past;
+                    } else {
+                        pass.memory.attempt = Some(Attempt { intent: stored.intent, ..own });
+                        pass.status.create = Some((number, Word::NotSent));
+                    }
+                    return self.not_kept(replica, slot, pass, lost);
+                }
                 pass.status.create = Some((number, Word::Unknown));
                 self.outcome(&mut pass, number, Outcome::InFlight);
                 self.remember(replica, &pass);
@@ -138,6 +151,11 @@ impl Run<'_> {
         let wrote = self.write_status(replica, &pass, fate);
         self.say_write(replica, format_args!("the id c{id} into the status"), wrote);
         match wrote {
+            Stored::Stands(stored) if self.lost_status(&pass.status, &stored).is_some() => {
+                let lost = self.lost_status(&pass.status, &stored).unwrap_or(Strip::Id);
+                self.stands(replica, &mut pass, stored);
+                self.after_task(replica, pass, |run, slot| run.not_kept(replica, slot, pass, lost));
+            }
             Stored::Stands(stored) => {
                 pass.memory.attempt = None;
                 pass.owns_attempt = true;
@@ -178,6 +196,11 @@ impl Run<'_> {
         match wrote {
             Stored::Stands(stored) => {
                 self.stands(replica, &mut pass, stored);
+                let sent = lost.then_some(Intent { of, by });
+                let stripped = if self.scenario.kept { self.lost_metadata(sent, &stored) } else { None };
+                if let Some(stripped) = stripped {
+                    return self.not_kept(replica, slot, pass, stripped);
+                }
                 if let Some(id) = adopts {
                     self.adopted(&mut pass, id);
                 }
@@ -218,7 +241,7 @@ impl Run<'_> {
         self.judge_call(&pass, id);
         let (sent, request) = match ask {
             Ask::Test => (&mut self.state.ghost.tests, pass.object.test),
-            Ask::Retry { .. } => (&mut self.state.ghost.retries, pass.object.retry),
+            Ask::Retry { request, .. } => (&mut self.state.ghost.retries, request),
         };
         let count = &mut sent[pass.object.name()][usize::from(request)];
         *count += 1;
@@ -246,6 +269,15 @@ impl Run<'_> {
         match wrote {
             Stored::Stands(stored) => {
                 self.stands(replica, &mut pass, stored);
+                if pass.at == At::WriteUnstored {
+                    return self.said_unstored(replica, slot, pass);
+                }
+                match self.lost_status(&pass.status, &stored) {
+                    Some(lost) if !stored.terminating => return self.unstored(replica, slot, pass, lost),
+                    Some(_) => {}
+                    None if self.scenario.kept => self.kept(&mut pass),
+                    None => {}
+                }
                 pass.memory.seen = self.scenario.values;
                 self.end(replica, slot, &pass);
                 self.settled(&pass, settled);
@@ -254,7 +286,8 @@ impl Run<'_> {
                 Refused::LayOver => {
                     // It was settled for the manifest that it knew.
                     let settled = settled && rules::same_inputs(&pass.object, &fresh);
-                    self.put(replica, slot, Pass { object: fresh, ..pass }, At::Write { settled });
+                    let at = if pass.at == At::WriteUnstored { pass.at } else { At::Write { settled } };
+                    self.put(replica, slot, Pass { object: fresh, ..pass }, at);
                 }
                 Refused::Stale | Refused::Gone => self.replica(replica).runs[slot] = None,
             },
@@ -278,6 +311,7 @@ impl Run<'_> {
     /// `adopt_version`.
     fn stands(&mut self, replica: usize, pass: &mut Pass, stored: Object) {
         pass.object = stored;
+        self.note_binding(pass);
         pass.memory.written = stored.version;
         pass.memory.binding_unsure = false;
         self.remember(replica, pass);
