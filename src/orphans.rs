@@ -68,7 +68,7 @@ impl Orphans {
             let at_work = memory.attempt.is_some();
             if memory.parted
                 || memory.removes_finalizer
-                || !at_work && last.bound.is_none() && last.create.is_none() && memory.bound_id.is_none()
+                || !at_work && last.bound.is_none() && last.create.is_none() && memory.binding.is_none()
             {
                 return;
             }

@@ -80,8 +80,6 @@ pub struct Memory {
     pub protected: bool,
     /// The removal of the finalizer was sent, and not refused.
     pub removes_finalizer: bool,
-    /// The id that this process bound the object to.
-    pub bound_id: Option<String>,
     /// When a DELETE was sent whose answer is not known: it may still take effect.
     pub delete_unsure: Option<Instant>,
     /// The deletion waits for a claim of another Channel.
@@ -191,7 +189,6 @@ impl Memory {
             binding: self.binding.take(),
             parted: self.parted,
             removes_finalizer: self.removes_finalizer,
-            bound_id: self.bound_id.take(),
             ..Self::default()
         };
     }
@@ -326,7 +323,6 @@ mod tests {
             parted: true,
             removes_finalizer: true,
             protected: true,
-            bound_id: Some("c1".into()),
             ..Memory::default()
         };
         memory.enter(epoch(1));
@@ -341,7 +337,6 @@ mod tests {
             memory.parted && memory.removes_finalizer && !memory.protected,
             "its end is not reported again"
         );
-        assert_eq!(memory.bound_id.as_deref(), Some("c1"));
     }
 
     #[test]

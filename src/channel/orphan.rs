@@ -66,7 +66,7 @@ pub fn orphans(last: &LastSeen, memory: &Memory) -> Vec<Orphan> {
     let none = CreateRecord::default();
     let record = last.create.as_deref().unwrap_or(&none);
     // The status may have been written after the object was last seen.
-    let bound = last.bound.as_ref().or(memory.bound_id.as_ref());
+    let bound = last.bound.as_ref().or(memory.binding.as_ref().map(|binding| &binding.channel_id));
     let standing = create::standing(&Facts {
         uid: &last.uid,
         terminating: true,

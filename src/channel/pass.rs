@@ -375,9 +375,6 @@ impl Pass {
             self.remember();
         }
         let written = self.write_guarded(status, fenced).await;
-        if matches!(written, Ok(Written::Stands)) && bound(status) {
-            self.memory.bound_id.clone_from(&status.channel_id);
-        }
         if written.is_ok() {
             self.memory.binding_unsure = false;
             self.remember();

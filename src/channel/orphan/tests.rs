@@ -4,6 +4,7 @@ use super::*;
 use crate::channel::create::Attempt;
 use crate::channel::kept::Kept;
 use crate::channel::memory::{self, AttemptOutcome};
+use crate::channel::stored::Binding;
 use crate::ohallo::{Id, RemoteChannel};
 
 const UID: &str = "uid-1";
@@ -82,7 +83,10 @@ fn f76_every_object_that_ends_with_a_channel_leaves_its_id_or_the_attempt_and_wh
             "bound since it was seen",
             json!({}),
             json!({}),
-            just(|it| it.bound_id = Some("c1".into())),
+            just(|it| {
+                let binding = Binding { channel_id: "c1".into(), workspace_id: None, origin: None };
+                it.binding = Some(Box::new(binding));
+            }),
             c1.clone(),
         ),
         ("its end was reported", json!({}), bound(), just(|it| it.parted = true), none.clone()),
