@@ -218,9 +218,7 @@ fn judge_first(view: &View, differs: &[Differs], end: Instant) -> Read {
         // What this process adopts an earlier one may have adopted and updated before a status said so.
         Some(_) if view.memory.bound_here => Read::Current,
         // An earlier process may have written for a manifest that no status speaks of.
-        _ if view.memory.doubted || view.status.observed_generation != Some(view.generation()) => {
-            Read::Doubtful
-        }
+        _ if view.memory.doubted => Read::Doubtful,
         Some(applied) if applied == view.digest() && differs.is_empty() => Read::Current,
         Some(applied) if applied == view.digest() => Read::Stale(end),
         _ => Read::Doubtful,
