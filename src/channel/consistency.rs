@@ -215,8 +215,9 @@ pub fn judge(view: &View, remote: &RemoteChannel, differs: &[Differs]) -> Read {
 fn judge_first(view: &View, differs: &[Differs], end: Instant) -> Read {
     let applied = view.status.applied.as_ref().and_then(|applied| applied.digest.as_deref());
     match applied {
-        // What this process adopts an earlier one may have adopted and updated before a status said so.
-        Some(_) if view.memory.bound_here => Read::Current,
+        // What this process adopts an earlier one may have adopted and updated before a status said so, but not without the
+        // finalizer.
+        _ if view.memory.bound_here && (applied.is_some() || view.memory.marked_here) => Read::Current,
         // An earlier process may have written for a manifest that no status speaks of.
         _ if view.memory.doubted => Read::Doubtful,
         Some(applied) if applied == view.digest() && differs.is_empty() => Read::Current,

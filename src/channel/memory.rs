@@ -90,6 +90,8 @@ pub struct Memory {
     pub absent: Option<Absence>,
     /// Stale reads in a row.
     pub stale: u32,
+    /// This process put the finalizer on, guarded: no earlier one had bound the object.
+    pub marked_here: bool,
     /// When this process first saw it, the manifest was newer than the status; no update was sent since.
     pub doubted: bool,
     /// Something changed that `connectivityTest: OnChange` asks to test.

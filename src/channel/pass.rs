@@ -260,9 +260,11 @@ impl Pass {
     pub async fn mark(&mut self, intent: Option<String>) -> Result<(), Failure> {
         let annotation = intent.as_deref().map(|intent| (annotation::CREATE_INTENT, intent));
         let patch = metadata_patch::set(&self.channel.metadata, finalizer::CHANNEL, annotation);
+        let was_marked = self.view().finalized();
         let None = self.patch(patch).await? else {
             let lost = stored::lost_metadata(intent.as_deref(), &self.channel);
             if lost.is_empty() {
+                self.memory.marked_here |= !was_marked;
                 return Ok(());
             }
             self.not_stored(&lost, None);

@@ -117,7 +117,7 @@ const WHERE_SOMETHING_WAITS: [&str; 8] = [
 ];
 const WHERE_NO_EVENT_IS_TAKEN: [&str; 3] =
     ["ohallo_events_dropped_total", "ohallo_queue_depth", "ohallo_queue_depth events"];
-const BY_OBJECTS: [&str; 8] = [
+const BY_OBJECTS: [&str; 9] = [
     "ohallo_cache_entries",
     "ohallo_cache_entries channels",
     "ohallo_cache_entries workspaces",
@@ -126,6 +126,7 @@ const BY_OBJECTS: [&str; 8] = [
     "ohallo_cache_entries secrets",
     "ohallo_cache_entries rechecks",
     "ohallo_cache_entries rates",
+    "ohallo_cache_entries writes",
 ];
 const OF_WHO_IS_GONE: [&str; 1] = ["ohallo_channel_ids_orphaned_total"];
 /// What no input moves, and the test that puts in the bug.

@@ -246,6 +246,8 @@ fn after_a_start_the_status_says_what_was_written_last() {
     assert!(updates(&adopted), "an earlier process may have updated it before it wrote a status");
     let adopted = adopted.with(|it| it.memory.bound_here = true);
     assert!(updates(&adopted), "and this one adopts it again");
+    let marked = adopted.with(|it| it.memory.marked_here = true);
+    assert_eq!(marked.says(), (Is::InSync, Reason::Available), "no earlier one had its finalizer on it");
 }
 
 #[test]

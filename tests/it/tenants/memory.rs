@@ -48,6 +48,7 @@ impl Confined {
             format!("--api-url={}", rig.sim.url()),
             format!("--namespace={}", rig.namespace),
             "--requests-per-second=0".to_owned(),
+            "--consistency-window-seconds=5".to_owned(),
         ];
         let cgroup = Cgroup::new();
         let direct = rig.plane.kubeconfig(rig.user);
@@ -387,7 +388,8 @@ async fn f56_huge_foreign_metadata_at_a_list_costs_a_bounded_memory_and_is_kept(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f57_f58_keys_names_and_objects_that_come_and_go_leave_nothing_behind() {
     let (rig, confined) = healthy().await;
-    const CACHES: [&str; 7] = ["channels", "workspaces", "keys", "manifests", "secrets", "rechecks", "rates"];
+    const CACHES: [&str; 8] =
+        ["channels", "workspaces", "keys", "manifests", "secrets", "rechecks", "rates", "writes"];
     let sizes = async || {
         let mut all = Vec::new();
         for cache in CACHES {
@@ -430,6 +432,7 @@ async fn f57_f58_keys_names_and_objects_that_come_and_go_leave_nothing_behind() 
         let grown = sizes().await;
         assert!(grown[4].1 >= 32.0 * count as f64, "names are not remembered: {grown:?}");
         assert!(grown[6].1 > before[6].1, "rates are not remembered: {grown:?}");
+        assert!(grown[7].1 > 0.0, "writes are not remembered: {grown:?}");
         let workspaces: Vec<_> = names.iter().map(|name| format!("workspace/{name}")).collect();
         let workspaces: Vec<_> = workspaces.iter().map(String::as_str).collect();
         for what in [&["channels", "--all"][..], &workspaces] {

@@ -120,6 +120,7 @@ async fn world(number: usize, written: &Written) -> Shown {
         format!("--api-url={}", rig.sim.url()),
         format!("--namespace={}", rig.namespace),
         "--requests-per-second=0".to_owned(),
+        "--consistency-window-seconds=0".to_owned(),
     ];
     let mut program = Program::logging(&rig.plane.kubeconfig(User::Operator), "trace", &flags);
     rig.workspace_reason("default", "Verified").await;
