@@ -145,7 +145,11 @@ pub async fn follow(ctx: &Context, readiness: &Readiness) {
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             // The document follows a changed definition a moment later.
-            () = ctx.schema.asked.notified() => soon = CHECKS,
+            () = ctx.schema.asked.notified() => {
+                soon = CHECKS;
+                // However many writes are not kept.
+                tokio::time::sleep(SOON).await;
+            }
         }
         let Some((served, version)) = document(&ctx.client, known.as_ref()).await else { continue };
         known = version;

@@ -58,6 +58,18 @@ struct Ended {
     led: bool,
 }
 
+// === impl Inner ===
+
+impl Inner {
+    /// One entry for each object: two of them would each take the other for a reconcile under way.
+    fn wait(&mut self, mut ended: Ended) {
+        if let Some(at) = self.waiting.iter().position(|known| Arc::ptr_eq(&known.memory, &ended.memory)) {
+            ended.led |= self.waiting.swap_remove(at).led;
+        }
+        self.waiting.push(ended);
+    }
+}
+
 // === impl Orphans ===
 
 impl Orphans {
@@ -81,7 +93,7 @@ impl Orphans {
             inner.dropped += 1;
             return;
         }
-        inner.waiting.push(Ended { name, last, memory, led });
+        inner.wait(Ended { name, last, memory, led });
         drop(inner);
         self.changed.notify_one();
     }
@@ -112,7 +124,7 @@ impl Orphans {
     }
 
     fn put_back(&self, ended: Ended) {
-        self.lock().waiting.push(ended);
+        self.lock().wait(ended);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -139,7 +151,11 @@ pub async fn finish(ctx: &Context) {
 async fn settle(ctx: &Context, last: bool) -> Option<Duration> {
     let (ended, dropped) = ctx.orphans.take(ctx.leadership.epoch().is_some());
     if dropped > 0 {
-        tracing::error!(dropped, "more Channels disappeared while no replica led than can be reported");
+        (0..dropped).for_each(|_| ctx.metrics.id_orphaned());
+        tracing::error!(
+            dropped,
+            "more Channels disappeared while no replica led than can be reported by name; their channels may be left in oHallo"
+        );
     }
     let mut again = None;
     for ended in ended {
@@ -168,7 +184,7 @@ async fn exists(ctx: &Context, ended: &Ended) -> Option<bool> {
             let same = found.metadata.uid.as_deref() == Some(&ended.last.uid);
             Some(same && !is_unprotected(&found))
         }
-        Err(kube::Error::Api(status)) if (400..500).contains(&status.code) => Some(false),
+        Err(kube::Error::Api(status)) if status.code == 404 => Some(false),
         Err(_) => None,
     }
 }
@@ -196,7 +212,6 @@ fn is_of_another(ctx: &Context, orphan: &Orphan, own: &str) -> bool {
 
 /// Reports one channel that an object left in oHallo.
 pub fn report(ctx: &Context, name: &Name, uid: &str, orphan: &Orphan) {
-    ctx.metrics.id_orphaned();
     let id = text::sanitize(&orphan.to_string(), MAX_ID_CHARS);
     let Name { namespace, name } = name;
     let what = match orphan {
@@ -221,6 +236,8 @@ pub fn report(ctx: &Context, name: &Name, uid: &str, orphan: &Orphan) {
             format!("create {id} may have left a channel in oHallo. Look for it in oHallo's dashboard.")
         }
     };
+    // After the line: who waits for the count finds it.
+    ctx.metrics.id_orphaned();
     let metadata = ObjectMeta {
         name: Some(name.clone()),
         namespace: Some(namespace.clone()),
@@ -234,7 +251,6 @@ pub fn report(ctx: &Context, name: &Name, uid: &str, orphan: &Orphan) {
 
 /// Reports a Workspace that is in use by Channels that disappeared while no operator ran. Which ones is not known.
 pub fn report_abandoned<K: Kind>(ctx: &Context, workspace: &K) {
-    ctx.metrics.id_orphaned();
     let (kind, name, namespace) = (K::NAME, workspace.name_any(), workspace.namespace());
     tracing::error!(
         kind,
@@ -242,6 +258,7 @@ pub fn report_abandoned<K: Kind>(ctx: &Context, workspace: &K) {
         namespace,
         "Channels of this workspace disappeared while no operator ran; channels may be left in oHallo"
     );
+    ctx.metrics.id_orphaned();
     let note = "Channels that used this workspace disappeared while no operator ran, so channels may be left in oHallo. Look for them in \
                 oHallo's dashboard.";
     ctx.publish(workspace, vec![Note::warning(REASON, note)]);
@@ -309,5 +326,18 @@ mod tests {
         (0..MAX_WAITING + 7).for_each(|_| note(&orphans, true, |_| {}));
         let (kept, dropped) = orphans.take(true);
         assert_eq!((kept.len(), dropped), (MAX_WAITING + 7, 0));
+    }
+
+    #[test]
+    fn an_object_that_ends_twice_waits_once_and_counts_as_led_if_either_was() {
+        let (orphans, memory) = (Orphans::default(), Arc::new(Mutex::new(Memory::default())));
+        let last = || LastSeen { uid: "u".into(), bound: Some("c1".into()), ..LastSeen::default() };
+        for led in [true, false] {
+            orphans.ended(Name::new("a", "b"), last(), Arc::clone(&memory), led);
+        }
+        assert_eq!(orphans.waiting(), ["u"]);
+        assert_eq!(Arc::strong_count(&memory), 2, "the other entry is no reconcile under way");
+        let (now, _) = orphans.take(false);
+        assert_eq!(now.len(), 1);
     }
 }

@@ -240,6 +240,10 @@ fn take_in_channel(ctx: &Context, event: &Event<Channel>) {
             note_ends(ctx, channel);
             let wakes = ctx.index().put(channel);
             ctx.wake(wakes);
+            // The end of this list may wait for one of another namespace, which cannot be listed.
+            if ctx.listed.is_done() {
+                ctx.enqueue_channel(&Name::of(channel), Priority::Background);
+            }
         }
         Ok(watcher::Event::Delete(channel)) => {
             let name = Name::of(channel);

@@ -9,7 +9,7 @@ use super::observe::{absence_proven, refused, stale_absence};
 use super::pass::Pass;
 use super::plan::{Cause, Declared, Parting, Remote, Step};
 use super::status::seconds;
-use super::update::MOST_DIFFERENCES;
+use super::update::{self, MOST_DIFFERENCES};
 use super::{ahead, born, claims, delete};
 use crate::api::annotation;
 use crate::api::channel::{AppliedStatus, CredentialsStatus};
@@ -96,14 +96,14 @@ async fn update(
                 pass.memory.enabled_again =
                     pass.memory.enabled_again.filter(|due| *due > clock::instant()).or(first.then_some(late));
             }
-            let ignored = ignored(pass, &remote);
+            let ignored = if values { ignored(pass, &remote) } else { Vec::new() };
+            let answer = consistency::answer(&pass.view(), &remote);
             let past = pass.status.applied.take().unwrap_or_default();
             pass.status.applied = Some(AppliedStatus {
                 enabled: changes.enabled.or(past.enabled),
-                digest: if ignored.is_empty() { Some(digest.clone()) } else { past.digest },
+                digest: if values && ignored.is_empty() { Some(digest.clone()) } else { past.digest },
             });
             if values {
-                let answer = consistency::answer(&pass.view(), &remote);
                 pass.memory.wrote(digest);
                 wrote(pass, id, Write::Values(answer));
             } else {
@@ -112,7 +112,8 @@ async fn update(
             pass.memory.test_due |=
                 changes.config.is_some() && cause == Cause::Manifest && ignored.is_empty();
             pass.observed.remote = Remote::Found(Box::new(remote));
-            pass.observed.updated = true;
+            // What answers a change of `enabled` alone may be older than the last update of the values.
+            pass.observed.updated = values;
             let applied: Vec<_> = fields.iter().filter(|field| !ignored.contains(field)).cloned().collect();
             note_update(pass, &applied, cause);
             Ok(Next::Plan)
@@ -141,7 +142,11 @@ fn ignored(pass: &Pass, answer: &RemoteChannel) -> Vec<String> {
     let Remote::Found(before) = &pass.observed.remote else { return Vec::new() };
     let view = pass.view();
     let before = view.differences(before);
-    let kept = view.differences(answer).into_iter().filter(|differs| before.contains(differs));
+    // What is only reported was not sent.
+    let kept = update::due(&view, &view.differences(answer))
+        .0
+        .into_iter()
+        .filter(|differs| before.contains(differs));
     kept.map(|differs| differs.path).collect()
 }
 
@@ -338,6 +343,10 @@ async fn delete(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
     if delete::decided_again(&pass.channel, &fresh, id) {
         pass.channel = fresh;
         pass.status = pass.channel.status.clone().unwrap_or_default();
+        // An id that this process has seen bound is not lost with the status.
+        if let Some(binding) = pass.memory.binding.clone() {
+            binding.restore(&pass.channel, &mut pass.status);
+        }
         return Ok(if pass.view().terminating() { Next::Plan } else { Next::Look });
     }
     let sends = claims::last(pass, id.as_str(), &fresh).await?;

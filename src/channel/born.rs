@@ -337,8 +337,9 @@ fn take_in(pass: &mut Pass, remote: &RemoteChannel) {
     });
     bind(pass, remote, "Created");
     pass.status.applied.clone_from(&pass.memory.posted);
-    found(pass, remote.clone());
+    // Before it is taken in: the answer to the create is no read after it.
     pass.observed.window = pass.ctx.consistency().window(remote.id.as_str(), clock::instant());
+    found(pass, remote.clone());
 }
 
 fn two_ids(pass: &mut Pass, answered: &Id, declared: &str) {

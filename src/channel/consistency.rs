@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::config::{self, Differs};
 use super::memory::{ABSENCE, Absence, Memory};
 use super::plan::View;
+use super::update;
 use crate::api::canonical_id;
 use crate::leader::Epoch;
 use crate::ohallo::RemoteChannel;
@@ -181,7 +182,8 @@ pub fn answered(remote: &RemoteChannel) -> String {
 /// What an answer to a write of the declared values says.
 pub fn answer(view: &View, remote: &RemoteChannel) -> Values {
     let digest = answered(remote);
-    let shows = view.differences(remote).is_empty();
+    // What is only reported was not sent.
+    let shows = update::due(view, &view.differences(remote)).0.is_empty();
     let answer = if shows { Answer::Shows(digest) } else { Answer::Differs(digest) };
     Values { declared: view.values_digest(), answer }
 }

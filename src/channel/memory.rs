@@ -13,7 +13,7 @@ use super::inputs::Inputs;
 use super::stored::{Binding, Field};
 use crate::api::channel::{AppliedStatus, Channel, ChannelStatus};
 use crate::api::conditions::kind;
-use crate::api::finalizer;
+use crate::api::{finalizer, same_id};
 use crate::conditions;
 use crate::leader::Epoch;
 use crate::metrics::Unrecorded;
@@ -181,8 +181,10 @@ impl Memory {
         if self.epoch == Some(epoch) {
             return;
         }
+        let unrecorded = self.unrecorded_id().is_some();
         *self = Self {
             epoch: Some(epoch),
+            lost: if unrecorded { std::mem::take(&mut self.lost) } else { Vec::new() },
             written: self.written,
             attempt: self.attempt.take().map(|own| Attempt { last: false, ..own }),
             posted: self.posted.take(),
@@ -223,6 +225,11 @@ impl Memory {
         if self.binding.as_ref().is_none_or(|known| known.channel_id != id) {
             self.binding = Binding::of(status, uid).map(Box::new);
         }
+        let answered = |own: &mut Attempt| match &own.outcome {
+            AttemptOutcome::Answered(remote) => same_id(remote.id.as_str(), id),
+            _ => false,
+        };
+        self.attempt.take_if(answered);
     }
 
     /// The id of an answered create that no status holds.
@@ -402,5 +409,19 @@ mod tests {
             assert_eq!(memory.outran(version, later), outran, "{version:?}");
         }
         assert!(!Memory::default().outran(Some(1), now));
+    }
+
+    #[test]
+    fn a_status_that_shows_the_answered_id_ends_its_attempt_and_no_other() {
+        let remote = crate::channel::sample::Sample::bound().remote().clone();
+        for (shown, ends) in [("c1", true), ("c2", false)] {
+            let mut sample = crate::channel::sample::Sample::bound();
+            sample.status.channel_id = Some(shown.into());
+            sample.channel.status = Some(sample.status.clone());
+            let answered = AttemptOutcome::Answered(Box::new(remote.clone()));
+            let mut memory = Memory { attempt: Some(Attempt::new(1, answered)), ..Memory::default() };
+            memory.note_binding(&sample.channel);
+            assert_eq!(memory.attempt.is_none(), ends, "{shown}");
+        }
     }
 }

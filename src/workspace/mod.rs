@@ -65,6 +65,14 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// How long it rests: no longer than until its finalizer is sent again. A time that is over wakes nobody: who does not lead
+    /// sends nothing.
+    fn until_marked(&self, rest: Duration, now: Instant) -> Duration {
+        let again =
+            self.mark_again.and_then(|at| at.checked_duration_since(now)).filter(|again| !again.is_zero());
+        again.map_or(rest, |again| rest.min(again))
+    }
+
     /// Of a Workspace that this process finds in use when it begins.
     pub fn of_earlier_process() -> Self {
         Self { marked_before: true, ..Self::default() }
@@ -109,7 +117,7 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Req
     if let Some(rest) = memory.gate.as_ref().and_then(|gate| gate.closed(now, |was| *was != now_inputs)) {
         let early = memory.checked.map(|at| RECHECK.saturating_sub(now.duration_since(at)));
         match early.filter(|early| !early.is_zero()) {
-            _ if !ctx.recheck_asked(&handle) => return Ok(Requeue::After(rest)),
+            _ if !ctx.recheck_asked(&handle) => return Ok(Requeue::After(memory.until_marked(rest, now))),
             Some(early) => return Ok(Requeue::After(early.min(rest))),
             None => {}
         }
@@ -128,8 +136,7 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Req
     written?;
     memory.failures = summary.failures;
     memory.unwritten = 0;
-    let mark_again = memory.mark_again.map(|at| at.saturating_duration_since(clock::instant()));
-    let wake = mark_again.map_or(summary.wake, |again| summary.wake.min(again));
+    let wake = memory.until_marked(summary.wake, clock::instant());
     memory.gate = Some(Gate::new(inputs(&object, &used), clock::instant() + wake));
     ctx.remember_workspace(&uid, memory);
     let failed = summary.failures > 0;
@@ -247,8 +254,13 @@ async fn mark<K: Kind>(
     let terminating = object.meta().deletion_timestamp.is_some();
     let abandoned = marked && !used && is_abandoned(object, &memory, ctx);
     let foreign = marked && !used && !terminating && !memory.used && !abandoned;
+    let done = used == marked || foreign || (used && terminating);
+    if done && memory.mark_again.is_some() {
+        // Nothing is left to send again.
+        ctx.remember_workspace(uid, Memory { unmarked: 0, mark_again: None, ..ctx.workspace_memory(uid) });
+    }
     let waits = memory.mark_again.is_some_and(|at| at > clock::instant());
-    if used == marked || foreign || waits || (used && terminating) || !leads(ctx, epoch) {
+    if done || waits || !leads(ctx, epoch) {
         return Ok((used || !terminating).then(|| object.clone()));
     }
     let metadata = object.meta();
@@ -377,5 +389,20 @@ impl From<kube::Error> for Refused {
     fn from(error: kube::Error) -> Self {
         let outdated = matches!(&error, kube::Error::Api(status) if status.code == 409);
         Self { why: crate::channel::plain(&error), outdated }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finalizer_that_is_to_be_sent_again_wakes_before_it_is_due_and_never_after() {
+        let (now, rest) = (clock::instant(), Duration::from_secs(600));
+        for (again, expected) in [(None, 600), (Some(0), 600), (Some(5), 5), (Some(900), 600)] {
+            let mark_again = again.map(|seconds| now + Duration::from_secs(seconds));
+            let memory = Memory { mark_again, ..Memory::default() };
+            assert_eq!(memory.until_marked(rest, now).as_secs(), expected, "{again:?}");
+        }
     }
 }

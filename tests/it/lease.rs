@@ -151,7 +151,7 @@ async fn f72_nobody_leads_by_a_renewal_that_others_do_not_see() {
     })
     .await;
     assert_eq!((first.leadership.epoch(), second.leadership.epoch()), (None, None));
-    policy.lift();
+    policy.lift().await;
     rig.eventually("one leads", || async {
         (first.leadership.epoch().is_some() || second.leadership.epoch().is_some()).then_some(())
     })

@@ -367,3 +367,19 @@ fn reverts_of_one_field_count_within_the_horizon_and_once_for_each_write() {
     assert!(fights(&[("a", 0), ("b", 60), ("a", 120), ("a", 180)]));
     assert!(!fights(&[("a", 0), ("a", 60)]));
 }
+
+#[test]
+fn drift_that_is_only_reported_is_no_value_that_an_update_was_not_answered_with() {
+    let mut sample = Sample::bound().with(|it| {
+        it.channel.spec.drift_policy = Some("Report".into());
+        it.config(json!({"a": 1, "b": 1}), json!({"a": 9, "b": 1}));
+        it.applied();
+        it.status.drift = it.verdict().drift;
+        it.channel.spec.config = Some(map(json!({"a": 1, "b": 2})));
+    });
+    let mut answered = sample.remote().clone();
+    answered.config = map(json!({"a": 9, "b": 2}));
+    assert!(matches!(answer(&sample.view(), &answered).answer, Answer::Shows(_)));
+    answered.config = map(json!({"a": 9, "b": 1}));
+    assert!(matches!(answer(&sample.view(), &answered).answer, Answer::Differs(_)));
+}

@@ -145,7 +145,7 @@ async fn each_way_out_of_a_channel_that_is_not_ready_is_one() {
     let policy = Policy::strips_annotation(&rig, INTENT).await;
     rig.create("stripped", json!({})).await;
     rig.reason("stripped", "StatusNotStored").await;
-    policy.lift();
+    policy.lift().await;
     person.does("StatusNotStored", 0, "stripped", "");
     rig.reason("stripped", "Available").await;
 

@@ -7,9 +7,14 @@ use testbed::User;
 use crate::rig::{Rig, kubectl_as};
 
 /// One policy in force.
+/// The arguments of kubectl, and what its output has.
+type Trial = (Vec<String>, String);
+
 pub struct Policy<'a> {
     rig: &'a Rig,
     name: String,
+    /// A write that shows whether it is in force.
+    trial: Option<Trial>,
 }
 
 // === impl Policy ===
@@ -19,7 +24,7 @@ impl<'a> Policy<'a> {
     pub async fn strips_annotation(rig: &'a Rig, annotation: &str) -> Self {
         let has = format!("'{annotation}' in object.metadata.?annotations.orValue({{}})");
         let path = format!("/metadata/annotations/{}", annotation.replace('/', "~1"));
-        let policy = Self::put(rig, "channels", &has, &removes(&path)).await;
+        let mut policy = Self::put(rig, "channels", &has, &removes(&path)).await;
         policy
             .in_force(
                 &["annotate", "channel", "probe", "--overwrite", &format!("{annotation}=x")],
@@ -45,7 +50,7 @@ impl<'a> Policy<'a> {
     /// Takes this field off every status of a Channel that is written.
     pub async fn strips_status(rig: &'a Rig, field: &str) -> Self {
         let has = format!("has(object.status) && has(object.status.{field})");
-        let policy = Self::put(rig, "channels/status", &has, &removes(&format!("/status/{field}"))).await;
+        let mut policy = Self::put(rig, "channels/status", &has, &removes(&format!("/status/{field}"))).await;
         let patch = json!({"status": {field: probe(field)}}).to_string();
         policy
             .in_force(
@@ -89,27 +94,36 @@ impl<'a> Policy<'a> {
         let binding = json!({"apiVersion": api, "kind": "MutatingAdmissionPolicyBinding", "metadata": metadata, "spec": {"policyName": name}});
         let list = json!({"apiVersion": "v1", "kind": "List", "items": [policy, binding]});
         rig.kubectl_ok(&["apply", "-f", "-"], &list.to_string());
-        Self { rig, name }
+        Self { rig, name, trial: None }
     }
 
     /// Waits until a trial of this write, which changes nothing, comes back without `part`.
-    async fn in_force(&self, args: &[&str], part: &str) {
-        let all: Vec<_> = args.iter().copied().chain(["--dry-run=server", "-o", "json"]).collect();
-        let part = part.rsplit('/').next().unwrap();
+    async fn in_force(&mut self, args: &[&str], part: &str) {
+        let all = args.iter().copied().chain(["--dry-run=server", "-o", "json"]).map(str::to_owned);
+        let trial = (all.collect(), part.rsplit('/').next().unwrap().to_owned());
+        self.tried("the policy is in force", &trial, false).await;
+        self.trial = Some(trial);
+    }
+
+    async fn tried(&self, what: &str, (args, part): &Trial, kept: bool) {
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
         self.rig
-            .eventually("the policy is in force", || async {
-                let output = self.rig.kubectl(&all, None);
+            .eventually(what, || async {
+                let output = self.rig.kubectl(&args, None);
                 assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-                (!String::from_utf8_lossy(&output.stdout).contains(part)).then_some(())
+                (String::from_utf8_lossy(&output.stdout).contains(part) == kept).then_some(())
             })
             .await;
     }
 
-    /// Ends it.
-    pub fn lift(self) {
+    /// Ends it, and waits until the API server goes by that.
+    pub async fn lift(self) {
         for kind in ["mutatingadmissionpolicybinding", "mutatingadmissionpolicy"] {
             let output = kubectl_as(self.rig.plane, User::Admin, &["delete", kind, &self.name], None);
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        if let Some(trial) = &self.trial {
+            self.tried("the policy is lifted", trial, true).await;
         }
     }
 }

@@ -34,7 +34,7 @@ async fn f72_no_create_is_sent_while_admission_strips_its_intent() {
     assert!(patches <= passes + 1, "{patches} patches in {passes} reconciles");
     assert!(number(&metrics, "ohallo_writes_not_stored_total{kind=\"Channel\"}") >= 3);
     assert_eq!(rig.count(Operation::CreateChannel), 0);
-    policy.lift();
+    policy.lift().await;
     rig.annotate("a", LOOK, "1").await;
     let channel = rig.reason("a", "Available").await;
     assert!(channel.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(INTENT)));
@@ -71,7 +71,7 @@ async fn f72_a_finalizer_that_admission_strips_is_no_finalizer() {
     assert_eq!(bound(&rig.get("adopts").await), None, "nothing is bound without a finalizer");
     let writes = rig.sim.ledger().iter().filter(|entry| entry.operation.is_write()).count();
     assert_eq!(writes, 1, "the create of before");
-    policy.lift();
+    policy.lift().await;
     for name in ["created", "adopts", "new"] {
         rig.annotate(name, LOOK, "lifted").await;
         assert!(finalized(&rig.reason(name, "Available").await), "{name}");
@@ -107,7 +107,7 @@ async fn f72_a_finalizer_that_admission_puts_back_costs_no_second_delete() {
     rig.delete("a").await;
     let channel = rig.has("a", "DeletionBlocked", "StatusNotStored").await;
     assert!(finalized(&channel) && rig.sim.channels().is_empty());
-    policy.lift();
+    policy.lift().await;
     rig.annotate_if_there("a", LOOK, "1").await;
     rig.gone("a").await;
     assert_eq!(rig.count(Operation::DeleteChannel), 1);
@@ -144,7 +144,7 @@ async fn f72_an_id_that_admission_strips_stays_in_memory_and_is_written_once_it_
     written.status = None;
     assert!(!serde_json::to_string(&written).unwrap().contains(&id));
     assert_eq!(rig.count(Operation::CreateChannel), 1);
-    policy.lift();
+    policy.lift().await;
     for name in ["a", "adopts"] {
         rig.annotate(name, LOOK, "2").await;
     }
@@ -187,7 +187,7 @@ async fn f72_an_object_whose_id_is_stripped_is_not_deleted_in_silence() {
     rig.annotate("a", RELEASE, &left).await;
     rig.gone("a").await;
     assert_eq!(rig.count(Operation::DeleteChannel), 0);
-    policy.lift();
+    policy.lift().await;
     rig.annotate_if_there("b", LOOK, "1").await;
     rig.gone("b").await;
     assert_eq!((rig.count(Operation::DeleteChannel), rig.sim.channel_count()), (1, 1));
@@ -205,7 +205,7 @@ async fn f72_a_test_whose_request_is_stripped_is_not_sent() {
     let channel = rig.reason("a", "StatusNotStored").await;
     assert!(message(&channel, "Ready").contains("status.test"), "{}", message(&channel, "Ready"));
     assert_eq!(rig.count(Operation::TestChannel), 0);
-    policy.lift();
+    policy.lift().await;
     rig.annotate("a", LOOK, "1").await;
     rig.has("a", "Connected", "TestPassed").await;
     rig.reason("a", "Available").await;
@@ -230,7 +230,7 @@ async fn f72_a_workspace_whose_finalizer_is_stripped_serves_and_says_so_once() {
     once(&rig, "default", "StatusNotStored").await;
     rig.ask_workspace("default", "1").await;
     rig.workspace_reason("default", "Verified").await;
-    policy.lift();
+    policy.lift().await;
     rig.eventually("the finalizer is set", || async {
         let found =
             rig.kubectl(&["get", "workspace", "default", "-o", "jsonpath={.metadata.finalizers}"], None);
@@ -328,7 +328,7 @@ async fn f73_a_stop_waits_for_an_id_that_is_not_stored() {
     let policy = Policy::strips_status(&rig, "channelId").await;
     rig.create("a", json!({})).await;
     rig.reason("a", "StatusNotStored").await;
-    policy.lift();
+    policy.lift().await;
     // No reconcile is begun any more; the id is written all the same.
     rig.stop_operator().await;
     let id = id_of(&rig.get("a").await);
