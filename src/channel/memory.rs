@@ -217,7 +217,7 @@ impl Memory {
             conditions == 0 && !channel.finalizers().iter().any(|name| name == finalizer::CHANNEL);
     }
 
-    /// Notes the binding of the object, and ends an attempt whose id it shows.
+    /// Notes the binding of the object.
     pub fn note_binding(&mut self, channel: &Channel) {
         let Some(status) = &channel.status else { return };
         let uid = channel.metadata.uid.as_deref().unwrap_or_default();
@@ -225,6 +225,13 @@ impl Memory {
         if self.binding.as_ref().is_none_or(|known| known.channel_id != id) {
             self.binding = Binding::of(status, uid).map(Box::new);
         }
+    }
+
+    /// Notes an object as it was read: its binding, and the end of an attempt whose id it shows.
+    pub fn note_read(&mut self, channel: &Channel) {
+        self.note_binding(channel);
+        let uid = channel.metadata.uid.as_deref().unwrap_or_default();
+        let Some(id) = channel.status.as_ref().and_then(|status| status.bound_to(uid)) else { return };
         let answered = |own: &mut Attempt| match &own.outcome {
             AttemptOutcome::Answered(remote) => same_id(remote.id.as_str(), id),
             _ => false,
@@ -420,7 +427,7 @@ mod tests {
             sample.channel.status = Some(sample.status.clone());
             let answered = AttemptOutcome::Answered(Box::new(remote.clone()));
             let mut memory = Memory { attempt: Some(Attempt::new(1, answered)), ..Memory::default() };
-            memory.note_binding(&sample.channel);
+            memory.note_read(&sample.channel);
             assert_eq!(memory.attempt.is_none(), ends, "{shown}");
         }
     }

@@ -263,7 +263,7 @@ fn rests(channel: &Channel, uid: &str, ctx: &Context, epoch: Epoch) -> Option<Du
     if memory.outran(pass::version(channel), now) {
         return Some(Duration::from_secs(5));
     }
-    memory.note_binding(channel);
+    memory.note_read(channel);
     if ctx.schema.lacks().is_some() && would_lose(channel, &memory) {
         return Some(OUTDATED);
     }

@@ -97,7 +97,7 @@ impl Pass {
         }
         // Before anything is looked up: what changes during the pass must open the gate again.
         let began = inputs(ctx, &channel);
-        memory.note_binding(&channel);
+        memory.note_read(&channel);
         let mut status = create::believed(&channel);
         let mut notes = Vec::new();
         let resent = stored::resent(&channel, memory.unstored.as_deref(), &memory.lost);

@@ -168,7 +168,10 @@ async fn same_as_without_lag(lag: Duration, restarts: bool) {
     for writes_lag in [false, true] {
         let told = told(lag, writes_lag, restarts).await;
         assert_eq!(told.writes, [1, 1, 1, 1], "the writes of a run without lag");
-        let wrong: Vec<_> = told.verdicts.iter().filter(|reason| FALSE.contains(&reason.as_str())).collect();
+        // A DELETE whose answer the kill took away meets a true absence, which is seen twice.
+        let ends = |reason: &&String| restarts && *reason == "AbsenceNotProven";
+        let wrong = told.verdicts.iter().filter(|reason| FALSE.contains(&reason.as_str()) && !ends(reason));
+        let wrong: Vec<_> = wrong.collect();
         assert!(wrong.is_empty(), "{told:?}");
     }
 }
