@@ -42,6 +42,17 @@ pub fn is_true(list: &[Condition], kind: &str) -> bool {
     find(list, kind).is_some_and(|condition| condition.status == Status::True.as_str())
 }
 
+/// What readers of conditions act on: type, status, reason and generation, sorted. The order and the texts say nothing: a
+/// long text may come back cut.
+pub fn facts(list: &[Condition]) -> Vec<(&str, &str, &str, Option<i64>)> {
+    let mut facts: Vec<_> = list
+        .iter()
+        .map(|one| (one.type_.as_str(), one.status.as_str(), one.reason.as_str(), one.observed_generation))
+        .collect();
+    facts.sort_unstable();
+    facts
+}
+
 // === impl Status ===
 
 impl Status {

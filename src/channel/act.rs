@@ -152,11 +152,8 @@ fn ignored(pass: &Pass, answer: &RemoteChannel) -> Vec<String> {
 
 /// Opens the consistency window of a write.
 fn wrote(pass: &mut Pass, id: &Id, write: Write) {
-    let now = clock::instant();
-    let mut consistency = pass.ctx.consistency();
-    consistency.wrote(id.as_str(), write, now);
-    pass.observed.window = consistency.window(id.as_str(), now);
-    drop(consistency);
+    pass.ctx.consistency().wrote(id.as_str(), write, clock::instant());
+    pass.take_window(id.as_str());
     // It was there.
     pass.memory.absent = None;
 }
@@ -370,15 +367,13 @@ async fn delete(pass: &mut Pass, id: &Id) -> Result<Next, Failure> {
             pass.remember();
             Ok(Next::Plan)
         }
+        Err(error) if is_stale(pass, &error) => {
+            claims::release(pass);
+            Ok(Next::Plan)
+        }
         Err(CallError::Failed(error)) if error.kind == Kind::NotFound => {
             claims::release(pass);
-            match stale_absence(pass) {
-                Some(stale) => {
-                    pass.observed.remote = stale;
-                    Ok(Next::Plan)
-                }
-                None => absent(pass, id).await,
-            }
+            absent(pass, id).await
         }
         Err(error) => {
             if !is_ambiguous(&error) {

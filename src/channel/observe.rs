@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 
-use super::consistency;
-use super::consistency::Window;
+use super::consistency::{self, Window};
 use super::create::{self, Standing};
 use super::credentials;
 use super::delete::{self, Vouched};
@@ -51,7 +50,7 @@ pub async fn observe(pass: &mut Pass) -> Result<(), Failure> {
     let standing = pass.view().standing();
     if pass.view().terminating() {
         if let Standing::Bound(id) = &standing {
-            pass.observed.window = pass.ctx.consistency().window(id, clock::instant());
+            pass.take_window(id);
             claims::first(pass, id).await?;
         }
         return Ok(());
@@ -61,7 +60,7 @@ pub async fn observe(pass: &mut Pass) -> Result<(), Failure> {
         _ => None,
     };
     if let Some(id) = &id {
-        pass.observed.window = pass.ctx.consistency().window(id, clock::instant());
+        pass.take_window(id);
     }
     let observed = observe_living(pass, standing).await;
     if let Some(id) = id {
@@ -253,7 +252,7 @@ async fn declared(pass: &mut Pass) -> Result<Declared, Failure> {
 
 /// A create made one channel while the manifest came to name another. Once the one that was made is deleted, the other is it.
 async fn settled_by_hand(pass: &mut Pass, answered: &str) -> Result<(), Failure> {
-    pass.observed.window = pass.ctx.consistency().window(answered, clock::instant());
+    pass.take_window(answered);
     read(pass, answered).await?;
     let stale = match pass.observed.remote {
         Remote::Stale { again } => Some(again),

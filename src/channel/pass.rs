@@ -195,6 +195,11 @@ impl Pass {
         self.channel.uid().unwrap_or_default()
     }
 
+    /// Takes in which reads of this channel may be older than a write.
+    pub fn take_window(&mut self, id: &str) {
+        self.observed.window = self.ctx.consistency().window(id, clock::instant());
+    }
+
     /// What somebody waits for goes before regular looks.
     pub fn lane(&self) -> Lane {
         let view = self.view();

@@ -9,6 +9,7 @@ use super::status::Outcome;
 use crate::api::channel::{Channel, ChannelStatus, CredentialsStatus};
 use crate::api::conditions::Reason;
 use crate::api::{annotation, finalizer, same_id};
+use crate::conditions::facts;
 use crate::error::{Failure, Need};
 
 /// A field that a later decision of the operator rests on. What it can read again from oHallo is none.
@@ -74,7 +75,7 @@ impl Field {
             }
             Self::ReadWith => sent.read_with == kept.read_with,
             Self::ObservedGeneration => sent.observed_generation == kept.observed_generation,
-            Self::Conditions => kept.left_out || said(sent).eq(said(kept)),
+            Self::Conditions => kept.left_out || facts(&sent.conditions) == facts(&kept.conditions),
         }
     }
 }
@@ -198,17 +199,6 @@ fn pushed(
     credentials: Option<&CredentialsStatus>,
 ) -> Option<(&[String], &[crate::api::channel::SecretVersion])> {
     credentials.map(|credentials| (credentials.keys.as_slice(), credentials.sources.as_slice()))
-}
-
-/// What readers of conditions act on. The order and the texts say nothing: a long text comes back cut.
-fn said(status: &ChannelStatus) -> impl Iterator<Item = (&str, &str, &str, Option<i64>)> {
-    let mut said: Vec<_> = status
-        .conditions
-        .iter()
-        .map(|one| (one.type_.as_str(), one.status.as_str(), one.reason.as_str(), one.observed_generation))
-        .collect();
-    said.sort_unstable();
-    said.into_iter()
 }
 
 #[cfg(test)]

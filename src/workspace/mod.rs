@@ -370,17 +370,10 @@ async fn write<K: Kind>(
 
 /// Whether the returned status shows what Channels and people read of it.
 fn is_kept(sent: &WorkspaceStatus, returned: Option<&WorkspaceStatus>) -> bool {
-    let said = |status: &WorkspaceStatus| {
-        let mut said: Vec<_> = status
-            .conditions
-            .iter()
-            .map(|one| (one.type_.clone(), one.status.clone(), one.reason.clone(), one.observed_generation))
-            .collect();
-        said.sort_unstable();
-        said
-    };
-    returned
-        .is_some_and(|kept| kept.observed_generation == sent.observed_generation && said(kept) == said(sent))
+    returned.is_some_and(|kept| {
+        let same = conditions::facts(&kept.conditions) == conditions::facts(&sent.conditions);
+        kept.observed_generation == sent.observed_generation && same
+    })
 }
 
 // === impl Refused ===
