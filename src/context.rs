@@ -1,10 +1,10 @@
-// I/O
 //! What every pass shares: clients, stores, and what this process remembers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::PartialObjectMeta;
@@ -14,30 +14,29 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::channel::{Channel, ChannelStatus};
-use crate::api::conditions::{Reason, kind};
-use crate::api::workspace::{AllowedNamespaces, ClusterWorkspace, Workspace, WorkspaceStatus};
-use crate::channel::consistency::Consistency;
-use crate::channel::kept::Kept;
-use crate::channel::memory::Memory;
-use crate::clock;
-use crate::conditions;
-use crate::controller::Queue;
-use crate::crds::Schema;
-use crate::events::{Events, Note};
-use crate::index::{Handle, Index, Name, Wakes};
-use crate::leader::Leadership;
-use crate::metrics::Metrics;
-use crate::ohallo::{self, Id};
+use crate::kubernetes::events::{Events, PendingEvent};
+use crate::kubernetes::leader::Leadership;
+use crate::kubernetes::secrets::Secrets;
 use crate::orphans::Orphans;
-use crate::secret::ApiKey;
-use crate::secrets::Secrets;
+use crate::queue::Queue;
 use crate::settings::Settings;
-use crate::work_queue::{ObjectKey, Priority};
-use crate::workspace::{Kind, allows};
-
-/// The name under which this operator writes.
-pub const MANAGER: &str = "ohallo-operator";
+use crate::startup::schema::Schema;
+use crate::telemetry::metrics::Metrics;
+use ohallo_client::clock;
+use ohallo_core::api::channel::{Channel, ChannelStatus};
+use ohallo_core::api::conditions::{Reason, kind};
+use ohallo_core::api::workspace::{AllowedNamespaces, ClusterWorkspace, Workspace, WorkspaceStatus};
+use ohallo_core::channel::consistency::Consistency;
+use ohallo_core::channel::in_memory_state::InMemoryState;
+use ohallo_core::channel::object_cache::ObjectCache;
+use ohallo_core::channel::plan::existing;
+use ohallo_core::index::{Index, NamespacedName, Requeues, WorkspaceKey};
+use ohallo_core::remote::Id;
+use ohallo_core::secret::ApiKey;
+use ohallo_core::work_queue::{ObjectKey, Priority};
+use ohallo_core::workspace::access::allows;
+use ohallo_core::workspace::kind::WorkspaceKind;
+use ohallo_core::{backoff, conditions};
 
 /// How many objects are read at the same time because the cache does not have them in full.
 const READS: usize = 4;
@@ -45,7 +44,7 @@ const READS: usize = 4;
 pub struct Context {
     pub client: Client,
     pub settings: Settings,
-    pub ohallo: ohallo::Client,
+    pub ohallo: ohallo_client::Client,
     pub metrics: Arc<Metrics>,
     pub events: Events,
     /// Whether effects may begin; the only process there is unless it was set.
@@ -56,7 +55,7 @@ pub struct Context {
     pub namespaces: Store<PartialObjectMeta<Namespace>>,
     pub secrets: Secrets,
     /// What the store has not of the Channels.
-    pub kept: Kept,
+    pub kept: ObjectCache,
     /// Who reads what is not kept: each object may take some hundred KiB until it is decoded.
     pub reads: Semaphore,
     pub index: Mutex<Index>,
@@ -64,7 +63,7 @@ pub struct Context {
     pub orphans: Orphans,
     /// What is to be reconciled.
     pub queue: Queue,
-    pub listed: Listed,
+    pub listed: CacheSync,
     /// Whether the API server keeps every field of this version.
     pub schema: Schema,
     listing_channels: AtomicBool,
@@ -72,25 +71,25 @@ pub struct Context {
     pub tasks: TaskTracker,
     /// Cancelled when the process has no time left.
     pub ended: CancellationToken,
-    held: Mutex<HashMap<Handle, Held>>,
+    held: Mutex<HashMap<WorkspaceKey, CachedApiKey>>,
     consistency: Mutex<Consistency>,
-    memories: Mutex<HashMap<String, Arc<Mutex<Memory>>>>,
-    workspace_memories: Mutex<HashMap<String, crate::workspace::Memory>>,
+    memories: Mutex<HashMap<String, Arc<Mutex<InMemoryState>>>>,
+    workspace_memories: Mutex<HashMap<String, crate::workspace::InMemoryState>>,
     /// Workspaces whose key was refused to a Channel.
-    rechecks: Mutex<HashSet<Handle>>,
+    rechecks: Mutex<HashSet<WorkspaceKey>>,
 }
 
 /// Whether every kind was listed once: before that it can't be said that an object is not there. Not the stores' own
 /// `wait_until_ready`: it wakes only the last of several waiters, and each controller is one.
 #[derive(Default)]
-pub struct Listed {
+pub struct CacheSync {
     missing: Mutex<BTreeSet<&'static str>>,
     done: CancellationToken,
 }
 
 /// The last good key of a workspace. No Debug.
 #[derive(Clone)]
-pub struct Held {
+pub struct CachedApiKey {
     /// Of the Workspace that it was read for.
     pub uid: String,
     pub key: ApiKey,
@@ -106,7 +105,7 @@ pub struct Held {
 }
 
 /// A Workspace or ClusterWorkspace, as a Channel looks at it.
-pub struct Lookup {
+pub struct WorkspaceSnapshot {
     pub uid: String,
     pub generation: Option<i64>,
     pub suspended: bool,
@@ -116,9 +115,9 @@ pub struct Lookup {
     pub allowed: Option<AllowedNamespaces>,
 }
 
-// === impl Listed ===
+// === impl CacheSync ===
 
-impl Listed {
+impl CacheSync {
     /// A kind that is waited for.
     pub fn expect(&self, kind: &'static str) {
         self.missing.lock().unwrap_or_else(PoisonError::into_inner).insert(kind);
@@ -156,7 +155,7 @@ impl Context {
     pub fn new(
         client: Client,
         settings: Settings,
-        ohallo: ohallo::Client,
+        ohallo: ohallo_client::Client,
         metrics: Arc<Metrics>,
         events: Events,
         stores: Stores,
@@ -165,21 +164,21 @@ impl Context {
             queue: Queue::new(settings.concurrency, Arc::clone(&metrics)),
             secrets: Secrets::new(client.clone()),
             consistency: Mutex::new(Consistency::new(settings.consistency_window, clock::instant())),
-            kept: Kept::default(),
+            kept: ObjectCache::default(),
             reads: Semaphore::new(READS),
             client,
             settings,
             ohallo,
             metrics,
             events,
-            leadership: Leadership::sole(),
+            leadership: Leadership::always(),
             channels: stores.channels,
             workspaces: stores.workspaces,
             cluster_workspaces: stores.cluster_workspaces,
             namespaces: stores.namespaces,
             index: Mutex::default(),
             orphans: Orphans::default(),
-            listed: Listed::default(),
+            listed: CacheSync::default(),
             schema: Schema::default(),
             listing_channels: AtomicBool::new(false),
             tasks: TaskTracker::new(),
@@ -201,7 +200,7 @@ impl Context {
     }
 
     /// What is remembered of the object with this uid.
-    pub fn memory(&self, uid: &str) -> Arc<Mutex<Memory>> {
+    pub fn memory(&self, uid: &str) -> Arc<Mutex<InMemoryState>> {
         let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
         memories.entry(uid.to_owned()).or_default().clone()
     }
@@ -210,11 +209,11 @@ impl Context {
     pub fn while_idle<T>(
         &self,
         uid: &str,
-        memory: &Arc<Mutex<Memory>>,
+        memory: &Arc<Mutex<InMemoryState>>,
         in_any_case: bool,
-        decide: impl FnOnce(&mut Memory) -> T,
+        decide: impl FnOnce(&mut InMemoryState) -> T,
     ) -> Option<T> {
-        // Held to the end: a reconcile that begins meanwhile waits for it.
+        // CachedApiKey to the end: a reconcile that begins meanwhile waits for it.
         let memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
         let mapped = memories.get(uid).is_some_and(|found| Arc::ptr_eq(found, memory));
         if Arc::strong_count(memory) > 1 + usize::from(mapped) && !in_any_case {
@@ -227,7 +226,7 @@ impl Context {
     pub fn forget(&self, uid: &str) {
         self.memories.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
         let wakes = self.index().unclaim(uid);
-        self.wake(wakes);
+        self.requeue(wakes);
     }
 
     /// Forgets what belongs to objects that are not there any more. Most of it went with them; a reconcile that ended
@@ -244,13 +243,13 @@ impl Context {
         // Of a create under way its task holds the memory.
         retain(&self.memories, |uid, memory| channels.contains(uid) || Arc::strong_count(memory) > 1);
         retain(&self.workspace_memories, |uid, _| workspaces.contains(uid));
-        retain(&self.held, |handle, _| self.lookup(handle).is_some() || self.in_use(handle));
+        retain(&self.held, |handle, _| self.workspace_snapshot(handle).is_some() || self.in_use(handle));
         self.kept.retain(|uid| channels.contains(uid));
         self.consistency().sweep(clock::instant());
         self.secrets.retain(|secret| self.index().uses_secret(secret));
         self.ohallo.sweep();
         let mut rechecks = self.rechecks.lock().unwrap_or_else(PoisonError::into_inner);
-        rechecks.retain(|handle| self.lookup(handle).is_some());
+        rechecks.retain(|handle| self.workspace_snapshot(handle).is_some());
     }
 
     /// How many entries each map has, by its name.
@@ -267,7 +266,7 @@ impl Context {
         ]
     }
 
-    pub fn workspace_memory(&self, uid: &str) -> crate::workspace::Memory {
+    pub fn workspace_memory(&self, uid: &str) -> crate::workspace::InMemoryState {
         self.workspace_memories
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -276,7 +275,7 @@ impl Context {
             .unwrap_or_default()
     }
 
-    pub fn remember_workspace(&self, uid: &str, memory: crate::workspace::Memory) {
+    pub fn remember_workspace(&self, uid: &str, memory: crate::workspace::InMemoryState) {
         self.workspace_memories.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), memory);
     }
 
@@ -285,49 +284,49 @@ impl Context {
     }
 
     /// Makes a Workspace look at its key soon: it was refused to one of its Channels.
-    pub fn recheck(&self, handle: &Handle) {
+    pub fn request_key_check(&self, handle: &WorkspaceKey) {
         self.rechecks.lock().unwrap_or_else(PoisonError::into_inner).insert(handle.clone());
-        self.wake_workspace(handle);
+        self.requeue_workspace(handle);
     }
 
     /// Whether a Workspace was asked to look and has not begun to.
-    pub fn recheck_asked(&self, handle: &Handle) -> bool {
+    pub fn key_check_requested(&self, handle: &WorkspaceKey) -> bool {
         self.rechecks.lock().unwrap_or_else(PoisonError::into_inner).contains(handle)
     }
 
-    pub fn take_recheck(&self, handle: &Handle) {
+    pub fn take_key_check_request(&self, handle: &WorkspaceKey) {
         self.rechecks.lock().unwrap_or_else(PoisonError::into_inner).remove(handle);
     }
 
-    pub fn held(&self, handle: &Handle) -> Option<Held> {
+    pub fn cached_key(&self, handle: &WorkspaceKey) -> Option<CachedApiKey> {
         self.all_held().get(handle).cloned()
     }
 
-    pub fn hold(&self, handle: &Handle, held: Held) {
+    pub fn cache_key(&self, handle: &WorkspaceKey, held: CachedApiKey) {
         self.all_held().insert(handle.clone(), held);
     }
 
-    pub fn edit_held(&self, handle: &Handle, edit: impl FnOnce(&mut Held)) {
+    pub fn edit_cached_key(&self, handle: &WorkspaceKey, edit: impl FnOnce(&mut CachedApiKey)) {
         if let Some(held) = self.all_held().get_mut(handle) {
             edit(held);
         }
     }
 
     /// Forgets the key of a workspace that nobody needs any more.
-    pub fn release(&self, handle: &Handle) {
+    pub fn forget_key(&self, handle: &WorkspaceKey) {
         self.all_held().remove(handle);
     }
 
-    fn all_held(&self) -> MutexGuard<'_, HashMap<Handle, Held>> {
+    fn all_held(&self) -> MutexGuard<'_, HashMap<WorkspaceKey, CachedApiKey>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The workspace that a handle names, as the watch last saw it.
-    pub fn lookup(&self, handle: &Handle) -> Option<Lookup> {
+    pub fn workspace_snapshot(&self, handle: &WorkspaceKey) -> Option<WorkspaceSnapshot> {
         match &handle.namespace {
             Some(namespace) => {
                 let found = self.workspaces.get(&ObjectRef::new(&handle.name).within(namespace))?;
-                Some(Lookup {
+                Some(WorkspaceSnapshot {
                     uid: found.uid()?,
                     generation: found.metadata.generation,
                     suspended: found.spec.suspend == Some(true),
@@ -338,7 +337,7 @@ impl Context {
             }
             None => {
                 let found = self.cluster_workspaces.get(&ObjectRef::new(&handle.name))?;
-                Some(Lookup {
+                Some(WorkspaceSnapshot {
                     uid: found.uid()?,
                     generation: found.metadata.generation,
                     suspended: found.spec.suspend == Some(true),
@@ -356,8 +355,8 @@ impl Context {
     }
 
     /// Whether the workspace that a handle names must stay.
-    pub fn in_use(&self, handle: &Handle) -> bool {
-        let allowed = self.lookup(handle).map(|lookup| lookup.allowed);
+    pub fn in_use(&self, handle: &WorkspaceKey) -> bool {
+        let allowed = self.workspace_snapshot(handle).map(|lookup| lookup.allowed);
         self.index().in_use(handle, |namespace| match &allowed {
             Some(Some(allowed)) => allows(allowed, namespace, self.namespace_labels(namespace).as_ref()),
             Some(None) => true,
@@ -374,19 +373,19 @@ impl Context {
         self.listing_channels.load(Ordering::Acquire)
     }
 
-    pub fn wake(&self, wakes: Wakes) {
-        wakes.channels.iter().for_each(|name| self.wake_channel(name));
+    pub fn requeue(&self, wakes: Requeues) {
+        wakes.channels.iter().for_each(|name| self.requeue_channel(name));
         if let Some(handle) = wakes.handle {
-            self.wake_workspace(&handle);
+            self.requeue_workspace(&handle);
         }
     }
 
-    pub fn wake_channel(&self, name: &Name) {
+    pub fn requeue_channel(&self, name: &NamespacedName) {
         self.enqueue_channel(name, Priority::Interactive);
     }
 
     /// Requeues every object: this process has begun to lead.
-    pub fn wake_all(&self) {
+    pub fn requeue_all(&self) {
         let background = Priority::Background;
         self.workspaces
             .state()
@@ -394,7 +393,10 @@ impl Context {
             .for_each(|object| self.enqueue_workspace(&object.handle(), background));
         let clusters = self.cluster_workspaces.state();
         clusters.iter().for_each(|object| self.enqueue_workspace(&object.handle(), background));
-        self.channels.state().iter().for_each(|channel| self.enqueue_channel(&Name::of(channel), background));
+        self.channels
+            .state()
+            .iter()
+            .for_each(|channel| self.enqueue_channel(&NamespacedName::of(channel), background));
     }
 
     /// Requeues every object, and at once those whose writes were not kept: the API server keeps every field again.
@@ -407,29 +409,47 @@ impl Context {
             let cell = self.memory(&channel.uid().unwrap_or_default());
             let mut memory = cell.lock().unwrap_or_else(PoisonError::into_inner);
             if !memory.lost.is_empty() || channel.status.as_ref().is_some_and(lost) {
-                memory.gate = None;
+                memory.cooldown = None;
             }
         }
-        self.wake_all();
+        self.requeue_all();
     }
 
-    pub fn enqueue_channel(&self, name: &Name, priority: Priority) {
+    pub fn enqueue_channel(&self, name: &NamespacedName, priority: Priority) {
         self.queue.add(ObjectKey::channel(&name.namespace, &name.name), priority);
     }
 
-    pub fn enqueue_workspace(&self, handle: &Handle, priority: Priority) {
+    pub fn enqueue_workspace(&self, handle: &WorkspaceKey, priority: Priority) {
         self.queue.add(ObjectKey::workspace(handle.namespace.as_deref(), &handle.name), priority);
     }
 
-    pub fn wake_workspace(&self, handle: &Handle) {
+    pub fn requeue_workspace(&self, handle: &WorkspaceKey) {
         self.enqueue_workspace(handle, Priority::Interactive);
     }
 
     /// Leaves events to be published.
-    pub fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, notes: Vec<Note>) {
+    pub fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, notes: Vec<PendingEvent>) {
         let dropped = self.events.leave(object, notes);
         self.metrics.events_dropped(dropped);
     }
+
+    /// How often a settled Channel is read: as declared, or as the rate of its key and its namespace's share of the rate of all
+    /// keys allow.
+    pub fn read_interval(&self, channel: &Channel) -> Duration {
+        let (of_key, of_namespace, namespaces) = {
+            let index = self.index();
+            let (of_namespace, namespaces) = index.population(&channel.namespace().unwrap_or_default());
+            (index.count(&WorkspaceKey::of(channel)), of_namespace, namespaces)
+        };
+        let share = self.settings.total_rate().unwrap_or_default() / namespaces.max(1) as f64;
+        let shares = [(of_key, self.settings.requests_per_second), (of_namespace, share)];
+        backoff::interval(existing::declared_interval(&channel.spec), &shares)
+    }
+}
+
+/// The key of a Channel in its store.
+pub fn object_ref(name: &NamespacedName) -> ObjectRef<Channel> {
+    ObjectRef::new(&name.name).within(&name.namespace)
 }
 
 fn retain<K: Eq + Hash, V>(map: &Mutex<HashMap<K, V>>, keep: impl Fn(&K, &V) -> bool) {
@@ -440,17 +460,27 @@ fn retain<K: Eq + Hash, V>(map: &Mutex<HashMap<K, V>>, keep: impl Fn(&K, &V) -> 
     }
 }
 
+/// With one of these traits the crate does not compile: the types hold API keys, or a proxy's password.
+const _: () = {
+    use ohallo_core::secret::no_debug::{No as _, Told};
+    assert!(
+        !Told::<CachedApiKey>::DEBUG && !Told::<CachedApiKey>::DISPLAY && !Told::<CachedApiKey>::SERIALIZE
+    );
+    assert!(!Told::<Secrets>::DEBUG && !Told::<Secrets>::DISPLAY && !Told::<Secrets>::SERIALIZE);
+    assert!(!Told::<Settings>::DEBUG);
+};
+
 #[cfg(test)]
 pub mod tests {
     use kube::runtime::reflector;
 
     use super::*;
-    use crate::events::events;
+    use crate::kubernetes::events::events;
     use crate::settings::tests::parse;
 
     pub fn context() -> Context {
         let settings = parse(&[]).unwrap();
-        let options = ohallo::Options {
+        let options = ohallo_client::Options {
             api_url: settings.api_url.clone(),
             create_path: settings.create_path.clone(),
             request_timeout: settings.request_timeout,
@@ -463,7 +493,7 @@ pub mod tests {
             allow_insecure: false,
         };
         let metrics = Arc::new(Metrics::new());
-        let ohallo = ohallo::Client::new(options, Arc::clone(&metrics));
+        let ohallo = ohallo_client::Client::new(options, Arc::new(ohallo_client::NoObserver));
         let ohallo = ohallo.unwrap_or_else(|error| panic!("{error}"));
         let client = Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
         let stores = Stores {
@@ -482,11 +512,11 @@ pub mod tests {
         ctx.listed.expect("channels");
         for round in 0..3000_usize {
             let uid = format!("uid-{round}");
-            let handle = Handle { namespace: Some("a".into()), name: format!("w{}", round % 300) };
+            let handle = WorkspaceKey { namespace: Some("a".into()), name: format!("w{}", round % 300) };
             drop(ctx.memory(&uid));
-            ctx.remember_workspace(&uid, crate::workspace::Memory::default());
+            ctx.remember_workspace(&uid, crate::workspace::InMemoryState::default());
             let (key, workspace_id) = (ApiKey::new(uid.clone()), Id::parse("w").unwrap());
-            let held = Held {
+            let held = CachedApiKey {
                 uid: uid.clone(),
                 key,
                 workspace_id,
@@ -495,8 +525,8 @@ pub mod tests {
                 has_created: false,
                 has_read: false,
             };
-            ctx.hold(&handle, held);
-            ctx.recheck(&handle);
+            ctx.cache_key(&handle, held);
+            ctx.request_key_check(&handle);
             if round % 2 == 0 {
                 ctx.forget(&uid);
                 ctx.forget_workspace(&uid);

@@ -1,4 +1,3 @@
-// I/O
 //! Runs reconciles: the work queue that the whole process shares, and the workers behind it.
 //!
 //! Our own in place of `kube::runtime::Controller`, whose scheduler is first in, first out over all namespaces, starts a
@@ -8,94 +7,30 @@
 //! - An event replaces a requeue time.
 //! - Nothing starts before every kind was listed once.
 
-use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use kube::runtime::reflector::ObjectRef;
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::workspace::{ClusterWorkspace, Workspace};
+use crate::channel;
 use crate::context::Context;
-use crate::metrics::Metrics;
-use crate::ohallo::{Caller, Lane, NotYet, Permit, Refusal};
-use crate::retry::Requeue;
-use crate::work_queue::{
-    Again, Blocked, Gate, Kind, Limits, ObjectKey, Priority, Resolved, Route, Started, WorkQueue,
-};
-use crate::{channel, clock, workspace};
-
-/// Reconciles under one API key at the same time, in all namespaces.
-const KEY_CONCURRENCY: usize = 12;
+use crate::queue::IDLE;
+use crate::workspace::{self, WorkspaceApi};
+use ohallo_client::{Caller, NotYet, Permit, clock};
+use ohallo_core::api::workspace::{ClusterWorkspace, Workspace};
+use ohallo_core::backoff::Requeue;
+use ohallo_core::rate_limiter::{Lane, Refusal};
+use ohallo_core::work_queue::{Blocked, Gate, ObjectKey, ObjectKind, Resolved, Route, Started};
 
 /// The wait after a reconcile that panicked outside of what it catches itself.
 const AFTER_PANIC: Duration = Duration::from_secs(60);
 
-/// The longest sleep, where nothing has a time.
-const IDLE: Duration = Duration::from_secs(3600);
-
-/// The work queue of the process.
-pub struct Queue {
-    inner: Mutex<WorkQueue>,
-    changed: Notify,
-    metrics: Arc<Metrics>,
-}
-
 /// Asks the objects and the API keys.
 struct Door<'a>(&'a Arc<Context>);
-
-// === impl Queue ===
-
-impl Queue {
-    /// For so many workers.
-    pub fn new(concurrency: u16, metrics: Arc<Metrics>) -> Self {
-        let limits = Limits::of(usize::from(concurrency), KEY_CONCURRENCY);
-        Self { inner: Mutex::new(WorkQueue::new(limits)), changed: Notify::new(), metrics }
-    }
-
-    /// Reconciles an object as soon as it can run.
-    pub fn add(&self, object: ObjectKey, priority: Priority) {
-        self.metrics.workqueue_add(object.kind.name());
-        self.lock().add(object, priority, clock::instant());
-        self.changed.notify_one();
-    }
-
-    /// How many objects wait to run.
-    pub fn depth(&self) -> BTreeMap<(Kind, Priority), usize> {
-        self.lock().depth().clone()
-    }
-
-    /// The next start, or when to ask again.
-    fn pop(&self, door: &mut Door<'_>) -> Result<Started<Option<Permit>>, Option<Instant>> {
-        let now = clock::instant();
-        let mut queue = self.lock();
-        let started = queue.pop(now, door);
-        let again = if queue.has_new() { Some(now) } else { queue.next_wake() };
-        started.ok_or(again)
-    }
-
-    fn done(&self, object: &ObjectKey, requeue: Requeue) {
-        let now = clock::instant();
-        let at = |after: Duration| now.checked_add(after).unwrap_or(now + IDLE);
-        if matches!(requeue, Requeue::Retry(_)) {
-            self.metrics.workqueue_retry(object.kind.name());
-        }
-        let again = match requeue {
-            Requeue::Never => Again::Never,
-            Requeue::After(after) | Requeue::Retry(after) => Again::At(at(after)),
-            Requeue::Deferred(after) => Again::Deferred(at(after)),
-        };
-        self.lock().done(object, again, now);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, WorkQueue> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// Runs reconciles until the stop, then waits for those that run.
 pub async fn run(ctx: &Arc<Context>, stop: &CancellationToken) {
@@ -118,7 +53,7 @@ pub async fn run(ctx: &Arc<Context>, stop: &CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
             Some(Ok((object, requeue))) = running.join_next() => ctx.queue.done(&object, requeue),
-            () = ctx.queue.changed.notified() => {}
+            () = ctx.queue.added() => {}
             // Yields where more objects are to be resolved.
             () = tokio::time::sleep(wait) => {}
         }
@@ -139,21 +74,21 @@ async fn reconcile(ctx: Arc<Context>, started: Started<Option<Permit>>) -> (Arc<
 
 async fn reconcile_kind(ctx: &Arc<Context>, object: &ObjectKey, permit: Option<Permit>) -> Requeue {
     match object.kind {
-        Kind::Channel => {
+        ObjectKind::Channel => {
             let Some(found) = ctx.channels.get(&reference(object)) else { return Requeue::Never };
             match channel::reconcile(Arc::clone(&found), Arc::clone(ctx), permit).await {
                 Ok(requeue) => requeue,
                 Err(error) => channel::error_policy(found, &error, Arc::clone(ctx)),
             }
         }
-        Kind::Workspace => reconcile_workspace(ctx.workspaces.get(&reference(object)), ctx).await,
-        Kind::ClusterWorkspace => {
+        ObjectKind::Workspace => reconcile_workspace(ctx.workspaces.get(&reference(object)), ctx).await,
+        ObjectKind::ClusterWorkspace => {
             reconcile_workspace(ctx.cluster_workspaces.get(&reference(object)), ctx).await
         }
     }
 }
 
-async fn reconcile_workspace<K: workspace::Kind>(found: Option<Arc<K>>, ctx: &Arc<Context>) -> Requeue {
+async fn reconcile_workspace<K: WorkspaceApi>(found: Option<Arc<K>>, ctx: &Arc<Context>) -> Requeue {
     let Some(found) = found else { return Requeue::Never };
     match workspace::reconcile(Arc::clone(&found), Arc::clone(ctx)).await {
         Ok(requeue) => requeue,
@@ -177,15 +112,15 @@ impl Gate for Door<'_> {
     fn resolve(&mut self, object: &ObjectKey, now: Instant) -> Resolved {
         let ctx = self.0;
         match object.kind {
-            Kind::Channel => {
+            ObjectKind::Channel => {
                 let found = ctx.channels.get(&reference(object));
                 found.map_or(Resolved::Gone, |found| channel::resolve(&found, ctx, now))
             }
-            Kind::Workspace => {
+            ObjectKind::Workspace => {
                 let found = ctx.workspaces.get(&reference::<Workspace>(object));
                 found.map_or(Resolved::Gone, |found| workspace::resolve(&*found, ctx, now))
             }
-            Kind::ClusterWorkspace => {
+            ObjectKind::ClusterWorkspace => {
                 let found = ctx.cluster_workspaces.get(&reference::<ClusterWorkspace>(object));
                 found.map_or(Resolved::Gone, |found| workspace::resolve(&*found, ctx, now))
             }

@@ -1,74 +1,42 @@
-// I/O: the module list.
-//! A Kubernetes operator for oHallo channels. The way of one reconcile:
+//! A Kubernetes operator for oHallo channels: the I/O around the decisions of [`ohallo_core`].
 //!
 //! ```text
-//!  a Channel, its Secrets or its Workspace changed, or its time has come
+//!  a Channel, its Secrets or its Workspace changed, or its requeue time has come
 //!         │
 //!         ▼
-//!    work_queue.rs fair by namespace, API key and object; starts what its cooldown, key and
-//!         │        the workers let run                                                         pure
+//!    queue.rs, controller.rs   start what cooldown, API key and workers allow
+//!         │                    (ohallo_core::work_queue decides)
 //!         ▼
-//!    controller.rs runs it on a worker                                                         I/O
+//!    channel/observe.rs        read the Secrets, the Workspace and the channel in oHallo
 //!         │
 //!         ▼
-//!    observe.rs    read the Secrets, the Workspace and the channel in oHallo                    I/O
-//!         │
-//!         ▼
-//!    plan.rs  ◄──────────────┐   either a verdict (nothing to do) or a step (something to do)   pure
-//!         │                  │
-//!         ├─ step ─► act.rs ─┘   do it; its answer is what is planned with next                 I/O
+//!    ohallo_core::channel::plan  ◄───┐   a verdict (nothing to do) or a step (something to do)
+//!         │                          │
+//!         ├─ step ─► channel/execute.rs   one effect; the next plan starts from its answer
 //!         │
 //!         ▼  a verdict, or the first error
-//!    status.rs     conditions, events, and when to look again                                   pure
+//!    ohallo_core::channel::status    conditions, events and the requeue time
 //!         │
 //!         ▼
-//!    mod.rs        write the status, if it differs from the one that is there                   I/O
+//!    channel/report.rs         write the status, if it differs from the stored one
 //! ```
 //!
-//! `Ready` can only come from a pass that had nothing left to do, or whose last step's answer shows it. Workspaces go
-//! the same way, in fewer steps. README.md says how to try, test and change it.
+//! A Workspace takes the same way in fewer steps. [`ohallo_client`] makes the calls to oHallo. README.md says how to try,
+//! test and change the operator.
 
-pub mod api;
-pub mod channel;
-pub mod clock;
-pub mod conditions;
-pub mod context;
-pub mod decoded_size;
-pub mod error;
-pub mod events;
-pub mod heavy;
-pub mod index;
-pub mod leader;
-mod metadata_patch;
-pub mod metrics;
-pub mod ohallo;
-pub mod operator;
-pub mod retry;
-pub mod secret;
-pub mod secret_id;
-pub mod secrets;
-pub mod serve;
-pub mod settings;
-pub mod sieve;
-pub mod telemetry;
-pub mod text;
-pub mod workspace;
-
-mod api_server;
-mod authorities;
-mod census;
+mod channel;
+mod context;
 mod controller;
-mod crds;
-mod deadline;
-#[cfg(test)]
-mod hostile;
+pub mod kubernetes;
+mod orphan_reports;
 mod orphans;
-mod permissions;
-mod prerequisites;
+mod queue;
+mod run;
+pub mod settings;
+mod startup;
+pub mod telemetry;
 #[cfg(test)]
 mod verdicts;
-mod watch;
-mod watches;
-mod work_queue;
+mod workspace;
 
-pub use operator::{RunError, run, run_with};
+pub use run::{RunError, run, run_with};

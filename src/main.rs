@@ -1,4 +1,3 @@
-// I/O: the process: arguments, signals, exit code.
 //! `ohallo-operator run` and `ohallo-operator crd`.
 
 use std::ffi::OsString;
@@ -9,9 +8,10 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
-use ohallo_operator::settings::Settings;
-use ohallo_operator::telemetry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use ohallo_operator::settings::Settings;
+use ohallo_operator::telemetry::logs;
 
 const BAD_USAGE: u8 = 2;
 
@@ -54,7 +54,7 @@ fn run(settings: Settings) -> ExitCode {
         Err(error) => return refused(&error.to_string()),
     };
     let format = settings.log_format(std::io::stderr().is_terminal());
-    match telemetry::init(format, settings.otlp_endpoint.as_ref()) {
+    match logs::init(format, settings.otlp_endpoint.as_ref()) {
         // Dropped after the work: it sends what is left.
         Ok(_traces) => ended(operate(settings)),
         Err(error) => refused(&error.to_string()),
@@ -98,7 +98,7 @@ async fn one_of(terminate: &mut Signal, interrupt: &mut Signal) -> (&'static str
 
 fn crd(out: Option<&Path>) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    for crd in ohallo_operator::api::crds() {
+    for crd in ohallo_core::api::crds() {
         let yaml = serde_yaml_ng::to_string(&crd)?;
         let Some(dir) = out else {
             writeln!(stdout, "---\n{}", yaml.trim_end()).context("stdout can't be written")?;

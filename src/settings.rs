@@ -1,4 +1,3 @@
-// I/O: reads the environment, as clap does, and looks whether --ca-file is there.
 //! Everything that can be configured, each as flag and as `OHALLO_*` variable, with default and unit.
 
 use std::collections::BTreeSet;
@@ -8,13 +7,13 @@ use std::time::Duration;
 
 use clap::ArgAction::Set;
 
-use crate::leader::Terms;
-use crate::telemetry::LogFormat;
+use crate::telemetry::logs::LogFormat;
+use ohallo_core::lease::LeaseDurations;
 
-mod check;
 mod selector;
+mod validate;
 
-pub use check::SettingsError;
+pub use crate::settings::validate::SettingsError;
 
 /// How long a stopping operator may take to finish and record what is in flight.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
@@ -37,22 +36,22 @@ pub struct Settings {
 
     /// Address of the oHallo API
     #[arg(long, env = "OHALLO_API_URL", value_name = "URL", default_value = "https://api.ohallo.eu",
-          value_parser = check::api_url)]
+          value_parser = validate::api_url)]
     pub api_url: reqwest::Url,
 
     /// Path to create a channel at, below the address of the API
     #[arg(long, env = "OHALLO_CREATE_PATH", value_name = "PATH",
-          default_value = "/api/workspaces/{workspaceId}/channels", value_parser = check::create_path)]
+          default_value = "/api/workspaces/{workspaceId}/channels", value_parser = validate::create_path)]
     pub create_path: String,
 
     /// Namespace to watch; give it more than once, or several with commas. Default: all
     #[arg(long = "namespace", env = "OHALLO_NAMESPACE", value_name = "NAMESPACE", value_delimiter = ',',
-          value_parser = check::namespace)]
+          value_parser = validate::namespace)]
     pub namespaces: Vec<String>,
 
     /// Namespace of the Secrets of ClusterWorkspaces, and of the Lease. Default: $POD_NAMESPACE, then ohallo-system
     #[arg(long, env = "OHALLO_OPERATOR_NAMESPACE", value_name = "NAMESPACE",
-          default_value_t = pod_namespace(), hide_default_value = true, value_parser = check::namespace)]
+          default_value_t = pod_namespace(), hide_default_value = true, value_parser = validate::namespace)]
     pub operator_namespace: String,
 
     /// Whether to serve ClusterWorkspaces. Default: true if all namespaces are watched, else false
@@ -67,22 +66,22 @@ pub struct Settings {
 
     /// How long the others leave a Lease alone that is not renewed, in seconds (2-3600)
     #[arg(long, env = "OHALLO_LEASE_DURATION_SECONDS", value_name = "SECONDS", default_value = "60",
-          value_parser = check::lease_seconds)]
+          value_parser = validate::lease_seconds)]
     pub lease_duration_seconds: Duration,
 
     /// How long the leader works on without having renewed its Lease, in seconds (1-3599)
     #[arg(long, env = "OHALLO_LEASE_RENEW_DEADLINE_SECONDS", value_name = "SECONDS", default_value = "40",
-          value_parser = check::lease_seconds)]
+          value_parser = validate::lease_seconds)]
     pub lease_renew_deadline_seconds: Duration,
 
     /// How often the leader renews its Lease, in seconds (1-3598)
     #[arg(long, env = "OHALLO_LEASE_RETRY_SECONDS", value_name = "SECONDS", default_value = "5",
-          value_parser = check::lease_seconds)]
+          value_parser = validate::lease_seconds)]
     pub lease_retry_seconds: Duration,
 
     /// Name of the Lease: one for each group of replicas that share the work
     #[arg(long, env = "OHALLO_LEASE_NAME", value_name = "NAME", default_value = "ohallo-operator",
-          value_parser = check::lease_name)]
+          value_parser = validate::lease_name)]
     pub lease_name: String,
 
     /// Reconciles at the same time (1-1000); a namespace has at most three quarters of them
@@ -92,12 +91,12 @@ pub struct Settings {
 
     /// Requests a second to oHallo, for each API key (0-1000; 0 = no limit)
     #[arg(long, env = "OHALLO_REQUESTS_PER_SECOND", value_name = "RATE", default_value_t = 10.0,
-          value_parser = check::rate)]
+          value_parser = validate::rate)]
     pub requests_per_second: f64,
 
     /// Requests a second to oHallo of all API keys together (0-10000; 0 = no limit). Default: 100, or no limit if
     /// --requests-per-second is 0
-    #[arg(long, env = "OHALLO_TOTAL_REQUESTS_PER_SECOND", value_name = "RATE", value_parser = check::total_rate)]
+    #[arg(long, env = "OHALLO_TOTAL_REQUESTS_PER_SECOND", value_name = "RATE", value_parser = validate::total_rate)]
     pub total_requests_per_second: Option<f64>,
 
     /// Requests a quiet API key may send at once (1-10000)
@@ -107,17 +106,17 @@ pub struct Settings {
 
     /// Longest time for one request to oHallo, in seconds (1-600)
     #[arg(long, env = "OHALLO_REQUEST_TIMEOUT", value_name = "SECONDS", default_value = "20",
-          value_parser = check::seconds)]
+          value_parser = validate::seconds)]
     pub request_timeout: Duration,
 
     /// Longest time for the request that creates a channel, in seconds (1-600)
     #[arg(long, env = "OHALLO_CREATE_TIMEOUT", value_name = "SECONDS", default_value = "60",
-          value_parser = check::seconds)]
+          value_parser = validate::seconds)]
     pub create_timeout: Duration,
 
     /// How long after a write a read of oHallo may be older than it, in seconds (0-900; 0 = never)
     #[arg(long = "consistency-window-seconds", env = "OHALLO_CONSISTENCY_WINDOW_SECONDS", value_name = "SECONDS",
-          default_value = "60", value_parser = check::window)]
+          default_value = "60", value_parser = validate::window)]
     pub consistency_window: Duration,
 
     /// Label selector of the Channels to serve, like 'tier=gold,env in (a,b)'. Default: all
@@ -130,7 +129,7 @@ pub struct Settings {
 
     /// Address and port of /livez, /readyz and /metrics
     #[arg(long, env = "OHALLO_HTTP_ADDR", value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8080",
-          value_parser = check::http_addr)]
+          value_parser = validate::http_addr)]
     pub http_addr: SocketAddr,
 
     /// Whether /metrics also tells of each Channel by its name (ohallo_channel_info, ohallo_channel_condition). Default: false
@@ -143,7 +142,7 @@ pub struct Settings {
     pub log_format: Option<LogFormat>,
 
     /// Address of an OpenTelemetry collector that takes OTLP over HTTP, like http://collector:4318. Default: no traces
-    #[arg(long, env = "OHALLO_OTLP_ENDPOINT", value_name = "URL", value_parser = check::collector)]
+    #[arg(long, env = "OHALLO_OTLP_ENDPOINT", value_name = "URL", value_parser = validate::collector)]
     pub otlp_endpoint: Option<reqwest::Url>,
 
     /// PEM file of the certificate authorities to trust for oHallo; read again when it changes. Default: the system's
@@ -166,21 +165,21 @@ impl Settings {
     /// Judges what no flag alone can: combinations, files, and values that may hold a secret, so that nobody may
     /// quote them. Namespaces come back sorted and without doubles.
     pub fn checked(mut self) -> Result<Self, SettingsError> {
-        check::transport(&self.api_url, self.allow_insecure_api)?;
-        self.proxy.as_deref().map_or(Ok(()), check::proxy)?;
-        self.ca_file.as_deref().map_or(Ok(()), check::ca_file)?;
+        validate::transport(&self.api_url, self.allow_insecure_api)?;
+        self.proxy.as_deref().map_or(Ok(()), validate::proxy)?;
+        self.ca_file.as_deref().map_or(Ok(()), validate::ca_file)?;
         if self.create_timeout < self.request_timeout {
             return Err(SettingsError::CreateTimeout);
         }
-        check::lease(&self.lease_terms())?;
+        validate::lease(&self.lease_terms())?;
         let namespaces: BTreeSet<String> = self.namespaces.into_iter().collect();
         self.namespaces = namespaces.into_iter().collect();
         Ok(self)
     }
 
     /// How long what of the Lease lasts.
-    pub fn lease_terms(&self) -> Terms {
-        Terms {
+    pub fn lease_terms(&self) -> LeaseDurations {
+        LeaseDurations {
             duration: self.lease_duration_seconds,
             deadline: self.lease_renew_deadline_seconds,
             retry: self.lease_retry_seconds,

@@ -4,6 +4,7 @@
 mod agreement;
 mod argo;
 pub mod channels;
+mod workspaces;
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -13,8 +14,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use strum::VariantArray;
 
-use crate::api::conditions::Reason;
-use crate::{api, workspace};
+use ohallo_core::api;
+use ohallo_core::api::conditions::Reason;
 
 const FLUX: &str = include_str!("../deploy/flux/channels.yaml");
 const ARGOCD: &str = include_str!("../deploy/argocd/argocd-cm.yaml");
@@ -45,7 +46,7 @@ struct Verdict {
 }
 
 fn sets() -> Vec<Set> {
-    channels::sets().into_iter().chain(workspace::sample::sets()).collect()
+    channels::sets().into_iter().chain(workspaces::sets()).collect()
 }
 
 /// What has no conditions: as the API server makes them of manifests, and what is deleted before anything was said of it.

@@ -1,4 +1,3 @@
-// I/O
 //! Creating a channel and writing down its id. POST and record run in a task of their own: no timeout of a pass, no
 //! conflict and no lost answer of the API server may drop an id.
 
@@ -8,37 +7,36 @@ use std::time::Duration;
 use kube::ResourceExt;
 use tracing::Instrument;
 
-use super::act::Next;
-use super::claims;
-use super::consistency::{self, Write};
-use super::create::{Attempt, came_to, names_another, unbound};
-use super::memory::{self, AttemptOutcome};
-use super::observe::{candidates, found, refused};
-use super::orphan::Orphan;
-use super::pass::{Pass, Written};
-use super::plan::{CREATE_UNSUPPORTED, Plan, plan};
-use super::report;
-use super::status::{Outcome, seconds};
-use super::stored;
-use crate::api::annotation;
-use crate::api::channel::{AppliedStatus, CreateStatus};
-use crate::api::conditions::Reason;
-use crate::clock;
+use crate::channel::observe::{candidates, found, refused};
+use crate::channel::reconciliation::{Next, Reconciliation, StatusWrite};
+use crate::channel::{claims, report};
 use crate::context::Context;
-use crate::error::{Failure, Need};
-use crate::events::Note;
-use crate::index::{Claim, Handle, Name};
-use crate::leader::Epoch;
-use crate::ohallo::{ApiError, CallError, Class, CreatePermit, Id, Kind, NewChannel, RemoteChannel};
-use crate::orphans;
-use crate::retry;
+use crate::kubernetes::error;
+use crate::kubernetes::events::PendingEvent;
+use ohallo_client::{CreatePermit, clock};
+use ohallo_core::api::annotation;
+use ohallo_core::api::channel::{AppliedStatus, CreateStatus};
+use ohallo_core::api::conditions::Reason;
+use ohallo_core::backoff;
+use ohallo_core::channel::binding::{AttemptId, classify_create_error, conflicting_id, unbound};
+use ohallo_core::channel::consistency::Write;
+use ohallo_core::channel::in_memory_state::{self, AttemptOutcome, UnrecordedGuard};
+use ohallo_core::channel::model::{Outcome, Plan};
+use ohallo_core::channel::plan::{CREATE_UNSUPPORTED, plan, update};
+use ohallo_core::channel::stored;
+use ohallo_core::classify::{ApiError, CallError, Class, ErrorKind};
+use ohallo_core::failure::{Failure, Retry};
+use ohallo_core::index::{Claim, NamespacedName, WorkspaceKey};
+use ohallo_core::lease::election::Epoch;
+use ohallo_core::remote::{Id, NewChannel, RemoteChannel};
+use ohallo_core::text::seconds;
 
 /// Creates: permission, preflight, intent, POST, record.
 pub async fn create(
-    mut pass: Box<Pass>,
+    mut pass: Box<Reconciliation>,
     number: i64,
     body: NewChannel,
-) -> (Box<Pass>, Result<Next, Failure>) {
+) -> (Box<Reconciliation>, Result<Next, Failure>) {
     let (permit, workspace) = match prepare(&mut pass).await {
         Ok(prepared) => prepared,
         Err(failure) => return (pass, Err(failure)),
@@ -46,20 +44,20 @@ pub async fn create(
     if let Err(failure) = pass.fence() {
         return (pass, Err(failure));
     }
-    let attempt = Attempt { uid: pass.uid(), number };
+    let attempt = AttemptId { uid: pass.uid(), number };
     let sent_at = clock::now();
     let intent = attempt.intent(sent_at);
     // Should the intent stand though its write is said to have failed: nothing was sent.
-    let past = pass.memory.attempt.replace(memory::Attempt {
+    let past = pass.memory.attempt.replace(in_memory_state::CreateAttempt {
         intent: Some(intent.clone()),
-        after: pass.view().annotation(annotation::CREATE_INTENT).map(Into::into),
-        ..memory::Attempt::new(number, AttemptOutcome::NotSent)
+        after: pass.input().annotation(annotation::CREATE_INTENT).map(Into::into),
+        ..in_memory_state::CreateAttempt::new(number, AttemptOutcome::NotSent)
     });
     remember(&mut pass, number, AttemptOutcome::NotSent);
     creating(&pass, true);
-    if let Err(failure) = pass.mark(Some(intent)).await {
+    if let Err(failure) = pass.patch_metadata(Some(intent)).await {
         creating(&pass, false);
-        not_begun(&mut pass, &failure, number, past);
+        create_not_sent(&mut pass, &failure, number, past);
         return (pass, Err(failure));
     }
     pass.status.create =
@@ -68,7 +66,7 @@ pub async fn create(
         own.last = true;
     }
     remember(&mut pass, number, AttemptOutcome::InFlight);
-    spawn(pass, number, async move |mut pass: Box<Pass>| {
+    spawn(pass, number, async move |mut pass: Box<Reconciliation>| {
         // Between the intent and here the lease may have been lost.
         if let Err(failure) = pass.fence() {
             remember(&mut pass, number, AttemptOutcome::NotSent);
@@ -81,17 +79,17 @@ pub async fn create(
         let answer = permit.create(&workspace, &body, &attempt.to_string()).await;
         match answer {
             Ok(remote) => {
-                let (name, uid) = (Name::of(&pass.channel), pass.uid());
+                let (name, uid) = (NamespacedName::of(&pass.channel), pass.uid());
                 if !pass.ctx.index().claim(remote.id.as_str(), &name, &uid, Claim::Create) {
                     tracing::error!(channel_id = %remote.id, "a create was answered with an id that another Channel is binding");
                 }
-                let digest = pass.view().digest();
-                pass.memory.wrote(digest.clone());
-                pass.memory.posted = Some(AppliedStatus { enabled: body.enabled, digest: Some(digest) });
-                let answer = consistency::answer(&pass.view(), &remote);
+                let digest = pass.input().digest();
+                pass.memory.note_update(digest.clone());
+                pass.memory.last_create_body = Some(AppliedStatus { enabled: body.enabled, digest: Some(digest) });
+                let answer = update::answer_values(&pass.input(), &remote);
                 pass.ctx.consistency().wrote(remote.id.as_str(), Write::Values(answer), clock::instant());
                 remember(&mut pass, number, AttemptOutcome::Answered(Box::new(remote)));
-                write_down(pass, number).await
+                record_id(pass, number).await
             }
             Err(error) => {
                 let result = not_created(&mut pass, number, error).await;
@@ -104,9 +102,14 @@ pub async fn create(
 
 /// The intent does not stand as it was sent, so nothing was sent to oHallo. Where the object shows the intent of before, there
 /// was no such attempt; a changed one is that of this attempt.
-fn not_begun(pass: &mut Pass, failure: &Failure, number: i64, past: Option<memory::Attempt>) {
-    let shown = pass.view().annotation(annotation::CREATE_INTENT).map(str::to_owned);
-    let refused = matches!(failure.need, Need::Turn(_));
+fn create_not_sent(
+    pass: &mut Reconciliation,
+    failure: &Failure,
+    number: i64,
+    past: Option<in_memory_state::CreateAttempt>,
+) {
+    let shown = pass.input().annotation(annotation::CREATE_INTENT).map(str::to_owned);
+    let refused = matches!(failure.retry, Retry::Deferred(_));
     let stripped = failure.reason == Reason::StatusNotStored;
     match &mut pass.memory.attempt {
         Some(own) if refused || (stripped && own.after == shown) => pass.memory.attempt = past,
@@ -122,15 +125,19 @@ fn not_begun(pass: &mut Pass, failure: &Failure, number: i64, past: Option<memor
 }
 
 /// Writes down an id that an earlier pass was answered.
-pub async fn record(pass: Box<Pass>, number: i64) -> (Box<Pass>, Result<Next, Failure>) {
-    spawn(pass, number, async move |pass: Box<Pass>| write_down(pass, number).await).await
+pub async fn record(pass: Box<Reconciliation>, number: i64) -> (Box<Reconciliation>, Result<Next, Failure>) {
+    spawn(pass, number, async move |pass: Box<Reconciliation>| record_id(pass, number).await).await
 }
 
 /// Runs to its end whatever becomes of the pass that waits for it.
-async fn spawn<F, T>(mut pass: Box<Pass>, number: i64, task: T) -> (Box<Pass>, Result<Next, Failure>)
+async fn spawn<F, T>(
+    mut pass: Box<Reconciliation>,
+    number: i64,
+    task: T,
+) -> (Box<Reconciliation>, Result<Next, Failure>)
 where
-    T: FnOnce(Box<Pass>) -> F + Send + 'static,
-    F: Future<Output = (Box<Pass>, Result<Next, Failure>)> + Send + 'static,
+    T: FnOnce(Box<Reconciliation>) -> F + Send + 'static,
+    F: Future<Output = (Box<Reconciliation>, Result<Next, Failure>)> + Send + 'static,
 {
     let (ctx, channel, epoch) = (pass.ctx.clone(), pass.channel.without_config(), pass.epoch);
     match ctx.tasks.spawn(task(pass).in_current_span()).await {
@@ -139,7 +146,7 @@ where
             // The task died: what it sent is not known.
             ctx.metrics.panicked();
             let slot = ctx.ohallo.heavy().slot();
-            let mut pass = Box::new(Pass::new(&ctx, channel, epoch, slot));
+            let mut pass = Box::new(Reconciliation::new(&ctx, channel, epoch, slot));
             if matches!(&pass.memory.attempt, Some(own) if own.outcome == AttemptOutcome::InFlight) {
                 remember(&mut pass, number, AttemptOutcome::Unknown);
             }
@@ -155,8 +162,8 @@ where
 }
 
 /// Everything that may wait or fail comes before the intent, so that a crash while waiting parks nobody.
-async fn prepare(pass: &mut Pass) -> Result<(CreatePermit, Id), Failure> {
-    let place = pass.observed.place.clone()?;
+async fn prepare(pass: &mut Reconciliation) -> Result<(CreatePermit, Id), Failure> {
+    let place = pass.observed.workspace.clone()?;
     // Its id could not be written down.
     pass.schema_serves()?;
     let now = clock::instant();
@@ -167,8 +174,8 @@ async fn prepare(pass: &mut Pass) -> Result<(CreatePermit, Id), Failure> {
         match session.get_workspace(&place.workspace_id).await {
             Ok(_) => {}
             // A well-formed refusal to read workspaces shows as well that somebody answers.
-            Err(CallError::Failed(error)) if error.kind == Kind::Forbidden => {}
-            Err(CallError::Failed(error)) if error.kind == Kind::NotFound => {
+            Err(CallError::Failed(error)) if error.kind == ErrorKind::Forbidden => {}
+            Err(CallError::Failed(error)) if error.kind == ErrorKind::NotFound => {
                 return Err(workspace_gone(pass));
             }
             Err(error) => return Err(refused(pass, error)),
@@ -177,32 +184,32 @@ async fn prepare(pass: &mut Pass) -> Result<(CreatePermit, Id), Failure> {
     Ok((permit, place.workspace_id))
 }
 
-fn workspace_gone(pass: &Pass) -> Failure {
-    pass.ctx.recheck(&Handle::of(&pass.channel));
-    Failure::input(
+fn workspace_gone(pass: &Reconciliation) -> Failure {
+    pass.ctx.request_key_check(&WorkspaceKey::of(&pass.channel));
+    Failure::missing_input(
         Reason::WorkspaceNotReady,
         "The workspace is not ready: oHallo does not know it under this API key.",
     )
 }
 
-fn remember(pass: &mut Pass, number: i64, outcome: AttemptOutcome) {
+fn remember(pass: &mut Reconciliation, number: i64, outcome: AttemptOutcome) {
     pass.owns_attempt = true;
     let own = pass.memory.attempt.take().filter(|own| own.number == number);
-    let own = own.unwrap_or_else(|| memory::Attempt::new(number, AttemptOutcome::Unknown));
-    pass.memory.attempt = Some(memory::Attempt { outcome, ..own });
+    let own = own.unwrap_or_else(|| in_memory_state::CreateAttempt::new(number, AttemptOutcome::Unknown));
+    pass.memory.attempt = Some(in_memory_state::CreateAttempt { outcome, ..own });
     pass.remember();
 }
 
 /// A Workspace stays while a create in it is under way.
-fn creating(pass: &Pass, creating: bool) {
-    let wakes = pass.ctx.index().creating(&Name::of(&pass.channel), &pass.uid(), creating);
-    pass.ctx.wake(wakes);
+fn creating(pass: &Reconciliation, creating: bool) {
+    let wakes = pass.ctx.index().creating(&NamespacedName::of(&pass.channel), &pass.uid(), creating);
+    pass.ctx.requeue(wakes);
 }
 
 /// Binds the object to the channel.
-pub fn bind(pass: &mut Pass, remote: &RemoteChannel, origin: &str) {
+pub fn bind(pass: &mut Reconciliation, remote: &RemoteChannel, origin: &str) {
     let uid = pass.uid();
-    let workspace = pass.observed.place.as_ref().ok().map(|place| place.workspace_id.to_string());
+    let workspace = pass.observed.workspace.as_ref().ok().map(|place| place.workspace_id.to_string());
     if pass.status.bound_to(&uid).is_none() {
         // What it says of a channel was said of another object's.
         pass.status = unbound(std::mem::take(&mut pass.status));
@@ -213,22 +220,26 @@ pub fn bind(pass: &mut Pass, remote: &RemoteChannel, origin: &str) {
     status.workspace_id = workspace;
     status.origin = Some(origin.to_owned());
     status.create = None;
-    pass.memory.bound_here = true;
+    pass.memory.bound_by_this_process = true;
 }
 
 /// Writes the id into the status, before any further call, for as long as it takes.
-async fn write_down(mut pass: Box<Pass>, number: i64) -> (Box<Pass>, Result<Next, Failure>) {
-    let Some(memory::Attempt { outcome: AttemptOutcome::Answered(remote), .. }) = pass.memory.attempt.clone()
+async fn record_id(
+    mut pass: Box<Reconciliation>,
+    number: i64,
+) -> (Box<Reconciliation>, Result<Next, Failure>) {
+    let Some(in_memory_state::CreateAttempt { outcome: AttemptOutcome::Answered(remote), .. }) =
+        pass.memory.attempt.clone()
     else {
-        return (pass, Ok(Next::Look));
+        return (pass, Ok(Next::Requeue));
     };
     let metrics = Arc::clone(&pass.ctx.metrics);
     if let Some(own) = &mut pass.memory.attempt {
-        own.unrecorded.get_or_insert_with(|| Arc::new(metrics.id_unrecorded()));
+        own.unrecorded.get_or_insert_with(|| UnrecordedGuard::new(metrics.id_unrecorded()));
     }
     pass.owns_attempt = true;
     pass.remember();
-    let result = written_down(&mut pass, number, &remote).await;
+    let result = try_record_id(&mut pass, number, &remote).await;
     // An id that the API server does not keep is counted until it does.
     let kept_in_memory = matches!(&result, Err(failure) if failure.reason == Reason::StatusNotStored);
     if let Some(own) = pass.memory.attempt.as_mut().filter(|_| !kept_in_memory) {
@@ -257,40 +268,44 @@ pub async fn record_unrecorded(ctx: &Arc<Context>) -> usize {
         };
         let epoch = memory.epoch.unwrap_or(Epoch { term: 0, transitions: 0 });
         let slot = ctx.ohallo.heavy().slot();
-        let pass = Box::new(Pass::new(ctx, (*channel).clone(), epoch, slot));
+        let pass = Box::new(Reconciliation::new(ctx, (*channel).clone(), epoch, slot));
         let Ok(Some(fresh)) = pass.fresh().await else {
             left += 1;
             continue;
         };
         let slot = ctx.ohallo.heavy().slot();
-        let pass = Box::new(Pass::new(ctx, fresh, epoch, slot));
-        let (pass, result) = write_down(pass, own.number).await;
+        let pass = Box::new(Reconciliation::new(ctx, fresh, epoch, slot));
+        let (pass, result) = record_id(pass, own.number).await;
         pass.remember();
         left += usize::from(result.is_err());
     }
     left
 }
 
-async fn written_down(pass: &mut Pass, number: i64, remote: &RemoteChannel) -> Result<Next, Failure> {
+async fn try_record_id(
+    pass: &mut Reconciliation,
+    number: i64,
+    remote: &RemoteChannel,
+) -> Result<Next, Failure> {
     let mut failures = 0;
     loop {
-        if let Some(other) = names_another(&pass.channel, &pass.status, remote.id.as_str()) {
-            two_ids(pass, &remote.id, &other);
+        if let Some(other) = conflicting_id(&pass.channel, &pass.status, remote.id.as_str()) {
+            conflicting_ids(pass, &remote.id, &other);
             // Only the id is needed until a person has decided.
             let bare = RemoteChannel { config: Default::default(), ..remote.clone() };
             remember(pass, number, AttemptOutcome::Answered(Box::new(bare)));
-            return Ok(Next::Plan);
+            return Ok(Next::Continue);
         }
-        take_in(pass, remote);
-        let outcome = match plan(&pass.view()) {
+        apply_answer(pass, remote);
+        let outcome = match plan(&pass.input()) {
             Plan::Settled(verdict) if !pass.superseded => Outcome::Settled(verdict),
             _ => Outcome::More,
         };
         let summary = report::summary(pass, &outcome);
         match report::write(pass, &summary.status, false).await {
-            Ok(Written::Lost(lost)) if lost.iter().any(|field| field.binds()) => {
+            Ok(StatusWrite::NotStored(lost)) if lost.iter().any(|field| field.binds()) => {
                 let failure = stored::failure(&lost);
-                if !pass.view().terminating() {
+                if !pass.input().terminating() {
                     return Err(failure);
                 }
                 let release = annotation::RELEASE;
@@ -300,53 +315,53 @@ async fn written_down(pass: &mut Pass, number: i64, remote: &RemoteChannel) -> R
                 );
                 return Err(Failure { message, ..failure });
             }
-            Ok(Written::Stands | Written::Lost(_)) => {
+            Ok(StatusWrite::Applied | StatusWrite::NotStored(_)) => {
                 pass.status = summary.status;
                 remember(pass, number, AttemptOutcome::Unknown);
                 pass.memory.attempt = None;
                 pass.remember();
-                pass.note(Note::normal("Created", format!("Created channel {}.", remote.id)));
-                return Ok(Next::Plan);
+                pass.note(PendingEvent::normal("Created", format!("Created channel {}.", remote.id)));
+                return Ok(Next::Continue);
             }
-            Ok(Written::Gone) => {
-                orphaned(pass, remote.id.as_str());
-                return Ok(Next::Gone);
+            Ok(StatusWrite::ObjectGone) => {
+                report::orphaned(pass, remote.id.as_str());
+                return Ok(Next::Finished);
             }
-            Ok(Written::Stale) => {
+            Ok(StatusWrite::Conflict) => {
                 if let Ok(Some(fresh)) = pass.fresh().await {
                     pass.status = fresh.status.clone().unwrap_or_default();
-                    pass.go_on_with(fresh);
+                    pass.replace_object(fresh);
                 }
             }
             Err(error) => tracing::error!(
                 channel = pass.channel.name_any(),
                 namespace = pass.channel.namespace(),
                 channel_id = %remote.id,
-                error = %report::plain(&error),
+                error = %error::describe(&error),
                 "a channel was created and its id is not written down yet"
             ),
         }
         failures += 1;
         tokio::select! {
-            () = tokio::time::sleep(retry::backoff(failures, 1.0).min(Duration::from_secs(10))) => {}
+            () = tokio::time::sleep(backoff::backoff(failures, 1.0).min(Duration::from_secs(10))) => {}
             () = pass.ctx.ended.cancelled() => return Err(Failure::transient(Reason::InternalError, "The operator ended before the id was written.")),
         }
     }
 }
 
-fn take_in(pass: &mut Pass, remote: &RemoteChannel) {
-    pass.ctx.edit_held(&Handle::of(&pass.channel), |held| {
+fn apply_answer(pass: &mut Reconciliation, remote: &RemoteChannel) {
+    pass.ctx.edit_cached_key(&WorkspaceKey::of(&pass.channel), |held| {
         held.create_unsupported = None;
         held.has_created = true;
     });
     bind(pass, remote, "Created");
-    pass.status.applied.clone_from(&pass.memory.posted);
+    pass.status.applied.clone_from(&pass.memory.last_create_body);
     // Before it is taken in: the answer to the create is no read after it.
     pass.take_window(remote.id.as_str());
     found(pass, remote.clone());
 }
 
-fn two_ids(pass: &mut Pass, answered: &Id, declared: &str) {
+fn conflicting_ids(pass: &mut Reconciliation, answered: &Id, declared: &str) {
     claims::release(pass);
     tracing::error!(
         channel = pass.channel.name_any(),
@@ -357,21 +372,12 @@ fn two_ids(pass: &mut Pass, answered: &Id, declared: &str) {
     );
     let text =
         format!("A create made channel {answered} while spec.channelId names {declared}; neither is bound.");
-    pass.note(Note::warning("CreateOutcomeUnknown", text));
-}
-
-/// The finalizer was removed by someone else while the POST was under way.
-pub fn orphaned(pass: &mut Pass, id: &str) {
-    if !std::mem::replace(&mut pass.memory.parted, true) {
-        let orphan = Orphan::Channel(id.to_owned());
-        orphans::report(&pass.ctx, &Name::of(&pass.channel), &pass.uid(), &orphan);
-    }
-    pass.remember();
+    pass.note(PendingEvent::warning("CreateOutcomeUnknown", text));
 }
 
 /// The attempt is over without an id, or its outcome is not known.
-async fn not_created(pass: &mut Pass, number: i64, mut error: ApiError) -> Result<Next, Failure> {
-    error.class = came_to(&error, pass.view().annotation(annotation::CREATE_AGAIN).is_some());
+async fn not_created(pass: &mut Reconciliation, number: i64, mut error: ApiError) -> Result<Next, Failure> {
+    error.class = classify_create_error(&error, pass.input().annotation(annotation::CREATE_AGAIN).is_some());
     let (outcome, word) = match error.class {
         Class::NotSent => (AttemptOutcome::NotSent, "NotSent"),
         Class::Rejected => (AttemptOutcome::Rejected, "Rejected"),
@@ -386,36 +392,36 @@ async fn not_created(pass: &mut Pass, number: i64, mut error: ApiError) -> Resul
     }
     if error.class == Class::Ambiguous {
         pass.observed.candidates = candidates(pass).await;
-        return Ok(Next::Plan);
+        return Ok(Next::Continue);
     }
     let unsupported = match error.kind {
-        Kind::Unsupported => true,
-        Kind::NotFound => match readable(pass).await {
+        ErrorKind::Unsupported => true,
+        ErrorKind::NotFound => match readable(pass).await {
             Ok(true) => true,
             Ok(false) => return Err(workspace_gone(pass)),
             Err(failure) => return Err(failure),
         },
         _ => false,
     };
-    let handle = Handle::of(&pass.channel);
-    if unsupported && !pass.ctx.held(&handle).is_some_and(|held| held.has_created) {
+    let handle = WorkspaceKey::of(&pass.channel);
+    if unsupported && !pass.ctx.cached_key(&handle).is_some_and(|held| held.has_created) {
         let at = clock::instant();
-        pass.ctx.edit_held(&handle, |held| held.create_unsupported = Some(at));
+        pass.ctx.edit_cached_key(&handle, |held| held.create_unsupported = Some(at));
         return Err(Failure {
             class: Some(error.class),
-            ..Failure::user(Reason::CreateUnsupported, CREATE_UNSUPPORTED)
+            ..Failure::user_action(Reason::CreateUnsupported, CREATE_UNSUPPORTED)
         });
     }
     Err(refused(pass, CallError::Failed(error)))
 }
 
 /// Whether the workspace is there; where the key may not read workspaces it is taken to be.
-async fn readable(pass: &mut Pass) -> Result<bool, Failure> {
-    let place = pass.observed.place.clone()?;
+async fn readable(pass: &mut Reconciliation) -> Result<bool, Failure> {
+    let place = pass.observed.workspace.clone()?;
     match pass.session()?.get_workspace(&place.workspace_id).await {
         Ok(_) => Ok(true),
-        Err(CallError::Failed(error)) if error.kind == Kind::Forbidden => Ok(true),
-        Err(CallError::Failed(error)) if error.kind == Kind::NotFound => Ok(false),
+        Err(CallError::Failed(error)) if error.kind == ErrorKind::Forbidden => Ok(true),
+        Err(CallError::Failed(error)) if error.kind == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(refused(pass, error)),
     }
 }

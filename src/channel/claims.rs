@@ -1,29 +1,28 @@
-// I/O
 //! Asks who else claims the channel of an object that is being deleted: the cache, and where that may lag behind an event
 //! that matters, the API server.
 
 use kube::api::{Api, ListParams};
 use kube::{Resource, ResourceExt};
 
-use super::delete;
-use super::delete::claims::{Claims, note, waiting_message};
-use super::memory::LATE;
-use super::pass::{Pass, cluster, version};
-use super::plan::{Plan, Predecessor, Step, plan};
-use crate::api::channel::Channel;
-use crate::api::same_id;
-use crate::clock;
-use crate::context::Context;
-use crate::error::Failure;
-use crate::index::{Claim, Elsewhere, Index, Name, Rivals, Shown};
+use crate::channel::reconciliation::Reconciliation;
+use crate::kubernetes::error;
+use ohallo_client::clock;
+use ohallo_core::api::channel::{Channel, version};
+use ohallo_core::api::same_id;
+use ohallo_core::channel::in_memory_state::CACHE_LAG;
+use ohallo_core::channel::model::{Claims, Plan, Step};
+use ohallo_core::channel::plan::delete::claims::{note, waiting_message};
+use ohallo_core::channel::plan::plan;
+use ohallo_core::failure::Failure;
+use ohallo_core::index::{Claim, Elsewhere, Index, NamespacedName, Rivals, Shown};
 
 /// How many objects one page of a list holds: all of them are in memory at once.
 const PAGE: u32 = 20;
 
 /// Asks at the begin of a reconcile: those of the same namespace, and where the deletion waits already, all.
-pub async fn first(pass: &mut Pass, id: &str) -> Result<(), Failure> {
-    let (me, now) = (Name::of(&pass.channel), clock::instant());
-    if pass.memory.delete_unsure.is_some_and(|at| now.saturating_duration_since(at) >= LATE) {
+pub async fn first(pass: &mut Reconciliation, id: &str) -> Result<(), Failure> {
+    let (me, now) = (NamespacedName::of(&pass.channel), clock::instant());
+    if pass.memory.delete_unsure.is_some_and(|at| now.saturating_duration_since(at) >= CACHE_LAG) {
         release(pass);
     }
     let rivals = pass.ctx.index().rivals(id, &me);
@@ -31,7 +30,7 @@ pub async fn first(pass: &mut Pass, id: &str) -> Result<(), Failure> {
         None => None,
         Some(name) if bound_afresh(pass, name, id).await? => Some(name.clone()),
         // The cache and the API server disagree on who is bound: nothing is deleted meanwhile.
-        Some(_) => return Err(Failure::turn(std::time::Duration::from_secs(1))),
+        Some(_) => return Err(Failure::deferred(std::time::Duration::from_secs(1))),
     };
     let waits = pass.memory.wait.is_some() || waiting_message(&pass.status).is_some();
     found(pass, id, &rivals, heir, waits.then_some(rivals.elsewhere));
@@ -39,57 +38,53 @@ pub async fn first(pass: &mut Pass, id: &str) -> Result<(), Failure> {
 }
 
 /// Asks once more, right before the DELETE, and reserves the id for it. `false`: the plan is another one now.
-pub async fn last(pass: &mut Pass, id: &str, fresh: &Channel) -> Result<bool, Failure> {
+pub async fn last(pass: &mut Reconciliation, id: &str, fresh: &Channel) -> Result<bool, Failure> {
     let listed = match must_list(pass, fresh) {
         true => Some(list(pass, id).await?),
         false => None,
     };
-    let (ctx, me, uid) = (pass.ctx.clone(), Name::of(&pass.channel), pass.uid());
+    let (ctx, me, uid) = (pass.ctx.clone(), NamespacedName::of(&pass.channel), pass.uid());
     // One lock from the check to the reservation.
     let mut index = ctx.index();
     let rivals = listed.as_ref().unwrap_or(&index).rivals(id, &me);
     if rivals.heir.is_some() {
-        return Err(Failure::turn(std::time::Duration::from_millis(300)));
+        return Err(Failure::deferred(std::time::Duration::from_millis(300)));
     }
     found_in(pass, &index, id, &rivals, None, Some(rivals.elsewhere));
-    if !matches!(plan(&pass.view()), Plan::Work(Step::Delete { .. })) {
+    if !matches!(plan(&pass.input()), Plan::Work(Step::Delete { .. })) {
         return Ok(false);
     }
     if index.claim(id, &me, &uid, Claim::Delete) {
         return Ok(true);
     }
-    Err(Failure::turn(std::time::Duration::from_secs(1)))
-}
-
-/// The terminating Channel of the same namespace that hands the id over to `me`. One that retains its channel hands nothing
-/// over: it goes, and the id is adopted as any other.
-pub fn predecessor(ctx: &Context, id: &str, me: &Name) -> Option<Predecessor> {
-    let name = ctx.index().takes_over(id, me)?;
-    let channel = ctx.channels.get(&name.object_ref())?;
-    let status = channel.status.clone().unwrap_or_default();
-    let origin = status.origin.clone().filter(|_| delete::deletes(&channel, &status))?;
-    Some(Predecessor { name: name.name, origin })
+    Err(Failure::deferred(std::time::Duration::from_secs(1)))
 }
 
 /// Ends the reservations of this object: its DELETE is answered.
-pub fn release(pass: &mut Pass) {
+pub fn release(pass: &mut Reconciliation) {
     pass.memory.delete_unsure = None;
     let wakes = pass.ctx.index().unclaim(&pass.uid());
-    pass.ctx.wake(wakes);
+    pass.ctx.requeue(wakes);
 }
 
-fn found(pass: &mut Pass, id: &str, rivals: &Rivals, heir: Option<Name>, elsewhere: Option<Elsewhere>) {
+fn found(
+    pass: &mut Reconciliation,
+    id: &str,
+    rivals: &Rivals,
+    heir: Option<NamespacedName>,
+    elsewhere: Option<Elsewhere>,
+) {
     let ctx = pass.ctx.clone();
     let index = ctx.index();
     found_in(pass, &index, id, rivals, heir, elsewhere);
 }
 
 fn found_in(
-    pass: &mut Pass,
+    pass: &mut Reconciliation,
     index: &Index,
     id: &str,
     rivals: &Rivals,
-    heir: Option<Name>,
+    heir: Option<NamespacedName>,
     elsewhere: Option<Elsewhere>,
 ) {
     let namespace = pass.channel.namespace().unwrap_or_default();
@@ -119,7 +114,7 @@ fn found_in(
 }
 
 /// Whether this Channel, as the API server now has it, lives and is bound to the id.
-async fn bound_afresh(pass: &Pass, name: &Name, id: &str) -> Result<bool, Failure> {
+async fn bound_afresh(pass: &Reconciliation, name: &NamespacedName, id: &str) -> Result<bool, Failure> {
     let api: Api<Channel> = Api::namespaced(pass.ctx.client.clone(), &name.namespace);
     match api.get(&name.name).await {
         Ok(heir) => {
@@ -128,20 +123,20 @@ async fn bound_afresh(pass: &Pass, name: &Name, id: &str) -> Result<bool, Failur
             Ok(heir.meta().deletion_timestamp.is_none() && bound.is_some_and(|bound| same_id(bound, id)))
         }
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
-        Err(error) => Err(cluster(&error)),
+        Err(error) => Err(error::to_failure(&error)),
     }
 }
 
 /// Whether the cache may lack a claimant that was there when the object was deleted: a list is in progress, each namespace
 /// is watched by itself, or the API server has an older object than the cache (it was restored from a backup).
-fn must_list(pass: &Pass, fresh: &Channel) -> bool {
+fn must_list(pass: &Reconciliation, fresh: &Channel) -> bool {
     pass.ctx.listing_channels()
         || pass.ctx.settings.namespaces.len() > 1
         || version(fresh) < version(&pass.channel)
 }
 
 /// The Channels that have to do with this id, by a consistent list of each watched namespace.
-async fn list(pass: &Pass, id: &str) -> Result<Index, Failure> {
+async fn list(pass: &Reconciliation, id: &str) -> Result<Index, Failure> {
     let settings = &pass.ctx.settings;
     let client = &pass.ctx.client;
     let apis: Vec<Api<Channel>> = if settings.namespaces.is_empty() {
@@ -155,7 +150,7 @@ async fn list(pass: &Pass, id: &str) -> Result<Index, Failure> {
             ListParams { label_selector: settings.channel_selector.clone(), ..ListParams::default() };
         params = params.limit(PAGE);
         loop {
-            let page = api.list(&params).await.map_err(|error| cluster(&error))?;
+            let page = api.list(&params).await.map_err(|error| error::to_failure(&error))?;
             for channel in &page.items {
                 let status = channel.status.as_ref().and_then(|status| status.channel_id.as_deref());
                 let named = [status, channel.spec.channel_id.as_deref()];
@@ -163,7 +158,7 @@ async fn list(pass: &Pass, id: &str) -> Result<Index, Failure> {
                     continue;
                 }
                 found.put(channel);
-                let (name, uid) = (Name::of(channel), channel.uid().unwrap_or_default());
+                let (name, uid) = (NamespacedName::of(channel), channel.uid().unwrap_or_default());
                 if pass.ctx.index().has_right(id, &name, &uid) {
                     found.judge(&name, &uid, id, Shown::Reads);
                 }

@@ -1,194 +1,75 @@
-// pure
-//! The inputs of a pass: what opens the gate when it changes. Status is no input.
-
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
+//! Reads the inputs of a reconcile from the caches, without a call.
 
 use kube::ResourceExt;
 
-use crate::api::channel::Channel;
-use crate::api::{annotation, finalizer};
-use crate::secret::KeyId;
-use crate::secret_id::SecretId;
+use crate::context::{Context, object_ref};
+use ohallo_core::api::channel::Channel;
+use ohallo_core::api::conditions::kind;
+use ohallo_core::channel::model::Predecessor;
+use ohallo_core::channel::plan::delete;
+use ohallo_core::channel::triggers::Triggers;
+use ohallo_core::conditions;
+use ohallo_core::index::{NamespacedName, WorkspaceKey};
 
-/// A Secret as a pass used it, or as the watch last saw it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Version {
-    /// Neither watched nor read yet.
-    Unknown,
-    Absent,
-    Present(Revision),
-}
-
-/// A resourceVersion in 8 bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Revision(u64);
-
-/// Set in a revision that is the hash of a text, and not a number.
-const HASHED: u64 = 1 << 63;
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Inputs {
-    /// generation, deletionTimestamp, own finalizer and annotations.
-    pub own: u64,
-    pub secrets: Vec<(SecretId, Version)>,
-    /// Identity, spec and readiness of the workspace.
-    pub workspace: u64,
-    /// The key that is held, if any, for a Channel that is not settled: a settled one meets a new key at its next regular read.
-    pub key: Option<Option<KeyId>>,
-    /// Another Channel holds its id.
-    pub conflict: bool,
-    /// Who else claims the id, for a terminating Channel that is bound to it.
-    pub rivals: u64,
-}
-
-// === impl Version ===
-
-impl Version {
-    pub fn present(resource_version: &str) -> Self {
-        let number = resource_version.parse().ok().filter(|number| number & HASHED == 0);
-        Self::Present(Revision(number.unwrap_or_else(|| {
-            let mut hasher = DefaultHasher::new();
-            resource_version.hash(&mut hasher);
-            hasher.finish() | HASHED
-        })))
-    }
-
-    /// Whether it is known to be of an earlier time: versions that are numbers can be compared.
-    pub fn is_older(self, other: Self) -> bool {
-        match (self, other) {
-            (Self::Present(Revision(one)), Self::Present(Revision(other))) => {
-                (one | other) & HASHED == 0 && one < other
-            }
-            _ => false,
-        }
+/// The inputs of a pass over this object, as the watches last saw them.
+pub fn inputs(ctx: &Context, channel: &Channel) -> Triggers {
+    let name = NamespacedName::of(channel);
+    let handle = WorkspaceKey::of(channel);
+    let uid = channel.uid().unwrap_or_default();
+    let secrets = ohallo_core::index::secret_ids(channel);
+    let bound = channel.status.as_ref().and_then(|status| status.bound_to(&uid));
+    let id = bound.or(channel.spec.channel_id.as_deref());
+    Triggers {
+        own: Triggers::own(channel),
+        secrets: secrets.iter().map(|secret| (*secret, ctx.secrets.version(*secret))).collect(),
+        workspace: workspace_input(ctx, &handle, &name.namespace),
+        key: Some(ctx.cached_key(&handle).map(|held| held.key.id())),
+        conflict: id.is_some_and(|id| conflict(ctx, id, &name, &uid)),
+        rivals: bound
+            .filter(|_| channel.metadata.deletion_timestamp.is_some())
+            .map_or(0, |id| rivals(ctx, id, &name)),
     }
 }
 
-// === impl Inputs ===
-
-impl Inputs {
-    /// What of the object itself is input.
-    pub fn own(channel: &Channel) -> u64 {
-        if let Some(kept) = channel.spec.left_out.as_ref().and_then(|left_out| left_out.kept.as_ref()) {
-            return kept.own;
-        }
-        let mut hasher = DefaultHasher::new();
-        channel.uid().hash(&mut hasher);
-        channel.metadata.generation.hash(&mut hasher);
-        channel.metadata.deletion_timestamp.is_some().hash(&mut hasher);
-        channel.finalizers().iter().any(|name| name == finalizer::CHANNEL).hash(&mut hasher);
-        for (name, value) in
-            channel.annotations().iter().filter(|(name, _)| name.starts_with(annotation::PREFIX))
-        {
-            (name, value).hash(&mut hasher);
-        }
-        hasher.finish()
-    }
-
-    /// Whether `now` differs from what the gate was closed with.
-    pub fn changed(&self, now: &Self) -> bool {
-        let secret_changed = |(secret, was): &(SecretId, Version)| {
-            let is = now.secrets.iter().find(|(other, _)| other == secret);
-            let is = is.map_or(Version::Unknown, |(_, version)| *version);
-            is != Version::Unknown && *was != Version::Unknown && is != *was
-        };
-        self.changed_but_secrets(now) || self.secrets.iter().any(secret_changed)
-    }
-
-    /// The same, whatever the Secrets say.
-    pub fn changed_but_secrets(&self, now: &Self) -> bool {
-        self.own != now.own
-            || self.workspace != now.workspace
-            || self.conflict != now.conflict
-            || self.rivals != now.rivals
-            || (self.key.is_some() && self.key != now.key)
-    }
+/// Another Channel holds the id, and does not hand it over to this one.
+fn conflict(ctx: &Context, id: &str, name: &NamespacedName, uid: &str) -> bool {
+    let owned = ctx.index().owner(id, name, uid).is_some();
+    owned && predecessor(ctx, id, name).is_none()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::secret::ApiKey;
+/// What a deletion waits for.
+fn rivals(ctx: &Context, id: &str, name: &NamespacedName) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    ctx.index().rivals(id, name).hash(&mut hasher);
+    hasher.finish()
+}
 
-    fn inputs(version: Version) -> Inputs {
-        let secrets = vec![(SecretId::of("a", "s"), version)];
-        Inputs { own: 1, secrets, workspace: 1, key: None, conflict: false, rivals: 0 }
-    }
-
-    #[test]
-    fn a_secret_opens_the_gate_only_when_both_versions_are_known_and_differ() {
-        let (one, two) = (Version::present("1"), Version::present("2"));
-        for (was, is, opens) in [
-            (&one, &one, false),
-            (&one, &two, true),
-            (&one, &Version::Absent, true),
-            (&Version::Absent, &one, true),
-            (&Version::Absent, &Version::Absent, false),
-            (&one, &Version::Unknown, false),
-            (&Version::Unknown, &one, false),
-        ] {
-            assert_eq!(inputs(*was).changed(&inputs(*is)), opens, "{was:?} {is:?}");
+fn workspace_input(ctx: &Context, handle: &WorkspaceKey, namespace: &str) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    let lookup = ctx.workspace_snapshot(handle);
+    if let Some(lookup) = &lookup {
+        (&lookup.uid, lookup.generation, lookup.terminating).hash(&mut hasher);
+        // Usable is usable: by which word, and whether the cache shows it yet, is no reason to call again.
+        let held = ctx.cached_key(handle).is_some_and(|held| held.uid == lookup.uid);
+        match conditions::find(&lookup.status.conditions, kind::READY) {
+            Some(ready) if ready.status == "False" => ready.reason.hash(&mut hasher),
+            ready => (ready.is_some() || held).hash(&mut hasher),
+        }
+        if lookup.allowed.is_some() {
+            ctx.namespace_labels(namespace).hash(&mut hasher);
         }
     }
+    hasher.finish()
+}
 
-    #[test]
-    fn versions_are_told_apart_and_compared_where_they_are_numbers() {
-        let texts = ["1", "2", "18446744073709551615", "a", "", "1a"];
-        let versions = texts.map(Version::present);
-        for (i, one) in versions.iter().enumerate() {
-            for (k, other) in versions.iter().enumerate() {
-                assert_eq!((one == other, one.is_older(*other)), (i == k, (i, k) == (0, 1)), "{i} {k}");
-            }
-        }
-        assert!(!Version::Absent.is_older(versions[0]) && !versions[0].is_older(Version::Unknown));
-    }
-
-    #[test]
-    fn a_change_of_anything_but_a_secret_is_told_from_one_of_a_secret() {
-        type Edit = fn(&mut Inputs);
-        let key = |text: &str| Some(Some(ApiKey::new(text.to_owned()).id()));
-        let rows: [(&str, Edit, bool, bool); 6] = [
-            ("nothing", |_| {}, false, false),
-            ("the object", |it| it.own = 2, true, true),
-            ("the workspace", |it| it.workspace = 2, true, true),
-            ("a conflict", |it| it.conflict = true, true, true),
-            ("a claim", |it| it.rivals = 1, true, true),
-            ("a Secret", |it| it.secrets = inputs(Version::Absent).secrets, true, false),
-        ];
-        let was = inputs(Version::present("1"));
-        for (what, edit, changed, beside) in rows {
-            let mut now = was.clone();
-            edit(&mut now);
-            assert_eq!((was.changed(&now), was.changed_but_secrets(&now)), (changed, beside), "{what}");
-        }
-        for (closed_with, is, opens) in [
-            (None, key("a"), false),
-            (None, Some(None), false),
-            (Some(None), Some(None), false),
-            (Some(None), key("a"), true),
-            (key("a"), key("a"), false),
-            (key("a"), key("b"), true),
-        ] {
-            let with = |key| Inputs { key, ..was.clone() };
-            assert_eq!(with(closed_with).changed(&with(is)), opens, "{closed_with:?} {is:?}");
-        }
-    }
-
-    #[test]
-    fn only_our_annotations_the_generation_deletion_and_our_finalizer_are_inputs() {
-        let channel = Channel::default();
-        let changed = |edit: fn(&mut Channel)| {
-            let mut other = channel.clone();
-            edit(&mut other);
-            Inputs::own(&other) != Inputs::own(&channel)
-        };
-        assert!(changed(|c| c.metadata.generation = Some(2)));
-        assert!(changed(|c| c.metadata.finalizers = Some(vec![finalizer::CHANNEL.into()])));
-        assert!(changed(|c| c.metadata.annotations = Some([("ohallo.eu/x".into(), "1".into())].into())));
-        assert!(!changed(|c| c.metadata.annotations = Some([("example.com/x".into(), "1".into())].into())));
-        assert!(!changed(|c| c.metadata.finalizers = Some(vec!["example.com/x".into()])));
-        assert!(!changed(|c| c.metadata.resource_version = Some("7".into())));
-        assert!(!changed(|c| c.status = Some(Default::default())));
-    }
+/// The terminating Channel of the same namespace that hands the id over to `me`. One that retains its channel hands nothing
+/// over: it goes, and the id is adopted as any other.
+pub fn predecessor(ctx: &Context, id: &str, me: &NamespacedName) -> Option<Predecessor> {
+    let name = ctx.index().takes_over(id, me)?;
+    let channel = ctx.channels.get(&object_ref(&name))?;
+    let status = channel.status.clone().unwrap_or_default();
+    let origin = status.origin.clone().filter(|_| delete::should_delete_remote(&channel, &status))?;
+    Some(Predecessor { name: name.name, origin })
 }

@@ -1,33 +1,12 @@
-// I/O
 //! Channels: one reconcile, as the picture in the crate's documentation shows it.
 
-pub mod ahead;
-pub mod config;
-pub mod conflict;
-pub mod consistency;
-pub mod create;
-pub mod cut;
-pub mod delete;
-pub mod inputs;
-pub mod kept;
-pub mod memory;
-pub mod orphan;
-pub mod plan;
-#[cfg(test)]
-pub mod sample;
-pub mod status;
-pub mod stored;
-pub mod update;
-
-mod act;
 mod born;
 mod claims;
-pub mod credentials;
+mod execute;
+mod inputs;
 mod observe;
-mod pass;
+mod reconciliation;
 mod report;
-pub mod settled;
-mod work;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError};
@@ -37,41 +16,41 @@ use futures::FutureExt;
 use kube::ResourceExt;
 use tracing::Instrument;
 
-use crate::api::channel::Channel;
-use crate::api::conditions::{Reason, kind};
-use crate::api::finalizer;
-use crate::clock;
-use crate::conditions;
+use crate::channel::execute::execute;
+use crate::channel::reconciliation::{Next, Reconciliation};
+use crate::channel::report::{Report, report};
 use crate::context::Context;
-use crate::error::Failure;
-use crate::heavy::{self, HeavySlot};
-use crate::index::Handle;
-use crate::leader::Epoch;
-use crate::ohallo::Permit;
-use crate::retry::{self, Requeue};
-use crate::sieve;
+use crate::kubernetes::{error, response_sanitizer};
 use crate::telemetry::traces;
-use crate::work_queue::{Priority, Resolved, Route};
-pub use born::record_unrecorded;
-pub use report::plain;
+use ohallo_client::heavy::{self, HeavySlot};
+use ohallo_client::{Permit, clock};
+use ohallo_core::api::channel::{Channel, version};
+use ohallo_core::api::conditions::{Reason, kind};
+use ohallo_core::api::finalizer;
+use ohallo_core::backoff::{self, Requeue};
+use ohallo_core::channel::in_memory_state::InMemoryState;
+use ohallo_core::channel::model::{Outcome, Plan, Step};
+use ohallo_core::channel::plan::{delete, existing, plan};
+use ohallo_core::channel::triggers::Triggers;
+use ohallo_core::channel::{config, settled, stored};
+use ohallo_core::failure::Failure;
+use ohallo_core::index::WorkspaceKey;
+use ohallo_core::lease::election::Epoch;
+use ohallo_core::work_queue::{Priority, Resolved, Route};
+use ohallo_core::{conditions, cooldown};
 
-use act::{Next, perform};
-use inputs::Inputs;
-use pass::Pass;
-use plan::{Plan, Step, plan};
-use report::{Report, report};
-use status::Outcome;
+pub use crate::channel::born::record_unrecorded;
 
 /// The longest that one pass may take.
-const LONGEST: Duration = Duration::from_secs(120);
+const RECONCILE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The most steps of one pass: more can only be a mistake of ours.
-const MOST_STEPS: usize = 12;
+const MAX_STEPS: usize = 12;
 
 /// The status of a Channel could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error("the status can't be written: {0}")]
-pub struct Unwritten(String);
+pub struct StatusWriteError(String);
 
 /// Brings one Channel closer to what it declares.
 ///
@@ -81,27 +60,27 @@ pub async fn reconcile(
     channel: Arc<Channel>,
     ctx: Arc<Context>,
     permit: Option<Permit>,
-) -> Result<Requeue, Unwritten> {
+) -> Result<Requeue, StatusWriteError> {
     let Some(uid) = channel.uid() else { return Ok(Requeue::Never) };
     // A standby does nothing: whoever begins to lead requeues every object.
     let Some(epoch) = ctx.leadership.epoch() else { return Ok(Requeue::Never) };
     // Asked again: much may have happened while it waited.
-    if let Some(rest) = rests(&channel, &uid, &ctx, epoch) {
+    if let Some(rest) = cooldown_remaining(&channel, &uid, &ctx, epoch) {
         return Ok(Requeue::After(rest));
     }
     let slot = ctx.ohallo.heavy().slot();
-    let whole = match in_full(&channel, &ctx, &slot).await? {
-        InFull::Found(whole) => whole,
-        InFull::Gone => return Ok(Requeue::After(report::GONE)),
-        InFull::Busy => return Ok(Requeue::After(heavy::AGAIN + heavy::AGAIN.mul_f64(rand::random()))),
+    let whole = match read_in_full(&channel, &ctx, &slot).await? {
+        FullObject::Found(whole) => whole,
+        FullObject::Gone => return Ok(Requeue::After(report::CACHE_LAG)),
+        FullObject::Busy => return Ok(Requeue::After(heavy::AGAIN + heavy::AGAIN.mul_f64(rand::random()))),
     };
     let started = clock::instant();
     let _active = ctx.metrics.reconciling("Channel");
     let span = traces::pass(&*whole);
-    let mut first = Box::new(Pass::new(&ctx, *whole, epoch, slot));
+    let mut first = Box::new(Reconciliation::new(&ctx, *whole, epoch, slot));
     first.permit = permit;
     let channel = first.channel.without_config();
-    let (report, result) = pass(first, &channel, &ctx, epoch).instrument(span.clone()).await;
+    let (report, result) = run_and_report(first, &channel, &ctx, epoch).instrument(span.clone()).await;
     traces::passed(&span, result);
     let took = clock::instant().saturating_duration_since(started);
     ctx.metrics.reconciled("Channel", result, took);
@@ -110,12 +89,12 @@ pub async fn reconcile(
         Report::Wake(wake) if result == "deferred" => Ok(Requeue::Deferred(wake)),
         Report::Wake(wake) if result == "transient" => Ok(Requeue::Retry(wake)),
         Report::Wake(wake) => Ok(Requeue::After(wake)),
-        Report::Unwritten(error) => Err(Unwritten(report::plain(&error))),
+        Report::Unwritten(error) => Err(StatusWriteError(error::describe(&error))),
     }
 }
 
 /// An object with all that a reconcile needs of it.
-enum InFull {
+enum FullObject {
     Found(Box<Channel>),
     Gone,
     /// It is heavy, and another heavy one is being reconciled.
@@ -123,26 +102,30 @@ enum InFull {
 }
 
 /// The object as the cache keeps it, else as the API server has it.
-async fn in_full(light: &Channel, ctx: &Context, slot: &HeavySlot) -> Result<InFull, Unwritten> {
+async fn read_in_full(
+    light: &Channel,
+    ctx: &Context,
+    slot: &HeavySlot,
+) -> Result<FullObject, StatusWriteError> {
     if let Some(kept) = ctx.kept.get(light) {
-        return Ok(InFull::Found(Box::new(kept)));
+        return Ok(FullObject::Found(Box::new(kept)));
     }
     let read = async |whole| {
         // Never closed; a request ends within its own time.
         let _permit = ctx.reads.acquire().await;
-        sieve::read(&ctx.client, light, whole).await
+        response_sanitizer::read(&ctx.client, light, whole).await
     };
-    let unread = |error: kube::Error| Unwritten(report::plain(&error));
-    let Some(found) = read(false).await.map_err(unread)? else { return Ok(InFull::Gone) };
+    let unread = |error: kube::Error| StatusWriteError(error::describe(&error));
+    let Some(found) = read(false).await.map_err(unread)? else { return Ok(FullObject::Gone) };
     if !is_heavy(&found) {
-        return Ok(InFull::Found(Box::new(found)));
+        return Ok(FullObject::Found(Box::new(found)));
     }
     drop(found);
     if !slot.try_take() {
-        return Ok(InFull::Busy);
+        return Ok(FullObject::Busy);
     }
     let found = read(true).await.map_err(unread)?;
-    Ok(found.map_or(InFull::Gone, |found| InFull::Found(Box::new(found))))
+    Ok(found.map_or(FullObject::Gone, |found| FullObject::Found(Box::new(found))))
 }
 
 /// Whether a reconcile of this object takes some MiB of memory: what a config that may be sent becomes once decoded.
@@ -154,17 +137,17 @@ pub fn is_heavy(channel: &Channel) -> bool {
 }
 
 /// One pass within its time, and its report. A bug in it stays in its object.
-async fn pass(
-    first: Box<Pass>,
+async fn run_and_report(
+    first: Box<Reconciliation>,
     channel: &Channel,
     ctx: &Arc<Context>,
     epoch: Epoch,
 ) -> (Report, &'static str) {
-    let work = tokio::time::timeout(LONGEST, run(first));
+    let work = tokio::time::timeout(RECONCILE_TIMEOUT, run(first));
     let failed = |reason, text| {
         let failure = Failure::transient(reason, text);
         let slot = ctx.ohallo.heavy().slot();
-        (Box::new(Pass::new(ctx, channel.clone(), epoch, slot)), Some(Outcome::Failed(failure)))
+        (Box::new(Reconciliation::new(ctx, channel.clone(), epoch, slot)), Some(Outcome::Failed(failure)))
     };
     let (pass, outcome) = match AssertUnwindSafe(work).catch_unwind().await {
         Ok(Ok(done)) => done,
@@ -175,40 +158,41 @@ async fn pass(
             failed(Reason::InternalError, text)
         }
     };
-    let Some(outcome) = outcome else { return report::gone(pass) };
+    let Some(outcome) = outcome else { return report::finished(pass) };
     AssertUnwindSafe(report(pass, &outcome)).catch_unwind().await.unwrap_or_else(|_| {
         ctx.metrics.panicked();
-        (Report::Wake(LONGEST), "transient")
+        (Report::Wake(RECONCILE_TIMEOUT), "transient")
     })
 }
 
 /// How the controller goes on when a status could not be written.
-pub fn error_policy(channel: Arc<Channel>, _: &Unwritten, ctx: Arc<Context>) -> Requeue {
+pub fn error_policy(channel: Arc<Channel>, _: &StatusWriteError, ctx: Arc<Context>) -> Requeue {
     let cell = ctx.memory(&channel.uid().unwrap_or_default());
     let mut memory = cell.lock().unwrap_or_else(PoisonError::into_inner);
     memory.failures = memory.failures.saturating_add(1);
-    Requeue::Retry(retry::backoff(memory.failures, rand::random()))
+    Requeue::Retry(backoff::backoff(memory.failures, rand::random()))
 }
 
 /// How the work queue takes a Channel.
 pub fn resolve(channel: &Channel, ctx: &Context, now: Instant) -> Resolved {
     let (Some(uid), Some(epoch)) = (channel.uid(), ctx.leadership.epoch()) else { return Resolved::Gone };
-    if let Some(rest) = rests(channel, &uid, ctx, epoch) {
+    if let Some(rest) = cooldown_remaining(channel, &uid, ctx, epoch) {
         return Resolved::Resting(now + rest);
     }
-    let handle = Handle::of(channel);
+    let handle = WorkspaceKey::of(channel);
     let settled = settled::settled(channel);
     let status = channel.status.clone().unwrap_or_default();
-    let deletes = channel.metadata.deletion_timestamp.is_none() || delete::deletes(channel, &status);
-    let suspended =
-        channel.spec.suspend == Some(true) || ctx.lookup(&handle).is_none_or(|workspace| workspace.suspended);
-    let held = ctx.held(&handle).filter(|_| deletes && !suspended);
+    let deletes =
+        channel.metadata.deletion_timestamp.is_none() || delete::should_delete_remote(channel, &status);
+    let suspended = channel.spec.suspend == Some(true)
+        || ctx.workspace_snapshot(&handle).is_none_or(|workspace| workspace.suspended);
+    let held = ctx.cached_key(&handle).filter(|_| deletes && !suspended);
     // Ready is not kept longer than the last read confirms it, whenever its key serves it.
-    let read = ctx.memory(&uid).lock().unwrap_or_else(PoisonError::into_inner).read;
+    let read = ctx.memory(&uid).lock().unwrap_or_else(PoisonError::into_inner).last_read_at;
     let ready = conditions::find(&status.conditions, kind::READY).filter(|ready| ready.status == "True");
     let lapses = ready.is_some_and(|ready| ready.observed_generation == channel.metadata.generation)
         && channel.metadata.deletion_timestamp.is_none();
-    let latest = read.filter(|_| lapses).map(|read| read + report::interval(ctx, channel) * 2);
+    let latest = read.filter(|_| lapses).map(|read| read + ctx.read_interval(channel) * 2);
     Resolved::Ready(Route {
         key: held.map(|held| held.key.id()),
         heavy: is_heavy(channel),
@@ -218,10 +202,10 @@ pub fn resolve(channel: &Channel, ctx: &Context, now: Instant) -> Resolved {
 }
 
 /// The Workspace that its calls count for, and how many tokens its reconcile starts with.
-pub fn tokens(channel: &Channel, ctx: &Context) -> (Handle, u32) {
+pub fn tokens(channel: &Channel, ctx: &Context) -> (WorkspaceKey, u32) {
     let cell = ctx.memory(&channel.uid().unwrap_or_default());
     let tokens = cell.lock().unwrap_or_else(PoisonError::into_inner).tokens;
-    (Handle::of(channel), tokens.max(1))
+    (WorkspaceKey::of(channel), tokens.max(1))
 }
 
 /// One line for each pass.
@@ -230,7 +214,7 @@ fn log(channel: &Channel, outcome: &str, took: Duration, report: &Report) {
     let (name, namespace, generation) =
         (channel.name_any(), channel.namespace(), channel.metadata.generation);
     if let Report::Unwritten(error) = report {
-        let error = report::plain(error);
+        let error = error::describe(error);
         tracing::warn!(channel = name, namespace, generation, outcome, took_ms, error, "reconciled");
     } else if matches!(outcome, "in_sync" | "deferred" | "in_flight" | "waiting") {
         tracing::debug!(channel = name, namespace, generation, outcome, took_ms, "reconciled");
@@ -240,11 +224,11 @@ fn log(channel: &Channel, outcome: &str, took: Duration, report: &Report) {
 }
 
 /// How soon an object that waits for the CustomResourceDefinitions is resolved again; their return requeues it.
-const OUTDATED: Duration = Duration::from_secs(30);
+const OUTDATED_REQUEUE: Duration = Duration::from_secs(30);
 
 /// Whether a status write would destroy what the API server still stores of this object: with an older
 /// CustomResourceDefinition it reads objects without those fields. What only memory holds is sent again all the same.
-fn would_lose(channel: &Channel, memory: &memory::Memory) -> bool {
+fn would_lose(channel: &Channel, memory: &InMemoryState) -> bool {
     let in_memory = memory.unstored.is_some() || memory.unrecorded_id().is_some();
     let marked = channel.finalizers().iter().any(|name| name == finalizer::CHANNEL);
     let holds = channel.status.as_ref().is_some_and(|it| it.channel_id.is_some() || it.create.is_some());
@@ -252,37 +236,37 @@ fn would_lose(channel: &Channel, memory: &memory::Memory) -> bool {
 }
 
 /// How long this object need not be looked at: it is older than what this process wrote, or nothing has changed since its last pass.
-fn rests(channel: &Channel, uid: &str, ctx: &Context, epoch: Epoch) -> Option<Duration> {
+fn cooldown_remaining(channel: &Channel, uid: &str, ctx: &Context, epoch: Epoch) -> Option<Duration> {
     let cell = ctx.memory(uid);
     let now = clock::instant();
     ctx.consistency().enter(epoch, now);
-    let now_inputs = pass::inputs(ctx, channel);
+    let now_inputs = inputs::inputs(ctx, channel);
     let mut memory = cell.lock().unwrap_or_else(PoisonError::into_inner);
     memory.enter(epoch);
-    memory.read.get_or_insert(now);
-    if memory.outran(pass::version(channel), now) {
+    memory.last_read_at.get_or_insert(now);
+    if memory.outran(version(channel), now) {
         return Some(Duration::from_secs(5));
     }
     memory.note_read(channel);
     if ctx.schema.lacks().is_some() && would_lose(channel, &memory) {
-        return Some(OUTDATED);
+        return Some(OUTDATED_REQUEUE);
     }
-    if !memory.seen && memory.gate.is_none() {
-        memory.gate = first_look(channel, &now_inputs);
+    if !memory.reconciled_once && memory.cooldown.is_none() {
+        memory.cooldown = initial_cooldown(channel, &now_inputs);
     }
-    let rest = memory.gate.as_ref()?.closed(now, |closed_with| closed_with.changed(&now_inputs))?;
+    let rest = memory.cooldown.as_ref()?.remaining(now, |closed_with| closed_with.changed(&now_inputs))?;
     Some(rest)
 }
 
 /// After a restart a settled Channel is first read at a random point of its interval.
-fn first_look(channel: &Channel, now: &Inputs) -> Option<retry::Gate<Inputs>> {
-    let inputs = Inputs { secrets: settled::pushed_at_rest(channel)?, key: None, ..now.clone() };
-    let first = work::declared_interval(&channel.spec).mul_f64(rand::random());
-    Some(retry::Gate::new(inputs, clock::instant() + first))
+fn initial_cooldown(channel: &Channel, now: &Triggers) -> Option<cooldown::Cooldown<Triggers>> {
+    let inputs = Triggers { secrets: settled::pushed_at_rest(channel)?, key: None, ..now.clone() };
+    let first = existing::declared_interval(&channel.spec).mul_f64(rand::random());
+    Some(cooldown::Cooldown::new(inputs, clock::instant() + first))
 }
 
 /// Observes, plans and acts until there is nothing to do, a look is needed, or a step fails. `None`: the object is gone.
-async fn run(mut pass: Box<Pass>) -> (Box<Pass>, Option<Outcome>) {
+async fn run(mut pass: Box<Reconciliation>) -> (Box<Reconciliation>, Option<Outcome>) {
     if pass.resends {
         // Its report writes the status again, and nothing is decided before that is kept.
         let failure = stored::failure(&pass.memory.lost);
@@ -291,19 +275,19 @@ async fn run(mut pass: Box<Pass>) -> (Box<Pass>, Option<Outcome>) {
     if let Err(failure) = observe::observe(&mut pass).await {
         return (pass, Some(Outcome::Failed(failure)));
     }
-    for _ in 0..MOST_STEPS {
-        let step = match plan(&pass.view()) {
+    for _ in 0..MAX_STEPS {
+        let step = match plan(&pass.input()) {
             Plan::Settled(verdict) => return (pass, Some(Outcome::Settled(verdict))),
             Plan::Work(step) => step,
         };
         let pushes = matches!(step, Step::PushCredentials { .. });
-        let (after, next) = perform(pass, step).await;
+        let (after, next) = execute(pass, step).await;
         pass = after;
         match next {
-            Ok(Next::Plan) if pass.superseded => return (pass, Some(Outcome::More)),
-            Ok(Next::Plan) => {}
-            Ok(Next::Look) => return (pass, Some(Outcome::More)),
-            Ok(Next::Gone) => return (pass, None),
+            Ok(Next::Continue) if pass.superseded => return (pass, Some(Outcome::More)),
+            Ok(Next::Continue) => {}
+            Ok(Next::Requeue) => return (pass, Some(Outcome::More)),
+            Ok(Next::Finished) => return (pass, None),
             Err(failure) if pushes => return (pass, Some(Outcome::PushFailed(failure))),
             Err(failure) => return (pass, Some(Outcome::Failed(failure))),
         }

@@ -1,4 +1,3 @@
-// I/O
 //! Reads everything a decision rests on; the first error stops.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,39 +5,40 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 
-use super::consistency::{self, Window};
-use super::create::{self, Standing};
-use super::credentials;
-use super::delete::{self, Vouched};
-use super::memory::REVERTS;
-use super::pass::Pass;
-use super::plan::{self, Declared, Observed, Place, Remote};
-use super::{claims, report, work};
-use crate::api::conditions::{Reason, kind};
-use crate::api::{annotation, same_id};
-use crate::clock;
-use crate::conditions;
-use crate::context::Lookup;
-use crate::error::{Failure, Need};
-use crate::index::{self, Handle, Name, Shown};
-use crate::ohallo::{ApiError, CallError, Caller, Id, Kind, RemoteChannel};
-use crate::retry;
-use crate::secret_id::SecretId;
-use crate::secrets::Content;
-use crate::workspace::allows;
+use crate::channel::reconciliation::Reconciliation;
+use crate::channel::{claims, inputs};
+use crate::context::WorkspaceSnapshot;
+use ohallo_client::{Caller, clock};
+use ohallo_core::api::conditions::{Reason, kind};
+use ohallo_core::api::{annotation, same_id};
+use ohallo_core::channel::binding::{self, Binding};
+use ohallo_core::channel::consistency::{self, Window};
+use ohallo_core::channel::in_memory_state::REVERT_HORIZON;
+use ohallo_core::channel::model::{DesiredCredentials, Observed, Remote, WorkspaceAccess};
+use ohallo_core::channel::plan::delete::{self, WorkspaceProbe};
+use ohallo_core::channel::plan::existing;
+use ohallo_core::channel::{credentials, freshness, spec};
+use ohallo_core::classify::{ApiError, CallError, ErrorKind};
+use ohallo_core::failure::{Failure, Retry};
+use ohallo_core::index::{self, NamespacedName, Shown, WorkspaceKey};
+use ohallo_core::remote::{Id, RemoteChannel};
+use ohallo_core::secret_content::Content;
+use ohallo_core::secret_id::SecretId;
+use ohallo_core::workspace::access::allows;
+use ohallo_core::{backoff, conditions};
 
 /// So many refusals in a row with a definite 4xx are retried; then somebody has to change something.
-const MAX_REJECTED: u32 = 5;
+const MAX_REJECTED_READS: u32 = 5;
 
 /// The most candidates that a message names.
-const CANDIDATES: usize = 3;
+const MAX_CANDIDATES: usize = 3;
 
 /// Reads.
-pub async fn observe(pass: &mut Pass) -> Result<(), Failure> {
+pub async fn observe(pass: &mut Reconciliation) -> Result<(), Failure> {
     pass.observed = Observed {
-        place: place(pass),
+        workspace: workspace_access(pass),
         workspace_suspended: pass.lookup.as_ref().is_some_and(|lookup| lookup.suspended),
-        credentials: Declared::None,
+        credentials: DesiredCredentials::None,
         remote: Remote::Unread,
         owner: None,
         predecessor: None,
@@ -47,16 +47,16 @@ pub async fn observe(pass: &mut Pass) -> Result<(), Failure> {
         updated: false,
         window: Window::default(),
     };
-    let standing = pass.view().standing();
-    if pass.view().terminating() {
-        if let Standing::Bound(id) = &standing {
+    let standing = pass.input().binding();
+    if pass.input().terminating() {
+        if let Binding::Bound(id) = &standing {
             pass.take_window(id);
             claims::first(pass, id).await?;
         }
         return Ok(());
     }
     let id = match &standing {
-        Standing::Bound(id) | Standing::Adopt(id) => Some(id.clone()),
+        Binding::Bound(id) | Binding::Adopt(id) => Some(id.clone()),
         _ => None,
     };
     if let Some(id) = &id {
@@ -64,44 +64,44 @@ pub async fn observe(pass: &mut Pass) -> Result<(), Failure> {
     }
     let observed = observe_living(pass, standing).await;
     if let Some(id) = id {
-        rank(pass, &id, observed.as_ref().err());
+        note_claim(pass, &id, observed.as_ref().err());
     }
     observed
 }
 
-async fn observe_living(pass: &mut Pass, standing: Standing) -> Result<(), Failure> {
+async fn observe_living(pass: &mut Reconciliation, standing: Binding) -> Result<(), Failure> {
     if pass.channel.spec.suspend == Some(true) || pass.observed.workspace_suspended {
         return Ok(());
     }
-    pass.observed.credentials = declared(pass).await?;
-    if pass.observed.place.is_err() {
+    pass.observed.credentials = desired_credentials(pass).await?;
+    if pass.observed.workspace.is_err() {
         return Ok(());
     }
     match standing {
-        Standing::Bound(id) | Standing::Adopt(id) if identity_holds(pass) => match as_known(pass) {
+        Binding::Bound(id) | Binding::Adopt(id) if identity_holds(pass) => match skipped_read(pass) {
             Some(next_look) => {
-                pass.observed.remote = Remote::AsKnown { next_look };
+                pass.observed.remote = Remote::SkippedRead { next_look };
                 Ok(())
             }
             None => read(pass, &id).await,
         },
-        Standing::OutcomeUnknown(_) => {
+        Binding::UnresolvedCreate(_) => {
             pass.observed.candidates = candidates(pass).await;
             Ok(())
         }
-        Standing::TwoIds { answered, .. } => settled_by_hand(pass, &answered).await,
+        Binding::ConflictingIds { answered, .. } => resolved_by_user(pass, &answered).await,
         _ => Ok(()),
     }
 }
 
 /// The workspace, if it can be used for what this pass is about.
-fn place(pass: &mut Pass) -> Result<Place, Failure> {
-    let handle = Handle::of(&pass.channel);
+fn workspace_access(pass: &mut Reconciliation) -> Result<WorkspaceAccess, Failure> {
+    let handle = WorkspaceKey::of(&pass.channel);
     let terminating = pass.channel.metadata.deletion_timestamp.is_some();
     let usable = match &pass.lookup {
         Some(lookup) => usable(pass, &handle, lookup),
         None if handle.namespace.is_none() && !pass.ctx.settings.serves_cluster_workspaces() => {
-            Err(Failure::user(
+            Err(Failure::user_action(
                 Reason::WorkspaceNotAllowed,
                 "This operator does not serve ClusterWorkspaces: name a Workspace, or run it with --cluster-workspaces.",
             ))
@@ -112,19 +112,21 @@ fn place(pass: &mut Pass) -> Result<Place, Failure> {
                 "There is no {what} named {:?}: create it, with the id of the oHallo workspace and the Secret with its API key.",
                 handle.name
             );
-            Err(Failure::input(Reason::WorkspaceNotFound, message))
+            Err(Failure::missing_input(Reason::WorkspaceNotFound, message))
         }
     };
-    let held = pass.ctx.held(&handle);
+    let held = pass.ctx.cached_key(&handle);
     let held = match (usable, held) {
         // The last good key serves for the deletion of what it made, whatever became of its Workspace since.
         (_, Some(held)) if terminating => held,
         (Err(failure), _) => return Err(failure),
         // The key was refused a moment ago: no call with it until the workspace has looked.
-        (Ok(()), _) if pass.ctx.recheck_asked(&handle) => return Err(Failure::turn(Duration::from_secs(1))),
+        (Ok(()), _) if pass.ctx.key_check_requested(&handle) => {
+            return Err(Failure::deferred(Duration::from_secs(1)));
+        }
         (Ok(()), Some(held)) if pass.lookup.as_ref().is_some_and(|lookup| lookup.uid == held.uid) => held,
         // Its first look since this process began is under way, and wakes its Channels.
-        (Ok(()), _) => return Err(Failure::turn(Duration::from_secs(1))),
+        (Ok(()), _) => return Err(Failure::deferred(Duration::from_secs(1))),
     };
     let uid = pass.channel.uid().unwrap_or_default();
     let namespace = pass.channel.namespace().map(Into::into);
@@ -132,8 +134,8 @@ fn place(pass: &mut Pass) -> Result<Place, Failure> {
     let session = pass.ctx.ohallo.session(held.key.clone(), caller, pass.permit.take());
     pass.redactor = session.redactor().clone();
     pass.session = Some(session.with_slot(pass.slot.clone()));
-    let hour_ago = clock::instant().checked_sub(retry::STALLED);
-    Ok(Place {
+    let hour_ago = clock::instant().checked_sub(backoff::STALLED_INTERVAL);
+    Ok(WorkspaceAccess {
         workspace_id: held.workspace_id.clone(),
         key: held.key.id(),
         read_with: held.key.read_with(&uid),
@@ -142,8 +144,8 @@ fn place(pass: &mut Pass) -> Result<Place, Failure> {
     })
 }
 
-fn usable(pass: &Pass, handle: &Handle, lookup: &Lookup) -> Result<(), Failure> {
-    let held = pass.ctx.held(handle).is_some_and(|held| held.uid == lookup.uid);
+fn usable(pass: &Reconciliation, handle: &WorkspaceKey, lookup: &WorkspaceSnapshot) -> Result<(), Failure> {
+    let held = pass.ctx.cached_key(handle).is_some_and(|held| held.uid == lookup.uid);
     let namespace = pass.channel.namespace().unwrap_or_default();
     if let Some(allowed) = &lookup.allowed
         && !allows(allowed, &namespace, pass.ctx.namespace_labels(&namespace).as_ref())
@@ -152,13 +154,13 @@ fn usable(pass: &Pass, handle: &Handle, lookup: &Lookup) -> Result<(), Failure> 
             "ClusterWorkspace {:?} does not allow this namespace: have it added to its spec.allowedNamespaces.",
             handle.name
         );
-        return Err(Failure::user(Reason::WorkspaceNotAllowed, message));
+        return Err(Failure::user_action(Reason::WorkspaceNotAllowed, message));
     }
     let ready = conditions::find(&lookup.status.conditions, kind::READY);
     match ready {
         // Verified by this process, which its cache is yet to show; or its first look is under way and wakes its Channels.
         None if held => Ok(()),
-        None => Err(Failure::turn(Duration::from_secs(1))),
+        None => Err(Failure::deferred(Duration::from_secs(1))),
         Some(ready) if ready.status == "False" => {
             Err(not_ready(&format!("{}: {}", ready.reason, ready.message)))
         }
@@ -170,38 +172,38 @@ fn usable(pass: &Pass, handle: &Handle, lookup: &Lookup) -> Result<(), Failure> 
 }
 
 fn not_ready(why: &str) -> Failure {
-    Failure::input(Reason::WorkspaceNotReady, format!("The workspace is not ready: {why}"))
+    Failure::missing_input(Reason::WorkspaceNotReady, format!("The workspace is not ready: {why}"))
 }
 
 /// A rotated Secret is no reason to read what was found active a moment ago: one call for each of its users, not two.
-fn as_known(pass: &Pass) -> Option<Duration> {
-    let gate = pass.memory.gate.as_ref().filter(|_| work::known_active(&pass.view()))?;
-    gate.closed(clock::instant(), |was| was.changed_but_secrets(pass.began()))
+fn skipped_read(pass: &Reconciliation) -> Option<Duration> {
+    let gate = pass.memory.cooldown.as_ref().filter(|_| existing::known_active(&pass.input()))?;
+    gate.remaining(clock::instant(), |was| was.changed_but_secrets(pass.began()))
 }
 
 /// Whether the workspace is still the one the channel was bound in: under another nothing may be called.
-fn identity_holds(pass: &Pass) -> bool {
+fn identity_holds(pass: &Reconciliation) -> bool {
     let recorded = pass.status.workspace_id.as_deref();
     pass.observed
-        .place
+        .workspace
         .as_ref()
         .is_ok_and(|place| recorded.is_none_or(|id| same_id(id, place.workspace_id.as_str())))
 }
 
 /// Notes what this pass has shown of the id, and with it who holds the id. Only who was shown to read it learns of a holder.
-fn rank(pass: &mut Pass, id: &str, failure: Option<&Failure>) {
-    let view = pass.view();
+fn note_claim(pass: &mut Reconciliation, id: &str, failure: Option<&Failure>) {
+    let view = pass.input();
     let fits = match &view.observed.remote {
-        Remote::Found(remote) => work::another(&view, remote).is_none(),
-        Remote::AsKnown { .. } => true,
+        Remote::Found(remote) => existing::identity_mismatch(&view, remote).is_none(),
+        Remote::SkippedRead { .. } => true,
         // Nothing was learnt.
         Remote::Stale { .. } => return,
         Remote::Unread | Remote::Absent { .. } => false,
     };
-    let adopts = !view.observing() && view.bound_id().is_none() && plan::unfit(view.spec()).is_none();
-    let shown = match failure.or(view.observed.place.as_ref().err()) {
+    let adopts = !view.observing() && view.bound_id().is_none() && spec::invalid_spec(view.spec()).is_none();
+    let shown = match failure.or(view.observed.workspace.as_ref().err()) {
         // Nothing was read.
-        Some(Failure { need: Need::Turn(_), .. }) => return,
+        Some(Failure { retry: Retry::Deferred(_), .. }) => return,
         Some(Failure { reason: Reason::WorkspaceNotAllowed, .. }) => Shown::Denied,
         Some(_) => Shown::Nothing,
         None if fits && adopts => Shown::Able,
@@ -209,37 +211,37 @@ fn rank(pass: &mut Pass, id: &str, failure: Option<&Failure>) {
         None => Shown::Nothing,
     };
     let observing = view.observing();
-    let (me, uid) = (Name::of(&pass.channel), pass.uid());
+    let (me, uid) = (NamespacedName::of(&pass.channel), pass.uid());
     let wakes = pass.ctx.index().judge(&me, &uid, id, shown);
-    pass.ctx.wake(wakes);
+    pass.ctx.requeue(wakes);
     if !fits || observing {
         return;
     }
-    pass.observed.predecessor = claims::predecessor(&pass.ctx, id, &me);
+    pass.observed.predecessor = inputs::predecessor(&pass.ctx, id, &me);
     let owner = pass.ctx.index().owner(id, &me, &uid);
     let owner = owner.filter(|_| pass.observed.predecessor.is_none());
     pass.observed.owner = owner.map(|owner| (owner.namespace == me.namespace).then_some(owner.name));
 }
 
-async fn declared(pass: &mut Pass) -> Result<Declared, Failure> {
+async fn desired_credentials(pass: &mut Reconciliation) -> Result<DesiredCredentials, Failure> {
     let namespace = pass.channel.namespace().unwrap_or_default();
     let mut contents: BTreeMap<String, Content> = BTreeMap::new();
     let sources = pass.channel.spec.credentials.clone();
     for secret in index::secrets(&pass.channel).map(str::to_owned).collect::<BTreeSet<_>>() {
-        let content = pass.ctx.secrets.get(&Name::new(&namespace, &secret)).await?;
+        let content = pass.ctx.secrets.get(&NamespacedName::new(&namespace, &secret)).await?;
         pass.secret_versions.push((SecretId::of(&namespace, &secret), content.version()));
         contents.insert(secret.clone(), credentials::named(&sources, &secret, &content));
         if contents.values().map(Content::bytes).sum::<usize>() > credentials::MAX_READ {
-            return Ok(Declared::Problem(credentials::too_many_bytes()));
+            return Ok(DesiredCredentials::Invalid(credentials::too_many_bytes()));
         }
     }
     let found = credentials::assemble(&sources, |name| contents.get(name));
     drop(contents);
     Ok(match found {
-        Err(failure) => Declared::Problem(failure),
-        Ok(None) => Declared::None,
+        Err(failure) => DesiredCredentials::Invalid(failure),
+        Ok(None) => DesiredCredentials::None,
         Ok(Some(bundle)) => {
-            let declared = Declared::Ready {
+            let declared = DesiredCredentials::Ready {
                 digest: bundle.digest,
                 keys: bundle.credentials.keys(),
                 sources: bundle.sources,
@@ -251,7 +253,7 @@ async fn declared(pass: &mut Pass) -> Result<Declared, Failure> {
 }
 
 /// A create made one channel while the manifest came to name another. Once the one that was made is deleted, the other is it.
-async fn settled_by_hand(pass: &mut Pass, answered: &str) -> Result<(), Failure> {
+async fn resolved_by_user(pass: &mut Reconciliation, answered: &str) -> Result<(), Failure> {
     pass.take_window(answered);
     read(pass, answered).await?;
     let stale = match pass.observed.remote {
@@ -264,20 +266,20 @@ async fn settled_by_hand(pass: &mut Pass, answered: &str) -> Result<(), Failure>
         pass.owns_attempt = true;
         pass.memory.attempt = None;
         pass.remember();
-        return Err(Failure::turn(Duration::from_secs(1)));
+        return Err(Failure::deferred(Duration::from_secs(1)));
     }
-    stale.map_or(Ok(()), |again| Err(Failure::turn(again)))
+    stale.map_or(Ok(()), |again| Err(Failure::deferred(again)))
 }
 
-async fn read(pass: &mut Pass, id: &str) -> Result<(), Failure> {
+async fn read(pass: &mut Reconciliation, id: &str) -> Result<(), Failure> {
     let Some(id) = Id::parse(id) else { return Ok(()) };
     match pass.session()?.get_channel(&id).await {
         Ok(remote) => {
             found(pass, remote);
             Ok(())
         }
-        Err(CallError::Failed(error)) if error.kind == Kind::NotFound => {
-            pass.observed.remote = not_there(pass, &id).await?;
+        Err(CallError::Failed(error)) if error.kind == ErrorKind::NotFound => {
+            pass.observed.remote = not_found(pass, &id).await?;
             Ok(())
         }
         Err(error) => Err(refused(pass, error)),
@@ -285,113 +287,115 @@ async fn read(pass: &mut Pass, id: &str) -> Result<(), Failure> {
 }
 
 /// What a 404 says: nothing inside a consistency window, and after it only when it is seen twice.
-async fn not_there(pass: &mut Pass, id: &Id) -> Result<Remote, Failure> {
+async fn not_found(pass: &mut Reconciliation, id: &Id) -> Result<Remote, Failure> {
     if let Some(remote) = stale_absence(pass) {
         return Ok(remote);
     }
     if !absence_proven(pass).await? {
-        pass.memory.absent = None;
+        pass.memory.absence = None;
         return Ok(Remote::Absent { proven: false });
     }
-    let rest = consistency::absent(&mut pass.memory, id.as_str(), false, clock::instant());
+    let rest = freshness::note_absence(&mut pass.memory, id.as_str(), false, clock::instant());
     Ok(rest.map_or(Remote::Absent { proven: true }, |again| Remote::Stale { again }))
 }
 
 /// A 404 that may be older than a write.
-pub fn stale_absence(pass: &Pass) -> Option<Remote> {
+pub fn stale_absence(pass: &Reconciliation) -> Option<Remote> {
     let end = pass.observed.window.absence?;
-    Some(Remote::Stale { again: consistency::again(pass.memory.stale, end, clock::instant()) })
+    Some(Remote::Stale {
+        again: consistency::next_stale_poll(pass.memory.stale_reads, end, clock::instant()),
+    })
 }
 
 /// Takes in the channel as oHallo just described it.
-pub fn found(pass: &mut Pass, remote: RemoteChannel) {
-    if pass.view().reconcile_requested() {
-        pass.memory.sent = None;
+pub fn found(pass: &mut Reconciliation, remote: RemoteChannel) {
+    if pass.input().reconcile_requested() {
+        pass.memory.last_update_digest = None;
     }
     // A manifest that was not read in full can't be compared, nor a read that may be older than the last write.
     let window = &pass.observed.window;
     if pass.channel.spec.left_out.is_none() && window.values.is_none() && window.began.is_none() {
-        let differs = pass.view().differences(&remote);
-        let digest = pass.view().digest();
-        let horizon = REVERTS.max(report::interval(&pass.ctx, &pass.channel) * 4);
+        let differs = pass.input().differences(&remote);
+        let digest = pass.input().digest();
+        let horizon = REVERT_HORIZON.max(pass.ctx.read_interval(&pass.channel) * 4);
         let paths = differs.iter().map(|differs| differs.path.as_str());
-        pass.memory.look(paths, &digest, clock::instant(), horizon);
+        pass.memory.note_differences(paths, &digest, clock::instant(), horizon);
     }
-    if let Ok(place) = &mut pass.observed.place
+    if let Ok(place) = &mut pass.observed.workspace
         && !std::mem::replace(&mut place.has_read, true)
     {
-        pass.ctx.edit_held(&Handle::of(&pass.channel), |held| held.has_read = true);
+        pass.ctx.edit_cached_key(&WorkspaceKey::of(&pass.channel), |held| held.has_read = true);
     }
-    pass.memory.absent = None;
-    pass.memory.read = Some(clock::instant());
+    pass.memory.absence = None;
+    pass.memory.last_read_at = Some(clock::instant());
     pass.observed.remote = Remote::Found(Box::new(remote));
 }
 
 /// A 404 proves nothing by itself: asked after it, the key must show that it is the tenant's.
-pub async fn absence_proven(pass: &mut Pass) -> Result<bool, Failure> {
-    let Ok(place) = pass.observed.place.clone() else { return Ok(false) };
+pub async fn absence_proven(pass: &mut Reconciliation) -> Result<bool, Failure> {
+    let Ok(place) = pass.observed.workspace.clone() else { return Ok(false) };
     let recorded = pass.status.workspace_id.as_deref().and_then(Id::parse);
     let workspace = recorded.unwrap_or_else(|| place.workspace_id.clone());
     let vouched = match pass.session()?.get_workspace(&workspace).await {
-        Ok(found) if found.id == workspace => Vouched::Found,
-        Ok(_) => Vouched::NotFound,
+        Ok(found) if found.id == workspace => WorkspaceProbe::Found,
+        Ok(_) => WorkspaceProbe::NotFound,
         Err(CallError::Failed(error)) => match error.kind {
-            Kind::Forbidden => Vouched::Forbidden,
-            Kind::NotFound => Vouched::NotFound,
+            ErrorKind::Forbidden => WorkspaceProbe::Forbidden,
+            ErrorKind::NotFound => WorkspaceProbe::NotFound,
             _ => return Err(error.into()),
         },
         Err(deferred) => return Err(deferred.into()),
     };
-    Ok(delete::proven(&pass.status, &place, vouched))
+    Ok(delete::absence_is_proven(&pass.status, &place, vouched))
 }
 
 /// A refused key is the workspace's matter: it is asked to look.
-pub fn refused(pass: &Pass, error: CallError) -> Failure {
-    if let CallError::Failed(ApiError { kind: Kind::Unauthorized, .. }) = &error {
-        pass.ctx.recheck(&Handle::of(&pass.channel));
+pub fn refused(pass: &Reconciliation, error: CallError) -> Failure {
+    if let CallError::Failed(ApiError { kind: ErrorKind::Unauthorized, .. }) = &error {
+        pass.ctx.request_key_check(&WorkspaceKey::of(&pass.channel));
     }
     let mut failure = Failure::from(error);
-    if failure.reason == Reason::Rejected && pass.memory.failures >= MAX_REJECTED {
-        failure.need = Need::User;
+    if failure.reason == Reason::Rejected && pass.memory.failures >= MAX_REJECTED_READS {
+        failure.retry = Retry::UserAction;
     }
     if failure.reason == Reason::AuthenticationFailed && pass.memory.failures < 2 {
         // The workspace's verdict comes first: only where it finds the key good is this a matter of the Channel.
-        failure.need = Need::Time;
+        failure.retry = Retry::Backoff;
     }
     failure
 }
 
 /// Channels that an attempt of unknown outcome may have made. The list is undocumented: its absence is remembered.
-pub async fn candidates(pass: &mut Pass) -> Vec<String> {
-    let handle = Handle::of(&pass.channel);
-    let Ok(place) = pass.observed.place.clone() else { return Vec::new() };
-    if pass.ctx.held(&handle).is_none_or(|held| held.list_unsupported) {
+pub async fn candidates(pass: &mut Reconciliation) -> Vec<String> {
+    let handle = WorkspaceKey::of(&pass.channel);
+    let Ok(place) = pass.observed.workspace.clone() else { return Vec::new() };
+    if pass.ctx.cached_key(&handle).is_none_or(|held| held.list_unsupported) {
         return Vec::new();
     }
     let Ok(session) = pass.session() else { return Vec::new() };
     let listed = match session.list_channels(&place.workspace_id).await {
         Ok(listed) => listed,
         Err(error) => {
-            if matches!(&error, CallError::Failed(e) if matches!(e.kind, Kind::NotFound | Kind::Unsupported | Kind::Forbidden))
+            if matches!(&error, CallError::Failed(e) if matches!(e.kind, ErrorKind::NotFound | ErrorKind::Unsupported | ErrorKind::Forbidden))
             {
-                pass.ctx.edit_held(&handle, |held| held.list_unsupported = true);
+                pass.ctx.edit_cached_key(&handle, |held| held.list_unsupported = true);
             }
             return Vec::new();
         }
     };
     let recorded = pass.status.create.as_ref().and_then(|create| create.sent_at.as_deref());
     let intent = pass.channel.annotations().get(annotation::CREATE_INTENT);
-    let sent_at = recorded.or(intent.and_then(|intent| create::Attempt::time_of(intent)));
+    let sent_at = recorded.or(intent.and_then(|intent| binding::AttemptId::time_of(intent)));
     let spec = &pass.channel.spec;
-    let me = Name::of(&pass.channel);
+    let me = NamespacedName::of(&pass.channel);
     let uid = pass.channel.uid().unwrap_or_default();
     let now = clock::now();
     let index = pass.ctx.index();
     let fits = |remote: &&RemoteChannel| {
         remote.channel_type == spec.channel_type
             && remote.display_name == spec.display_name
-            && create::may_be_of(sent_at, remote.created_at.as_deref(), now)
+            && binding::could_originate_from(sent_at, remote.created_at.as_deref(), now)
             && index.owner(remote.id.as_str(), &me, &uid).is_none()
     };
-    listed.iter().filter(fits).take(CANDIDATES).map(|remote| remote.id.to_string()).collect()
+    listed.iter().filter(fits).take(MAX_CANDIDATES).map(|remote| remote.id.to_string()).collect()
 }

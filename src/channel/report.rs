@@ -1,30 +1,26 @@
-// I/O
 //! Reports a pass: the status if it differs, then the events, then one line of log.
 
 use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
 
-use super::born;
-use super::config;
-use super::cut::cut;
-use super::memory::Memory;
-use super::pass::{Pass, Written};
-use super::status::{self, Outcome, Setting, Summary};
-use super::stored::{self, Field};
-use super::work;
-use crate::api::channel::{Channel, ChannelStatus};
-use crate::clock;
-use crate::context::Context;
-use crate::events::Note;
-use crate::index::Handle;
-use crate::retry::{self, Gate};
-
-/// Of the API server's words about a missing permission; names of resources and namespaces are no longer.
-const LONGEST_RIGHT: usize = 300;
+use crate::channel::reconciliation::{Reconciliation, StatusWrite};
+use crate::kubernetes::events::PendingEvent;
+use crate::orphan_reports;
+use ohallo_client::clock;
+use ohallo_core::api::channel::ChannelStatus;
+use ohallo_core::channel::in_memory_state::InMemoryState;
+use ohallo_core::channel::model::Outcome;
+use ohallo_core::channel::orphan::Orphan;
+use ohallo_core::channel::persisted::PersistedField;
+use ohallo_core::channel::status::fallback::cut;
+use ohallo_core::channel::status::{self, Summary, SummaryInput};
+use ohallo_core::channel::{config, stored};
+use ohallo_core::cooldown::Cooldown;
+use ohallo_core::index::NamespacedName;
 
 /// How long the cache may have an object that the API server has not.
-pub(super) const GONE: Duration = Duration::from_secs(60);
+pub(super) const CACHE_LAG: Duration = Duration::from_secs(60);
 
 /// What the controller is to do next.
 pub enum Report {
@@ -35,27 +31,18 @@ pub enum Report {
 }
 
 /// Says what the outcome means for the status.
-pub fn summary(pass: &Pass, outcome: &Outcome) -> Summary {
-    let view = pass.view();
-    let interval = interval(&pass.ctx, &pass.channel);
-    status::summarize(&view, outcome, &Setting { random: rand::random(), redactor: &pass.redactor, interval })
-}
-
-/// How often a settled Channel is read: as declared, or as the rate of its key and its namespace's share of the rate of all
-/// keys allow.
-pub fn interval(ctx: &Context, channel: &Channel) -> Duration {
-    let (of_key, of_namespace, namespaces) = {
-        let index = ctx.index();
-        let (of_namespace, namespaces) = index.population(&channel.namespace().unwrap_or_default());
-        (index.count(&Handle::of(channel)), of_namespace, namespaces)
-    };
-    let share = ctx.settings.total_rate().unwrap_or_default() / namespaces.max(1) as f64;
-    let shares = [(of_key, ctx.settings.requests_per_second), (of_namespace, share)];
-    retry::interval(work::declared_interval(&channel.spec), &shares)
+pub fn summary(pass: &Reconciliation, outcome: &Outcome) -> Summary {
+    let view = pass.input();
+    let interval = pass.ctx.read_interval(&pass.channel);
+    status::summarize(
+        &view,
+        outcome,
+        &SummaryInput { random: rand::random(), redactor: &pass.redactor, interval },
+    )
 }
 
 /// Reports the end of a pass.
-pub async fn report(mut pass: Box<Pass>, outcome: &Outcome) -> (Report, &'static str) {
+pub async fn report(mut pass: Box<Reconciliation>, outcome: &Outcome) -> (Report, &'static str) {
     // Its last call is made.
     pass.memory.tokens = pass.session.take().map_or(0, |session| session.needed());
     pass.permit = None;
@@ -66,30 +53,30 @@ pub async fn report(mut pass: Box<Pass>, outcome: &Outcome) -> (Report, &'static
     let old = pass.channel.status.clone().unwrap_or_default();
     if status != old && summary.result != "gone" {
         match write(&mut pass, &status, true).await {
-            Ok(Written::Stands) if pass.resends => return stored_at_last(pass, &summary, now),
-            Ok(Written::Stands) => {}
+            Ok(StatusWrite::Applied) if pass.resends => return stored_at_last(pass, &summary, now),
+            Ok(StatusWrite::Applied) => {}
             // What blocks the deletion is said all the same.
-            Ok(Written::Lost(_)) if pass.view().terminating() => {}
-            Ok(Written::Lost(lost)) => return unstored(pass, &lost, status, now).await,
-            Ok(Written::Gone) => {
+            Ok(StatusWrite::NotStored(_)) if pass.input().terminating() => {}
+            Ok(StatusWrite::NotStored(lost)) => return unstored(pass, &lost, status, now).await,
+            Ok(StatusWrite::ObjectGone) => {
                 if let Some(id) = pass.memory.unrecorded_id().map(str::to_owned) {
-                    born::orphaned(&mut pass, &id);
+                    orphaned(&mut pass, &id);
                 }
-                return gone(pass);
+                return finished(pass);
             }
-            Ok(Written::Stale) => return (Report::Wake(Duration::from_millis(300)), "conflict"),
+            Ok(StatusWrite::Conflict) => return (Report::Wake(Duration::from_millis(300)), "conflict"),
             Err(error) => return (Report::Unwritten(error), "unwritten"),
         }
     }
     if !summary.silent && !stored::is_loss(outcome) {
         pass.memory.unstored = None;
-        if !pass.view().terminating() {
+        if !pass.input().terminating() {
             pass.memory.lost.clear();
         }
     }
     if !summary.silent {
         for (reason, message) in &summary.warnings {
-            pass.note(Note::warning(reason, message));
+            pass.note(PendingEvent::warning(reason, message));
         }
         noted(&mut pass, &old, &status);
         ready_at_last(&mut pass, &status);
@@ -98,19 +85,19 @@ pub async fn report(mut pass: Box<Pass>, outcome: &Outcome) -> (Report, &'static
     let uid = pass.uid();
     if pass.status.bound_to(&uid).is_none() && !pass.memory.binding_unsure {
         let wakes = pass.ctx.index().give_up_adoption(&uid);
-        pass.ctx.wake(wakes);
+        pass.ctx.requeue(wakes);
     }
     remember(&mut pass, &summary, now);
     match summary.wake {
         Some(wake) => (Report::Wake(wake), summary.result),
-        None => gone(pass),
+        None => finished(pass),
     }
 }
 
 /// The API server did not keep all of the status: the object says so, and the pass that follows sends it again.
 async fn unstored(
-    mut pass: Box<Pass>,
-    lost: &[Field],
+    mut pass: Box<Reconciliation>,
+    lost: &[PersistedField],
     sent: ChannelStatus,
     now: Instant,
 ) -> (Report, &'static str) {
@@ -119,10 +106,10 @@ async fn unstored(
     let mut kept = false;
     if summary.status != pass.status {
         match write(&mut pass, &summary.status, true).await {
-            Ok(Written::Stands) => kept = true,
-            Ok(Written::Lost(_)) => {}
-            Ok(Written::Gone) => return gone(pass),
-            Ok(Written::Stale) => return (Report::Wake(Duration::from_millis(300)), "conflict"),
+            Ok(StatusWrite::Applied) => kept = true,
+            Ok(StatusWrite::NotStored(_)) => {}
+            Ok(StatusWrite::ObjectGone) => return finished(pass),
+            Ok(StatusWrite::Conflict) => return (Report::Wake(Duration::from_millis(300)), "conflict"),
             Err(error) => return (Report::Unwritten(error), "unwritten"),
         }
     }
@@ -130,51 +117,51 @@ async fn unstored(
     // Nothing is bound before the API server shows it.
     pass.notes.retain(|note| note.reason != "Adopted");
     for (reason, message) in &summary.warnings {
-        pass.note(Note::warning(reason, message));
+        pass.note(PendingEvent::warning(reason, message));
     }
     pass.publish_notes();
     remember(&mut pass, &summary, now);
-    (Report::Wake(summary.wake.unwrap_or(GONE)), summary.result)
+    (Report::Wake(summary.wake.unwrap_or(CACHE_LAG)), summary.result)
 }
 
 /// The API server kept what it had dropped before: the next pass goes on from there.
-fn stored_at_last(mut pass: Box<Pass>, summary: &Summary, now: Instant) -> (Report, &'static str) {
+fn stored_at_last(mut pass: Box<Reconciliation>, summary: &Summary, now: Instant) -> (Report, &'static str) {
     if let Some(id) = pass.memory.unrecorded_id().map(str::to_owned) {
         pass.owns_attempt = true;
         pass.memory.attempt = None;
-        pass.note(Note::normal("Created", format!("Created channel {id}.")));
+        pass.note(PendingEvent::normal("Created", format!("Created channel {id}.")));
     }
     pass.memory.unstored = None;
     pass.memory.lost.clear();
     pass.publish_notes();
     let wake = Some(Duration::from_secs(1));
     remember(&mut pass, &Summary { wake, failures: 0, ..summary.clone() }, now);
-    pass.memory.gate = None;
+    pass.memory.cooldown = None;
     pass.remember();
     (Report::Wake(Duration::from_secs(1)), "progressing")
 }
 
 /// The end of an object that is gone, though the store may have it for a moment. Should it be there after all, no event
 /// would tell.
-pub fn gone(mut pass: Box<Pass>) -> (Report, &'static str) {
+pub fn finished(mut pass: Box<Reconciliation>) -> (Report, &'static str) {
     let inputs = pass.began().clone();
-    pass.memory.gate = Some(Gate::new(inputs, clock::instant() + GONE));
+    pass.memory.cooldown = Some(Cooldown::new(inputs, clock::instant() + CACHE_LAG));
     pass.remember();
-    (Report::Wake(GONE), "gone")
+    (Report::Wake(CACHE_LAG), "gone")
 }
 
 /// Changes that the status shows and no step told of.
-fn noted(pass: &mut Pass, old: &ChannelStatus, new: &ChannelStatus) {
+fn noted(pass: &mut Reconciliation, old: &ChannelStatus, new: &ChannelStatus) {
     if old.credentials.is_some() && new.credentials.is_none() {
         let text =
             "No credentials are declared any more; those in oHallo stay, as its API can't remove them.";
-        pass.note(Note::normal("NoLongerManaged", text));
+        pass.note(PendingEvent::normal("NoLongerManaged", text));
     }
     if !new.drift.is_empty() && old.drift.is_empty() {
         let names: Vec<_> = new.drift.iter().map(|entry| entry.path.as_str()).collect();
         let text = format!("oHallo has other values than declared: {}.", names.join(", "));
         names.into_iter().for_each(|path| pass.ctx.metrics.drift_detected(path));
-        pass.note(Note::warning("DriftDetected", text));
+        pass.note(PendingEvent::warning("DriftDetected", text));
     }
     // What was left out is not known: nothing is said of it.
     if pass.channel.spec.left_out.is_some() {
@@ -189,13 +176,13 @@ fn noted(pass: &mut Pass, old: &ChannelStatus, new: &ChannelStatus) {
                 "No longer managed, and left as it is in oHallo: config.{}.",
                 dropped.join(", config.")
             );
-            pass.note(Note::normal("NoLongerManaged", text));
+            pass.note(PendingEvent::normal("NoLongerManaged", text));
         }
     }
 }
 
 /// How long the user waited from the object's creation to its first Ready.
-fn ready_at_last(pass: &mut Pass, status: &ChannelStatus) {
+fn ready_at_last(pass: &mut Reconciliation, status: &ChannelStatus) {
     if pass.memory.first_ready(status)
         && let Some(created) = pass.channel.creation_timestamp()
     {
@@ -206,28 +193,32 @@ fn ready_at_last(pass: &mut Pass, status: &ChannelStatus) {
 
 /// Closes the gate until the wake. A pass whose turn had not come leaves it as it was: whatever wakes the next one,
 /// its turn may have come.
-fn remember(pass: &mut Pass, summary: &Summary, now: Instant) {
+fn remember(pass: &mut Reconciliation, summary: &Summary, now: Instant) {
     let mut inputs = pass.inputs();
     if summary.result == "in_sync" {
         inputs.key = None;
     }
-    let memory: &mut Memory = &mut pass.memory;
+    let memory: &mut InMemoryState = &mut pass.memory;
     memory.failures = summary.failures;
     memory.waiting_since = summary.busy.then(|| memory.waiting_since.unwrap_or(now));
-    memory.stale = summary.stale;
-    memory.seen = true;
+    memory.stale_reads = summary.stale;
+    memory.reconciled_once = true;
     if let Some(wait) = &mut memory.wait {
         wait.warned |= summary.warns_of_claims;
     }
     if summary.result != "deferred" {
         let closed = summary.wake.filter(|_| !pass.outdated);
-        memory.gate = closed.map(|wake| Gate::new(inputs, clock::instant() + wake));
+        memory.cooldown = closed.map(|wake| Cooldown::new(inputs, clock::instant() + wake));
     }
     pass.remember();
 }
 
 /// Writes the status. One that the API server finds invalid is cut down to what must not be lost.
-pub async fn write(pass: &mut Pass, status: &ChannelStatus, fenced: bool) -> Result<Written, kube::Error> {
+pub async fn write(
+    pass: &mut Reconciliation,
+    status: &ChannelStatus,
+    fenced: bool,
+) -> Result<StatusWrite, kube::Error> {
     let mut written = pass.write(status, fenced).await;
     for less in cut(status.clone()) {
         if !matches!(&written, Err(kube::Error::Api(answer)) if answer.code == 422) {
@@ -244,40 +235,11 @@ pub async fn write(pass: &mut Pass, status: &ChannelStatus, fenced: bool) -> Res
     written
 }
 
-/// The API server's error without anything it quotes; of a missing permission also which.
-pub fn plain(error: &kube::Error) -> String {
-    let kube::Error::Api(status) = error else { return "no answer".into() };
-    let said = format!("{} {}", status.code, status.reason);
-    match status
-        .message
-        .split_once("\" is forbidden: User \"")
-        .and_then(|(_, rest)| rest.split_once("\" cannot "))
-    {
-        Some((_, what)) if status.code == 403 => {
-            let what: String = what.chars().filter(|c| !c.is_control()).take(LONGEST_RIGHT).collect();
-            format!("{said}: the service account cannot {what}")
-        }
-        _ => said,
+/// The finalizer was removed by someone else while the POST was under way.
+pub fn orphaned(pass: &mut Reconciliation, id: &str) {
+    if !std::mem::replace(&mut pass.memory.deletion_reported, true) {
+        let orphan = Orphan::Channel(id.to_owned());
+        orphan_reports::report(&pass.ctx, &NamespacedName::of(&pass.channel), &pass.uid(), &orphan);
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use kube::core::Status;
-
-    use super::*;
-
-    fn refused(message: &str) -> String {
-        plain(&kube::Error::Api(Box::new(Status::failure(message, "Forbidden").with_code(403))))
-    }
-
-    #[test]
-    fn a_missing_permission_is_named_and_nothing_else_is_quoted() {
-        let rbac = "channels.ohallo.eu \"a\" is forbidden: User \"system:serviceaccount:x:y\" cannot patch resource \
-                    \"channels\" in API group \"ohallo.eu\" in the namespace \"t\"";
-        let named = "403 Forbidden: the service account cannot patch resource \"channels\" in API group \"ohallo.eu\" \
-                     in the namespace \"t\"";
-        assert_eq!(refused(rbac), named);
-        assert_eq!(refused("admission webhook denied the request: a secret cannot be told"), "403 Forbidden");
-    }
+    pass.remember();
 }

@@ -1,4 +1,3 @@
-// pure
 //! The syntax of a label selector, so that a wrong one is refused at the start, not by every list and watch.
 
 /// Gives the selector back, as the API server takes it.
@@ -76,7 +75,7 @@ fn is_name(text: &str, others: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::valid;
+    use crate::settings::selector::valid;
 
     #[test]
     fn what_the_api_server_takes_is_taken() {

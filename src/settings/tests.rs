@@ -1,4 +1,3 @@
-// I/O: a file for --ca-file
 use clap::{CommandFactory, Parser};
 
 use super::*;

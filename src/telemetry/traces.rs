@@ -1,4 +1,3 @@
-// I/O: sends spans to a collector from a thread of its own.
 //! Traces: one span a pass, and in it one for each call to oHallo. Without a collector nobody asks for these spans
 //! and they are never made.
 

@@ -7,17 +7,15 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use serde_json::Value;
 
-use super::{Verdict, judge, sets};
-use crate::api;
-use crate::api::channel::ChannelStatus;
-use crate::api::conditions::{Reason, kind};
-use crate::channel::plan::Plan;
-use crate::channel::sample::Sample;
-use crate::channel::sample::odd::odd;
-use crate::channel::status::Outcome;
-use crate::error::Failure;
-
-use super::channels::{answered, transient};
+use crate::verdicts::channels::{answered, transient};
+use crate::verdicts::{Verdict, judge, sets};
+use ohallo_core::api;
+use ohallo_core::api::channel::ChannelStatus;
+use ohallo_core::api::conditions::{Reason, kind};
+use ohallo_core::channel::fixtures::Sample;
+use ohallo_core::channel::fixtures::arbitrary::odd;
+use ohallo_core::channel::model::{Outcome, Plan};
+use ohallo_core::failure::Failure;
 
 const PAGE: &str = include_str!("../../docs/gitops.md");
 
@@ -87,7 +85,7 @@ fn any_channel(runner: &mut TestRunner) -> Value {
 fn ended(sample: &Sample, end: u8) -> Outcome {
     let mut failures: Vec<_> = transient().into_iter().map(|row| row.1).collect();
     failures.extend([401, 403, 422].map(|status| answered(status, None)));
-    failures.push(Failure::input(Reason::WorkspaceNotReady, "Its key was refused."));
+    failures.push(Failure::missing_input(Reason::WorkspaceNotReady, "Its key was refused."));
     match (end % 4, failures.get(usize::from(end / 4))) {
         (0, Some(failure)) => Outcome::Failed(failure.clone()),
         // What is sent is sent for a channel that is there and is to stay.

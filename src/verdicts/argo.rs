@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{ARGOCD, Set};
-use crate::api::annotation;
-use crate::api::conditions::{Reason, kind};
+use crate::verdicts::{ARGOCD, Set};
+use ohallo_core::api::annotation;
+use ohallo_core::api::conditions::{Reason, kind};
 
 const LUA: [(&str, &str); 5] = [
     ("health", include_str!("../../deploy/argocd/health.lua")),
@@ -82,7 +82,7 @@ fn asks(action: &str, object: &Value, left: &Value) {
     }
     let asked = left["metadata"]["annotations"][annotation].clone();
     let at: Timestamp = asked.as_str().unwrap().parse().unwrap();
-    let age = crate::clock::now().duration_since(at).as_secs();
+    let age = ohallo_client::clock::now().duration_since(at).as_secs();
     assert!((0..600).contains(&age), "{asked} is not now");
     annotations[annotation] = asked;
     assert_eq!(*left, expected, "{action}");

@@ -2,18 +2,17 @@
 
 use serde_json::{Value, json};
 
-use super::{DONE, GOES_ON, NEEDS_SOMEBODY, NOT_READY, RESTS, Set, Tools};
-use crate::api::annotation;
-use crate::api::channel::{ProvisioningStatus, TestStatus};
-use crate::api::conditions::{Reason, kind};
-use crate::channel::plan::{Declared, Remote};
-use crate::channel::sample::{Sample, absence, invalid, missing, ready, s, too_large};
-use crate::channel::status::Outcome;
-use crate::channel::stored::{self, Field};
-use crate::error::{Failure, Need};
-use crate::ohallo::Operation;
-use crate::ohallo::answer::{Raw, judge};
-use crate::secret::Redactor;
+use crate::verdicts::{DONE, GOES_ON, NEEDS_SOMEBODY, NOT_READY, RESTS, Set, Tools};
+use ohallo_core::api::annotation;
+use ohallo_core::api::channel::{ProvisioningStatus, TestStatus};
+use ohallo_core::api::conditions::{Reason, kind};
+use ohallo_core::channel::fixtures::{Sample, absence, invalid, missing, ready, s, too_large};
+use ohallo_core::channel::model::{DesiredCredentials, Outcome, Remote};
+use ohallo_core::channel::persisted::PersistedField;
+use ohallo_core::channel::stored;
+use ohallo_core::classify::{Operation, Raw, classify};
+use ohallo_core::failure::{Failure, Retry};
+use ohallo_core::secret::Redactor;
 
 /// Being deleted, and nothing is wrong.
 const GOES: Tools = ["Terminating", "Progressing", "InProgress"];
@@ -43,7 +42,7 @@ fn failed(sample: Sample, failure: Failure) -> Value {
 }
 
 fn user(reason: Reason) -> Failure {
-    Failure::user(reason, "Somebody has to change something.")
+    Failure::user_action(reason, "Somebody has to change something.")
 }
 
 /// A channel as declared, and what is done to the sample before the next pass looks.
@@ -75,12 +74,14 @@ fn active() -> Vec<Set> {
 }
 
 fn waiting() -> Vec<Set> {
-    let place =
-        |reason| Sample::new().with(|it| it.observed.place = Err(Failure::input(reason, "Not there.")));
-    let secret = Sample::new().with(|it| it.credentials(missing(), None));
-    let key = Failure::input(Reason::SecretKeyMissing, "The Secret has no such key.");
-    let observing = Sample::new().with(|it| it.channel.spec.management_policy = Some("Observe".into()));
-    let bound = failed(then(|_| {}), Failure::input(Reason::WorkspaceNotReady, "Its key was refused."));
+    let place = |reason| {
+        Sample::unbound().with(|it| it.observed.workspace = Err(Failure::missing_input(reason, "Not there.")))
+    };
+    let secret = Sample::unbound().with(|it| it.credentials(missing(), None));
+    let key = Failure::missing_input(Reason::SecretKeyMissing, "The Secret has no such key.");
+    let observing = Sample::unbound().with(|it| it.channel.spec.management_policy = Some("Observe".into()));
+    let bound =
+        failed(then(|_| {}), Failure::missing_input(Reason::WorkspaceNotReady, "Its key was refused."));
     let rows = [
         (Reason::Provisioning, planned(in_state("provisioning"))),
         (Reason::WaitingForDns, planned(in_state("pending_dns"))),
@@ -88,7 +89,7 @@ fn waiting() -> Vec<Set> {
         (Reason::ProvisioningFailed, planned(in_state("error"))),
         (Reason::Rejected, failed(Sample::bound(), answered(402, None))),
         (Reason::SecretNotFound, planned(secret)),
-        (Reason::SecretKeyMissing, failed(Sample::new(), key)),
+        (Reason::SecretKeyMissing, failed(Sample::unbound(), key)),
         (Reason::WorkspaceNotFound, planned(place(Reason::WorkspaceNotFound))),
         (Reason::WorkspaceNotReady, planned(place(Reason::WorkspaceNotReady))),
         (Reason::WorkspaceNotReady, bound),
@@ -106,8 +107,8 @@ fn stuck() -> Vec<Set> {
     let retried = in_state("error").with(|it| {
         it.status.provisioning = Some(ProvisioningStatus { attempts: 5, ..Default::default() });
     });
-    let place = |reason| Sample::new().with(|it| it.observed.place = Err(user(reason)));
-    let unsupported = Sample::new().with(|it| it.place().create_unsupported = true);
+    let place = |reason| Sample::unbound().with(|it| it.observed.workspace = Err(user(reason)));
+    let unsupported = Sample::unbound().with(|it| it.place().create_unsupported = true);
     let unknown = Sample::bound().with(|it| {
         it.status = Default::default();
         it.observed.remote = Remote::Unread;
@@ -122,21 +123,24 @@ fn stuck() -> Vec<Set> {
     });
     let rows = [
         (Reason::ProvisioningFailed, planned(retried)),
-        (Reason::SecretInvalid, planned(Sample::new().with(|it| it.credentials(invalid(), None)))),
+        (Reason::SecretInvalid, planned(Sample::unbound().with(|it| it.credentials(invalid(), None)))),
         (Reason::WorkspaceNotAllowed, planned(place(Reason::WorkspaceNotAllowed))),
         (Reason::PermissionDenied, failed(Sample::bound(), answered(403, None))),
         (Reason::AuthenticationFailed, failed(Sample::bound(), answered(401, None))),
         (Reason::ValidationFailed, planned(large)),
         (Reason::ValidationFailed, failed(Sample::bound(), answered(422, None))),
-        (Reason::Rejected, failed(Sample::bound(), Failure { need: Need::User, ..answered(402, None) })),
+        (
+            Reason::Rejected,
+            failed(Sample::bound(), Failure { retry: Retry::UserAction, ..answered(402, None) }),
+        ),
         (Reason::CreateUnsupported, planned(unsupported)),
         (Reason::CreateOutcomeUnknown, planned(unknown)),
         (Reason::ChannelNotFound, planned(gone)),
         (Reason::IdentityMismatch, planned(other)),
         (Reason::OwnershipConflict, planned(taken)),
         (Reason::NotConverging, planned(contested)),
-        (Reason::StatusNotStored, failed(Sample::bound(), stored::failure(&[Field::ChannelId]))),
-        (Reason::StatusNotStored, failed(Sample::new(), stored::failure(&[Field::Intent]))),
+        (Reason::StatusNotStored, failed(Sample::bound(), stored::failure(&[PersistedField::ChannelId]))),
+        (Reason::StatusNotStored, failed(Sample::unbound(), stored::failure(&[PersistedField::Intent]))),
     ];
     rows.map(|(reason, object)| set(kind::READY, reason, NEEDS_SOMEBODY, object)).into()
 }
@@ -144,13 +148,15 @@ fn stuck() -> Vec<Set> {
 /// What the operator makes of an answer of oHallo.
 pub fn answered(status: u16, retry_after: Option<&str>) -> Failure {
     let raw = Raw::Answered { status, retry_after, body: Ok(br#"{"error": "So it is."}"#) };
-    judge(Operation::GetChannel, &raw, &Redactor::none(), Sample::new().now).unwrap_err().into()
+    classify(Operation::GetChannel, &raw, &Redactor::none(), Sample::unbound().now).unwrap_err().into()
 }
 
 /// Each reason of a call that is tried again, as the operator comes to it.
 pub fn transient() -> [(Reason, Failure); 9] {
     let unanswered = |raw: Raw| {
-        Failure::from(judge(Operation::GetChannel, &raw, &Redactor::none(), Sample::new().now).unwrap_err())
+        Failure::from(
+            classify(Operation::GetChannel, &raw, &Redactor::none(), Sample::unbound().now).unwrap_err(),
+        )
     };
     [
         (Reason::ApiUnavailable, unanswered(Raw::TimedOut)),
@@ -167,22 +173,22 @@ pub fn transient() -> [(Reason, Failure); 9] {
 
 fn failing() -> Vec<Set> {
     // Not read for two intervals.
-    let unread = || then(|it| it.memory.read = Some(it.instant - s(7200)));
+    let unread = || then(|it| it.memory.last_read_at = Some(it.instant - s(7200)));
     let mut sets = Vec::new();
     for (reason, failure) in transient() {
         assert_eq!(failure.reason, reason);
         sets.push(set(kind::READY, reason, GOES_ON, failed(Sample::bound(), failure.clone())));
         // A look that fails does not make a Channel that is Ready less so, until it has failed for a while.
         sets.push(set(kind::READY, Reason::Available, DONE, failed(then(|_| {}), failure.clone())));
-        let named_a_time = matches!(failure.need, Need::Until(_));
+        let named_a_time = matches!(failure.retry, Retry::RetryAfter(_));
         let for_long = failed(then(|it| it.memory.failures = 3), failure.clone());
         let (shown, tools) = if named_a_time { (Reason::Available, DONE) } else { (reason, GOES_ON) };
         sets.push(set(kind::READY, shown, tools, for_long));
         // Whatever oHallo says, nobody knows any more.
         sets.push(set(kind::READY, reason, GOES_ON, failed(unread(), failure)));
     }
-    sets.push(set(kind::READY, Reason::RateLimited, GOES_ON, failed(unread(), Failure::turn(s(60)))));
-    sets.push(set(kind::READY, Reason::Available, DONE, failed(then(|_| {}), Failure::turn(s(60)))));
+    sets.push(set(kind::READY, Reason::RateLimited, GOES_ON, failed(unread(), Failure::deferred(s(60)))));
+    sets.push(set(kind::READY, Reason::Available, DONE, failed(then(|_| {}), Failure::deferred(s(60)))));
     sets
 }
 
@@ -202,13 +208,13 @@ fn beside() -> Vec<Set> {
     let only_flux_fails = ["Current", "Healthy", "Failed"];
     // Of credentials that were sent, and that never were.
     let unread = |failure: &Failure, before: Tools, never: Tools| {
-        let problem = || Declared::Problem(failure.clone());
+        let problem = || DesiredCredentials::Invalid(failure.clone());
         let lost = sent.clone().after(&settled).with(|it| it.credentials(problem(), Some(("a", "1"))));
         let unsent = Sample::bound().with(|it| it.credentials(problem(), None));
         [(lost, before), (unsent, never)]
             .map(|(sample, tools)| set(kind::CREDENTIALS_APPLIED, failure.reason, tools, planned(sample)))
     };
-    let input = |reason| Failure::input(reason, "It is not there.");
+    let input = |reason| Failure::missing_input(reason, "It is not there.");
     let own = Failure::transient(Reason::InternalError, "The Secret can't be read.");
     let mut sets = Vec::new();
     sets.extend(unread(&input(Reason::SecretNotFound), only_flux_waits, GOES_ON));
@@ -236,7 +242,7 @@ fn resting() -> Vec<Set> {
     let stuck = Sample::bound().with(|it| it.observed.remote = Remote::Absent { proven: true });
     let outcome = Outcome::Settled(stuck.verdict());
     let stuck = stuck.after(&outcome);
-    for (sample, tools) in [(then(|_| {}), RESTS), (Sample::new(), NOT_READY), (stuck, NOT_READY)] {
+    for (sample, tools) in [(then(|_| {}), RESTS), (Sample::unbound(), NOT_READY), (stuck, NOT_READY)] {
         let own = sample.clone().with(|it| it.channel.spec.suspend = Some(true));
         sets.push(set(kind::SUSPENDED, Reason::Suspended, tools, planned(own)));
         let workspaces = sample.with(|it| it.observed.workspace_suspended = true);
@@ -263,8 +269,10 @@ pub fn deleted_unseen() -> Set {
 
 fn parting() -> Vec<Set> {
     let suspended = deleted(|it| it.channel.spec.suspend = Some(true));
-    let no_key = deleted(|it| it.observed.place = Err(Failure::input(Reason::SecretNotFound, "No Secret.")));
-    let once = deleted(|it| it.memory.absent = absence(it.instant));
+    let no_key = deleted(|it| {
+        it.observed.workspace = Err(Failure::missing_input(Reason::SecretNotFound, "No Secret."))
+    });
+    let once = deleted(|it| it.memory.absence = absence(it.instant));
     let unknown = deleted(|it| it.status = Default::default());
     let claimed = deleted(|it| it.observed.claims.as_mut().unwrap().beside = vec!["renamed".into()]);
     let refused = |status| failed(deleted(|_| {}), answered(status, None));

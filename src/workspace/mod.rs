@@ -1,54 +1,64 @@
-// I/O
 //! Workspaces and ClusterWorkspaces: the same verbs as for Channels, smaller. Here: reconcile.
 
-mod access;
-mod check;
-mod kind;
-#[cfg(test)]
-pub mod sample;
-mod status;
+mod observe;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt};
 use tracing::Instrument;
 
-pub use access::allows;
-use check::{Finding, check};
-pub use kind::Kind;
-use status::Summary;
-
-use crate::api::conditions::{self as words, Reason};
-use crate::api::workspace::WorkspaceStatus;
-use crate::api::{annotation, finalizer};
-use crate::channel::inputs::Version;
-use crate::clock;
-use crate::conditions;
-use crate::context::{Context, MANAGER};
-use crate::error::Failure;
-use crate::events::Note;
-use crate::leader::Epoch;
-use crate::metadata_patch;
-use crate::orphans;
-use crate::retry::{self, Gate, Requeue};
-use crate::secret_id::SecretId;
+use crate::context::Context;
+use crate::kubernetes::events::PendingEvent;
+use crate::orphan_reports;
 use crate::telemetry::traces;
-use crate::work_queue::{Priority, Resolved, Route};
+use crate::workspace::observe::check_key;
+use ohallo_client::clock;
+use ohallo_core::api::conditions::Reason;
+use ohallo_core::api::workspace::{ClusterWorkspace, Workspace, WorkspaceStatus};
+use ohallo_core::api::{MANAGER, annotation, conditions as words, finalizer};
+use ohallo_core::backoff::{self, Requeue};
+use ohallo_core::cooldown::Cooldown;
+use ohallo_core::failure::Failure;
+use ohallo_core::lease::election::Epoch;
+use ohallo_core::secret_id::SecretId;
+use ohallo_core::secret_version::Version;
+use ohallo_core::work_queue::{Priority, Resolved, Route};
+use ohallo_core::workspace::kind::WorkspaceKind;
+use ohallo_core::workspace::model::KeyCheck;
+use ohallo_core::workspace::status::{self, Summary};
+use ohallo_core::{conditions, metadata_patch};
+
+/// A kind of workspace with its endpoint of the Kubernetes API.
+pub trait WorkspaceApi: WorkspaceKind {
+    fn api(&self, client: &Client) -> Api<Self>;
+}
+
+impl WorkspaceApi for Workspace {
+    fn api(&self, client: &Client) -> Api<Self> {
+        Api::namespaced(client.clone(), &self.namespace().unwrap_or_default())
+    }
+}
+
+impl WorkspaceApi for ClusterWorkspace {
+    fn api(&self, client: &Client) -> Api<Self> {
+        Api::all(client.clone())
+    }
+}
 
 /// The longest that one pass may take.
-const LONGEST: Duration = Duration::from_secs(60);
+const RECONCILE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A Channel whose key was refused makes its Workspace look, at most this often.
-const RECHECK: Duration = Duration::from_secs(5);
+const KEY_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What this process remembers of one Workspace between passes.
 #[derive(Clone, Debug, Default)]
-pub struct Memory {
-    gate: Option<Gate<u64>>,
+pub struct InMemoryState {
+    gate: Option<Cooldown<u64>>,
     /// In which it was closed; none on a standby.
     epoch: Option<Epoch>,
     failures: u32,
@@ -64,10 +74,10 @@ pub struct Memory {
     marked_before: bool,
 }
 
-impl Memory {
+impl InMemoryState {
     /// How long it rests: no longer than until its finalizer is sent again. A time that is over wakes nobody: who does not lead
     /// sends nothing.
-    fn until_marked(&self, rest: Duration, now: Instant) -> Duration {
+    fn until_finalizer_retry(&self, rest: Duration, now: Instant) -> Duration {
         let again =
             self.mark_again.and_then(|at| at.checked_duration_since(now)).filter(|again| !again.is_zero());
         again.map_or(rest, |again| rest.min(again))
@@ -82,7 +92,7 @@ impl Memory {
 /// The API server did not take a write.
 #[derive(Debug, thiserror::Error)]
 #[error("{why}")]
-pub struct Refused {
+pub struct StatusWriteError {
     why: String,
     /// The object was changed meanwhile: nothing is wrong, and it is looked at again.
     outdated: bool,
@@ -92,21 +102,25 @@ pub struct Refused {
 ///
 /// # Errors
 /// Only if the API server did not take a write; every other failure is in the status.
-pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Requeue, Refused> {
+pub async fn reconcile<K: WorkspaceApi>(
+    object: Arc<K>,
+    ctx: Arc<Context>,
+) -> Result<Requeue, StatusWriteError> {
     let Some(uid) = object.uid() else { return Ok(Requeue::Never) };
     let handle = object.handle();
     let epoch = ctx.leadership.epoch();
     let now = clock::instant();
-    let refused = |error: &Refused| done(&*object, &ctx, now, Err(error));
-    let Some(object) = mark(&*object, &uid, &ctx, epoch).await.inspect_err(refused)? else {
-        ctx.release(&handle);
+    let refused = |error: &StatusWriteError| done(&*object, &ctx, now, Err(error));
+    let Some(object) = patch_metadata(&*object, &uid, &ctx, epoch).await.inspect_err(refused)? else {
+        ctx.forget_key(&handle);
         ctx.forget_workspace(&uid);
         return Ok(Requeue::Never);
     };
     let mut memory = ctx.workspace_memory(&uid);
     if memory.epoch != epoch {
-        let Memory { used, unmarked, mark_again, marked_before, .. } = memory;
-        memory = Memory { epoch, used, unmarked, mark_again, marked_before, ..Memory::default() };
+        let InMemoryState { used, unmarked, mark_again, marked_before, .. } = memory;
+        memory =
+            InMemoryState { epoch, used, unmarked, mark_again, marked_before, ..InMemoryState::default() };
     }
     let secret = object.key_secret(&ctx.settings.operator_namespace);
     // The version that the look uses; what comes while it goes on opens the gate again.
@@ -114,10 +128,12 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Req
         ctx.secrets.version(SecretId::of(&secret.namespace, &secret.name))
     });
     let now_inputs = inputs(&object, &used);
-    if let Some(rest) = memory.gate.as_ref().and_then(|gate| gate.closed(now, |was| *was != now_inputs)) {
-        let early = memory.checked.map(|at| RECHECK.saturating_sub(now.duration_since(at)));
+    if let Some(rest) = memory.gate.as_ref().and_then(|gate| gate.remaining(now, |was| *was != now_inputs)) {
+        let early = memory.checked.map(|at| KEY_CHECK_INTERVAL.saturating_sub(now.duration_since(at)));
         match early.filter(|early| !early.is_zero()) {
-            _ if !ctx.recheck_asked(&handle) => return Ok(Requeue::After(memory.until_marked(rest, now))),
+            _ if !ctx.key_check_requested(&handle) => {
+                return Ok(Requeue::After(memory.until_finalizer_retry(rest, now)));
+            }
             Some(early) => return Ok(Requeue::After(early.min(rest))),
             None => {}
         }
@@ -125,26 +141,31 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Req
     if let Err(wait) = ctx.ohallo.permit_check(&handle, now) {
         return Ok(Requeue::After(wait));
     }
-    ctx.take_recheck(&handle);
+    ctx.take_key_check_request(&handle);
     memory.checked = Some(now);
     let _active = ctx.metrics.reconciling(K::NAME);
     let span = traces::pass(&object);
-    let summary = look(&object, &ctx, &memory, &mut used).instrument(span.clone()).await;
+    let summary = check_and_summarize(&object, &ctx, &memory, &mut used).instrument(span.clone()).await;
     traces::passed(&span, summary.result);
     let written = write(&object, &summary, &ctx, epoch).await;
     done(&object, &ctx, now, written.as_ref().map(|written| (summary.result, *written)));
     written?;
     memory.failures = summary.failures;
     memory.unwritten = 0;
-    let wake = memory.until_marked(summary.wake, clock::instant());
-    memory.gate = Some(Gate::new(inputs(&object, &used), clock::instant() + wake));
+    let wake = memory.until_finalizer_retry(summary.wake, clock::instant());
+    memory.gate = Some(Cooldown::new(inputs(&object, &used), clock::instant() + wake));
     ctx.remember_workspace(&uid, memory);
     let failed = summary.failures > 0;
     Ok(if failed { Requeue::Retry(wake) } else { Requeue::After(wake) })
 }
 
 /// Counts a pass, by its result or the refusal of its write, and says so in one line.
-fn done<K: Kind>(object: &K, ctx: &Context, began: Instant, result: Result<(&'static str, bool), &Refused>) {
+fn done<K: WorkspaceApi>(
+    object: &K,
+    ctx: &Context,
+    began: Instant,
+    result: Result<(&'static str, bool), &StatusWriteError>,
+) {
     let (outcome, written) = match result {
         Ok(result) => result,
         Err(refused) if refused.outdated => ("conflict", false),
@@ -165,9 +186,14 @@ fn done<K: Kind>(object: &K, ctx: &Context, began: Instant, result: Result<(&'st
 }
 
 /// One look at the key, within its time. A bug in it stays in its object.
-async fn look<K: Kind>(object: &K, ctx: &Arc<Context>, memory: &Memory, used: &mut Version) -> Summary {
-    let work = tokio::time::timeout(LONGEST, check(object, ctx, used));
-    let failed = |reason, text| Finding::Failed(Failure::transient(reason, text));
+async fn check_and_summarize<K: WorkspaceApi>(
+    object: &K,
+    ctx: &Arc<Context>,
+    memory: &InMemoryState,
+    used: &mut Version,
+) -> Summary {
+    let work = tokio::time::timeout(RECONCILE_TIMEOUT, check_key(object, ctx, used));
+    let failed = |reason, text| KeyCheck::Failed(Failure::transient(reason, text));
     let finding = match AssertUnwindSafe(work).catch_unwind().await {
         Ok(Ok(finding)) => finding,
         Ok(Err(_)) => failed(Reason::ApiUnavailable, "A look took too long."),
@@ -180,18 +206,18 @@ async fn look<K: Kind>(object: &K, ctx: &Arc<Context>, memory: &Memory, used: &m
 }
 
 /// How the controller goes on when the API server did not take a write.
-pub fn error_policy<K: Kind>(object: Arc<K>, _: &Refused, ctx: Arc<Context>) -> Requeue {
+pub fn error_policy<K: WorkspaceApi>(object: Arc<K>, _: &StatusWriteError, ctx: Arc<Context>) -> Requeue {
     let uid = object.uid().unwrap_or_default();
     let memory = ctx.workspace_memory(&uid);
     let unwritten = memory.unwritten.saturating_add(1);
-    ctx.remember_workspace(&uid, Memory { unwritten, ..memory });
-    Requeue::Retry(retry::backoff(unwritten, rand::random()))
+    ctx.remember_workspace(&uid, InMemoryState { unwritten, ..memory });
+    Requeue::Retry(backoff::backoff(unwritten, rand::random()))
 }
 
 /// How the work queue takes a Workspace: its check makes one call, under a key that is not known before.
-pub fn resolve<K: Kind>(object: &K, ctx: &Context, now: Instant) -> Resolved {
+pub fn resolve<K: WorkspaceApi>(object: &K, ctx: &Context, now: Instant) -> Resolved {
     let Some(uid) = object.uid() else { return Resolved::Gone };
-    if let Some(rest) = rests(object, &uid, ctx, now) {
+    if let Some(rest) = cooldown_remaining(object, &uid, ctx, now) {
         return Resolved::Resting(now + rest);
     }
     let ready =
@@ -201,12 +227,17 @@ pub fn resolve<K: Kind>(object: &K, ctx: &Context, now: Instant) -> Resolved {
 }
 
 /// How long it has nothing to do: neither its finalizer nor its inputs have changed, and no check is asked for.
-fn rests<K: Kind>(object: &K, uid: &str, ctx: &Context, now: Instant) -> Option<Duration> {
+fn cooldown_remaining<K: WorkspaceApi>(
+    object: &K,
+    uid: &str,
+    ctx: &Context,
+    now: Instant,
+) -> Option<Duration> {
     let handle = object.handle();
     let memory = ctx.workspace_memory(uid);
     let used = ctx.in_use(&handle);
-    let marked = is_marked(object) || memory.mark_again.is_some_and(|at| at > now);
-    if memory.epoch != ctx.leadership.epoch() || used != marked || ctx.recheck_asked(&handle) {
+    let marked = has_finalizer(object) || memory.mark_again.is_some_and(|at| at > now);
+    if memory.epoch != ctx.leadership.epoch() || used != marked || ctx.key_check_requested(&handle) {
         return None;
     }
     let secret = object.key_secret(&ctx.settings.operator_namespace);
@@ -214,11 +245,11 @@ fn rests<K: Kind>(object: &K, uid: &str, ctx: &Context, now: Instant) -> Option<
         ctx.secrets.version(SecretId::of(&secret.namespace, &secret.name))
     });
     let now_inputs = inputs(object, &used);
-    memory.gate.as_ref()?.closed(now, |was| *was != now_inputs)
+    memory.gate.as_ref()?.remaining(now, |was| *was != now_inputs)
 }
 
 /// What opens the gate when it changes.
-fn inputs<K: Kind>(object: &K, key: &Version) -> u64 {
+fn inputs<K: WorkspaceApi>(object: &K, key: &Version) -> u64 {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
     object.meta().generation.hash(&mut hasher);
@@ -230,7 +261,7 @@ fn inputs<K: Kind>(object: &K, key: &Version) -> u64 {
 
 /// Whether the finalizer protects Channels that disappeared while no operator ran: an earlier process set it, and of all
 /// Channels, which this one watches, none names the Workspace.
-fn is_abandoned<K: Kind>(object: &K, memory: &Memory, ctx: &Context) -> bool {
+fn is_abandoned<K: WorkspaceApi>(object: &K, memory: &InMemoryState, ctx: &Context) -> bool {
     let handle = object.handle();
     let watches_all = ctx.settings.channel_selector.is_none()
         && (handle.namespace.is_some() || ctx.settings.namespaces.is_empty());
@@ -239,25 +270,28 @@ fn is_abandoned<K: Kind>(object: &K, memory: &Memory, ctx: &Context) -> bool {
 
 /// Sets or removes the finalizer, as Channels depend on it or not. `None` where the object is gone by that, or was.
 /// Who has never seen it used leaves the finalizer: it may be that of another operator, whose users these are.
-async fn mark<K: Kind>(
+async fn patch_metadata<K: WorkspaceApi>(
     object: &K,
     uid: &str,
     ctx: &Context,
     epoch: Option<Epoch>,
-) -> Result<Option<K>, Refused> {
+) -> Result<Option<K>, StatusWriteError> {
     let used = ctx.in_use(&object.handle());
     let memory = ctx.workspace_memory(uid);
     if used && !memory.used {
-        ctx.remember_workspace(uid, Memory { used, ..memory.clone() });
+        ctx.remember_workspace(uid, InMemoryState { used, ..memory.clone() });
     }
-    let marked = is_marked(object);
+    let marked = has_finalizer(object);
     let terminating = object.meta().deletion_timestamp.is_some();
     let abandoned = marked && !used && is_abandoned(object, &memory, ctx);
     let foreign = marked && !used && !terminating && !memory.used && !abandoned;
     let done = used == marked || foreign || (used && terminating);
     if done && memory.mark_again.is_some() {
         // Nothing is left to send again.
-        ctx.remember_workspace(uid, Memory { unmarked: 0, mark_again: None, ..ctx.workspace_memory(uid) });
+        ctx.remember_workspace(
+            uid,
+            InMemoryState { unmarked: 0, mark_again: None, ..ctx.workspace_memory(uid) },
+        );
     }
     let waits = memory.mark_again.is_some_and(|at| at > clock::instant());
     if done || waits || !leads(ctx, epoch) {
@@ -273,33 +307,33 @@ async fn mark<K: Kind>(
     let patch = Patch::Json::<()>(patch);
     let patched = match object.api(&ctx.client).patch(&object.name_any(), &params, &patch).await {
         Ok(object) => {
-            judge_mark(&object, uid, ctx, used);
-            (!terminating || is_marked(&object)).then_some(object)
+            note_finalizer(&object, uid, ctx, used);
+            (!terminating || has_finalizer(&object)).then_some(object)
         }
         Err(kube::Error::Api(status)) if status.code == 404 => None,
         Err(error) => return Err(error.into()),
     };
     if abandoned {
-        ctx.remember_workspace(uid, Memory { marked_before: false, ..ctx.workspace_memory(uid) });
-        orphans::report_abandoned(ctx, object);
+        ctx.remember_workspace(uid, InMemoryState { marked_before: false, ..ctx.workspace_memory(uid) });
+        orphan_reports::report_abandoned(ctx, object);
     }
     Ok(patched)
 }
 
-fn is_marked<K: Kind>(object: &K) -> bool {
+fn has_finalizer<K: WorkspaceApi>(object: &K) -> bool {
     object.finalizers().iter().any(|name| name == finalizer::IN_USE)
 }
 
 /// A 2xx is no finalizer: where the returned object does not show the patch, it is sent again with backoff, and told once. The key
 /// serves all the same.
-fn judge_mark<K: Kind>(returned: &K, uid: &str, ctx: &Context, used: bool) {
+fn note_finalizer<K: WorkspaceApi>(returned: &K, uid: &str, ctx: &Context, used: bool) {
     let memory = ctx.workspace_memory(uid);
-    if is_marked(returned) == used {
-        ctx.remember_workspace(uid, Memory { unmarked: 0, mark_again: None, ..memory });
+    if has_finalizer(returned) == used {
+        ctx.remember_workspace(uid, InMemoryState { unmarked: 0, mark_again: None, ..memory });
         return;
     }
     let unmarked = memory.unmarked.saturating_add(1);
-    let mark_again = Some(clock::instant() + retry::backoff(unmarked, rand::random()));
+    let mark_again = Some(clock::instant() + backoff::backoff(unmarked, rand::random()));
     ctx.metrics.write_not_stored(K::NAME);
     if unmarked == 1 {
         let (kind, name, namespace) = (K::NAME, returned.name_any(), returned.namespace());
@@ -316,9 +350,9 @@ fn judge_mark<K: Kind>(returned: &K, uid: &str, ctx: &Context, used: bool) {
             finalizer::IN_USE,
             K::NAME
         );
-        ctx.publish(returned, vec![Note::warning(Reason::StatusNotStored.as_str(), text)]);
+        ctx.publish(returned, vec![PendingEvent::warning(Reason::StatusNotStored.as_str(), text)]);
     }
-    ctx.remember_workspace(uid, Memory { unmarked, mark_again, ..memory });
+    ctx.remember_workspace(uid, InMemoryState { unmarked, mark_again, ..memory });
 }
 
 /// Whether what was begun in this epoch may be written.
@@ -327,12 +361,12 @@ fn leads(ctx: &Context, epoch: Option<Epoch>) -> bool {
 }
 
 /// Whether there was something to write, and it was.
-async fn write<K: Kind>(
+async fn write<K: WorkspaceApi>(
     object: &K,
     summary: &Summary,
     ctx: &Context,
     epoch: Option<Epoch>,
-) -> Result<bool, Refused> {
+) -> Result<bool, StatusWriteError> {
     if object.status() == Some(&summary.status) || !leads(ctx, epoch) {
         return Ok(false);
     }
@@ -353,13 +387,16 @@ async fn write<K: Kind>(
                 );
                 let text = "The API server accepted the status but did not keep it: apply the CustomResourceDefinitions of this operator version, and \
                             exempt the status from the admission policy or webhook that changes it.";
-                ctx.publish(&written, vec![Note::warning(Reason::StatusNotStored.as_str(), text)]);
+                ctx.publish(&written, vec![PendingEvent::warning(Reason::StatusNotStored.as_str(), text)]);
             }
-            Err(Refused { why: "the API server did not keep the status".into(), outdated: false })
+            Err(StatusWriteError { why: "the API server did not keep the status".into(), outdated: false })
         }
         Ok(written) => {
-            let notes: Vec<_> =
-                summary.warnings.iter().map(|(reason, message)| Note::warning(reason, message)).collect();
+            let notes: Vec<_> = summary
+                .warnings
+                .iter()
+                .map(|(reason, message)| PendingEvent::warning(reason, message))
+                .collect();
             ctx.publish(&written, notes);
             Ok(true)
         }
@@ -376,12 +413,12 @@ fn is_kept(sent: &WorkspaceStatus, returned: Option<&WorkspaceStatus>) -> bool {
     })
 }
 
-// === impl Refused ===
+// === impl StatusWriteError ===
 
-impl From<kube::Error> for Refused {
+impl From<kube::Error> for StatusWriteError {
     fn from(error: kube::Error) -> Self {
         let outdated = matches!(&error, kube::Error::Api(status) if status.code == 409);
-        Self { why: crate::channel::plain(&error), outdated }
+        Self { why: crate::kubernetes::error::describe(&error), outdated }
     }
 }
 
@@ -394,8 +431,8 @@ mod tests {
         let (now, rest) = (clock::instant(), Duration::from_secs(600));
         for (again, expected) in [(None, 600), (Some(0), 600), (Some(5), 5), (Some(900), 600)] {
             let mark_again = again.map(|seconds| now + Duration::from_secs(seconds));
-            let memory = Memory { mark_again, ..Memory::default() };
-            assert_eq!(memory.until_marked(rest, now).as_secs(), expected, "{again:?}");
+            let memory = InMemoryState { mark_again, ..InMemoryState::default() };
+            assert_eq!(memory.until_finalizer_retry(rest, now).as_secs(), expected, "{again:?}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What several tests do and look at.
 
-use ohallo_operator::api::channel::Channel;
+use ohallo_core::api::channel::Channel;
 use ohallo_sim::{Action, Fault, NewChannel, Operation};
 use serde_json::json;
 

@@ -1,4 +1,3 @@
-// I/O
 //! The program as its users run it: flags, environment, probes, signals.
 
 use std::path::Path;
@@ -94,7 +93,7 @@ impl Program {
 
     /// Waits until `path` answers so.
     pub async fn until(&self, path: &str, status: u16, part: &str) {
-        let begun = ohallo_operator::clock::instant();
+        let begun = ohallo_client::clock::instant();
         loop {
             let answer = self.get(path).await;
             if answer.as_ref().is_some_and(|(code, text)| *code == status && text.contains(part)) {
@@ -146,7 +145,7 @@ impl Program {
 
     /// Waits for its end; the exit code, and how long it took.
     pub async fn ended(&mut self) -> (Option<i32>, Duration) {
-        let begun = ohallo_operator::clock::instant();
+        let begun = ohallo_client::clock::instant();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return (status.code(), begun.elapsed());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::{TryStreamExt, stream};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use ohallo_operator::api::channel::Channel;
+use ohallo_core::api::channel::Channel;
 use ohallo_sim::{Key, Operation};
 use serde_json::json;
 

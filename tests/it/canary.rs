@@ -1,4 +1,3 @@
-// pure, but for what it remembers of the run.
 //! Secrets that must be found nowhere. Every text that leaves an operator of this run is looked through as it comes,
 //! for every secret that any test uses, in every form; one hit fails the run.
 
@@ -79,7 +78,7 @@ fn add(secret: &[u8], decoy: bool) {
     known.all.build();
 }
 
-/// Looks through a text that came out at `place`, and remembers what it finds.
+/// Looks through a text that came out at `workspace_access`, and remembers what it finds.
 pub fn scan(place: &str, text: impl AsRef<[u8]>) {
     let text = text.as_ref();
     let found = {

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
-use ohallo_operator::api::workspace::ClusterWorkspace;
+use ohallo_core::api::workspace::ClusterWorkspace;
 use ohallo_sim::{Config, Operation};
 use serde_json::{Value, json};
 

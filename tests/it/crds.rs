@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use ohallo_operator::api;
+use ohallo_core::api;
 use serde_json::{Value, json};
 
 use crate::rig::Rig;
@@ -19,7 +19,7 @@ fn schema_of(kind: &str) -> Value {
     schema(api::crds().iter().find(|crd| crd.spec.names.kind == kind).unwrap())
 }
 
-/// Calls `look` with the path of each schema below this one, its own included.
+/// Calls `probe` with the path of each schema below this one, its own included.
 fn walk(path: &str, schema: &Value, look: &mut impl FnMut(&str, &Value)) {
     look(path, schema);
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {

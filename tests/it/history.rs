@@ -1,4 +1,3 @@
-// I/O
 //! Every version of every Channel of a namespace, as the API server showed it: what must hold at every moment is
 //! looked for in it.
 
@@ -10,8 +9,8 @@ use futures::StreamExt;
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
-use ohallo_operator::api::channel::Channel;
-use ohallo_operator::sieve;
+use ohallo_core::api::channel::Channel;
+use ohallo_operator::kubernetes::response_sanitizer;
 
 use crate::kstatus;
 
@@ -31,7 +30,7 @@ pub struct History(Arc<Mutex<Vec<Seen>>>);
 
 impl History {
     pub fn watch(client: Client, namespace: &str) -> Self {
-        let api: Api<Channel> = Api::namespaced(sieve::readable(client), namespace);
+        let api: Api<Channel> = Api::namespaced(response_sanitizer::readable(client), namespace);
         let history = Self::default();
         let seen = history.clone();
         tokio::spawn(async move {

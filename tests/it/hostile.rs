@@ -1,4 +1,3 @@
-// I/O
 //! What tenants, and others who may write to their objects, may put there to lead the operator astray.
 
 use std::collections::BTreeSet;

@@ -1,4 +1,3 @@
-// I/O
 //! What a cluster administrator and a new user apply: CRDs, base, samples.
 
 use std::io::Write;

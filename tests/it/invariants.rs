@@ -1,11 +1,10 @@
-// pure
 //! The invariants, as functions over what was seen: every version of every Channel, the stand-in's ledger and
 //! channels, the audit log. Each gives what it found broken; those of [`World::broken`] hold in every test.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use kube::ResourceExt;
-use ohallo_operator::api::channel::Channel;
+use ohallo_core::api::channel::Channel;
 use ohallo_sim::{Entry, Operation};
 use serde_json::Value;
 use testbed::AuditEvent;

@@ -1,4 +1,3 @@
-// I/O
 //! SIGKILL at every write: the program runs through one Channel's whole life, is killed before or after its n-th
 //! write, started again, and must come to the same end, for every n. F1 and F2 of the fault matrix.
 //!

@@ -1,6 +1,6 @@
 //! What must hold of a Channel's conditions at every moment, so that GitOps tools read them right.
 
-use ohallo_operator::api::channel::Channel;
+use ohallo_core::api::channel::Channel;
 
 const ONLY_WHILE_TRUE: [&str; 5] = ["Reconciling", "Stalled", "Drifted", "Suspended", "DeletionBlocked"];
 

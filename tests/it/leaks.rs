@@ -1,4 +1,3 @@
-// I/O
 //! Where secrets could come out of an operator: what it has the API server store, and what its programs log and show.
 
 use std::io::{Read, Write};

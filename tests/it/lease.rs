@@ -5,8 +5,10 @@ use std::time::Duration;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
-use ohallo_operator::clock;
-use ohallo_operator::leader::{Candidate, Epoch, Leadership, Terms};
+use ohallo_client::clock;
+use ohallo_core::lease::LeaseDurations;
+use ohallo_core::lease::election::Epoch;
+use ohallo_operator::kubernetes::leader::{Candidate, Leadership};
 use ohallo_sim::Config;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -15,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::faults::admission::Policy;
 use crate::rig::Rig;
 
-const TERMS: Terms = Terms {
+const TERMS: LeaseDurations = LeaseDurations {
     duration: Duration::from_secs(3),
     deadline: Duration::from_secs(2),
     retry: Duration::from_secs(1),

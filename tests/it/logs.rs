@@ -1,4 +1,3 @@
-// I/O
 //! The log of the real program: one line for each outcome, whatever others wrote into what it quotes.
 
 use ohallo_sim::{Action, Config, Fault, Operation};

@@ -1,4 +1,3 @@
-// I/O
 //! Every metric moves when what it counts happens.
 
 use std::collections::{BTreeMap, BTreeSet};

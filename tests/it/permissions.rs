@@ -1,4 +1,3 @@
-// I/O
 //! A service account that may do less than it should.
 
 use ohallo_sim::{Config, Operation};

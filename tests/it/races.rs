@@ -5,17 +5,18 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
-use ohallo_operator::clock;
-use ohallo_operator::leader::election::{Change, Election};
-use ohallo_operator::leader::lease::transitions;
-use ohallo_operator::leader::{Candidate, Terms};
+use ohallo_client::clock;
+use ohallo_core::lease::LeaseDurations;
+use ohallo_core::lease::election::{Change, Election};
+use ohallo_core::lease::transitions;
+use ohallo_operator::kubernetes::leader::Candidate;
 use ohallo_sim::Config;
 
 use crate::rig::Rig;
 
 const RACES: usize = 200;
 const CONTESTANTS: usize = 5;
-const TERMS: Terms = Terms {
+const TERMS: LeaseDurations = LeaseDurations {
     duration: Duration::from_secs(60),
     deadline: Duration::from_secs(40),
     retry: Duration::from_secs(5),
@@ -39,10 +40,10 @@ impl Contestant {
 
     /// Ends a tenure that is over, and asks once, at this time.
     async fn step(&mut self, now: Instant) -> Option<Change> {
-        self.election.lapse(now);
+        self.election.expire(now);
         let ask = self.election.ask(clock::now());
         let answer = self.candidate.send(&ask, Duration::from_secs(30), &|_| {}).await;
-        self.election.hear(&ask, answer, now, now)
+        self.election.handle(&ask, answer, now, now)
     }
 }
 

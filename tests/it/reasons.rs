@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use kube::api::{Patch, PatchParams};
-use ohallo_operator::api::conditions::Reason;
+use ohallo_core::api::conditions::Reason;
 use ohallo_sim::{Action, Config, Fault, Operation};
 use serde_json::json;
 use strum::VariantArray;

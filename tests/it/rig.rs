@@ -16,8 +16,8 @@ use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
-use ohallo_operator::api::channel::Channel;
-use ohallo_operator::api::workspace::Workspace;
+use ohallo_core::api::channel::Channel;
+use ohallo_core::api::workspace::Workspace;
 use ohallo_operator::settings::Settings;
 use ohallo_sim::{Config, Key, Operation, Sim};
 use serde_json::{Value, json};
@@ -115,7 +115,7 @@ pub fn log() {
     ONCE.get_or_init(|| {
         use tracing_subscriber::layer::{Layer, SubscriberExt};
         let layer = tracing_subscriber::fmt::layer().json().with_writer(|| Writer);
-        let filter = ohallo_operator::telemetry::filter("trace").unwrap();
+        let filter = ohallo_operator::telemetry::logs::filter("trace").unwrap();
         let subscriber = tracing_subscriber::registry().with(layer.with_filter(filter));
         tracing::subscriber::set_global_default(subscriber).unwrap();
         let shown = std::panic::take_hook();

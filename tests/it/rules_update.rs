@@ -1,7 +1,8 @@
 //! The rules that look at what was there before.
 
 use kube::api::{Patch, PatchParams};
-use ohallo_operator::api::{self, channel::Channel};
+use ohallo_core::api;
+use ohallo_core::api::channel::Channel;
 use serde_json::{Value, json};
 
 use crate::rig::Rig;

@@ -1,4 +1,3 @@
-// I/O
 //! Traces as a collector gets them: the real program sends OTLP over HTTP, and what arrives is decoded here.
 
 use std::sync::{Arc, Mutex};

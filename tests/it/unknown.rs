@@ -2,7 +2,7 @@
 
 use kube::Api;
 use kube::api::Patch;
-use ohallo_operator::api::channel::Channel;
+use ohallo_core::api::channel::Channel;
 use ohallo_sim::{Action, Config, Fault, Operation, Switch};
 use serde_json::{Value, json};
 use testbed::User;

@@ -2,7 +2,7 @@
 
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Resource, ResourceExt};
-use ohallo_operator::api::workspace::Workspace;
+use ohallo_core::api::workspace::Workspace;
 use ohallo_sim::{Action, Behaviour, Config, Fault, Key, NewChannel, Operation};
 use serde_json::{Value, json};
 

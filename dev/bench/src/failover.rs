@@ -1,4 +1,3 @@
-// I/O
 //! How long nobody works when the leader of two replicas goes: killed, or stopped as an update stops it.
 
 use std::io::Write;

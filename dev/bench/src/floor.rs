@@ -1,4 +1,3 @@
-// I/O
 //! The floor: for each Channel one metadata patch, one create, one status update, and at its end one delete and
 //! one finalizer patch, over one watch. It remembers nothing over a crash and looks at no error twice.
 

@@ -1,4 +1,3 @@
-// I/O
 //! The time from apply to Ready of one Channel: while nothing else goes on, and while a thousand others are read at
 //! their intervals.
 

@@ -1,4 +1,3 @@
-// I/O
 //! `cargo bench-channels`: what N Channels cost the operator, beside the same least calls sent raw.
 
 use std::process::ExitCode;

@@ -1,4 +1,3 @@
-// I/O
 //! What a process has used, as the kernel counts it.
 
 use std::fs;

@@ -1,4 +1,3 @@
-// I/O
 //! The medians of all rounds, operator beside floor, with the goals.
 
 use std::io::Write;

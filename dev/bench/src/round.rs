@@ -1,4 +1,3 @@
-// I/O
 //! One candidate, one namespace: create, idle, restart, update, delete.
 
 use std::collections::{HashMap, HashSet};
@@ -16,8 +15,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::world::{World, channels, is_ready};
-use crate::{Size, process, world};
+use crate::world::{self, World, channels, is_ready};
+use crate::{Size, process};
 
 /// Requests that the driver has under way at a time.
 const DRIVERS: usize = 32;

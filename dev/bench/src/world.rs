@@ -1,4 +1,3 @@
-// I/O
 //! What both candidates stand on: one control plane with our kinds, one stand-in oHallo, namespaces with a Workspace.
 
 use std::path::PathBuf;

@@ -1,4 +1,3 @@
-// I/O
 //! What a person does to the objects of namespace `default`, and waits for.
 
 use std::time::Duration;

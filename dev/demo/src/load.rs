@@ -1,4 +1,3 @@
-// I/O
 //! A team that keeps the operator busy, with everything going wrong that a dashboard shows.
 
 use std::time::Duration;

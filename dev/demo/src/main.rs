@@ -1,4 +1,3 @@
-// I/O
 //! `cargo demo`: a control plane, a stand-in oHallo and the operator on this machine, with the samples applied.
 
 use std::io::{IsTerminal, Write};
@@ -8,8 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use hands::Hands;
 use kube::Client;
+use load::Load;
 use ohallo_sim::{Behaviour, Config, Key, Provisioning, Sim, Until};
+use replica::{Place, Replica, Template};
 use testbed::{Binaries, ControlPlane, Options, Profile, Proxy, User, kubectl};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -17,10 +19,6 @@ mod hands;
 mod load;
 mod replica;
 mod table;
-
-use hands::Hands;
-use load::Load;
-use replica::{Place, Replica, Template};
 
 /// What deploy/samples says.
 const WORKSPACE: &str = "a1b2c3d4-e5f6-7890-abcd-ef1234567890";

@@ -1,4 +1,3 @@
-// I/O
 //! One operator process, as a Deployment would run it in a pod.
 
 use std::net::TcpListener;

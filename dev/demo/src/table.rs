@@ -1,4 +1,3 @@
-// I/O
 //! The Channels as `kubectl get channels` shows them: the API server itself makes the table.
 
 use std::collections::BTreeMap;

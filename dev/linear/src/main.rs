@@ -1,4 +1,3 @@
-// I/O
 //! `cargo run --bin bench-linear`: counts the instructions (by Valgrind) that untrusted text costs at one length and at
 //! 64 times that length, and fails where the ratio is over 80: what a tenant or oHallo writes must cost linear work.
 
@@ -7,12 +6,12 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
-use ohallo_operator::channel::config;
-use ohallo_operator::ohallo::Operation;
-use ohallo_operator::ohallo::answer::{self, Raw};
-use ohallo_operator::secret::{ApiKey, Redactor};
-use ohallo_operator::text;
 use serde_json::{Map, Value};
+
+use ohallo_core::channel::config;
+use ohallo_core::classify::{self, Operation, Raw};
+use ohallo_core::secret::{ApiKey, Redactor};
+use ohallo_core::text;
 
 const SHORT_BYTES: usize = 1024;
 const TIMES: usize = 64;
@@ -44,7 +43,7 @@ fn answered(bytes: usize) {
     let body = format!(r#"{{"error":"{}"}}"#, "%73\\u0073".repeat(bytes / 9));
     let raw = Raw::Answered { status: 422, retry_after: None, body: Ok(body.as_bytes()) };
     let redactor = Redactor::of(&ApiKey::new("sf_live_v1_a3Bx9kLmP2qR7wYz4nDf".into()));
-    drop(black_box(answer::judge(Operation::Update, &raw, &redactor, Timestamp::UNIX_EPOCH)));
+    drop(black_box(classify::classify(Operation::Update, &raw, &redactor, Timestamp::UNIX_EPOCH)));
 }
 
 /// One long key above as many others as fit.

@@ -1,27 +1,25 @@
-// pure
-//! Asks the operator's own functions: `plan`, `standing`, `summarize`, `owner` and what stands beside them. A guard
+//! Asks the operator's own functions: `plan`, `binding`, `summarize`, `owner` and what stands beside them. A guard
 //! that is off hands them mangled facts.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use ohallo_operator::api::channel::Channel;
-use ohallo_operator::api::conditions::Reason;
-use ohallo_operator::api::{annotation, finalizer};
-use ohallo_operator::channel::consistency;
-use ohallo_operator::channel::create::Standing;
-use ohallo_operator::channel::memory::AttemptOutcome;
-use ohallo_operator::channel::plan::{self, Plan, Step, plan};
-use ohallo_operator::channel::status::{Outcome, Setting, Summary, summarize};
-use ohallo_operator::channel::stored;
-use ohallo_operator::error::Failure;
-use ohallo_operator::index::{self, Claim, Index, Name};
-use ohallo_operator::secret::Redactor;
-
 use crate::guards::Guard;
 use crate::real::{self, Facts, Real, Tracks};
 use crate::state::*;
+use ohallo_core::api::channel::Channel;
+use ohallo_core::api::conditions::Reason;
+use ohallo_core::api::{annotation, finalizer};
+use ohallo_core::channel::binding::Binding;
+use ohallo_core::channel::in_memory_state::AttemptOutcome;
+use ohallo_core::channel::model::{self, Outcome, Plan, Step};
+use ohallo_core::channel::plan::plan;
+use ohallo_core::channel::status::{Summary, SummaryInput, summarize};
+use ohallo_core::channel::{consistency, stored};
+use ohallo_core::failure::Failure;
+use ohallo_core::index::{self, Claim, Index, NamespacedName};
+use ohallo_core::secret::Redactor;
 
 /// What the operator's functions say.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -101,8 +99,8 @@ pub fn next(facts: &Facts, off: Option<Guard>) -> Decided {
 
 /// The channel that the object is bound to or shall adopt.
 pub fn holds(facts: &Facts, off: Option<Guard>) -> Option<Id> {
-    let ask = |real: &Real| match real.view().standing() {
-        Standing::Bound(id) | Standing::Adopt(id) => Answer::Holds(real::number(&id)),
+    let ask = |real: &Real| match real.view().binding() {
+        Binding::Bound(id) | Binding::Adopt(id) => Answer::Holds(real::number(&id)),
         _ => Answer::Holds(None),
     };
     match once(facts, off, Question::Holds, ask) {
@@ -156,43 +154,43 @@ fn once(facts: &Facts, off: Option<Guard>, question: Question, ask: impl FnOnce(
     answer
 }
 
-fn summary(view: &plan::View, outcome: &Outcome) -> Summary {
+fn summary(view: &model::PlanInput, outcome: &Outcome) -> Summary {
     let redactor = Redactor::none();
-    let setting = Setting { random: 0.5, redactor: &redactor, interval: Duration::from_secs(600) };
+    let setting = SummaryInput { random: 0.5, redactor: &redactor, interval: Duration::from_secs(600) };
     summarize(view, outcome, &setting)
 }
 
-fn decided(view: &plan::View, tracks: Tracks) -> Decided {
+fn decided(view: &model::PlanInput, tracks: Tracks) -> Decided {
     let number = |attempt: i64| u8::try_from(attempt).unwrap_or(u8::MAX);
-    let id = |id: &ohallo_operator::ohallo::Id| real::number(id.as_str()).unwrap_or_default();
+    let id = |id: &ohallo_core::remote::Id| real::number(id.as_str()).unwrap_or_default();
     match plan(view) {
         Plan::Work(step) => match step {
-            Step::Record { attempt } => Decided::Record { number: number(attempt) },
+            Step::RecordId { attempt } => Decided::Record { number: number(attempt) },
             Step::Create { attempt, .. } => Decided::Create { number: number(attempt) },
             Step::Adopt { id: to } => Decided::Adopt(id(&to)),
-            Step::RestoreMarks => Decided::RestoreMarks,
+            Step::RestoreMetadata => Decided::RestoreMarks,
             Step::Retry { attempts, request, .. } => Decided::Ask(Ask::Retry {
                 attempts: number(attempts),
                 request: request.as_deref().and_then(real::number).unwrap_or(0),
             }),
             Step::Test { .. } => Decided::Ask(Ask::Test),
             Step::Delete { id: of } => Decided::Delete(id(&of)),
-            Step::LetGo(parting) => Decided::LetGo(match parting {
-                plan::Parting::NothingThere => Parting::NothingThere,
-                plan::Parting::Deleted => Parting::Deleted,
-                plan::Parting::Retained => Parting::Retained,
-                plan::Parting::Released => Parting::Released,
-                plan::Parting::HandedOver => Parting::HandedOver,
+            Step::RemoveFinalizer(parting) => Decided::LetGo(match parting {
+                model::DeletionOutcome::NeverCreated => Parting::NothingThere,
+                model::DeletionOutcome::Deleted => Parting::Deleted,
+                model::DeletionOutcome::Retained => Parting::Retained,
+                model::DeletionOutcome::Released => Parting::Released,
+                model::DeletionOutcome::HandedOver => Parting::HandedOver,
             }),
             Step::Update { id: of, cause, .. } => {
-                Decided::Update { id: id(&of), drift: cause == plan::Cause::Drift }
+                Decided::Update { id: id(&of), drift: cause == model::Cause::Drift }
             }
             Step::PushCredentials { .. } => Decided::Unmodelled,
         },
         Plan::Settled(verdict) => {
-            let says = match (verdict.is, verdict.reason) {
-                (plan::Is::InFlight, _) => Says::InFlight,
-                (plan::Is::InSync, _) => Says::InSync,
+            let says = match (verdict.kind, verdict.reason) {
+                (model::ConclusionKind::InFlight, _) => Says::InFlight,
+                (model::ConclusionKind::InSync, _) => Says::InSync,
                 (_, Reason::CreateOutcomeUnknown) => Says::Parked,
                 (_, Reason::ChannelNotFound) => Says::NotFound,
                 (_, Reason::OwnershipConflict) => Says::Conflict,
@@ -245,7 +243,7 @@ fn mangle(off: Guard, facts: &Facts, real: &mut Real) {
             real.memory.doubted = false;
             real.status.observed_generation = real.channel.metadata.generation;
         }
-        Guard::StartAdopted if real.memory.bound_here && real.status.applied.is_none() => {
+        Guard::StartAdopted if real.memory.bound_by_this_process && real.status.applied.is_none() => {
             real.observed.window.began = None;
         }
         Guard::WorkspaceRecorded => real.status.workspace_id = None,
@@ -339,7 +337,7 @@ pub fn claims_left(known: Known, new: &[Option<Object>; NAMES]) -> [Option<Uid>;
         if let Some(old) = old
             && new.is_none_or(|new| new.uid != old.uid)
         {
-            index.remove(&Name::of(&real::channel(old)));
+            index.remove(&NamespacedName::of(&real::channel(old)));
             index.unclaim(&real::uid(old.uid));
         }
         if let Some(new) = new {
@@ -353,8 +351,8 @@ pub fn claims_left(known: Known, new: &[Option<Object>; NAMES]) -> [Option<Uid>;
     left
 }
 
-fn nobody() -> Name {
-    Name::new("", "")
+fn nobody() -> NamespacedName {
+    NamespacedName::new("", "")
 }
 
 fn channel(object: &Object, off: Option<Guard>) -> Channel {
@@ -371,8 +369,8 @@ fn channel(object: &Object, off: Option<Guard>) -> Channel {
     real::channel(&object)
 }
 
-fn name(object: &Object, off: Option<Guard>) -> Name {
-    Name::of(&channel(object, off))
+fn name(object: &Object, off: Option<Guard>) -> NamespacedName {
+    NamespacedName::of(&channel(object, off))
 }
 
 fn index(known: Known, off: Option<Guard>) -> Index {
@@ -387,7 +385,7 @@ fn index(known: Known, off: Option<Guard>) -> Index {
             Shown::Able => index::Shown::Able,
         };
         if let Some(id) = object.spec_id {
-            index.judge(&Name::of(&channel), &real::uid(object.uid), &id_text(id), shown);
+            index.judge(&NamespacedName::of(&channel), &real::uid(object.uid), &id_text(id), shown);
         }
     }
     for (id, uid) in known.claims.iter().enumerate() {

@@ -1,14 +1,11 @@
-// pure
 //! What people do: to the objects, to the Workspace and in oHallo's dashboard.
 
-use ohallo_operator::channel::delete;
-
 use crate::pass::shown;
-use crate::real;
 use crate::run::Run;
-use crate::say;
 use crate::scenarios::Kind;
 use crate::state::*;
+use crate::{real, say};
+use ohallo_core::channel::plan::delete;
 
 // === impl Run ===
 
@@ -88,7 +85,7 @@ impl Run<'_> {
 
     /// An object went without the operator: its finalizer was not on it.
     fn removed(&mut self, object: &Object, forced: bool) {
-        let deletes = delete::deletes(&real::channel(object), &real::status(&object.status));
+        let deletes = delete::should_delete_remote(&real::channel(object), &real::status(&object.status));
         let gone = if forced {
             Gone::Forced
         } else if deletes {

@@ -1,4 +1,3 @@
-// pure
 //! What the protocol rests on. Each can be switched off in the model, which must then break an invariant.
 
 use std::fmt;

@@ -1,15 +1,12 @@
-// pure
 //! The API server: versions, finalizers, and what a write breaks when it stands.
 
-use ohallo_operator::channel::{conflict, delete};
-
-use crate::decide;
 use crate::guards::Guard;
 use crate::properties::Invariant;
-use crate::real;
-use crate::rules;
 use crate::run::Run;
 use crate::state::*;
+use crate::{decide, real, rules};
+use ohallo_core::channel::conflict;
+use ohallo_core::channel::plan::delete;
 
 /// How a write of the operator's fared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -180,7 +177,7 @@ impl Run<'_> {
     }
 
     fn judge_parting(&mut self, replica: usize, object: &Object, parting: Parting) {
-        let deletes = delete::deletes(&real::channel(object), &real::status(&object.status));
+        let deletes = delete::should_delete_remote(&real::channel(object), &real::status(&object.status));
         let uid = object.uid;
         let at = usize::from(uid) - 1;
         // Who names another channel says which one it is, as with create-again.

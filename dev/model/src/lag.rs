@@ -1,16 +1,12 @@
-// pure
 //! oHallo's reads lag behind its writes; what is written to a channel that exists: values, and the retry.
 
-use ohallo_operator::channel::consistency::{Answer, Values, Write};
-
-use crate::decide;
 use crate::kubernetes::Fate;
 use crate::properties::Invariant;
-use crate::rules;
 use crate::run::Run;
-use crate::say;
 use crate::state::*;
 use crate::steps::How;
+use crate::{decide, rules, say};
+use ohallo_core::channel::consistency::{Answer, Values, Write};
 
 /// What a read is answered with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,4 +1,3 @@
-// I/O: the module list.
 //! The create, delete and ownership protocol as a model: two replicas, an API server, oHallo and people, each in small
 //! steps, around the operator's own pure functions. docs/model.md says what it covers and how to run it.
 
@@ -7,6 +6,7 @@
     reason = "every index is a number of the model's own; a wrong one ends the check, which then fails"
 )]
 
+mod clock;
 pub mod decide;
 pub mod edits;
 pub mod guards;

@@ -1,4 +1,3 @@
-// I/O
 //! Explores every scenario, then switches each guard off and wants its counterexample.
 
 use std::io::Write;

@@ -1,23 +1,19 @@
-// pure
 //! What may happen next, and what it leads to.
 
 use std::fmt::Arguments;
 
 use stateright::{Model, Property};
 
-use crate::decide;
 use crate::guards::Guard;
 use crate::kubernetes::Fate;
 use crate::lag::{ABSENT, Seen};
 use crate::ohallo::Turn;
 use crate::properties::properties;
-use crate::rules;
 use crate::run::Run;
-use crate::say;
 use crate::scenarios::{Kind, Scenario};
 use crate::state::*;
 use crate::steps::How;
-use crate::stored;
+use crate::{decide, rules, say, stored};
 
 /// The protocol in one scenario, with one guard off or none.
 #[derive(Clone, Debug)]

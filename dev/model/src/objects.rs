@@ -1,4 +1,3 @@
-// pure
 //! A Channel object, as far as the protocol looks at it.
 
 use crate::state::{Generation, Id, Uid, Value, Version};

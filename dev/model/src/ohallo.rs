@@ -1,17 +1,14 @@
-// pure
 //! oHallo: creates that land early, late or never, answers that are lost, 404 under another tenant's key.
-
-use ohallo_operator::channel::consistency::Write;
-use ohallo_operator::channel::create;
-use ohallo_operator::ohallo::{ApiError, Class, Kind};
 
 use crate::guards::Guard;
 use crate::lag::ABSENT;
 use crate::properties::Invariant;
-use crate::rules;
 use crate::run::Run;
-use crate::say;
 use crate::state::*;
+use crate::{rules, say};
+use ohallo_core::channel::binding;
+use ohallo_core::channel::consistency::Write;
+use ohallo_core::classify::{ApiError, Class, ErrorKind};
 
 /// What becomes of a create that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -135,7 +132,7 @@ impl Run<'_> {
     pub fn not_created(&mut self, replica: usize, error: &ApiError) {
         let Some((mut pass, number)) = self.waiting(replica) else { return };
         let again = pass.object.create_again.is_some() && !self.is_off(Guard::ConflictAfterCreateAgain);
-        let (outcome, word) = match create::came_to(error, again) {
+        let (outcome, word) = match binding::classify_create_error(error, again) {
             Class::NotSent => (Outcome::NotSent, Word::NotSent),
             Class::Rejected => (Outcome::Rejected, Word::Rejected),
             Class::Ambiguous => (Outcome::Unknown, Word::Unknown),
@@ -178,5 +175,5 @@ impl Run<'_> {
 }
 
 pub fn error(class: Class, status: u16) -> ApiError {
-    ApiError { status: Some(status), ..ApiError::new(class, Kind::Invalid, "") }
+    ApiError { status: Some(status), ..ApiError::new(class, ErrorKind::Invalid, "") }
 }

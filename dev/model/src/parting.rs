@@ -1,19 +1,16 @@
-// pure
 //! The steps of a deletion.
-
-use ohallo_operator::channel::consistency::Write;
-use ohallo_operator::channel::{conflict, delete};
 
 use crate::decide::{self, Decided};
 use crate::guards::Guard;
 use crate::kubernetes::{Fate, Stored};
 use crate::properties::Invariant;
-use crate::real;
-use crate::rules;
 use crate::run::Run;
-use crate::say;
 use crate::state::*;
 use crate::steps::How;
+use crate::{real, rules, say};
+use ohallo_core::channel::conflict;
+use ohallo_core::channel::consistency::Write;
+use ohallo_core::channel::plan::delete;
 
 // === impl Run ===
 
@@ -23,7 +20,7 @@ impl Run<'_> {
         say!(self, "replica {replica} reads the object afresh");
         let Some(fresh) = self.current(&pass) else { return self.end(replica, slot, &pass) };
         let known = real::channel(&pass.object);
-        let again = delete::decided_again(&known, &real::channel(&fresh), &real::channel_id(id));
+        let again = delete::must_replan(&known, &real::channel(&fresh), &real::channel_id(id));
         pass.object = fresh;
         if again {
             pass.status = fresh.status;
@@ -127,7 +124,7 @@ impl Run<'_> {
         }
     }
 
-    /// `act::absent`.
+    /// `act::note_absence`.
     fn absent(&mut self, replica: usize, slot: usize, mut pass: Pass) {
         if !self.proven(&pass) {
             say!(self, "the key can't show that it is the tenant's");
@@ -143,7 +140,7 @@ impl Run<'_> {
         self.go_on(replica, slot, pass);
     }
 
-    /// `pass.let_go`.
+    /// `run_and_report.remove_finalizer`.
     pub fn part(&mut self, replica: usize, slot: usize, pass: Pass, parting: Parting, fate: Fate) {
         let wrote = self.let_go(replica, &pass, parting, fate);
         self.say_write(replica, format_args!("the finalizer off ({parting:?})"), wrote);

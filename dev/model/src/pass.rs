@@ -1,19 +1,15 @@
-// pure
 //! A pass of the operator: what it reads, what the operator's own functions then decide, and where that leads.
-
-use ohallo_operator::channel::create;
-use ohallo_operator::channel::delete::{self, Vouched};
-use ohallo_operator::channel::memory::CONTESTED;
 
 use crate::decide::{self, Decided, Says};
 use crate::guards::Guard;
 use crate::lag::Seen;
 use crate::properties::Invariant;
-use crate::real;
-use crate::rules;
 use crate::run::Run;
-use crate::say;
 use crate::state::*;
+use crate::{real, rules, say};
+use ohallo_core::channel::binding;
+use ohallo_core::channel::in_memory_state::MAX_REVERTS_OF_A_FIELD;
+use ohallo_core::channel::plan::delete::{self, WorkspaceProbe};
 
 // === impl Run ===
 
@@ -33,7 +29,7 @@ impl Run<'_> {
             return false;
         }
         let place = self.state.kube.place;
-        let believed = create::believed(&real::channel(&object));
+        let believed = binding::trusted_status(&real::channel(&object));
         let mut pass = Pass {
             object,
             status: if self.is_off(Guard::BoundUid) {
@@ -126,7 +122,7 @@ impl Run<'_> {
         true
     }
 
-    /// `observe::rank`: what this pass has shown of the id, and who holds it.
+    /// `observe::note_claim`: what this pass has shown of the id, and who holds it.
     fn rank(&mut self, replica: usize, pass: &mut Pass, id: Id) {
         if pass.read == Read::Stale {
             return;
@@ -144,8 +140,8 @@ impl Run<'_> {
         let (owned, from) = decide::owner(self.known(replica), id, &pass.object, self.off);
         let from = from
             .and_then(|from| self.known(replica).objects.iter().flatten().find(|o| o.uid == from).copied());
-        let hands_over =
-            from.filter(|from| delete::deletes(&real::channel(from), &real::status(&from.status)));
+        let hands_over = from
+            .filter(|from| delete::should_delete_remote(&real::channel(from), &real::status(&from.status)));
         pass.predecessor = hands_over.and_then(|from| from.status.adopted);
         pass.owner = owned && pass.predecessor.is_none();
     }
@@ -189,12 +185,12 @@ impl Run<'_> {
         let known = pass.status.workspace.filter(|_| !self.is_off(Guard::WorkspaceRecorded));
         let workspace = known.unwrap_or(pass.place.workspace);
         let vouched = match pass.place {
-            Place { reads_workspaces: false, .. } if self.is_off(Guard::ReadWith) => Vouched::Found,
-            Place { reads_workspaces: false, .. } => Vouched::Forbidden,
-            Place { tenant, .. } if tenant == workspace => Vouched::Found,
-            _ => Vouched::NotFound,
+            Place { reads_workspaces: false, .. } if self.is_off(Guard::ReadWith) => WorkspaceProbe::Found,
+            Place { reads_workspaces: false, .. } => WorkspaceProbe::Forbidden,
+            Place { tenant, .. } if tenant == workspace => WorkspaceProbe::Found,
+            _ => WorkspaceProbe::NotFound,
         };
-        delete::proven(&real::status(&pass.status), &real::place(pass.place), vouched)
+        delete::absence_is_proven(&real::status(&pass.status), &real::place(pass.place), vouched)
     }
 
     /// Plans, and goes to the next thing that the API server or oHallo would see.
@@ -266,7 +262,7 @@ impl Run<'_> {
                 self.contradicts(id, |remote| remote.wrote.is_some());
                 self.broken(Invariant::I8);
             }
-            Says::NotConverging if usize::from(self.state.ghost.drifts) < CONTESTED => {
+            Says::NotConverging if usize::from(self.state.ghost.drifts) < MAX_REVERTS_OF_A_FIELD => {
                 self.broken(Invariant::Converges);
             }
             Says::InSync if self.scenario.values => {
@@ -353,8 +349,9 @@ impl Run<'_> {
 
     /// Whether the object, as the API server now has it, wants its channel kept.
     pub fn retained(&self, pass: &Pass) -> bool {
-        self.current(pass)
-            .is_some_and(|object| !delete::deletes(&real::channel(&object), &real::status(&object.status)))
+        self.current(pass).is_some_and(|object| {
+            !delete::should_delete_remote(&real::channel(&object), &real::status(&object.status))
+        })
     }
 }
 

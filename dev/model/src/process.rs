@@ -1,4 +1,3 @@
-// pure
 //! What one replica keeps: its cache, its memory, and what it is doing.
 
 use crate::objects::{Intent, Object, Status};

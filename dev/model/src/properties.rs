@@ -1,4 +1,3 @@
-// pure
 //! What must always hold, and what must happen at least once in a scenario.
 
 use stateright::Property;

@@ -1,4 +1,3 @@
-// I/O: a clock, for any moment to count from
 //! Builds the operator's own values from the model's, asks the operator's own functions, and reads their answers.
 
 use std::sync::LazyLock;
@@ -6,29 +5,29 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use ohallo_operator::api::channel::{
-    AppliedStatus, Channel, ChannelSpec, ChannelStatus, CreateStatus, ProvisioningRetry, ProvisioningStatus,
-    TestStatus,
-};
-use ohallo_operator::api::conditions::{Reason, kind};
-use ohallo_operator::api::{annotation, finalizer};
-use ohallo_operator::channel::consistency::Window as RealWindow;
-use ohallo_operator::channel::create;
-use ohallo_operator::channel::delete::claims::{
-    Claims as RealClaims, ELSEWHERE, WAIT, Wait as RealWait, waiting_message,
-};
-use ohallo_operator::channel::memory::{self, Absence, AttemptOutcome, CONTESTED, REVERTS};
-use ohallo_operator::channel::plan::{self, Declared, Observed, Predecessor, View};
-use ohallo_operator::conditions;
-use ohallo_operator::index;
-use ohallo_operator::ohallo::{Id as RealId, RemoteChannel};
-use ohallo_operator::secret::{ApiKey, KeyId};
 
 use crate::state::*;
 use crate::stored;
+use ohallo_core::api::channel::{
+    AppliedStatus, Channel, ChannelSpec, ChannelStatus, CreateStatus, ProvisioningRetry, ProvisioningStatus,
+    TestStatus,
+};
+use ohallo_core::api::conditions::{Reason, kind};
+use ohallo_core::api::{annotation, finalizer};
+use ohallo_core::channel::binding;
+use ohallo_core::channel::consistency::Window as RealWindow;
+use ohallo_core::channel::in_memory_state::{
+    self, Absence, AttemptOutcome, MAX_REVERTS_OF_A_FIELD, REVERT_HORIZON, Wait as RealWait,
+};
+use ohallo_core::channel::model::{
+    self, Claims as RealClaims, DesiredCredentials, Observed, PlanInput, Predecessor,
+};
+use ohallo_core::channel::plan::delete::claims::{ELSEWHERE, WAIT, waiting_message};
+use ohallo_core::remote::{Id as RealId, RemoteChannel};
+use ohallo_core::secret::{ApiKey, KeyId};
+use ohallo_core::{conditions, index};
 
-pub static BEGAN: LazyLock<Instant> =
-    LazyLock::new(|| ohallo_operator::clock::instant() + Duration::from_secs(3600));
+pub static BEGAN: LazyLock<Instant> = LazyLock::new(|| crate::clock::instant() + Duration::from_secs(3600));
 static KEY: LazyLock<KeyId> = LazyLock::new(|| ApiKey::new("sf_test_v1_model".into()).id());
 const NOW: Timestamp = Timestamp::constant(1_768_032_000, 0);
 
@@ -64,12 +63,12 @@ pub struct Real {
     pub channel: Channel,
     pub status: ChannelStatus,
     pub observed: Observed,
-    pub memory: memory::Memory,
+    pub memory: in_memory_state::InMemoryState,
 }
 
 impl Real {
-    pub fn view(&self) -> View<'_> {
-        View {
+    pub fn view(&self) -> PlanInput<'_> {
+        PlanInput {
             channel: &self.channel,
             status: &self.status,
             observed: &self.observed,
@@ -82,12 +81,12 @@ impl Real {
 
 pub fn real(facts: &Facts) -> Real {
     let remote = match facts.read {
-        Read::Unread => plan::Remote::Unread,
-        Read::Absent { proven } => plan::Remote::Absent { proven },
-        Read::Stale => plan::Remote::Stale { again: Duration::from_secs(1) },
+        Read::Unread => model::Remote::Unread,
+        Read::Absent { proven } => model::Remote::Absent { proven },
+        Read::Stale => model::Remote::Stale { again: Duration::from_secs(1) },
         Read::Found(look) => {
             let id = facts.status.id.or(facts.object.spec_id).unwrap_or_default();
-            plan::Remote::Found(Box::new(found(id, facts.place.workspace, look)))
+            model::Remote::Found(Box::new(found(id, facts.place.workspace, look)))
         }
     };
     let mut channel = channel(&facts.object);
@@ -98,9 +97,9 @@ pub fn real(facts: &Facts) -> Real {
         channel,
         status: status(&facts.status),
         observed: Observed {
-            place: Ok(place(facts.place)),
+            workspace: Ok(place(facts.place)),
             workspace_suspended: false,
-            credentials: Declared::None,
+            credentials: DesiredCredentials::None,
             remote,
             owner: facts.owner.then_some(None),
             predecessor: facts
@@ -154,8 +153,8 @@ pub fn moment(at: Option<Instant>) -> Absent {
     }
 }
 
-pub fn place(place: Place) -> plan::Place {
-    plan::Place {
+pub fn place(place: Place) -> model::WorkspaceAccess {
+    model::WorkspaceAccess {
         workspace_id: id_of(&workspace(place.workspace)),
         key: *KEY,
         read_with: key((place.tenant, place.reads_workspaces)),
@@ -176,9 +175,9 @@ pub fn found(id: Id, in_workspace: u8, look: Look) -> RemoteChannel {
     }
 }
 
-pub fn remembered(memory: &Memory) -> memory::Memory {
-    memory::Memory {
-        attempt: memory.attempt.map(|own| memory::Attempt {
+pub fn remembered(memory: &Memory) -> in_memory_state::InMemoryState {
+    in_memory_state::InMemoryState {
+        attempt: memory.attempt.map(|own| in_memory_state::CreateAttempt {
             number: own.number.into(),
             intent: own.intent.as_ref().map(intent_text),
             after: own.after.as_ref().map(intent_text),
@@ -193,7 +192,7 @@ pub fn remembered(memory: &Memory) -> memory::Memory {
             },
         }),
         deleted: memory.deleted,
-        absent: noted(memory.absent).map(|since| Absence {
+        absence: noted(memory.absent).map(|since| Absence {
             id: ABSENT.into(),
             to_delete: memory.absent_to_delete,
             since,
@@ -206,17 +205,17 @@ pub fn remembered(memory: &Memory) -> memory::Memory {
             free: noted(wait.free),
             warned: true,
         }),
-        rights_asked: noted(memory.asked),
+        claims_checked_at: noted(memory.asked),
         written: (memory.written > 0).then(|| (memory.written.into(), *BEGAN)),
         binding: memory.binding.map(|binding| Box::new(stored::binding(&binding))),
         unstored: memory.unstored.map(|status| Box::new(self::status(&status))),
         lost: memory.lost.iter().map(|strip| stored::field(*strip)).collect(),
-        bound_here: memory.bound_here,
-        seen: memory.seen,
+        bound_by_this_process: memory.bound_here,
+        reconciled_once: memory.seen,
         doubted: memory.doubted,
-        sent: memory.sent.map(digest),
+        last_update_digest: memory.sent.map(digest),
         reverts: reverts(memory.reverts),
-        ..memory::Memory::default()
+        ..in_memory_state::InMemoryState::default()
     }
 }
 
@@ -271,24 +270,24 @@ pub fn display_name(value: Value) -> String {
 }
 
 /// The counts of false values, made as the operator makes them.
-pub fn reverts(counted: Reverts) -> memory::Reverts {
-    let mut memory = memory::Memory::default();
+pub fn reverts(counted: Reverts) -> in_memory_state::Reverts {
+    let mut memory = in_memory_state::InMemoryState::default();
     if counted == Reverts::default() {
         return memory.reverts;
     }
-    let look = |memory: &mut memory::Memory, differs: Option<&str>| {
-        memory.look(differs.into_iter(), "", *BEGAN, REVERTS);
+    let look = |memory: &mut in_memory_state::InMemoryState, differs: Option<&str>| {
+        memory.note_differences(differs.into_iter(), "", *BEGAN, REVERT_HORIZON);
     };
-    memory.wrote(String::new());
-    let count = if counted.contested { CONTESTED } else { counted.count.into() };
+    memory.note_update(String::new());
+    let count = if counted.contested { MAX_REVERTS_OF_A_FIELD } else { counted.count.into() };
     for _ in 0..count {
-        memory.wrote(String::new());
+        memory.note_update(String::new());
         look(&mut memory, Some("displayName"));
     }
     match counted.read {
         true if count == 0 => look(&mut memory, None),
         true => {}
-        false => memory.wrote(String::new()),
+        false => memory.note_update(String::new()),
     }
     memory.reverts
 }
@@ -305,8 +304,8 @@ fn release(release: Release) -> String {
     }
 }
 
-fn attempt(named: Named) -> create::Attempt {
-    create::Attempt { uid: uid(named.uid), number: named.number.into() }
+fn attempt(named: Named) -> binding::AttemptId {
+    binding::AttemptId { uid: uid(named.uid), number: named.number.into() }
 }
 
 fn intent_text(intent: &Intent) -> String {

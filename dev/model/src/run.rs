@@ -1,4 +1,3 @@
-// pure
 //! One transition: the state that it works on, the guard that is off, and a sentence for the trace.
 
 use std::fmt::Arguments;

@@ -1,4 +1,3 @@
-// pure
 //! Which edits and faults are explored together, and how many of each.
 
 use crate::state::{

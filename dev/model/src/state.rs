@@ -1,4 +1,3 @@
-// pure
 //! What the model keeps: small values that can be hashed. The real ones are built from them in `real.rs`.
 
 pub use crate::objects::*;

@@ -1,18 +1,14 @@
-// pure
 //! The steps of `act.rs` and `born.rs`, each as one thing that the API server or oHallo sees.
-
-use ohallo_operator::channel::conflict::Refused;
-use ohallo_operator::channel::create;
 
 use crate::decide::{self, Decided};
 use crate::guards::Guard;
 use crate::kubernetes::{Fate, Stored};
 use crate::properties::Invariant;
-use crate::real;
-use crate::rules;
 use crate::run::Run;
-use crate::say;
 use crate::state::*;
+use crate::{real, rules, say};
+use ohallo_core::channel::binding;
+use ohallo_core::channel::conflict::Refused;
 
 /// How a step fares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,7 +67,7 @@ impl Run<'_> {
         self.end(replica, slot, &pass);
     }
 
-    /// `pass.mark` with an intent.
+    /// `run_and_report.patch_metadata` with an intent.
     fn intent(&mut self, replica: usize, slot: usize, mut pass: Pass, number: u8, fate: Fate) {
         let by = self.process(replica);
         let intent = Intent { of: Named { uid: pass.object.uid, number }, by };
@@ -97,7 +93,7 @@ impl Run<'_> {
                 self.stands(replica, &mut pass, stored);
                 let lost = if self.scenario.kept { self.lost_metadata(Some(intent), &stored) } else { None };
                 if let Some(lost) = lost {
-                    // `born::not_begun`.
+                    // `born::create_not_sent`.
                     if after == stored.intent {
                         pass.memory.attempt = past;
                     } else {
@@ -124,11 +120,11 @@ impl Run<'_> {
         self.after_task(replica, pass, |run, slot| run.fail(replica, slot, pass));
     }
 
-    /// One turn of `born::written_down`.
+    /// One turn of `born::try_record_id`.
     fn record(&mut self, replica: usize, slot: usize, mut pass: Pass, number: u8, id: Id, fate: Fate) {
         let names = || {
             let (channel, status) = (real::channel(&pass.object), real::status(&pass.status));
-            create::names_another(&channel, &status, real::channel_id(id).as_str())
+            binding::conflicting_id(&channel, &status, real::channel_id(id).as_str())
         };
         if !self.is_off(Guard::ManifestWins) && names().is_some() {
             say!(self, "replica {replica} binds neither c{id} nor what the object names instead");
@@ -179,7 +175,7 @@ impl Run<'_> {
         }
     }
 
-    /// `pass.mark`: the finalizer for an adoption, or the marks that were removed.
+    /// `run_and_report.patch_metadata`: the finalizer for an adoption, or the marks that were removed.
     fn mark(&mut self, replica: usize, slot: usize, mut pass: Pass, adopts: Option<Id>, fate: Fate) {
         let lost = adopts.is_none() && pass.status.adopted == Some(false) && pass.object.intent.is_none();
         let number = pass.memory.attempt.map_or(1, |own| own.number);

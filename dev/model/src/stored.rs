@@ -1,15 +1,12 @@
-// pure
 //! What the API server keeps of a write, and what follows where it keeps less.
 
-use ohallo_operator::channel::stored::{self, Field};
-
-use crate::decide;
 use crate::guards::Guard;
 use crate::properties::Invariant;
-use crate::real;
 use crate::run::Run;
-use crate::say;
 use crate::state::*;
+use crate::{decide, real, say};
+use ohallo_core::channel::persisted::{self, PersistedField};
+use ohallo_core::channel::stored;
 
 /// What of the next write of this pass may be lost.
 pub fn strips(pass: &Pass) -> Vec<Strip> {
@@ -23,21 +20,21 @@ pub fn strips(pass: &Pass) -> Vec<Strip> {
 }
 
 /// The operator's name of it.
-pub fn field(strip: Strip) -> Field {
+pub fn field(strip: Strip) -> PersistedField {
     match strip {
-        Strip::Intent => Field::Intent,
-        Strip::Finalizer => Field::Finalizer,
-        Strip::Id => Field::ChannelId,
-        Strip::BoundUid => Field::BoundUid,
+        Strip::Intent => PersistedField::Intent,
+        Strip::Finalizer => PersistedField::Finalizer,
+        Strip::Id => PersistedField::ChannelId,
+        Strip::BoundUid => PersistedField::BoundUid,
     }
 }
 
-fn strip(field: &Field) -> Option<Strip> {
+fn strip(field: &PersistedField) -> Option<Strip> {
     let all = [Strip::Intent, Strip::Finalizer, Strip::Id, Strip::BoundUid];
     all.into_iter().find(|strip| self::field(*strip) == *field)
 }
 
-pub fn binding(binding: &Binding) -> stored::Binding {
+pub fn binding(binding: &Binding) -> persisted::RecordedBinding {
     let status = Status {
         id: Some(binding.id),
         bound_uid: Some(1),
@@ -46,7 +43,7 @@ pub fn binding(binding: &Binding) -> stored::Binding {
         ..Status::default()
     };
     let real = real::status(&status);
-    stored::Binding {
+    persisted::RecordedBinding {
         channel_id: real.channel_id.unwrap_or_default(),
         workspace_id: real.workspace_id,
         origin: real.origin,
@@ -60,7 +57,7 @@ impl Run<'_> {
     pub fn lost_metadata(&self, intent: Option<Intent>, stored: &Object) -> Option<Strip> {
         let sent = Object { intent, ..*stored };
         let annotations = real::channel(&sent).metadata.annotations.unwrap_or_default();
-        let sent = intent.and(annotations.get(ohallo_operator::api::annotation::CREATE_INTENT));
+        let sent = intent.and(annotations.get(ohallo_core::api::annotation::CREATE_INTENT));
         let lost = stored::lost_metadata(sent.map(String::as_str), &real::channel(stored));
         let lost = lost.iter().filter_map(strip);
         lost.into_iter().find(|strip| match strip {
@@ -78,7 +75,7 @@ impl Run<'_> {
         lost.iter().filter(|field| field.binds()).find_map(strip)
     }
 
-    /// What `Pass::new` makes of the status: what was not kept is sent again, and an id that
+    /// What `Reconciliation::new` makes of the status: what was not kept is sent again, and an id that
     /// was taken away is put back.
     pub fn remembered_status(&self, pass: &mut Pass) {
         if !self.scenario.kept || self.is_off(Guard::IdInMemory) {
@@ -99,7 +96,7 @@ impl Run<'_> {
         pass.status = real::read_back(&status, self.tracks());
     }
 
-    /// `Memory::note_binding`.
+    /// `InMemoryState::note_binding`.
     pub fn note_binding(&self, pass: &mut Pass) {
         if !self.scenario.kept || self.is_off(Guard::IdInMemory) {
             return;

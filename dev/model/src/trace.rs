@@ -1,4 +1,3 @@
-// I/O: it uses threads and a clock
 //! Runs one check and says what it found.
 
 use std::time::Duration;
@@ -22,7 +21,7 @@ pub struct Found {
 
 /// Explores a scenario, with a guard off or none. With one off it ends at the first counterexample.
 pub fn check(scenario: Scenario, off: Option<Guard>, threads: usize) -> Found {
-    let began = ohallo_operator::clock::instant();
+    let began = crate::clock::instant();
     let model = Protocol { scenario, off };
     let wanted = off.map(|off| off.breaks().says());
     let until = wanted.map_or(HasDiscoveries::AnyFailures, |says| HasDiscoveries::AnyOf([says].into()));
@@ -41,7 +40,7 @@ pub fn check(scenario: Scenario, off: Option<Guard>, threads: usize) -> Found {
         sometimes.iter().map(|property| property.name).filter(|name| !discoveries.contains_key(name));
     Found {
         states: checker.unique_state_count(),
-        took: ohallo_operator::clock::instant().duration_since(began),
+        took: crate::clock::instant().duration_since(began),
         missing: if broken.is_some() { Vec::new() } else { missing.collect() },
         broken,
     }

@@ -1,15 +1,13 @@
-// pure
 //! The operator's own `Consistency`: built from small values, asked, and read back.
 
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use ohallo_operator::channel::config;
-use ohallo_operator::channel::consistency::{self, Answer, Consistency, Values, Write};
-use ohallo_operator::leader;
-
 use crate::real::{self, BEGAN};
 use crate::state::{Epoch, Id, Look, Value};
+use ohallo_core::channel::consistency::{self, Answer, Consistency, Values, Write};
+use ohallo_core::channel::{config, freshness};
+use ohallo_core::lease::election;
 
 const LENGTH: Duration = Duration::from_secs(60);
 const ID: &str = "c0";
@@ -44,11 +42,11 @@ pub struct Sent {
     pub answered: Option<Value>,
 }
 
-/// [`config::digest`] of each value, and [`consistency::answered`] of a channel that has it.
+/// [`config::digest`] of each value, and [`freshness::answer_digest`] of a channel that has it.
 static DIGESTS: LazyLock<[String; 3]> =
     LazyLock::new(|| [0, 1, 2].map(|value| config::digest(&real::display_name(value), None, None)));
 static ANSWERED: LazyLock<[String; 3]> = LazyLock::new(|| {
-    [0, 1, 2].map(|value| consistency::answered(&real::found(0, 1, Look { value, failing: false })))
+    [0, 1, 2].map(|value| freshness::answer_digest(&real::found(0, 1, Look { value, failing: false })))
 });
 
 /// The digest of what is declared, and back.
@@ -88,7 +86,7 @@ impl Windows {
         }
         for at in 0..self.ids.len() {
             let mut entered = self.of(at as Id).consistency();
-            let epoch = leader::Epoch { term: epoch.into(), transitions: epoch.into() };
+            let epoch = election::Epoch { term: epoch.into(), transitions: epoch.into() };
             // Not at the same instant as a write: the two are told apart by their ends.
             entered.enter(epoch, *BEGAN - Duration::from_secs(1));
             self.ids[at] = Window::read_back(&entered).writes;

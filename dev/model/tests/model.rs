@@ -1,4 +1,3 @@
-// I/O
 //! The whole exploration, at the size that docs/model.md gives.
 
 use ohallo_model::guards::Guard;

@@ -1,4 +1,3 @@
-// I/O
 //! The controls under `/_admin/`, for a person with curl. They need no key and no fault meets them.
 //!
 //! | call | body |

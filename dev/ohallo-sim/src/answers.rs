@@ -1,4 +1,3 @@
-// pure
 //! Answers as HTTP: the right ones and the spoilt ones.
 
 use std::time::Duration;

@@ -1,4 +1,3 @@
-// pure
 //! The documented API as one function: store and call in, answer out.
 
 use std::collections::BTreeMap;

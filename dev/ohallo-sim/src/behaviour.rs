@@ -1,4 +1,3 @@
-// pure
 //! How the stand-in answers where the documentation is silent.
 
 use std::collections::BTreeSet;

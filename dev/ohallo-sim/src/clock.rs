@@ -1,5 +1,3 @@
-// I/O: the one place that reads a clock.
-
 use std::time::Instant;
 
 use jiff::Timestamp;

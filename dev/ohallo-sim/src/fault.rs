@@ -1,4 +1,3 @@
-// pure
 //! Faults: which calls they meet, how often, and what they do.
 
 use std::collections::HashMap;

@@ -1,4 +1,3 @@
-// pure
 //! Every call that arrived, in order, without secrets and bodies.
 
 use std::collections::VecDeque;

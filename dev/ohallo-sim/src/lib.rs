@@ -1,4 +1,3 @@
-// I/O: the module list.
 //! A stand-in for oHallo's HTTP API: the documented API to the letter over real HTTP on 127.0.0.1, with a
 //! ledger of every call, dialects where the documentation is silent, and faults that can be put in.
 //!

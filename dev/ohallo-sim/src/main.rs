@@ -1,4 +1,3 @@
-// I/O
 //! The stand-in as a program, for the demo.
 
 use clap::{Parser, ValueEnum};

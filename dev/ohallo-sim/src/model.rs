@@ -1,4 +1,3 @@
-// pure
 //! What the stand-in holds.
 
 use std::collections::{BTreeMap, BTreeSet};

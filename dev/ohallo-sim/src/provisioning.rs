@@ -1,4 +1,3 @@
-// pure
 //! What happens to a channel between its creation and `active`. Nothing runs in the background: the state is
 //! worked out from the time whenever somebody looks.
 

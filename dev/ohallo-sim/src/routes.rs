@@ -1,4 +1,3 @@
-// I/O
 //! From an HTTP request to a call, through the faults, to an answer.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,3 @@
-// I/O
 //! Connections that can be cut at any moment, and a port that can stop listening.
 
 use std::future::Future;

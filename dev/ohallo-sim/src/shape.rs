@@ -1,4 +1,3 @@
-// pure
 //! The shapes of bodies: what a request may say, read strictly, and what an answer shows.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,3 @@
-// I/O
 //! The stand-in as a test sees it.
 
 use std::net::SocketAddr;

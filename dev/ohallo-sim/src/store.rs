@@ -1,4 +1,3 @@
-// pure
 //! Tenants, workspaces, keys and channels, found by hash. No look-up walks over all channels.
 
 use std::collections::{BTreeMap, HashMap};

@@ -1,4 +1,3 @@
-// I/O
 //! The API server's audit log: the source for "which verbs were used" and "how many writes".
 
 use std::fs::File;

@@ -1,4 +1,3 @@
-// I/O
 //! Taking etcd's data aside and putting them back: a cluster restored from a backup, whose versions count from an
 //! older number again.
 

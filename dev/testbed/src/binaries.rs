@@ -1,4 +1,3 @@
-// I/O
 //! Finds etcd, kube-apiserver and kube-controller-manager, or builds them once from the Go modules that
 //! `controlplane/go.mod` pins.
 

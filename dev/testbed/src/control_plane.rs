@@ -1,4 +1,3 @@
-// I/O
 //! Starts the control plane, hands out clients, and breaks it on request.
 
 use std::fs;

@@ -1,4 +1,3 @@
-// I/O
 //! Keeps processes and their folder from outliving this process, without a signal handler and without `unsafe`:
 //! a small shell waits for the end of its stdin, a pipe that only we hold, then kills the group and removes the
 //! folder. The group has a leader of its own so that it exists before its first real member and until the kill.

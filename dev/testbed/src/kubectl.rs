@@ -1,4 +1,3 @@
-// I/O
 //! kubectl, as the user has it.
 
 use std::io::ErrorKind;

@@ -1,4 +1,3 @@
-// pure
 //! Where the files of one control plane are, and the command lines that say so.
 
 use std::path::{Path, PathBuf};

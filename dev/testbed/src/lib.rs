@@ -1,4 +1,3 @@
-// I/O
 //! A real Kubernetes control plane (etcd, kube-apiserver, kube-controller-manager) as child processes, for tests,
 //! the demo and the benchmark. No kubelet and no scheduler: pods stay pending, everything else is the real thing.
 //!

@@ -1,4 +1,3 @@
-// I/O
 //! Starts a control plane for as long as Ctrl-C lets it, and prints its kubeconfig's path, alone, to stdout.
 
 use std::path::PathBuf;

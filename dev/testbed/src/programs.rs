@@ -1,4 +1,3 @@
-// I/O
 //! Builds programs of this project with cargo, for those who run them as users do.
 
 use std::path::PathBuf;

@@ -1,4 +1,3 @@
-// I/O
 //! A proxy before the API server, so that a test can break what happens between it and a client: hold, drop or
 //! answer a request before or after it took effect, and withhold, double or break watches. Plain HTTP on loopback;
 //! whoever connects acts as the user that it was started for.
@@ -15,18 +14,18 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use kube::Client;
+use rules::Rules;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use watches::Watches;
 
 use crate::control_plane::ControlPlane;
 use crate::user::User;
 
-use rules::Rules;
 pub use rules::{Act, Rule, When};
-use watches::Watches;
 
-/// The longest time that [`Held::reached`] waits.
+/// The longest time that [`CachedApiKey::reached`] waits.
 const REACHED_WITHIN: Duration = Duration::from_secs(120);
 
 /// A running proxy. Dropping it closes every connection.

@@ -1,4 +1,3 @@
-// I/O
 //! Waits until etcd and the API server can be used.
 
 use std::time::Duration;

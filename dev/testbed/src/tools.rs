@@ -1,4 +1,3 @@
-// I/O
 //! Programs of others that tests run, and one of ours around their libraries. To add one: `go get -tool PACKAGE` in
 //! `tools`, and a line below. One whose requirements do not go with those of the others gets a folder with a go.mod of
 //! its own.

@@ -1,4 +1,3 @@
-// pure
 //! Who talks to the API server, and the files that tell it and kubectl so.
 
 use std::fmt::Write;

@@ -1,9 +1,9 @@
-// I/O
 //! The test bed itself: real, complete, and gone afterwards.
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "functions that tests share are tests")]
 
 use std::fs;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -1,4 +1,3 @@
-// I/O
 //! The proxy before the API server: what it passes on, what it breaks, and when.
 
 #![expect(clippy::unwrap_used, reason = "functions that tests share are tests")]

@@ -1,4 +1,3 @@
-// I/O
 //! Every command of the documents is run as it stands there, but for those that are listed with the reason why not.
 
 use std::collections::BTreeSet;
@@ -80,7 +79,7 @@ fn others() -> BTreeSet<String> {
 }
 
 fn written() -> BTreeSet<String> {
-    // What that page says to do is done to Channels that are so, in `parked`.
+    // What that page says to do is done to Channels that are so, in `unresolved`.
     let pages = pages::all().into_iter().filter(|(path, _)| path != "docs/safety.md");
     pages.flat_map(|(_, text)| pages::commands(&text)).collect()
 }

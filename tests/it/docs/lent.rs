@@ -1,4 +1,3 @@
-// I/O
 //! The way out of a namespace that was deleted with the operator's Role, as docs/safety.md has it.
 
 use ohallo_sim::{Action, Config, Fault, Operation};

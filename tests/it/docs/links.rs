@@ -1,4 +1,3 @@
-// I/O
 //! A link between pages leads somewhere.
 
 use std::path::{Path, PathBuf};

@@ -1,4 +1,3 @@
-// I/O
 //! What the documents tell to apply is taken by the API server.
 
 use ohallo_sim::{Action, Config, Fault, Operation};

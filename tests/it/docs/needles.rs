@@ -1,11 +1,10 @@
-// I/O
 //! What the documents tell to look for can be found: a text of the log, a reason, a field, a metric.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use ohallo_operator::api;
-use ohallo_operator::api::conditions::Reason;
+use ohallo_core::api;
+use ohallo_core::api::conditions::Reason;
 use strum::VariantArray;
 
 use super::pages;

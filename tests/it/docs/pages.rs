@@ -1,4 +1,3 @@
-// I/O
 //! README.md and docs/: their commands and their YAML.
 
 use std::path::Path;

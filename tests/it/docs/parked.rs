@@ -1,9 +1,8 @@
-// I/O
 //! What docs/safety.md says to do where the operator asks, done to Channels that are so.
 
 use std::collections::BTreeSet;
 
-use ohallo_operator::api::channel::Channel;
+use ohallo_core::api::channel::Channel;
 use ohallo_sim::{Action, Fault, NewChannel, Operation, Provisioning, Switch};
 use serde_json::json;
 

@@ -1,4 +1,3 @@
-// pure
 //! docs/api.md, made from the CRDs.
 
 use std::fmt::Write;

@@ -1,4 +1,3 @@
-// I/O
 //! Where the documents' commands are run.
 
 use std::os::unix::fs::symlink;

@@ -1,4 +1,3 @@
-// I/O
 //! A mutating admission policy in front of one namespace: it takes something off, or puts something on, what is written.
 
 use serde_json::{Value, json};

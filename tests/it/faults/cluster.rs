@@ -1,4 +1,3 @@
-// I/O
 //! F17–F22 and F25: what may happen between the operator and the API server.
 
 use std::time::Duration;

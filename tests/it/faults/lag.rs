@@ -1,10 +1,9 @@
-// I/O
 //! F68–F71: reads of oHallo that are older than the operator's own writes.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ohallo_operator::api::channel::Channel;
+use ohallo_core::api::channel::Channel;
 use ohallo_sim::{Config, Operation};
 use serde_json::json;
 

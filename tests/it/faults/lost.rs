@@ -1,4 +1,3 @@
-// I/O
 //! F3–F5 and F37: answers that are lost, and calls that take effect late.
 
 use std::time::Duration;
@@ -104,7 +103,7 @@ async fn after(rig: &Rig, name: &str, id: &str, operation: Operation, number: us
         }
         Operation::TestChannel => drop(rig.has(name, "Connected", "TestOutcomeUnknown").await),
         Operation::RetryProvisioning => {
-            let handled = |channel: &ohallo_operator::api::channel::Channel| {
+            let handled = |channel: &ohallo_core::api::channel::Channel| {
                 let provisioning = channel.status.as_ref().and_then(|status| status.provisioning.clone());
                 provisioning.and_then(|p| p.handled_request) == Some(number.to_string())
             };

@@ -1,10 +1,9 @@
-// I/O
 //! F45: everything at once, from a seed. `OHALLO_TEST_MIX_SECONDS` and `OHALLO_TEST_MIX_SEED` make it longer and
 //! repeat it.
 
 use std::time::Duration;
 
-use ohallo_operator::api::channel::Channel;
+use ohallo_core::api::channel::Channel;
 use ohallo_sim::{Action, Config, Fault, Operation};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;

@@ -1,4 +1,3 @@
-// I/O
 //! The fault matrix: each row, and the tests that put its fault in. `docs/faults.md` is made of it.
 
 pub mod admission;

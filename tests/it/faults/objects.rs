@@ -1,4 +1,3 @@
-// I/O
 //! F36–F44: what objects may hold, and how the way to oHallo may be broken.
 
 use std::future::Future;

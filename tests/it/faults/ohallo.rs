@@ -1,4 +1,3 @@
-// I/O
 //! F6–F16 and F40: what oHallo may do to a call.
 
 use std::time::Duration;

@@ -1,11 +1,10 @@
-// I/O
 //! F76: what becomes of a channel whose object ends without its operator.
 
 use std::time::Duration;
 
 use kube::ResourceExt;
 use kube::api::Api;
-use ohallo_operator::api::workspace::Workspace;
+use ohallo_core::api::workspace::Workspace;
 use ohallo_sim::{Action, Config, Fault, Operation};
 use serde_json::json;
 

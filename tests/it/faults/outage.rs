@@ -1,4 +1,3 @@
-// I/O
 //! F23: the API server is away, by a proxy before it and by itself. `OHALLO_TEST_OUTAGE_SECONDS` says for how long.
 
 use std::time::Duration;

@@ -1,4 +1,3 @@
-// I/O
 //! A cluster of a test's own, which it may restore, stop and freeze: with the operator's program, a stand-in and a
 //! verified Workspace `default`.
 
@@ -9,8 +8,8 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
-use ohallo_operator::api::channel::Channel;
-use ohallo_operator::api::workspace::Workspace;
+use ohallo_core::api::channel::Channel;
+use ohallo_core::api::workspace::Workspace;
 use ohallo_sim::{Config, Key, Sim};
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -1,4 +1,3 @@
-// I/O
 //! I10: what becomes of healthy Channels while another Channel, key or namespace is poisoned.
 
 use kube::client::ClientBuilder;

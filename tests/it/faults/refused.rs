@@ -1,4 +1,3 @@
-// I/O
 //! F22 and F36, further: what the API server never takes, or answers late.
 
 use std::time::Duration;

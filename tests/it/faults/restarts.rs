@@ -1,7 +1,6 @@
-// I/O
 //! F74, F75: what was replaced, restored or edited while no operator ran, and times of another clock.
 
-use ohallo_operator::api::channel::Channel;
+use ohallo_core::api::channel::Channel;
 use ohallo_sim::{Operation, Provisioning};
 use serde_json::{Value, json};
 

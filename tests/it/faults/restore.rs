@@ -1,7 +1,6 @@
-// I/O
 //! F24: the cluster's data are put back to what they were, and the operator is started again.
 
-use ohallo_operator::api::channel::Channel;
+use ohallo_core::api::channel::Channel;
 use ohallo_sim::{Action, Fault, Operation, Sim};
 
 use super::own::Own;

@@ -1,4 +1,3 @@
-// pure
 //! The rows of the fault matrix, and the tests from before it that cover one. A test that is named after its rows
 //! (`f03_f05_…`) need not be listed.
 

@@ -1,4 +1,3 @@
-// I/O
 //! F72, F73: the API server accepts a write and does not keep it.
 
 use ohallo_sim::{Action, Config, Fault, Operation};

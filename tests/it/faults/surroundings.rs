@@ -1,4 +1,3 @@
-// I/O
 //! F78: proxies of the environment, authorities that are rotated, IPv6.
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -6,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ohallo_operator::api::channel::Channel;
+use ohallo_core::api::channel::Channel;
 use ohallo_sim::Config;
 use serde_json::json;
 use tempfile::NamedTempFile;

@@ -1,4 +1,3 @@
-// I/O
 //! TLS before the stand-in, with certificates of every kind.
 
 use std::net::{IpAddr, SocketAddr};

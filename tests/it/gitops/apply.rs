@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::Output;
 
-use ohallo_operator::api;
+use ohallo_core::api;
 use ohallo_sim::Config;
 use serde_json::{Value, json};
 

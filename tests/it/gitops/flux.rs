@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::path::Path;
 
-use ohallo_operator::clock;
+use ohallo_client::clock;
 use ohallo_sim::{Action, Fault, Operation};
 use serde_json::{Value, json};
 use testbed::{Process, User};

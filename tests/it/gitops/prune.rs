@@ -2,7 +2,7 @@
 
 use kube::ResourceExt;
 use kube::api::Api;
-use ohallo_operator::api::workspace::Workspace;
+use ohallo_core::api::workspace::Workspace;
 use ohallo_sim::{Action, Fault, Operation};
 use serde_json::json;
 

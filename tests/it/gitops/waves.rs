@@ -1,4 +1,3 @@
-// I/O
 //! The samples wave by wave, as Argo CD goes through them: each is applied and waited for before the next, and they are
 //! pruned the other way round. It is kubectl that does it here.
 

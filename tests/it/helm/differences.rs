@@ -1,4 +1,3 @@
-// pure
 //! Where two manifests differ, in words short enough to read.
 
 use std::collections::BTreeSet;

@@ -1,4 +1,3 @@
-// I/O
 //! Install, upgrade, rollback and uninstall on a real API server, with the operator's process beside it: under the
 //! chart's service account, with the arguments of its Deployment.
 

@@ -1,4 +1,3 @@
-// I/O
 //! The plain manifests say what the chart says.
 //!
 //! `OHALLO_TEST_WRITE=1 cargo test --test it the_components` writes the components' files from the chart.

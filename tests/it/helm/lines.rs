@@ -1,4 +1,3 @@
-// pure
 //! A rendering as lines, one for each value in it, so that what a switch changes can be told line by line.
 
 use std::collections::{BTreeMap, BTreeSet};

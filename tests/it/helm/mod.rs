@@ -1,4 +1,3 @@
-// I/O
 //! The chart, by the real Helm.
 
 mod differences;

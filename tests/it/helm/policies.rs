@@ -1,4 +1,3 @@
-// I/O
 //! The admission policies, with real users: who may have a Secret sent, and who may write what is the operator's.
 
 mod own;

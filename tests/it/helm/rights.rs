@@ -1,4 +1,3 @@
-// I/O
 //! What the chart grants: to the operator, for listed namespaces or all, and to people.
 
 use std::collections::BTreeSet;

@@ -1,4 +1,3 @@
-// I/O
 //! Two replicas of the chart, and what becomes of the work when a Deployment replaces them one by one.
 
 use ohallo_sim::{Action, Config, Fault, Operation};

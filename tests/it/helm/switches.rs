@@ -1,4 +1,3 @@
-// I/O
 //! Every value of the chart, and what it changes.
 
 use std::collections::BTreeSet;

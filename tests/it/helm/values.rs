@@ -1,4 +1,3 @@
-// I/O
 //! What can be given to the chart, and what it makes of it.
 
 use std::collections::BTreeSet;
@@ -104,7 +103,7 @@ fn the_crds_of_the_chart_are_those_of_the_code_and_outlive_the_release() {
     let rendered = render(&[]).unwrap();
     let crds = of_kind(&rendered, "CustomResourceDefinition");
     assert_eq!(crds.len(), 3);
-    for ours in ohallo_operator::api::crds() {
+    for ours in ohallo_core::api::crds() {
         let ours = serde_json::to_value(ours).unwrap();
         let found = crds.iter().find(|crd| crd["metadata"]["name"] == ours["metadata"]["name"]).unwrap();
         let differences = differences(&found["spec"], &ours["spec"]);

@@ -1,4 +1,3 @@
-// pure
 //! What must hold once nothing is under way any more.
 
 use super::*;

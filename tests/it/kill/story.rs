@@ -1,4 +1,3 @@
-// I/O
 //! One Channel's whole life as its user sees it, and what a person does where the operator asks for one.
 
 use std::collections::BTreeMap;
@@ -6,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures::future::{Either, select};
-use ohallo_operator::api::channel::Channel;
-use ohallo_operator::api::workspace::Workspace;
+use ohallo_core::api::channel::Channel;
+use ohallo_core::api::workspace::Workspace;
 use ohallo_sim::Operation;
 use serde_json::{Value, json};
 

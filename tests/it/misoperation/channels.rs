@@ -1,4 +1,3 @@
-// I/O
 //! Every field of a Channel, wrong in every way that its schema knows of, alone and in pairs.
 //!
 //! `OHALLO_TEST_MISOPERATION_EVERY=1` does all of it to an adopted Channel as well, not every fifth only;
@@ -154,7 +153,7 @@ async fn untouched(rig: &Rig, others: &Bystanders) {
 }
 
 /// Created, and its id declared afterwards.
-fn pinned(channel: &ohallo_operator::api::channel::Channel) -> bool {
+fn pinned(channel: &ohallo_core::api::channel::Channel) -> bool {
     channel.status.as_ref().is_some_and(|status| status.origin.as_deref() == Some("Created"))
 }
 

@@ -1,4 +1,3 @@
-// pure
 //! What oHallo holds of a channel, and what a manifest makes of it: the contract in a few lines, without the operator.
 
 use std::collections::{BTreeMap, BTreeSet};

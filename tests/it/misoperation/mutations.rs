@@ -1,4 +1,3 @@
-// pure
 //! What may go wrong in each field, made of nothing but its schema: another type, nothing, null, each bound from
 //! both sides, each other word of an enum, odd text, fields that do not exist, and names of what is elsewhere.
 

@@ -1,4 +1,3 @@
-// pure
 //! The spec of a kind as its committed CRD describes it, and where each field is in a manifest.
 
 use std::fmt;

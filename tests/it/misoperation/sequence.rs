@@ -1,4 +1,3 @@
-// I/O
 //! Whatever valid manifests come one after the other, fast or slow: in the end oHallo has what a fresh Channel of the
 //! last one has, but for what only earlier ones declared, which stays.
 //!

@@ -1,4 +1,3 @@
-// pure
 //! Sequences of valid manifests, made of the schema: a new field is in them the day it is added.
 
 use proptest::prelude::*;

@@ -1,11 +1,10 @@
-// I/O
 //! One healthy object that is maltreated, and what is seen of it.
 
 use std::time::Duration;
 
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind, Request};
-use ohallo_operator::sieve;
+use ohallo_operator::kubernetes::response_sanitizer;
 use serde_json::{Value, json};
 
 use crate::rig::{PATIENCE, Rig};
@@ -44,7 +43,7 @@ impl Subject<'_> {
     pub fn api(&self) -> Api<DynamicObject> {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("ohallo.eu", "v1alpha1", self.kind));
         // As the operator reads: what it survives, this must.
-        let client = sieve::readable(self.rig.admin.clone());
+        let client = response_sanitizer::readable(self.rig.admin.clone());
         match self.kind {
             "ClusterWorkspace" => Api::all_with(client, &resource),
             _ => Api::namespaced_with(client, &self.rig.namespace, &resource),
@@ -94,7 +93,7 @@ impl Subject<'_> {
         let body = serde_json::to_vec(&whole).unwrap();
         let mut request = Request::new(api.resource_url()).replace(self.name(), &params, body).unwrap();
         *request.uri_mut() = format!("{}&fieldValidation=Strict", request.uri()).parse().unwrap();
-        sieve::readable(self.rig.admin.clone()).request(request).await
+        response_sanitizer::readable(self.rig.admin.clone()).request(request).await
     }
 
     /// Waits until the object is so; else what it last was.

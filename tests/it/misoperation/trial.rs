@@ -1,4 +1,3 @@
-// I/O
 //! A healthy Channel, a wrong manifest, and the good one again.
 
 use std::collections::{BTreeMap, VecDeque};

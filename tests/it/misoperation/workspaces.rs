@@ -1,4 +1,3 @@
-// I/O
 //! Every field of a Workspace and of a ClusterWorkspace, wrong in every way that its schema knows of, while a Channel
 //! lives on it.
 

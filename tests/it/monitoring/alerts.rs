@@ -1,4 +1,3 @@
-// I/O
 //! The alerts: each is tested by promtool, and each has its page.
 
 use std::collections::BTreeSet;

@@ -1,4 +1,3 @@
-// I/O
 //! The dashboard as a list of panels, and what must be so of each.
 
 use std::collections::BTreeSet;

@@ -1,4 +1,3 @@
-// I/O
 //! `cargo demo --load` as a person starts it: two operators, and a team that keeps them busy.
 
 use std::io::{BufRead, BufReader};

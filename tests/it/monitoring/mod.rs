@@ -1,4 +1,3 @@
-// I/O
 //! What the operator brings for Prometheus and Grafana: alerts, runbooks, scrape, dashboard. The tests that need the
 //! real Prometheus are run by `cargo test --test it monitoring -- --ignored`, which builds it once from Go modules.
 

@@ -1,4 +1,3 @@
-// pure
 //! Draws the dashboard from what its queries were answered, panel by panel in their places. It is a picture of the
 //! data, not of Grafana.
 

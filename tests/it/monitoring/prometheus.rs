@@ -1,4 +1,3 @@
-// I/O
 //! A real Prometheus with the shipped scrape job and alerts, each second instead of each half minute.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,3 @@
-// I/O
 //! The demo under load, scraped by a real Prometheus, which is asked everything that the dashboard asks.
 //!
 //! `OHALLO_TEST_MONITORING_SECONDS` makes it longer, and `OHALLO_TEST_WRITE=1` draws `docs/images/dashboard.svg` from it.
@@ -29,7 +28,7 @@ pub struct Answered {
 }
 
 fn now() -> f64 {
-    ohallo_operator::clock::now().as_duration().as_secs_f64()
+    ohallo_client::clock::now().as_duration().as_secs_f64()
 }
 
 fn seconds() -> f64 {

@@ -1,4 +1,3 @@
-// I/O
 //! How the metrics get into Prometheus.
 
 use super::{file, promtool, yaml};

@@ -1,4 +1,3 @@
-// I/O
 //! What a user does with objects.
 
 use super::*;

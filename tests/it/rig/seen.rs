@@ -1,4 +1,3 @@
-// I/O
 //! What is seen of objects, of requests and of calls, and waiting for it.
 
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -81,7 +80,7 @@ impl Rig {
         .await
     }
 
-    /// Waits until `look` finds something.
+    /// Waits until `probe` finds something.
     pub async fn eventually<T, F: Future<Output = Option<T>>>(&self, what: &str, look: impl Fn() -> F) -> T {
         let found = async {
             loop {

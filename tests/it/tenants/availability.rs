@@ -1,11 +1,10 @@
-// I/O
 //! I21: `/livez` answers within a second, whatever texts there are and whoever holds connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use ohallo_operator::clock;
+use ohallo_client::clock;
 use ohallo_sim::{Action, Config, Fault, NewChannel, Operation};
 use serde_json::{Map, Value, json};
 use testbed::User;

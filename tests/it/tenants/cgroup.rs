@@ -1,4 +1,3 @@
-// I/O
 //! A memory limit that the kernel enforces, as the kubelet sets it.
 
 use std::fs;

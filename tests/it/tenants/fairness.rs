@@ -1,4 +1,3 @@
-// I/O
 //! I22: what one namespace does costs another at most twice the latency that it has while the same objects are suspended.
 
 use std::time::Duration;
@@ -6,7 +5,7 @@ use std::time::Duration;
 use futures::{TryStreamExt, stream};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
-use ohallo_operator::api::channel::Channel;
+use ohallo_core::api::channel::Channel;
 use ohallo_sim::{Action, Config, Fault, Key, NewChannel, Sim};
 use serde_json::{Value, json};
 

@@ -1,4 +1,3 @@
-// I/O
 //! I12, I21, I27: what tenants write costs no more memory than the chart grants, at run time and after a restart.
 //!
 //! `OHALLO_TEST_TENANT_OBJECTS` is the number of hostile objects in each test; a fifth as many Channels are healthy.
@@ -7,9 +6,9 @@ use std::future::Future;
 
 use futures::StreamExt;
 use kube::api::{Api, PostParams};
-use ohallo_operator::api::GROUP;
-use ohallo_operator::api::channel::Channel;
-use ohallo_operator::api::workspace::Workspace;
+use ohallo_core::api::GROUP;
+use ohallo_core::api::channel::Channel;
+use ohallo_core::api::workspace::Workspace;
 use ohallo_sim::{Action, Config, Fault, Key, Operation};
 use serde_json::{Value, json};
 
@@ -57,7 +56,7 @@ impl Confined {
         if let Some(cgroup) = &cgroup {
             cgroup.take(program.id());
         }
-        Self { program, cgroup, begun: ohallo_operator::clock::instant(), before: 0 }
+        Self { program, cgroup, begun: ohallo_client::clock::instant(), before: 0 }
     }
 
     /// Serves a newcomer, and has had no more memory than it may. Its peak, in KiB.
@@ -131,7 +130,7 @@ async fn reasons(rig: &Rig) -> Vec<(String, String)> {
 
 /// Waits until every Channel whose name begins so has this reason.
 async fn all(rig: &Rig, confined: &Confined, prefix: &str, reason: &str) {
-    let deadline = ohallo_operator::clock::instant() + PATIENCE * 20;
+    let deadline = ohallo_client::clock::instant() + PATIENCE * 20;
     loop {
         let all = reasons(rig).await;
         let missing = all.iter().filter(|(name, found)| name.starts_with(prefix) && found != reason);
@@ -140,7 +139,7 @@ async fn all(rig: &Rig, confined: &Confined, prefix: &str, reason: &str) {
             return;
         }
         confined.bounded(prefix);
-        assert!(ohallo_operator::clock::instant() < deadline, "not {reason}: {missing:?}");
+        assert!(ohallo_client::clock::instant() < deadline, "not {reason}: {missing:?}");
         tokio::time::sleep(std::time::Duration::from_millis(500 + objects() as u64)).await;
     }
 }
@@ -451,13 +450,13 @@ async fn f57_f58_keys_names_and_objects_that_come_and_go_leave_nothing_behind() 
             _ => *size == 0.0,
         })
     };
-    let deadline = ohallo_operator::clock::instant() + PATIENCE * 3;
+    let deadline = ohallo_client::clock::instant() + PATIENCE * 3;
     loop {
         let now = sizes().await;
         if emptied(&now) {
             break;
         }
-        assert!(ohallo_operator::clock::instant() < deadline, "{now:?} is left of {before:?}");
+        assert!(ohallo_client::clock::instant() < deadline, "{now:?} is left of {before:?}");
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     }
     drop(confined);

@@ -2,7 +2,7 @@
 
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
-use ohallo_operator::api::channel::Channel;
+use ohallo_core::api::channel::Channel;
 use ohallo_sim::{Config, Key, Operation};
 use serde_json::{Value, json};
 use testbed::User;

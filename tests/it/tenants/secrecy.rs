@@ -1,4 +1,3 @@
-// I/O
 //! I20: nothing that a tenant can read tells a right guess of a secret from a wrong one.
 //!
 //! Two worlds are alike but for the secrets: in one of them every guess is right, in the other none is. Whoever can
@@ -10,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use kube::ResourceExt;
 use kube::api::ListParams;
-use ohallo_operator::api::channel::Channel;
+use ohallo_core::api::channel::Channel;
 use ohallo_sim::{Action, Config, Fault, Key, NewChannel, Operation};
 use serde_json::{Value, json};
 use testbed::User;

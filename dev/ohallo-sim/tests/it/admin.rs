@@ -1,4 +1,3 @@
-// I/O
 //! The controls for a person with curl.
 
 use ohallo_sim::{Config, Operation, Sim};

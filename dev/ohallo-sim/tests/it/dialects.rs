@@ -1,4 +1,3 @@
-// I/O
 //! Where the documentation is silent, each reading can be had.
 
 use ohallo_sim::{Behaviour, ConfigUpdate, NewChannel, Provisioning, Until};

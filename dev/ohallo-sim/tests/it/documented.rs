@@ -1,4 +1,3 @@
-// I/O
 //! The Channels page line by line. Each comment quotes it.
 
 use ohallo_sim::{Behaviour, READ, WRITE};

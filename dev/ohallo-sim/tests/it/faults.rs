@@ -1,4 +1,3 @@
-// I/O
 //! One test for every fault.
 
 use std::time::{Duration, Instant};

@@ -1,4 +1,3 @@
-// I/O
 //! Calls that wait until the test lets them go.
 
 use std::time::Duration;

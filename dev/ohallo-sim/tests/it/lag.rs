@@ -1,4 +1,3 @@
-// I/O
 //! Reads that lag behind writes.
 
 use std::time::Duration;

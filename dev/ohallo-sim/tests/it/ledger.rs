@@ -1,4 +1,3 @@
-// I/O
 //! What the ledger says, and what it must not.
 
 use std::time::Duration;

@@ -1,4 +1,3 @@
-// I/O: the module list.
 //! The stand-in over real HTTP.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]

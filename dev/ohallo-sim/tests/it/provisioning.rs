@@ -1,4 +1,3 @@
-// I/O
 //! "Channel statuses": what a channel goes through.
 
 use std::time::Duration;

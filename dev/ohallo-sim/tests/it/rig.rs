@@ -1,4 +1,3 @@
-// I/O
 //! One stand-in, one workspace, one key, and a client that hides nothing.
 
 use std::time::Duration;

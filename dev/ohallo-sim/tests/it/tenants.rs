@@ -1,4 +1,3 @@
-// I/O
 //! Who sees what.
 
 use ohallo_sim::{Key, NewChannel, Switch};

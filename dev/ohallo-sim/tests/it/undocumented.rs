@@ -1,4 +1,3 @@
-// I/O
 //! Create and list, which no page documents.
 
 use ohallo_sim::Switch;

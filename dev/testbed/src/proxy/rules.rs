@@ -1,4 +1,3 @@
-// pure
 //! Which requests a rule meets, and what it does to them.
 
 use http::Method;
@@ -19,7 +18,7 @@ pub enum When {
 /// What is done to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// It waits until [`Held::release`]; a client that goes away meanwhile takes a request that was met before along.
+    /// It waits until [`CachedApiKey::release`]; a client that goes away meanwhile takes a request that was met before along.
     Hold,
     /// The connection is closed without a byte of answer.
     Drop,

@@ -1,4 +1,3 @@
-// I/O
 //! One request: through the rules, to the API server, and back.
 
 use std::convert::Infallible;

@@ -1,4 +1,3 @@
-// I/O
 //! The streams of watches: event by event, withheld, doubled or ended.
 
 use std::collections::HashMap;

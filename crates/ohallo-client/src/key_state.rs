@@ -1,0 +1,306 @@
+//! What all reconciles under one API key share, and what is kept of a Workspace whatever its key is now: rates, and
+//! what the key's last answers say.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::clock;
+use ohallo_core::index::WorkspaceKey;
+use ohallo_core::rate_limiter::{Claimant, Limiter, Namespace, Refusal};
+use ohallo_core::secret::{ApiKey, KeyId, Redactor};
+
+/// How long a good answer proves that the key's oHallo is there.
+const FRESH: Duration = Duration::from_secs(30);
+/// How long it is remembered that the outcome of an unused key's create is unknown.
+const AMBIGUITY_TTL: Duration = Duration::from_secs(600);
+/// The wait of a create that another one must end before.
+const AFTER_ANOTHER: Duration = Duration::from_secs(1);
+/// How often unused keys and Workspaces are looked for.
+const SWEEP: Duration = Duration::from_secs(10);
+/// Key checks of one Workspace: so many at once, then one each [`CHECK_INTERVAL`]. Whoever rotates a key for ever
+/// causes no more calls.
+const CHECK_BURST: u32 = 5;
+const CHECK_INTERVAL: Duration = Duration::from_secs(3);
+
+/// The keys and Workspaces in use.
+pub(super) struct Keys {
+    rate: f64,
+    burst: u32,
+    /// Of all keys.
+    total: Mutex<Limiter>,
+    used: Mutex<Used>,
+}
+
+#[derive(Default)]
+struct Used {
+    keys: HashMap<KeyId, Arc<KeyState>>,
+    workspaces: HashMap<WorkspaceKey, Arc<WorkspaceState>>,
+    swept: Option<Instant>,
+}
+
+pub(super) struct KeyState {
+    standing: Mutex<Standing>,
+    redactor: OnceLock<Redactor>,
+}
+
+struct Standing {
+    limiter: Limiter,
+    last_used: Instant,
+    last_good: Option<Instant>,
+    /// Since when a create's outcome is unknown and none was done.
+    ambiguous: Option<Instant>,
+    /// Creates permitted or under way.
+    creating: usize,
+}
+
+/// The rate of a Workspace over all keys that it has had: a rotated key brings no fresh burst.
+pub(super) struct WorkspaceState {
+    calls: Mutex<Limiter>,
+    checks: Mutex<Limiter>,
+}
+
+/// The three rates that a call under one key of one Workspace counts against.
+#[derive(Clone)]
+pub(super) struct Rates {
+    pub(super) key: Arc<KeyState>,
+    workspace: Arc<WorkspaceState>,
+}
+
+/// Which rate refused a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// That of the key or its Workspace.
+    Key(Refusal),
+    /// That of all keys alone.
+    All(Refusal),
+}
+
+/// A create's place: while it lives, it counts as under way. One that was sent and ends neither done nor without
+/// effect, be it by an answer or because its task was dropped, leaves the key ambiguous.
+pub(super) struct Creating {
+    state: Arc<KeyState>,
+    unsettled: bool,
+}
+
+// === impl Keys ===
+
+impl Keys {
+    /// Rates in calls a second, for each key and of all; 0 is no limit.
+    pub(super) fn new(rate: f64, burst: u32, total: f64) -> Self {
+        // The burst of all is a second of it, and no less than that of one key.
+        let total_burst = burst.max(total.clamp(0.0, f64::from(u32::MAX)) as u32);
+        let total = Mutex::new(Limiter::new(total, total_burst));
+        Self { rate, burst, total, used: Mutex::default() }
+    }
+
+    pub(super) fn get(&self, id: KeyId, workspace: &WorkspaceKey, now: Instant) -> Rates {
+        let mut used = lock(&self.used);
+        used.sweep(now);
+        let new = || Arc::new(KeyState::new(Limiter::new(self.rate, self.burst), now));
+        let key = Arc::clone(used.keys.entry(id).or_insert_with(new));
+        lock(&key.standing).last_used = now;
+        let workspace = used.workspace(workspace, || WorkspaceState::new(self.rate, self.burst));
+        Rates { key, workspace }
+    }
+
+    /// Takes the tokens of so many calls from all three rates, or from none.
+    pub(super) fn take(
+        &self,
+        rates: &Rates,
+        claimant: &Claimant,
+        tokens: u32,
+        now: Instant,
+    ) -> Result<(), Wait> {
+        let mut key = lock(&rates.key.standing);
+        let mut workspace = lock(&rates.workspace.calls);
+        let mut total = lock(&self.total);
+        let of_key = key.limiter.check(claimant, tokens, now);
+        // Another Workspace of the key may have tokens.
+        let of_workspace = workspace.check(claimant, tokens, now);
+        let of_workspace = of_workspace.map_err(|refusal| Refusal { for_all: false, ..refusal });
+        if let Some(refusal) = [of_key, of_workspace].into_iter().filter_map(Result::err).max() {
+            return Err(Wait::Key(refusal));
+        }
+        total.check(claimant, tokens, now).map_err(Wait::All)?;
+        key.limiter.spend(claimant, tokens);
+        workspace.spend(claimant, tokens);
+        total.spend(claimant, tokens);
+        Ok(())
+    }
+
+    pub(super) fn refund(&self, rates: &Rates, namespace: &Namespace, tokens: u32) {
+        lock(&rates.key.standing).limiter.refund(namespace, tokens);
+        lock(&rates.workspace.calls).refund(namespace, tokens);
+        lock(&self.total).refund(namespace, tokens);
+    }
+
+    /// Counts a key check of a Workspace.
+    ///
+    /// # Errors
+    /// How long until it may be.
+    pub(super) fn check(&self, workspace: &WorkspaceKey, now: Instant) -> Result<(), Duration> {
+        let mut used = lock(&self.used);
+        used.sweep(now);
+        let state = used.workspace(workspace, || WorkspaceState::new(self.rate, self.burst));
+        let mut checks = lock(&state.checks);
+        let claimant = Claimant { namespace: workspace.namespace.as_deref().map(Into::into), running: false };
+        checks.check(&claimant, 1, now).map_err(|refusal| refusal.wait)?;
+        checks.spend(&claimant, 1);
+        Ok(())
+    }
+
+    /// Forgets what differs in nothing from a new one.
+    pub(super) fn sweep(&self, now: Instant) {
+        lock(&self.used).sweep(now);
+    }
+
+    /// How many keys and Workspaces are remembered.
+    pub(super) fn len(&self) -> (usize, usize) {
+        let used = lock(&self.used);
+        (used.keys.len(), used.workspaces.len())
+    }
+}
+
+// === impl Used ===
+
+impl Used {
+    fn workspace(
+        &mut self,
+        handle: &WorkspaceKey,
+        new: impl FnOnce() -> WorkspaceState,
+    ) -> Arc<WorkspaceState> {
+        Arc::clone(self.workspaces.entry(handle.clone()).or_insert_with(|| Arc::new(new())))
+    }
+
+    /// Forgets what differs in nothing from a new one. Not at each call: that would cost as much as there are keys.
+    fn sweep(&mut self, now: Instant) {
+        if self.swept.is_some_and(|swept| now.saturating_duration_since(swept) < SWEEP) {
+            return;
+        }
+        self.swept = Some(now);
+        self.keys.retain(|_, state| Arc::strong_count(state) > 1 || !lock(&state.standing).is_as_new(now));
+        self.workspaces.retain(|_, state| Arc::strong_count(state) > 1 || !state.is_as_new(now));
+    }
+}
+
+// === impl WorkspaceState ===
+
+impl WorkspaceState {
+    fn new(rate: f64, burst: u32) -> Self {
+        let checks = Limiter::new(1.0 / CHECK_INTERVAL.as_secs_f64(), CHECK_BURST);
+        Self { calls: Mutex::new(Limiter::new(rate, burst)), checks: Mutex::new(checks) }
+    }
+
+    fn is_as_new(&self, now: Instant) -> bool {
+        lock(&self.calls).is_full(now) && lock(&self.checks).is_full(now)
+    }
+}
+
+// === impl Standing ===
+
+impl Standing {
+    fn is_as_new(&mut self, now: Instant) -> bool {
+        let past = |at: Option<Instant>, time| at.is_none_or(|at| now.saturating_duration_since(at) > time);
+        let unsettled = self.ambiguous.map(|_| self.last_used);
+        self.creating == 0
+            && past(self.last_good, FRESH)
+            && past(unsettled, AMBIGUITY_TTL)
+            && self.limiter.is_full(now)
+    }
+}
+
+// === impl KeyState ===
+
+impl KeyState {
+    fn new(limiter: Limiter, now: Instant) -> Self {
+        let standing = Standing { limiter, last_used: now, last_good: None, ambiguous: None, creating: 0 };
+        Self { standing: Mutex::new(standing), redactor: OnceLock::new() }
+    }
+
+    /// Of what oHallo answers under `key`, which is this one; made once.
+    pub(super) fn redactor(&self, key: &ApiKey) -> &Redactor {
+        self.redactor.get_or_init(|| Redactor::of(key))
+    }
+
+    pub(super) fn pause(&self, until: Instant) {
+        lock(&self.standing).limiter.pause(until);
+    }
+
+    pub(super) fn answered_well(&self, now: Instant) {
+        let mut standing = lock(&self.standing);
+        standing.last_good = standing.last_good.max(Some(now));
+    }
+
+    pub(super) fn is_fresh(&self, now: Instant) -> bool {
+        let last = lock(&self.standing).last_good;
+        last.is_some_and(|last| now.saturating_duration_since(last) <= FRESH)
+    }
+
+    pub(super) fn is_good_since(&self, since: Instant) -> bool {
+        lock(&self.standing).last_good.is_some_and(|last| last >= since)
+    }
+
+    pub(super) fn ambiguous_since(&self) -> Option<Instant> {
+        lock(&self.standing).ambiguous
+    }
+
+    pub(super) fn clear_ambiguity(&self) {
+        lock(&self.standing).ambiguous = None;
+    }
+
+    /// A place for a create.
+    ///
+    /// # Errors
+    /// The wait, while the key's last create is unknown and another is under way.
+    pub(super) fn permit_create(self: &Arc<Self>) -> Result<Creating, Duration> {
+        let mut standing = lock(&self.standing);
+        if standing.ambiguous.is_some() && standing.creating > 0 {
+            return Err(AFTER_ANOTHER);
+        }
+        standing.creating += 1;
+        Ok(Creating { state: Arc::clone(self), unsettled: false })
+    }
+}
+
+// === impl Creating ===
+
+impl Creating {
+    pub(super) fn state(&self) -> &KeyState {
+        &self.state
+    }
+
+    /// From here on, being dropped means that the outcome is unknown.
+    pub(super) fn sending(&mut self) {
+        self.unsettled = true;
+    }
+
+    /// The create was done: the key's creates may go together again.
+    pub(super) fn done(&mut self) {
+        self.unsettled = false;
+        self.state.clear_ambiguity();
+    }
+
+    /// The create had no effect, which says nothing about others.
+    pub(super) fn without_effect(&mut self) {
+        self.unsettled = false;
+    }
+}
+
+impl Drop for Creating {
+    fn drop(&mut self) {
+        let mut standing = lock(&self.state.standing);
+        standing.creating = standing.creating.saturating_sub(1);
+        if self.unsettled {
+            standing.ambiguous = Some(clock::instant());
+        }
+    }
+}
+
+/// What is guarded stays right at every step, so a panic elsewhere spoils nothing.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,220 @@
+//! The three kinds: what a user writes, what they read back. Types and names, no behaviour.
+
+pub mod channel;
+pub mod conditions;
+pub mod served;
+pub mod workspace;
+
+use std::borrow::Cow;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::CustomResourceExt;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+
+/// The name under which this operator writes.
+pub const MANAGER: &str = "ohallo-operator";
+
+/// The API group of every kind and the prefix of every annotation and finalizer.
+pub const GROUP: &str = "ohallo.eu";
+
+/// The pattern of every oHallo id that a user may write: one URL path segment, never `.` or `..`.
+pub const ID_PATTERN: &str = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$";
+
+/// The form in which two spellings of one id are equal: a UUID in lower case, anything else unchanged.
+pub fn canonical_id(id: &str) -> Cow<'_, str> {
+    let is_uuid = id.len() == 36
+        && id.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        });
+    if is_uuid { Cow::Owned(id.to_ascii_lowercase()) } else { Cow::Borrowed(id) }
+}
+
+/// Whether two texts name the same oHallo channel.
+pub fn same_id(one: &str, other: &str) -> bool {
+    canonical_id(one) == canonical_id(other)
+}
+
+/// The pattern of what a Secret or a Workspace can be called: nothing else is ever asked for.
+pub const NAME_PATTERN: &str = "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$";
+
+/// Whether a Secret or a Workspace can be called so.
+pub fn is_name(name: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
+    let outer = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
+    name.len() <= 253
+        && name.bytes().all(inner)
+        && outer(name.bytes().next())
+        && outer(name.bytes().next_back())
+}
+
+/// Annotations; the meaning of each stands with its reader.
+pub mod annotation {
+    /// Look now, whatever the backoff. Set by a user.
+    pub const RECONCILE_REQUESTED: &str = "ohallo.eu/reconcile-requested-at";
+    /// One connectivity test per new value. Set by a user.
+    pub const TEST_REQUESTED: &str = "ohallo.eu/test-requested-at";
+    /// One provisioning retry per new value. Set by a user.
+    pub const RETRY_REQUESTED: &str = "ohallo.eu/retry-requested-at";
+    /// "I looked: that create made nothing": `<uid>/<attempt>`. Set by a user.
+    pub const CREATE_AGAIN: &str = "ohallo.eu/create-again";
+    /// Let a blocked deletion go, leaving what it names in oHallo. Set by a user.
+    pub const RELEASE: &str = "ohallo.eu/release";
+    /// `<channelId>/<own uid>`: delete the channel whatever other namespaces claim. Set by a user.
+    pub const CONFIRM_DELETION: &str = "ohallo.eu/confirm-deletion";
+    /// `<uid>/<attempt>/<RFC 3339>`, written before a create is sent. Set by the operator, for the object's life.
+    pub const CREATE_INTENT: &str = "ohallo.eu/create-intent";
+    /// The object's uid, written with the removal of the finalizer where other finalizers keep the object. Set by the operator.
+    pub const FINALIZER_REMOVED: &str = "ohallo.eu/finalizer-removed";
+    /// All of ours begin so: a change of any is an input.
+    pub const PREFIX: &str = "ohallo.eu/";
+    /// Those that are read; the API server's answers are stripped of all others.
+    pub const ALL: [&str; 8] = [
+        RECONCILE_REQUESTED,
+        TEST_REQUESTED,
+        RETRY_REQUESTED,
+        CREATE_AGAIN,
+        RELEASE,
+        CONFIRM_DELETION,
+        CREATE_INTENT,
+        FINALIZER_REMOVED,
+    ];
+}
+
+/// Finalizers.
+pub mod finalizer {
+    /// On a Channel from before the first write to oHallo until its channel is gone, kept or released.
+    pub const CHANNEL: &str = "ohallo.eu/channel";
+    /// On a Workspace or ClusterWorkspace while a Channel depends on it.
+    pub const IN_USE: &str = "ohallo.eu/in-use";
+}
+
+/// The conditions that can be read. The schema lets times pass that jiff does not take, such as the last day of 9999,
+/// and an object that can't be read stops the list, and with it every other object.
+fn readable<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Condition>, D::Error> {
+    let all = Option::<Vec<Value>>::deserialize(from)?.unwrap_or_default();
+    Ok(all.into_iter().filter_map(|condition| serde_json::from_value(condition).ok()).collect())
+}
+
+/// The CRDs as they are installed, in the order in which they are printed.
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    [channel::Channel::crd(), workspace::Workspace::crd(), workspace::ClusterWorkspace::crd()]
+        .into_iter()
+        .map(tidied)
+        .collect()
+}
+
+/// The status of an object that no operator has looked at yet. kstatus takes one without a status for finished, and
+/// GitOps tools would go on.
+pub fn unseen() -> Value {
+    json!({"observedGeneration": -1})
+}
+
+/// `nullable` would let an explicit null past a default; without it the API server drops the null first. Defaults that
+/// only say how Rust decodes a missing field would show up in users' objects.
+fn tidied(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut crd.spec.versions {
+        let schema = version.schema.take();
+        version.schema = schema.and_then(|schema| {
+            let mut value = serde_json::to_value(schema).ok()?;
+            strip(&mut value);
+            value.pointer_mut("/openAPIV3Schema/properties/status")?["default"] = unseen();
+            serde_json::from_value(value).ok()
+        });
+    }
+    crd
+}
+
+fn strip(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            if map.get("nullable").is_some_and(Value::is_boolean) {
+                map.remove("nullable");
+            }
+            if map
+                .get("default")
+                .is_some_and(|value| *value == json!([]) || *value == json!("") || *value == json!(0))
+            {
+                map.remove("default");
+            }
+            map.values_mut().for_each(strip);
+        }
+        Value::Array(list) => list.iter_mut().for_each(strip),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schema_keeps_neither_nullable_nor_a_default_that_only_says_how_a_missing_field_is_decoded() {
+        let mut schema = json!({
+            "nullable": true,
+            "properties": {
+                "nullable": {"type": "boolean", "nullable": false},
+                "list": {"default": []},
+                "text": {"default": ""},
+                "number": {"default": 0, "minimum": 0},
+                "word": {"default": "Delete"},
+                "switch": {"default": false},
+            },
+            "items": [{"nullable": true, "default": [1]}],
+        });
+        strip(&mut schema);
+        let expected = json!({
+            "properties": {
+                "nullable": {"type": "boolean"},
+                "list": {},
+                "text": {},
+                "number": {"minimum": 0},
+                "word": {"default": "Delete"},
+                "switch": {"default": false},
+            },
+            "items": [{"default": [1]}],
+        });
+        assert_eq!(schema, expected);
+    }
+
+    #[test]
+    fn every_annotation_that_has_a_name_here_is_read() {
+        let written =
+            include_str!("mod.rs").lines().filter_map(|line| line.trim().strip_prefix("pub const "));
+        let values =
+            written.filter_map(|line| line.split_once(": &str = \"ohallo.eu/")?.1.strip_suffix("\";"));
+        let names: Vec<_> =
+            values.filter(|name| !name.is_empty() && !["channel", "in-use"].contains(name)).collect();
+        let read: Vec<_> =
+            annotation::ALL.iter().filter_map(|name| name.strip_prefix(annotation::PREFIX)).collect();
+        assert_eq!(names, read);
+    }
+
+    #[test]
+    fn two_spellings_of_a_uuid_are_one_id_and_of_anything_else_two() {
+        let (lower, upper) = ("d4e5f6a7-b8c9-0123-def0-456789abcdef", "D4E5F6A7-B8C9-0123-DEF0-456789ABCDEF");
+        assert!(same_id(lower, upper) && same_id("c1", "c1"));
+        for (one, other) in
+            [("c1", "C1"), (lower, &upper[1..]), (&lower.replace('-', "_"), &upper.replace('-', "_"))]
+        {
+            assert!(!same_id(one, other), "{one} {other}");
+        }
+        assert_eq!(
+            canonical_id("G4E5F6A7-B8C9-0123-DEF0-456789ABCDEF"),
+            "G4E5F6A7-B8C9-0123-DEF0-456789ABCDEF"
+        );
+    }
+
+    #[test]
+    fn an_object_that_nobody_has_looked_at_says_so_to_kstatus() {
+        for crd in crds() {
+            let crd = serde_json::to_value(&crd).unwrap();
+            for version in crd["spec"]["versions"].as_array().unwrap() {
+                let default = &version["schema"]["openAPIV3Schema"]["properties"]["status"]["default"];
+                assert_eq!(*default, json!({"observedGeneration": -1}), "{}", crd["spec"]["names"]["kind"]);
+            }
+        }
+    }
+}

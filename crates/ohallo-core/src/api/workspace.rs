@@ -1,0 +1,144 @@
+//! `Workspace` and `ClusterWorkspace`: a handle on one existing oHallo workspace and the Secret with its key.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use crate::api::NAME_PATTERN;
+
+/// A handle on one existing oHallo workspace for the Channels of its namespace: the workspace's id and the Secret with the API key.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[kube(
+    group = "ohallo.eu",
+    version = "v1alpha1",
+    kind = "Workspace",
+    namespaced,
+    status = "WorkspaceStatus",
+    category = "ohallo",
+    derive = "Default",
+    derive = "PartialEq",
+    doc = "A Workspace is a handle on one existing oHallo workspace: its id and the Secret with the API key. Channels of the same namespace use the Workspace named \"default\" unless they name another.",
+    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].reason"}"#,
+    printcolumn = r#"{"name":"Workspace-ID","type":"string","jsonPath":".spec.workspaceId"}"#,
+    printcolumn = r#"{"name":"Environment","type":"string","jsonPath":".status.environment"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkspaceSpec {
+    /// The id of the workspace in oHallo, from the address of its dashboard page. It can't be changed: make another Workspace instead.
+    #[schemars(required, length(min = 1, max = 128), regex(pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("workspaceId can't be changed: make another Workspace and move the Channels to it"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workspace_id: Option<String>,
+
+    /// The Secret that holds the API key, in the namespace of the Workspace.
+    #[schemars(required)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_key_secret_ref: Option<ApiKeyRef>,
+
+    /// While true, no call is made with this key and every Channel of this Workspace rests. Defaults to false.
+    #[schemars(extend("default" = false))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+}
+
+/// A handle on one existing oHallo workspace, shared with the namespaces it allows.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[kube(
+    group = "ohallo.eu",
+    version = "v1alpha1",
+    kind = "ClusterWorkspace",
+    status = "WorkspaceStatus",
+    category = "ohallo",
+    derive = "Default",
+    derive = "PartialEq",
+    doc = "A ClusterWorkspace is a Workspace that is shared with the namespaces it allows. Its Secret lives in the operator's namespace. Who may use it may adopt any unbound channel in it.",
+    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].reason"}"#,
+    printcolumn = r#"{"name":"Workspace-ID","type":"string","jsonPath":".spec.workspaceId"}"#,
+    printcolumn = r#"{"name":"Environment","type":"string","jsonPath":".status.environment"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterWorkspaceSpec {
+    /// The id of the workspace in oHallo, from the address of its dashboard page. It can't be changed: make another ClusterWorkspace instead.
+    #[schemars(required, length(min = 1, max = 128), regex(pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("workspaceId can't be changed: make another ClusterWorkspace and move the Channels to it"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workspace_id: Option<String>,
+
+    /// The Secret that holds the API key, in the operator's namespace.
+    #[schemars(required)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_key_secret_ref: Option<ApiKeyRef>,
+
+    /// While true, no call is made with this key and every Channel of this ClusterWorkspace rests. Defaults to false.
+    #[schemars(extend("default" = false))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+
+    /// The namespaces whose Channels may use this ClusterWorkspace: those named and those selected. Without it, none may.
+    /// When a namespace is withdrawn its Channels are not created or updated any more; their deletion still works.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed_namespaces: Option<AllowedNamespaces>,
+}
+
+/// Which namespaces may use a ClusterWorkspace: the union of both fields.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct AllowedNamespaces {
+    /// Names of namespaces.
+    #[schemars(length(max = 256), inner(length(min = 1, max = 63)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+
+    /// Selects namespaces by their labels; `{}` selects all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<LabelSelector>,
+}
+
+/// Where an API key is kept.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiKeyRef {
+    /// The name of the Secret.
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME_PATTERN))]
+    pub name: String,
+
+    /// The key inside the Secret whose value is the API key. Defaults to apiKey.
+    #[schemars(length(min = 1, max = 253), extend("default" = "apiKey"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+/// What is true about a workspace.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkspaceStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// The workspace's name as oHallo reports it.
+    #[schemars(length(max = 256))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+
+    /// Live or Test, read off the API key's prefix.
+    #[schemars(length(max = 16))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
+
+    /// The last value of the annotation ohallo.eu/reconcile-requested-at that was handled.
+    #[schemars(length(max = 256))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
+
+    /// Ready, and while True only: Reconciling, Stalled, Suspended.
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[schemars(length(max = 16))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "crate::api::readable")]
+    pub conditions: Vec<Condition>,
+}

@@ -1,0 +1,309 @@
+//! Whether a channel may be created: the table of the create protocol, asked from top to bottom.
+//!
+//! The API has no idempotency key and no documented list, so an attempt whose answer was lost can't be looked up.
+//! The rule that follows: a POST leaves only when it is certain that no earlier attempt may have made a channel.
+
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::channel::{Channel, ChannelStatus, CreateStatus};
+use crate::api::{annotation, same_id};
+use crate::classify::{ApiError, Class};
+use crate::text::seconds;
+
+/// What the decision rests on; every field as it was read, none interpreted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BindingFacts<'a> {
+    pub uid: &'a str,
+    pub terminating: bool,
+    /// `managementPolicy: Observe`.
+    pub observe: bool,
+    pub spec_id: Option<&'a str>,
+    pub status_id: Option<&'a str>,
+    pub bound_uid: Option<&'a str>,
+    /// The annotation `create-intent`.
+    pub intent: Option<&'a str>,
+    /// `status.create`: attempt and outcome.
+    pub recorded: Option<(i64, &'a str)>,
+    /// The annotation `create-next_stale_poll`.
+    pub create_again: Option<&'a str>,
+    /// What this process knows of an attempt for this uid.
+    pub remembered: Option<Remembered<'a>>,
+}
+
+/// What this process knows of its own last attempt.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Remembered<'a> {
+    pub attempt: i64,
+    pub outcome: CreateOutcome<'a>,
+    /// The intent that it wrote, and the one that stood before, whose attempt had made no channel.
+    pub intent: Option<&'a str>,
+    pub after: Option<&'a str>,
+    /// That intent is known to have stood, and this process has led ever since.
+    pub last: bool,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum CreateOutcome<'a> {
+    InFlight,
+    Answered(&'a str),
+    Rejected,
+    NotSent,
+    Unknown,
+}
+
+/// Names an attempt the way messages, `create-next_stale_poll` and `release` do: `<uid>/<attempt>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptId {
+    pub uid: String,
+    pub number: i64,
+}
+
+/// Where a Channel stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Binding {
+    /// A POST of this process is under way.
+    InFlight,
+    /// Answered with this id, which is not written yet.
+    Record { id: String, attempt: i64 },
+    /// Answered with one id while the manifest names another.
+    ConflictingIds { answered: String, declared: String },
+    /// Terminating, and nothing was ever made.
+    NeverCreated,
+    /// Terminating, and a channel may exist that nobody knows the id of.
+    UnresolvedAtDeletion(AttemptId),
+    /// Bound to this channel.
+    Bound(String),
+    /// The status holds an id that was not bound to this object.
+    StatusOfOtherObject(String),
+    /// To be adopted.
+    Adopt(String),
+    /// Observe, and there is no channel.
+    NotCreated,
+    /// To be created, as this attempt.
+    Create { attempt: i64 },
+    /// A create may have been sent and its outcome is not known: never POST.
+    UnresolvedCreate(AttemptId),
+}
+
+/// The table of the create protocol.
+pub fn binding(facts: &BindingFacts) -> Binding {
+    if let Some(standing) = answered(facts) {
+        return standing;
+    }
+    if let Some(id) = facts.status_id {
+        return if facts.bound_uid == Some(facts.uid) {
+            Binding::Bound(id.into())
+        } else {
+            foreign(facts, id)
+        };
+    }
+    if facts.terminating {
+        return match last_attempt(facts) {
+            LastCreate::None | LastCreate::Concluded(_) => Binding::NeverCreated,
+            LastCreate::Unresolved(attempt) => Binding::UnresolvedAtDeletion(attempt),
+        };
+    }
+    if let Some(id) = facts.spec_id {
+        return Binding::Adopt(id.into());
+    }
+    match last_attempt(facts) {
+        LastCreate::Unresolved(attempt) => Binding::UnresolvedCreate(attempt),
+        _ if facts.observe => Binding::NotCreated,
+        LastCreate::None => Binding::Create { attempt: 1 },
+        LastCreate::Concluded(attempt) => Binding::Create { attempt: attempt.saturating_add(1) },
+    }
+}
+
+/// The status holds an id that was bound to another object. A manifest that names the id as well asks to adopt it anew;
+/// nothing else of that status counts.
+fn foreign(facts: &BindingFacts, id: &str) -> Binding {
+    if !facts.terminating {
+        let named = facts.spec_id.is_some_and(|named| same_id(named, id));
+        return if named { Binding::Adopt(id.into()) } else { Binding::StatusOfOtherObject(id.into()) };
+    }
+    match last_attempt(&BindingFacts { recorded: None, ..*facts }) {
+        LastCreate::Unresolved(attempt) if attempt.uid == facts.uid => Binding::UnresolvedAtDeletion(attempt),
+        _ => Binding::StatusOfOtherObject(id.into()),
+    }
+}
+
+fn answered(facts: &BindingFacts) -> Option<Binding> {
+    let Remembered { attempt, outcome, .. } = facts.remembered?;
+    match outcome {
+        CreateOutcome::InFlight => Some(Binding::InFlight),
+        CreateOutcome::Answered(id) => {
+            let bound = facts.status_id.filter(|_| facts.bound_uid == Some(facts.uid));
+            match bound.or(facts.spec_id) {
+                Some(other) if !same_id(other, id) => {
+                    Some(Binding::ConflictingIds { answered: id.into(), declared: other.into() })
+                }
+                _ if bound.is_some() => None,
+                _ => Some(Binding::Record { id: id.into(), attempt }),
+            }
+        }
+        _ => None,
+    }
+}
+
+/// What a create that was not answered with a channel came to. After `create-next_stale_poll` a conflict may be with the channel
+/// of the attempt that was given up, which has landed since.
+pub fn classify_create_error(error: &ApiError, created_again: bool) -> Class {
+    if error.status == Some(409) && created_again { Class::Ambiguous } else { error.class }
+}
+
+/// The id that the object names instead of the one that its create was answered with: the manifest was made to name
+/// another channel while the POST was under way.
+pub fn conflicting_id(channel: &Channel, status: &ChannelStatus, answered: &str) -> Option<String> {
+    let bound = status.bound_to(channel.metadata.uid.as_deref().unwrap_or_default());
+    let named = bound.or(channel.spec.channel_id.as_deref())?;
+    (!same_id(named, answered)).then(|| named.to_owned())
+}
+
+/// The status as far as it is this object's own. Where the manifest names the id of a status that another object was bound
+/// with, the id is adopted anew, and nothing that the status says of the channel counts.
+pub fn trusted_status(channel: &Channel) -> ChannelStatus {
+    let status = channel.status.clone().unwrap_or_default();
+    let uid = channel.metadata.uid.as_deref().unwrap_or_default();
+    let named = channel.spec.channel_id.as_deref().zip(status.channel_id.as_deref());
+    let anew = channel.metadata.deletion_timestamp.is_none()
+        && status.bound_to(uid).is_none()
+        && named.is_some_and(|(declared, copied)| same_id(declared, copied));
+    if anew { unbound(status) } else { status }
+}
+
+/// What a status says of the object alone, and not of a channel.
+pub fn unbound(status: ChannelStatus) -> ChannelStatus {
+    ChannelStatus {
+        observed_generation: status.observed_generation,
+        last_handled_reconcile_at: status.last_handled_reconcile_at,
+        conditions: status.conditions,
+        ..ChannelStatus::default()
+    }
+}
+
+/// Whether the object's `create-intent` annotation is well-formed and of this very object.
+pub fn is_own_intent(channel: &Channel) -> bool {
+    let intent = channel.metadata.annotations.as_ref().and_then(|all| all.get(annotation::CREATE_INTENT));
+    let attempt = intent.and_then(|text| AttemptId::of_intent(text));
+    attempt.is_some_and(|attempt| channel.metadata.uid.as_deref() == Some(&attempt.uid))
+}
+
+enum LastCreate {
+    /// Nothing was ever sent.
+    None,
+    /// The attempt with this number made no channel.
+    Concluded(i64),
+    /// The attempt may have made a channel.
+    Unresolved(AttemptId),
+}
+
+fn last_attempt(facts: &BindingFacts) -> LastCreate {
+    let Some(attempt) = named_attempt(facts) else { return LastCreate::None };
+    let text = attempt.to_string();
+    let ours = attempt.uid == facts.uid;
+    if facts.create_again == Some(text.as_str()) {
+        return LastCreate::Concluded(if ours { attempt.number } else { 0 });
+    }
+    let remembered_open = facts
+        .remembered
+        .is_some_and(|own| own.attempt == attempt.number && own.outcome == CreateOutcome::Unknown);
+    // Without the intent a record is not enough: a later attempt's intent may be what was removed. Nor is one that
+    // says otherwise than this process remembers.
+    let recorded_over = facts.intent.is_some()
+        && !remembered_open
+        && facts.recorded.is_some_and(|(number, outcome)| {
+            number == attempt.number && matches!(outcome, "Rejected" | "NotSent")
+        });
+    let remembered_over = facts.remembered.is_some_and(|own| {
+        let over = matches!(own.outcome, CreateOutcome::Rejected | CreateOutcome::NotSent);
+        over && own.attempt == attempt.number && refers_to(&own, facts)
+    });
+    if ours && (recorded_over || remembered_over) {
+        LastCreate::Concluded(attempt.number)
+    } else {
+        LastCreate::Unresolved(attempt)
+    }
+}
+
+/// What the status records of an attempt of unknown outcome: the intent may be removed, and this process may not have
+/// made the attempt itself.
+pub fn unresolved(past: Option<&CreateStatus>, attempt: &AttemptId, intent: Option<&str>) -> CreateStatus {
+    let known = past.filter(|past| past.attempt == attempt.number && past.outcome == "Unknown");
+    let time = intent.and_then(|text| AttemptId::time_of(text)?.parse().ok());
+    known.cloned().unwrap_or_else(|| CreateStatus {
+        attempt: attempt.number,
+        outcome: "Unknown".into(),
+        sent_at: time.map(seconds),
+    })
+}
+
+/// Whether the object's last attempt is the one that this process remembers: another process may have written an intent
+/// of the same number, and an intent that was removed may have been a later one's.
+fn refers_to(own: &Remembered, facts: &BindingFacts) -> bool {
+    match facts.intent {
+        Some(_) => facts.intent == own.intent || facts.intent == own.after,
+        None => own.last || (own.after.is_none() && facts.recorded.is_none()),
+    }
+}
+
+/// The attempt that the object or this process speaks of; a malformed intent counts as attempt 0 of this object.
+fn named_attempt(facts: &BindingFacts) -> Option<AttemptId> {
+    let own = |number| AttemptId { uid: facts.uid.into(), number };
+    let remembered = facts.remembered.map(|own| own.attempt);
+    let from_intent = facts.intent.map(|text| AttemptId::of_intent(text).unwrap_or_else(|| own(0)));
+    match (from_intent, remembered) {
+        (Some(intent), Some(number)) if intent.uid == facts.uid => Some(own(number.max(intent.number))),
+        (Some(intent), _) => Some(intent),
+        (None, Some(number)) => Some(own(number)),
+        (None, None) => facts.recorded.map(|(number, _)| own(number)),
+    }
+}
+
+/// How far oHallo's clock may be behind the one that wrote the intent.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
+/// How long after its intent a create may still have taken effect, clocks included.
+const CREATE_WINDOW: SignedDuration = SignedDuration::from_mins(10);
+
+/// Whether a channel that was created at one time may be of a create that was sent at the other; yes where a time is
+/// not known, or is of a clock that was ahead of this one.
+pub fn could_originate_from(sent_at: Option<&str>, created_at: Option<&str>, now: Timestamp) -> bool {
+    let time = |text: Option<&str>| text?.parse::<Timestamp>().ok();
+    let sent = time(sent_at).filter(|sent| sent.duration_since(now) <= CLOCK_SKEW);
+    let Some((sent, created)) = sent.zip(time(created_at)) else { return true };
+    (-CLOCK_SKEW..=CREATE_WINDOW).contains(&created.duration_since(sent))
+}
+
+// === impl AttemptId ===
+
+impl AttemptId {
+    /// The attempt that a `create-intent` annotation speaks of; `None` when it is malformed.
+    pub fn of_intent(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, '/');
+        let uid = parts.next().filter(|uid| !uid.is_empty() && uid.len() <= 64)?;
+        let number = parts.next()?.parse().ok().filter(|number| *number > 0)?;
+        parts.next()?.parse::<Timestamp>().ok()?;
+        Some(Self { uid: uid.into(), number })
+    }
+
+    /// When, by its text, an intent was written.
+    pub fn time_of(intent: &str) -> Option<&str> {
+        intent.splitn(3, '/').nth(2)
+    }
+
+    /// The `create-intent` annotation of this attempt. The time tells two processes' intents of one number apart.
+    pub fn intent(&self, at: Timestamp) -> String {
+        format!("{self}/{at:.6}")
+    }
+}
+
+impl fmt::Display for AttemptId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.uid, self.number)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+//! What it means that the API server refused a guarded write, once the object was read again.
+
+use crate::api::channel::{Channel, ChannelStatus};
+use crate::api::same_id;
+use crate::channel::triggers::Triggers;
+
+/// What becomes of a status that met a newer version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Another object has the name now.
+    Gone,
+    /// What the pass found may be old.
+    Stale,
+    /// Only what the status does not rest on has changed: it may be laid over the newer version.
+    LayOver,
+}
+
+/// Judges a status that was decided on `known`, when the object's status was `base`.
+pub fn of_status(
+    known: &Channel,
+    base: Option<&ChannelStatus>,
+    status: &ChannelStatus,
+    fresh: &Channel,
+) -> Refused {
+    if fresh.metadata.uid != known.metadata.uid {
+        return Refused::Gone;
+    }
+    let uid = known.metadata.uid.as_deref().unwrap_or_default();
+    let unbound = base.is_none_or(|base| base.bound_to(uid).is_none());
+    // A channel that this object created is recorded though its manifest has come to name it.
+    let declared = known.spec.channel_id.as_deref().zip(status.bound_to(uid));
+    let adopts = unbound && declared.is_some_and(|(declared, bound)| same_id(declared, bound));
+    // An id is not bound to a manifest that has come to name one meanwhile, and nothing is adopted by what is being
+    // deleted: another Channel may adopt it.
+    if fresh.status.as_ref() != base
+        || fresh.spec.channel_id != known.spec.channel_id
+        || (adopts && fresh.metadata.deletion_timestamp.is_some())
+    {
+        return Refused::Stale;
+    }
+    Refused::LayOver
+}
+
+/// Whether the finalizer may still go: where a changed manifest or status would change the decision it is decided again.
+pub fn of_parting(known: &Channel, revocable: bool, fresh: &Channel) -> bool {
+    !revocable || (Triggers::own(fresh) == Triggers::own(known) && fresh.status == known.status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::fixtures::Sample;
+
+    #[test]
+    fn a_status_is_laid_over_only_what_it_does_not_rest_on() {
+        let known = Sample::adopting().channel;
+        let adopts = Sample::bound().with(|it| it.status.origin = Some("Adopted".into())).status;
+        let of = |edit: fn(&mut Channel), status: &ChannelStatus| {
+            let mut fresh = known.clone();
+            edit(&mut fresh);
+            of_status(&known, known.status.as_ref(), status, &fresh)
+        };
+        let deleted = |it: &mut Channel| {
+            let at = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Default::default());
+            it.metadata.deletion_timestamp = Some(at);
+        };
+        assert_eq!(
+            of(|it| it.metadata.labels = Some([("a".into(), "b".into())].into()), &adopts),
+            Refused::LayOver
+        );
+        assert_eq!(of(|it| it.metadata.uid = Some("uid-2".into()), &adopts), Refused::Gone);
+        assert_eq!(of(|it| it.spec.channel_id = Some("c2".into()), &adopts), Refused::Stale);
+        assert_eq!(of(|it| it.status = Some(ChannelStatus::default()), &adopts), Refused::Stale);
+        assert_eq!(of(deleted, &adopts), Refused::Stale, "nothing is adopted by what is being deleted");
+        let created = Channel { spec: Default::default(), ..known.clone() };
+        let mut fresh = created.clone();
+        deleted(&mut fresh);
+        let record = Sample::bound().status;
+        let found = of_status(&created, created.status.as_ref(), &record, &fresh);
+        assert_eq!(found, Refused::LayOver, "what was created is recorded");
+        let copied = Channel {
+            status: Some(ChannelStatus { bound_uid: Some("uid-0".into()), ..record.clone() }),
+            ..known.clone()
+        };
+        let mut fresh = copied.clone();
+        deleted(&mut fresh);
+        let found = of_status(&copied, copied.status.as_ref(), &record, &fresh);
+        assert_eq!(found, Refused::Stale, "a hand-over is an adoption, whatever origin it takes over");
+    }
+
+    #[test]
+    fn a_parting_is_decided_again_when_the_manifest_or_the_status_changed() {
+        let known = Sample::terminating().channel;
+        let labelled = Channel { metadata: Default::default(), ..known.clone() };
+        assert!(of_parting(&known, true, &known));
+        assert!(!of_parting(&known, true, &labelled) && of_parting(&known, false, &labelled));
+        let status = Some(ChannelStatus::default());
+        assert!(!of_parting(&known, true, &Channel { status, ..known.clone() }));
+    }
+}

@@ -1,0 +1,68 @@
+//! Which oHallo channels a Channel leaves behind when its object disappears without a deletion by this operator.
+
+use std::fmt;
+
+use crate::api::channel::CreateRecord;
+use crate::channel::binding::{self, Binding, BindingFacts};
+use crate::channel::in_memory_state::InMemoryState;
+use crate::channel::last_seen::LastSeen;
+
+/// An oHallo channel that no object stands for any more, or may not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Orphan {
+    Channel(String),
+    /// A create whose outcome is not known.
+    Attempt(binding::AttemptId),
+}
+
+/// What the object leaves behind, as it was last seen and as far as this process remembers it.
+pub fn orphans(last: &LastSeen, memory: &InMemoryState) -> Vec<Orphan> {
+    // What says so may be forged while this process leads.
+    let removed_before = last.finalizer_removed && !memory.protected;
+    if removed_before || memory.deletion_reported || memory.removes_finalizer || memory.deleted {
+        return Vec::new();
+    }
+    let none = CreateRecord::default();
+    let record = last.create.as_deref().unwrap_or(&none);
+    // The status may have been written after the object was last seen.
+    let bound = last.bound.as_ref().or(memory.binding.as_ref().map(|binding| &binding.channel_id));
+    let standing = binding::binding(&BindingFacts {
+        uid: &last.uid,
+        terminating: true,
+        status_id: bound.map(String::as_str).or(record.foreign.then_some("of another object")),
+        bound_uid: bound.map(|_| last.uid.as_str()),
+        intent: record.intent.as_deref(),
+        recorded: record.recorded.as_ref().map(|(attempt, outcome)| (*attempt, outcome.as_str())),
+        create_again: record.create_again.as_deref(),
+        remembered: memory.attempt.as_ref().map(crate::channel::in_memory_state::CreateAttempt::remembered),
+        ..BindingFacts::default()
+    });
+    let attempt = |number| binding::AttemptId { uid: last.uid.clone(), number };
+    match standing {
+        Binding::Bound(id) | Binding::Record { id, .. } => vec![Orphan::Channel(id)],
+        Binding::ConflictingIds { answered, declared } => [answered, declared].map(Orphan::Channel).into(),
+        Binding::UnresolvedAtDeletion(attempt) => vec![Orphan::Attempt(attempt)],
+        Binding::InFlight => {
+            let number = memory.attempt.as_ref().map_or(0, |own| own.number);
+            vec![Orphan::Attempt(attempt(number))]
+        }
+        Binding::NeverCreated
+        | Binding::StatusOfOtherObject(_)
+        | Binding::Adopt(_)
+        | Binding::NotCreated
+        | Binding::Create { .. }
+        | Binding::UnresolvedCreate(_) => Vec::new(),
+    }
+}
+
+impl fmt::Display for Orphan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Channel(id) => f.write_str(id),
+            Self::Attempt(attempt) => attempt.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

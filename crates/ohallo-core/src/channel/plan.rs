@@ -1,0 +1,130 @@
+//! What is to be done next: one step, or a verdict that there is nothing to do. Never both.
+
+pub mod delete;
+pub mod existing;
+pub mod update;
+
+use serde_json::Map;
+
+use crate::api::annotation;
+use crate::api::conditions::Reason;
+use crate::channel::binding::{self, Binding};
+use crate::channel::config;
+use crate::channel::model::{
+    Conclusion, ConclusionKind, DeletionOutcome, DesiredCredentials, Plan, PlanInput, Step,
+};
+use crate::channel::spec::invalid_spec;
+use crate::failure::Retry;
+use crate::remote::NewChannel;
+
+/// Decides.
+pub fn plan(view: &PlanInput) -> Plan {
+    let standing = view.binding();
+    match &standing {
+        Binding::InFlight => {
+            return Conclusion::of(ConclusionKind::InFlight, Reason::Progressing, "").settled();
+        }
+        // The API server does not keep the id, so only a person can end the wait.
+        Binding::Record { id, .. }
+            if view.terminating() && !view.memory.lost.is_empty() && delete::released(view, id) =>
+        {
+            return Plan::Work(Step::RemoveFinalizer(DeletionOutcome::Released));
+        }
+        Binding::Record { attempt, .. } => return Plan::Work(Step::RecordId { attempt: *attempt }),
+        _ => {}
+    }
+    if view.terminating() {
+        return delete::plan(view, &standing);
+    }
+    if let Some(verdict) = suspended(view) {
+        return verdict.settled();
+    }
+    match standing {
+        // A deletion must not pass by what a create of this object may have made.
+        Binding::UnresolvedCreate(attempt) if view.lacks_metadata(&attempt) => Plan::Work(Step::RestoreMetadata),
+        Binding::UnresolvedCreate(attempt) => outcome_unknown(view, &attempt).settled(),
+        Binding::ConflictingIds { answered, declared } => Conclusion::user(
+            Reason::CreateOutcomeUnknown,
+            format!("A create made channel {answered} while spec.channelId names {declared}: neither is bound. Set spec.channelId to {answered}, or delete that channel in oHallo."),
+        )
+        .settled(),
+        Binding::StatusOfOtherObject(id) => Conclusion::user(
+            Reason::CreateOutcomeUnknown,
+            format!("The status names channel {id}, but was restored or copied from another object: set spec.channelId to {id} if this object shall hold it."),
+        )
+        .settled(),
+        Binding::Bound(id) | Binding::Adopt(id) => existing::plan(view, &id),
+        Binding::NotCreated => not_created().settled(),
+        Binding::Create { attempt } => create_plan(view, attempt),
+        _ => Conclusion::of(ConclusionKind::InFlight, Reason::Progressing, "").settled(),
+    }
+}
+
+fn suspended(view: &PlanInput) -> Option<Conclusion> {
+    if view.spec().suspend == Some(true) {
+        let message = "spec.suspend is true: nothing is called until it is false.";
+        return Some(Conclusion::of(ConclusionKind::Suspended, Reason::Suspended, message));
+    }
+    view.observed.workspace_suspended.then(|| {
+        let message = "The workspace is suspended: nothing is called until its spec.suspend is false.";
+        Conclusion::of(ConclusionKind::Suspended, Reason::WorkspaceSuspended, message)
+    })
+}
+
+fn not_created() -> Conclusion {
+    let message = "managementPolicy is Observe and there is no channel: set spec.channelId to observe one.";
+    let mut verdict =
+        Conclusion::of(ConclusionKind::Failed(Retry::MissingInput), Reason::NotCreated, message);
+    verdict.planned = vec!["create channel".into()];
+    verdict
+}
+
+fn outcome_unknown(view: &PlanInput, attempt: &binding::AttemptId) -> Conclusion {
+    let spec = view.spec();
+    let candidates = match view.observed.candidates.as_slice() {
+        [] => String::new(),
+        some => format!(" Candidates: {}.", some.join(", ")),
+    };
+    Conclusion::user(
+        Reason::CreateOutcomeUnknown,
+        format!(
+            "A create was sent (status.create.sentAt) and its answer was lost, so a {} channel named {:?} may exist.{candidates} Look in oHallo's dashboard: \
+             if it is there, set spec.channelId to its id; if it is not, annotate this object with {}={attempt}.",
+            spec.channel_type.as_deref().unwrap_or_default(),
+            spec.display_name.as_deref().unwrap_or_default(),
+            annotation::CREATE_AGAIN,
+        ),
+    )
+}
+
+fn create_plan(view: &PlanInput, attempt: i64) -> Plan {
+    if let Some(verdict) = invalid_spec(view.spec()) {
+        return verdict.settled();
+    }
+    let place = match &view.observed.workspace {
+        Err(failure) => return Conclusion::failed(failure).settled(),
+        Ok(place) => place,
+    };
+    if let DesiredCredentials::Invalid(failure) = &view.observed.credentials {
+        return Conclusion::failed(failure).settled();
+    }
+    if place.create_unsupported && !view.reconcile_requested() {
+        return Conclusion::user(Reason::CreateUnsupported, CREATE_UNSUPPORTED).settled();
+    }
+    let spec = view.spec();
+    let body = NewChannel {
+        channel_type: spec.channel_type.clone().unwrap_or_default(),
+        display_name: spec.display_name.clone().unwrap_or_default(),
+        config: spec.config.as_ref().map(|config| config::overlay(config, &Map::new())),
+        enabled: spec.enabled,
+    };
+    Plan::Work(Step::Create { attempt, body })
+}
+
+/// How to go on where the API can't create.
+pub const CREATE_UNSUPPORTED: &str = "oHallo's API does not create channels in this workspace: make the channel in the dashboard, then set spec.channelId to its id.";
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,271 @@
+//! What is to be done for a Channel that is being deleted. The finalizer goes only when the channel is gone by
+//! proof, kept by policy, or released by name.
+
+use std::time::{Duration, Instant};
+
+use kube::ResourceExt;
+
+use crate::api::channel::{Channel, ChannelStatus};
+use crate::api::conditions::{Reason, kind};
+use crate::api::{annotation, same_id};
+use crate::channel::binding::{self, AttemptId, Binding};
+use crate::channel::freshness;
+use crate::channel::in_memory_state::{ABSENCE_INTERVAL, InMemoryState};
+use crate::channel::model::{
+    Conclusion, ConclusionKind, DeletionOutcome, Plan, PlanInput, Remote, Step, WorkspaceAccess,
+};
+use crate::channel::triggers::Triggers;
+use crate::failure::Retry;
+use crate::remote::Id;
+use crate::{backoff, conditions};
+
+pub mod claims;
+
+/// Nothing is known yet of who else claims the channel: silently asked again.
+fn wait_for_claims(again: Duration) -> Plan {
+    let message = "Other Channels may claim the oHallo channel; they are asked again.";
+    Conclusion::of(ConclusionKind::Failed(Retry::Deferred(again)), Reason::Progressing, message).settled()
+}
+
+/// Decides for a terminating Channel.
+pub fn plan(view: &PlanInput, standing: &Binding) -> Plan {
+    if !view.has_finalizer() {
+        return Conclusion::of(ConclusionKind::Finished, Reason::Progressing, "").settled();
+    }
+    match standing {
+        Binding::Bound(id) => bound(view, id),
+        Binding::UnresolvedAtDeletion(attempt) => unresolved_create(view, attempt),
+        Binding::ConflictingIds { answered, declared } => conflicting_ids(view, answered, declared),
+        // A channel of another object is never deleted for this one.
+        Binding::StatusOfOtherObject(_) => Plan::Work(Step::RemoveFinalizer(DeletionOutcome::Retained)),
+        _ => Plan::Work(Step::RemoveFinalizer(DeletionOutcome::NeverCreated)),
+    }
+}
+
+/// The policy in force: the declared one, else by origin. The origin of a channel that another object was bound to says
+/// nothing of this one.
+pub fn should_delete_remote(channel: &Channel, status: &ChannelStatus) -> bool {
+    if channel.spec.management_policy.as_deref() == Some("Observe") {
+        return false;
+    }
+    match channel.spec.deletion_policy.as_deref() {
+        Some(policy) => policy == "Delete",
+        None if was_retained(channel, status) => false,
+        None => match status.origin.as_deref().filter(|_| believed(channel, status)) {
+            Some("Created") => true,
+            Some("Adopted") => false,
+            // Somebody took the origin of a bound channel away: only an intent of its own shows that it was created.
+            _ if status.channel_id.is_some() && believed(channel, status) => binding::is_own_intent(channel),
+            _ => channel.spec.channel_id.is_none(),
+        },
+    }
+}
+
+/// The policy in force was Retain, and no change of the manifest took it away: of a terminating object the generation moves with the
+/// deletion alone. An older CustomResourceDefinition drops a declared policy from the spec without a new generation.
+fn was_retained(channel: &Channel, status: &ChannelStatus) -> bool {
+    let generations = channel.metadata.generation.zip(status.observed_generation);
+    // A pass that found it terminating has seen that generation.
+    let seen = conditions::is_true(&status.conditions, kind::DELETION_BLOCKED);
+    let moved = if seen { 0..=0 } else { 0..=1 };
+    channel.metadata.deletion_timestamp.is_some()
+        && believed(channel, status)
+        && status.deletion_policy.as_deref() == Some("Retain")
+        && generations.is_some_and(|(now, observed)| moved.contains(&now.saturating_sub(observed)))
+}
+
+fn believed(channel: &Channel, status: &ChannelStatus) -> bool {
+    status.channel_id.is_none()
+        || status.bound_to(channel.metadata.uid.as_deref().unwrap_or_default()).is_some()
+}
+
+pub(super) fn released(view: &PlanInput, what: &str) -> bool {
+    view.annotation(annotation::RELEASE).is_some_and(|word| same_id(word, what))
+}
+
+fn unresolved_create(view: &PlanInput, attempt: &AttemptId) -> Plan {
+    let name = attempt.to_string();
+    if released(view, &name) {
+        return Plan::Work(Step::RemoveFinalizer(DeletionOutcome::Released));
+    }
+    if !should_delete_remote(view.channel, view.status) {
+        return Plan::Work(Step::RemoveFinalizer(DeletionOutcome::Retained));
+    }
+    let message = format!(
+        "A create was sent (status.create.sentAt) and its answer was lost, so a channel may be left in oHallo. Look in its dashboard, delete the channel there \
+         if you find it, then annotate this object with {}={name}.",
+        annotation::RELEASE
+    );
+    blocked(Reason::CreateOutcomeUnknown, message, backoff::STALLED_INTERVAL)
+}
+
+fn conflicting_ids(view: &PlanInput, answered: &str, declared: &str) -> Plan {
+    if released(view, answered) {
+        return Plan::Work(Step::RemoveFinalizer(DeletionOutcome::Released));
+    }
+    // Only a declared policy: by origin it would be that of the channel to adopt.
+    if view.observing() || view.spec().deletion_policy.as_deref() == Some("Retain") {
+        return Plan::Work(Step::RemoveFinalizer(DeletionOutcome::Retained));
+    }
+    let message = format!(
+        "A create made channel {answered} while spec.channelId names {declared}. Delete {answered} in oHallo if nobody needs it, then annotate this object with {}={answered}.",
+        annotation::RELEASE
+    );
+    blocked(Reason::CreateOutcomeUnknown, message, backoff::STALLED_INTERVAL)
+}
+
+fn bound(view: &PlanInput, id: &str) -> Plan {
+    if released(view, id) {
+        return Plan::Work(Step::RemoveFinalizer(DeletionOutcome::Released));
+    }
+    if !should_delete_remote(view.channel, view.status) {
+        return Plan::Work(Step::RemoveFinalizer(DeletionOutcome::Retained));
+    }
+    if view.memory.deleted || absent(view) {
+        return Plan::Work(Step::RemoveFinalizer(DeletionOutcome::Deleted));
+    }
+    if let Remote::Stale { again } = view.observed.remote {
+        return Conclusion::stale(again, STALE_ABSENCE).settled();
+    }
+    // A hand-over needs no key, slot or token, so the Channels of the same namespace are asked for first.
+    let Some(claims) = &view.observed.claims else {
+        return wait_for_claims(ASK_AGAIN);
+    };
+    if claims.heir.is_some() {
+        return Plan::Work(Step::RemoveFinalizer(DeletionOutcome::HandedOver));
+    }
+    if let Some(plan) = claims::beside(view, claims) {
+        return plan;
+    }
+    let Some(id) = Id::parse(id) else {
+        return blocked(Reason::AbsenceNotProven, unfit_message(id), backoff::STALLED_INTERVAL);
+    };
+    if let Some(plan) = deletion_blocker(view, &id) {
+        return plan;
+    }
+    if let Some(rest) = time_until_recheck(view) {
+        return blocked(Reason::AbsenceNotProven, absence_message(&id), rest);
+    }
+    claims::anywhere(view, claims, id.as_str()).unwrap_or(Plan::Work(Step::Delete { id }))
+}
+
+const STALE_ABSENCE: &str = "oHallo answers 404 to the DELETE. That may be older than the operator's last write: the DELETE is sent again.";
+
+/// How soon a reconcile that did not begin with a terminating object is repeated with one.
+const ASK_AGAIN: Duration = Duration::from_millis(300);
+
+/// Somebody has written over the id, so the channel can't be asked for any more.
+fn unfit_message(id: &str) -> String {
+    format!(
+        "status.channelId holds {id:?}, which is no id of oHallo's: look in its dashboard for the channel of this object and delete it there, then annotate \
+         this object with {} and that text.",
+        annotation::RELEASE
+    )
+}
+
+/// What the message of `AbsenceNotProven` says while the absence was seen once.
+pub fn absence_message(id: &Id) -> String {
+    format!("oHallo says that channel {id} is not there; it is asked once more before this object goes.")
+}
+
+/// Whether the object as it now is must be decided on again before its channel is deleted: anything that a decision rests
+/// on has changed. An API server that was restored from a backup may have an object that is not terminating.
+pub fn must_replan(known: &Channel, fresh: &Channel, id: &Id) -> bool {
+    let uid = fresh.uid().unwrap_or_default();
+    let bound = fresh.status.as_ref().and_then(|status| status.bound_to(&uid));
+    fresh.metadata.resource_version != known.metadata.resource_version
+        && (Triggers::own(fresh) != Triggers::own(known)
+            || fresh.metadata.deletion_timestamp.is_none()
+            || !bound.is_some_and(|bound| same_id(bound, id.as_str()))
+            || fresh.status.as_ref().map(|status| &status.origin)
+                != known.status.as_ref().map(|status| &status.origin))
+}
+
+/// What the workspace's read, asked after a 404 and with the same key, was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkspaceProbe {
+    /// It is the tenant's: this workspace was found.
+    Found,
+    /// Another one, or none.
+    NotFound,
+    /// The key may not read workspaces.
+    Forbidden,
+}
+
+/// Whether a 404 proves that the channel is gone. A key may see the workspace and not its channels: of a bound channel only
+/// one that has read it, or another one of that workspace, proves anything.
+pub fn absence_is_proven(status: &ChannelStatus, place: &WorkspaceAccess, vouched: WorkspaceProbe) -> bool {
+    let read_it = status.read_with.as_deref() == Some(&place.read_with);
+    match vouched {
+        WorkspaceProbe::Found => place.has_read || read_it || status.channel_id.is_none(),
+        WorkspaceProbe::NotFound => false,
+        WorkspaceProbe::Forbidden => read_it,
+    }
+}
+
+fn deletion_blocker(view: &PlanInput, id: &Id) -> Option<Plan> {
+    if view.spec().suspend == Some(true) || view.observed.workspace_suspended {
+        let message = "The channel is to be deleted in oHallo, but this Channel or its workspace is suspended: end that, or set deletionPolicy to Retain.";
+        return Some(blocked(Reason::Suspended, message.into(), backoff::STALLED_INTERVAL));
+    }
+    let key_unavailable = |why: &str| {
+        let message = format!(
+            "{why} Restore it, or leave the channel in oHallo: annotate this object with {}={id}.",
+            annotation::RELEASE
+        );
+        Some(blocked(Reason::KeyUnavailable, message, backoff::MISSING_INPUT_INTERVAL))
+    };
+    match &view.observed.workspace {
+        // The key is about to be read: a restart is no reason to say that it is missing.
+        Err(failure) if matches!(failure.retry, Retry::Deferred(_)) => {
+            Some(Conclusion::failed(failure).settled())
+        }
+        Err(failure) => key_unavailable(&format!(
+            "The API key to delete the channel with is not there: {}.",
+            failure.message.trim_end_matches('.')
+        )),
+        Ok(place)
+            if view
+                .status
+                .workspace_id
+                .as_deref()
+                .is_some_and(|recorded| !same_id(recorded, place.workspace_id.as_str())) =>
+        {
+            key_unavailable(
+                "The Workspace now names another oHallo workspace than the one the channel was made in.",
+            )
+        }
+        Ok(_) => None,
+    }
+}
+
+/// The absence was proven twice, far enough apart.
+fn absent(view: &PlanInput) -> bool {
+    matches!(view.observed.remote, Remote::Absent { proven: true })
+        && first_absence(view).is_some_and(|since| view.instant.duration_since(since) >= ABSENCE_INTERVAL)
+}
+
+/// What a proven absence, met by a DELETE, makes of memory and view: the first is noted, the second said.
+pub fn record_absence(memory: &mut InMemoryState, remote: &mut Remote, id: &str, instant: Instant) {
+    if freshness::note_absence(memory, id, true, instant).is_none() {
+        *remote = Remote::Absent { proven: true };
+    }
+}
+
+/// When a DELETE first met a proven absence.
+fn first_absence(view: &PlanInput) -> Option<Instant> {
+    view.memory.absence.as_ref().filter(|first| first.to_delete).map(|first| first.since)
+}
+
+/// How long until the second look at an absence.
+fn time_until_recheck(view: &PlanInput) -> Option<Duration> {
+    let since = first_absence(view)?;
+    ABSENCE_INTERVAL.checked_sub(view.instant.duration_since(since)).filter(|rest| !rest.is_zero())
+}
+
+fn blocked(reason: Reason, message: String, again: Duration) -> Plan {
+    Conclusion::of(ConclusionKind::Blocked { again }, reason, message).settled()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,52 @@
+//! A status that the API server finds invalid, cut down to what must not be lost.
+
+use crate::api::channel::ChannelStatus;
+
+/// What to write instead, in this order: without the words of oHallo and of the user; then no more than binds the object.
+/// What was sent and which requests were handled goes last: without it they would be sent again.
+pub fn cut(status: ChannelStatus) -> [ChannelStatus; 2] {
+    let told = ChannelStatus {
+        state: None,
+        created_at: None,
+        drift: Vec::new(),
+        planned_changes: Vec::new(),
+        ..status.clone()
+    };
+    let bound = ChannelStatus {
+        observed_generation: status.observed_generation,
+        channel_id: status.channel_id,
+        bound_uid: status.bound_uid,
+        origin: status.origin,
+        workspace_id: status.workspace_id,
+        create: status.create,
+        conditions: status.conditions,
+        ..ChannelStatus::default()
+    };
+    [told, bound]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn what_was_handled_is_kept_at_first_and_what_binds_to_the_last() {
+        let whole = json!({
+            "observedGeneration": 2, "channelId": "c", "boundUid": "u", "workspaceId": "w", "origin": "Created",
+            "state": "active", "createdAt": "then", "plannedChanges": ["more"],
+            "create": {"attempt": 1, "outcome": "Unknown"},
+            "test": {"request": "1", "handledRequest": "1"},
+            "provisioning": {"attempts": 2, "handledRequest": "3"},
+        });
+        let keys = |status: &ChannelStatus| -> Vec<String> {
+            let Value::Object(fields) = serde_json::to_value(status).unwrap() else { unreachable!() };
+            fields.keys().cloned().collect()
+        };
+        let [told, bound] = cut(serde_json::from_value(whole).unwrap());
+        let binds = ["boundUid", "channelId", "create", "observedGeneration", "origin"];
+        assert_eq!(keys(&told), [&binds[..], &["provisioning", "test", "workspaceId"]].concat());
+        assert_eq!(keys(&bound), [&binds[..], &["workspaceId"]].concat());
+    }
+}

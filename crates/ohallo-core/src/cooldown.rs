@@ -1,0 +1,40 @@
+//! When an object may be reconciled again.
+
+use std::time::{Duration, Instant};
+
+/// Closed after a pass until its wake or until an input changes, so that the pass that the operator's own status
+/// write causes makes no call.
+#[derive(Clone, Debug)]
+pub struct Cooldown<I> {
+    inputs: I,
+    until: Instant,
+}
+
+// === impl Cooldown ===
+
+impl<I> Cooldown<I> {
+    pub fn new(inputs: I, until: Instant) -> Self {
+        Self { inputs, until }
+    }
+
+    /// How long it stays closed for these inputs; `None` where it is open. `changed` compares what the gate was closed with to what is now.
+    pub fn remaining(&self, now: Instant, changed: impl FnOnce(&I) -> bool) -> Option<Duration> {
+        let rest = self.until.checked_duration_since(now).filter(|rest| !rest.is_zero())?;
+        if changed(&self.inputs) { None } else { Some(rest) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_clock;
+
+    #[test]
+    fn opens_when_an_input_changes_or_its_time_has_come() {
+        let now = test_clock::instant();
+        let gate = Cooldown::new("a", now + Duration::from_secs(10));
+        assert_eq!(gate.remaining(now, |inputs| *inputs != "a"), Some(Duration::from_secs(10)));
+        assert_eq!(gate.remaining(now, |inputs| *inputs != "b"), None);
+        assert_eq!(gate.remaining(now + Duration::from_secs(10), |inputs| *inputs != "a"), None);
+    }
+}

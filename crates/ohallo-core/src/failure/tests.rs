@@ -1,0 +1,115 @@
+use super::*;
+
+fn refused(kind: ErrorKind, status: Option<u16>, retry_after: Option<u64>) -> Failure {
+    let error = ApiError {
+        status,
+        retry_after: retry_after.map(Duration::from_secs),
+        ..ApiError::new(Class::Rejected, kind, "their text.")
+    };
+    error.into()
+}
+
+#[test]
+fn each_kind_has_its_reason_and_what_it_asks_for() {
+    let until = |seconds| Retry::RetryAfter(Duration::from_secs(seconds));
+    for (kind, status, retry_after, reason, need) in [
+        (ErrorKind::NotConnected, None, None, Reason::ApiUnavailable, Retry::Backoff),
+        (ErrorKind::Untrusted, None, None, Reason::ApiUnavailable, Retry::Backoff),
+        (ErrorKind::Broken, None, None, Reason::ApiUnavailable, Retry::Backoff),
+        (ErrorKind::TimedOut, None, None, Reason::ApiUnavailable, Retry::Backoff),
+        (ErrorKind::Unavailable, Some(500), None, Reason::ApiUnavailable, Retry::Backoff),
+        (ErrorKind::Unavailable, Some(408), None, Reason::ApiUnavailable, Retry::Backoff),
+        (ErrorKind::Unavailable, Some(503), Some(30), Reason::ApiUnavailable, until(30)),
+        (ErrorKind::RateLimited, Some(429), None, Reason::RateLimited, until(5)),
+        (ErrorKind::RateLimited, Some(429), Some(900), Reason::RateLimited, until(900)),
+        (ErrorKind::NotFound, Some(404), None, Reason::UnexpectedResponse, Retry::Backoff),
+        (ErrorKind::Unauthorized, Some(401), None, Reason::AuthenticationFailed, Retry::UserAction),
+        (ErrorKind::Forbidden, Some(403), None, Reason::PermissionDenied, Retry::UserAction),
+        (ErrorKind::Invalid, Some(400), None, Reason::ValidationFailed, Retry::UserAction),
+        (ErrorKind::Invalid, Some(409), None, Reason::ValidationFailed, Retry::UserAction),
+        (ErrorKind::Invalid, Some(413), None, Reason::ValidationFailed, Retry::UserAction),
+        (ErrorKind::Invalid, Some(422), None, Reason::ValidationFailed, Retry::UserAction),
+        (ErrorKind::Refused, Some(402), None, Reason::Rejected, Retry::Backoff),
+        (ErrorKind::Unsupported, Some(405), None, Reason::UnexpectedResponse, Retry::Backoff),
+        (ErrorKind::Unsupported, Some(501), None, Reason::UnexpectedResponse, Retry::Backoff),
+        (ErrorKind::Unexpected, Some(302), None, Reason::UnexpectedResponse, Retry::Backoff),
+        (ErrorKind::Unexpected, Some(200), None, Reason::UnexpectedResponse, Retry::Backoff),
+    ] {
+        let failure = refused(kind, status, retry_after);
+        assert_eq!((failure.reason, failure.retry), (reason, need), "{kind:?} {status:?}");
+        assert_eq!(failure.class, Some(Class::Rejected));
+        let message = &failure.message;
+        assert!(message.ends_with('.') && !message.contains("..") && !message.contains('\n'), "{message}");
+    }
+}
+
+#[test]
+fn a_refusal_quotes_its_status_and_text() {
+    for kind in [
+        ErrorKind::Invalid,
+        ErrorKind::NotFound,
+        ErrorKind::Unsupported,
+        ErrorKind::Unavailable,
+        ErrorKind::Unexpected,
+    ] {
+        let message = refused(kind, Some(418), None).message;
+        assert!(message.contains(" (418: their text)"), "{message}");
+    }
+    let said = |status, text: &str| {
+        said(&ApiError { status, ..ApiError::new(Class::Rejected, ErrorKind::Invalid, text) })
+    };
+    assert_eq!(said(Some(400), " . "), " (400)");
+    assert_eq!(said(None, "no."), " (no)");
+    assert_eq!(said(None, ""), "");
+}
+
+#[test]
+fn refused_credentials_are_named_and_nothing_that_ohallo_said_of_them_is() {
+    let keys: Vec<_> = ["apiKey", "webhook\nSecret"].map(str::to_owned).into();
+    for (kind, status, expected) in [
+        (
+            ErrorKind::Invalid,
+            422,
+            r"oHallo refused the credentials apiKey, webhook\nSecret (422): correct the values in their Secrets.",
+        ),
+        (
+            ErrorKind::Unauthorized,
+            401,
+            r"oHallo refused the credentials apiKey, webhook\nSecret (401): put a valid key into the Secret of the workspace.",
+        ),
+        (
+            ErrorKind::Forbidden,
+            403,
+            r"oHallo refused the credentials apiKey, webhook\nSecret (403): give the API key the scope channels:write.",
+        ),
+    ] {
+        let error = ApiError { status: Some(status), ..ApiError::new(Class::Rejected, kind, "") };
+        let failure = Failure::of_credentials(error.clone().into(), &keys);
+        assert_eq!(failure.message, expected);
+        assert_eq!(
+            (failure.reason, failure.retry),
+            (Failure::from(error.clone()).reason, Failure::from(error).retry)
+        );
+    }
+    let many: Vec<_> = (0..64).map(|number| format!("{number}{}", "k".repeat(250))).collect();
+    let error = ApiError { status: Some(400), ..ApiError::new(Class::Rejected, ErrorKind::Invalid, "") };
+    let message = Failure::of_credentials(error.into(), &many).message;
+    assert!(message.len() < 1000 && message.contains("(64 in all)"), "{message}");
+    let lost = ApiError::new(Class::Ambiguous, ErrorKind::TimedOut, "");
+    assert_eq!(Failure::of_credentials(lost.clone().into(), &keys), Failure::from(lost));
+}
+
+#[test]
+fn waiting_for_a_turn_is_no_call_that_failed() {
+    let failure = Failure::from(CallError::Deferred(Duration::from_secs(7)));
+    assert_eq!(failure.retry, Retry::Deferred(Duration::from_secs(7)));
+    assert_eq!((failure.class, failure.ambiguous()), (None, false));
+}
+
+#[test]
+fn only_an_ambiguous_call_may_have_changed_something() {
+    for (class, ambiguous) in [(Class::NotSent, false), (Class::Rejected, false), (Class::Ambiguous, true)] {
+        let failure = Failure::from(CallError::Failed(ApiError::new(class, ErrorKind::Broken, "x")));
+        assert_eq!(failure.ambiguous(), ambiguous);
+    }
+}

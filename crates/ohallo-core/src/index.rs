@@ -1,0 +1,586 @@
+//! Who refers to what, so that an event wakes those it concerns without a scan.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+
+use crate::api::channel::{Channel, CreateRecord};
+use crate::api::{canonical_id, finalizer};
+use crate::channel::last_seen::{self, LastSeen};
+use crate::index::ownership::{Act, Actors, Ids, Rank, Stake};
+use crate::secret_id::SecretId;
+
+mod ownership;
+
+pub use crate::index::ownership::{Claim, Elsewhere, Holder, Rivals};
+
+/// A namespaced name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NamespacedName {
+    pub namespace: String,
+    pub name: String,
+}
+
+/// Names a Workspace (with its namespace) or a ClusterWorkspace (without).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkspaceKey {
+    pub namespace: Option<String>,
+    pub name: String,
+}
+
+#[derive(Debug, Default)]
+pub struct Index {
+    channels: HashMap<NamespacedName, Known>,
+    /// How many Channels each namespace has.
+    population: HashMap<String, usize>,
+    /// A Channel's name is shared by all Secrets that it names.
+    by_secret: BTreeSet<(SecretId, Arc<NamespacedName>)>,
+    by_workspace: HashMap<WorkspaceKey, BTreeSet<NamespacedName>>,
+    /// Channels that name a ClusterWorkspace, by namespace.
+    cluster_users: HashMap<String, BTreeSet<NamespacedName>>,
+    uses: HashMap<WorkspaceKey, Uses>,
+    /// Secrets with API keys, and the workspaces that name them; and the other way round.
+    keys: HashMap<SecretId, BTreeSet<WorkspaceKey>>,
+    key_of: HashMap<WorkspaceKey, SecretId>,
+    ids: Ids,
+}
+
+/// What the object itself says.
+#[derive(Debug, Clone, PartialEq)]
+struct Entry {
+    uid: String,
+    created: Option<Time>,
+    generation: i64,
+    terminating: bool,
+    secrets: Arc<[SecretId]>,
+    handle: WorkspaceKey,
+    /// The id that it is bound to.
+    bound: Option<String>,
+    /// The ids that it names while it lives, in its spec or in a copied status, and is not bound to.
+    names: BTreeSet<String>,
+    /// The id that it would adopt, as far as its spec says.
+    adopts: Option<String>,
+    observing: bool,
+    /// `status.create.outcome` is Unknown.
+    unresolved: bool,
+    /// [`CreateRecord::of`] the object, and [`crate::channel::last_seen::finalizer_removed`].
+    create: Option<Arc<CreateRecord>>,
+    finalizer_removed: bool,
+}
+
+/// An entry, and what the passes of this process have found.
+#[derive(Debug, Clone, PartialEq)]
+struct Known {
+    entry: Entry,
+    found: Found,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Found {
+    /// The id that a read of its own returned, since it names it.
+    right: Option<String>,
+    /// The generation for which its last read returned what it would adopt.
+    able: Option<i64>,
+    /// Its last read returned its channel.
+    reads: bool,
+    /// Its namespace may not use its ClusterWorkspace.
+    denied: bool,
+    /// A create of this process is under way.
+    creating: bool,
+}
+
+/// What a pass found out about the id that a Channel names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// It reads the id, which has its type and workspace, and would adopt it now.
+    Able,
+    /// It reads the id, and would not adopt it now.
+    Reads,
+    /// It does not.
+    Nothing,
+    /// Its namespace may not use its ClusterWorkspace.
+    Denied,
+}
+
+/// What Channels do with one workspace.
+#[derive(Debug, Default)]
+struct Uses {
+    bound: usize,
+    /// Channels whose create may have made a channel, by namespace.
+    unresolved: BTreeMap<String, usize>,
+    /// Channels that are read at every interval.
+    polled: usize,
+}
+
+/// What one Channel adds to [`Uses`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Use {
+    bound: bool,
+    unresolved: bool,
+    polled: bool,
+}
+
+/// Who is to be requeued.
+#[derive(Debug, Default, PartialEq)]
+pub struct Requeues {
+    pub channels: BTreeSet<NamespacedName>,
+    pub handle: Option<WorkspaceKey>,
+}
+
+// === impl NamespacedName ===
+
+impl NamespacedName {
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+
+    pub fn of(channel: &Channel) -> Self {
+        Self::new(channel.namespace().unwrap_or_default(), channel.name_any())
+    }
+}
+
+// === impl WorkspaceKey ===
+
+impl WorkspaceKey {
+    /// What `spec.workspaceRef` names.
+    pub fn of(channel: &Channel) -> Self {
+        let reference = channel.spec.workspace_ref.clone().unwrap_or_default();
+        let namespace =
+            (reference.kind != "ClusterWorkspace").then(|| channel.namespace().unwrap_or_default());
+        Self { namespace, name: reference.name }
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    fn of(channel: &Channel) -> Self {
+        let status = channel.status.as_ref();
+        let uid = channel.uid().unwrap_or_default();
+        let canonical = |id: &str| canonical_id(id).into_owned();
+        let finalized = channel.finalizers().iter().any(|name| name == finalizer::CHANNEL);
+        let terminating = channel.metadata.deletion_timestamp.is_some();
+        let gone = terminating && !finalized;
+        let observing = channel.spec.management_policy.as_deref() == Some("Observe");
+        let bound = status.and_then(|status| status.bound_to(&uid)).filter(|_| !gone).map(canonical);
+        let declared = channel.spec.channel_id.as_deref().map(canonical);
+        let copied = status.and_then(|status| status.channel_id.as_deref()).map(canonical);
+        let names = declared.clone().into_iter().chain(copied);
+        let suspended = channel.spec.suspend == Some(true);
+        let unresolved = status.and_then(|status| status.create.as_ref());
+        Self {
+            secrets: secret_ids(channel),
+            handle: WorkspaceKey::of(channel),
+            names: names.filter(|id| !terminating && bound.as_ref() != Some(id)).collect(),
+            adopts: declared.filter(|_| bound.is_none() && !terminating && !observing && !suspended),
+            unresolved: !gone && unresolved.is_some_and(|create| create.outcome == "Unknown"),
+            created: channel.creation_timestamp(),
+            generation: channel.metadata.generation.unwrap_or_default(),
+            create: CreateRecord::of(channel),
+            finalizer_removed: last_seen::finalizer_removed(channel),
+            terminating,
+            observing,
+            bound,
+            uid,
+        }
+    }
+}
+
+// === impl Known ===
+
+impl Known {
+    /// The entry as it now is, with what of the findings still holds for it.
+    fn renewed(entry: Entry, old: Option<&Self>) -> Self {
+        let mut found = old.filter(|old| old.entry.uid == entry.uid).map(|old| old.found.clone());
+        if let Some(found) = &mut found {
+            found.right.take_if(|id| !entry.names.contains(id));
+            found.able.take_if(|generation| *generation != entry.generation);
+            found.creating &= entry.bound.is_none() && !entry.unresolved;
+        }
+        Self { entry, found: found.unwrap_or_default() }
+    }
+
+    fn rank(&self, name: &NamespacedName) -> Rank {
+        let Entry { terminating, created, uid, .. } = &self.entry;
+        Rank { terminating: *terminating, created: created.clone(), uid: uid.clone(), name: name.clone() }
+    }
+
+    fn stakes(&self) -> impl Iterator<Item = (&String, Stake)> {
+        let bound = self.entry.bound.iter().map(|id| (id, Stake::Bound));
+        let able = |id| self.found.able.is_some() && self.entry.adopts.as_ref() == Some(id);
+        let right = |id| self.found.right.as_ref() == Some(id);
+        let named = move |id| (id, Stake::Named { right: right(id), able: able(id) && right(id) });
+        bound.chain(self.entry.names.iter().map(named))
+    }
+
+    fn uses(&self) -> Use {
+        let bound = self.entry.bound.is_some();
+        Use {
+            bound,
+            unresolved: !bound && (self.entry.unresolved || self.found.creating),
+            polled: !self.found.denied && (bound || (self.entry.observing && self.found.reads)),
+        }
+    }
+}
+
+/// The Secrets that a Channel names.
+pub fn secrets(channel: &Channel) -> impl Iterator<Item = &str> {
+    channel.spec.credentials.iter().filter_map(|source| {
+        let whole = source.secret_ref.as_ref().map(|reference| reference.name.as_str());
+        whole.or(source.secret_key_ref.as_ref().map(|reference| reference.name.as_str()))
+    })
+}
+
+/// The same, without their names; those of an object of the cache as well.
+pub fn secret_ids(channel: &Channel) -> Arc<[SecretId]> {
+    if let Some(kept) = channel.spec.left_out.as_ref().and_then(|left_out| left_out.kept.as_ref()) {
+        return Arc::clone(&kept.secrets);
+    }
+    let namespace = channel.namespace().unwrap_or_default();
+    let named: BTreeSet<_> = secrets(channel).map(|name| SecretId::of(&namespace, name)).collect();
+    named.into_iter().collect()
+}
+
+// === impl Index ===
+
+impl Index {
+    /// Takes in a Channel as it now is.
+    pub fn put(&mut self, channel: &Channel) -> Requeues {
+        let name = NamespacedName::of(channel);
+        let old = self.channels.get(&name);
+        let new = Known::renewed(Entry::of(channel), old);
+        if old == Some(&new) {
+            return Requeues::default();
+        }
+        // A reservation ends when the binding has reached the API server, and when the manifest no longer adopts the id.
+        let uid = new.entry.uid.clone();
+        let ends = |(id, why): &(String, Claim)| {
+            new.entry.bound.as_ref() == Some(id) && *why != Claim::Delete
+                || *why == Claim::Adopt && new.entry.adopts.as_ref() != Some(id)
+        };
+        let ended: Vec<_> = self.ids.claimed(&uid).into_iter().filter(ends).map(|(id, _)| id).collect();
+        let mut wakes = self.replace(&name, Some(new), |ids| {
+            ended.iter().for_each(|id| ids.unclaim(id, &uid));
+            ended.clone()
+        });
+        wakes.channels.remove(&name);
+        wakes
+    }
+
+    /// Forgets a Channel.
+    pub fn remove(&mut self, name: &NamespacedName) -> Requeues {
+        self.replace(name, None, |_| Vec::new())
+    }
+
+    /// What a Channel last said of its oHallo channel.
+    pub fn last_seen(&self, name: &NamespacedName) -> Option<LastSeen> {
+        let Known { entry, .. } = self.channels.get(name)?;
+        Some(LastSeen {
+            uid: entry.uid.clone(),
+            bound: entry.bound.clone(),
+            create: entry.create.clone(),
+            finalizer_removed: entry.finalizer_removed,
+        })
+    }
+
+    /// Forgets every Channel that is not there any more; what each last said.
+    pub fn retain(
+        &mut self,
+        there: impl Fn(&NamespacedName) -> bool,
+    ) -> Vec<(NamespacedName, LastSeen, Requeues)> {
+        let gone: Vec<_> = self
+            .channels
+            .keys()
+            .filter(|name| !there(name))
+            .filter_map(|name| Some((name.clone(), self.last_seen(name)?)))
+            .collect();
+        gone.into_iter()
+            .map(|(name, last)| {
+                let wakes = self.remove(&name);
+                (name, last, wakes)
+            })
+            .collect()
+    }
+
+    /// Notes what a pass of this Channel found out about the id that it names.
+    pub fn judge(&mut self, name: &NamespacedName, uid: &str, id: &str, shown: Shown) -> Requeues {
+        let id = canonical_id(id).into_owned();
+        self.note(name, uid, |entry, found| {
+            found.denied = shown == Shown::Denied;
+            found.reads = matches!(shown, Shown::Able | Shown::Reads);
+            found.able = (shown == Shown::Able).then_some(entry.generation);
+            if found.reads && entry.names.contains(&id) {
+                found.right = Some(id);
+            }
+        })
+    }
+
+    /// Notes whether a create of this Channel is under way.
+    pub fn creating(&mut self, name: &NamespacedName, uid: &str, creating: bool) -> Requeues {
+        self.note(name, uid, |_, found| found.creating = creating)
+    }
+
+    fn note(&mut self, name: &NamespacedName, uid: &str, note: impl FnOnce(&Entry, &mut Found)) -> Requeues {
+        let Some(old) = self.channels.get(name).filter(|known| known.entry.uid == uid) else {
+            return Requeues::default();
+        };
+        let mut new = old.clone();
+        note(&old.entry, &mut new.found);
+        if *old == new {
+            return Requeues::default();
+        }
+        let mut wakes = self.replace(name, Some(new), |_| Vec::new());
+        wakes.channels.remove(name);
+        wakes
+    }
+
+    /// Reserves an id; `false` where another object has done so.
+    pub fn claim(&mut self, id: &str, name: &NamespacedName, uid: &str, why: Claim) -> bool {
+        self.ids.claim(&canonical_id(id), name, uid, why)
+    }
+
+    /// Ends every reservation of an object that is deleted or was refused.
+    pub fn unclaim(&mut self, uid: &str) -> Requeues {
+        let ids: Vec<_> = self.ids.claimed(uid).into_iter().map(|(id, _)| id).collect();
+        let before = self.actors(ids.iter());
+        ids.iter().for_each(|id| self.ids.unclaim(id, uid));
+        Requeues { channels: self.new_actors(&before), handle: None }
+    }
+
+    /// Ends the reservation of an adoption that did not come to a binding.
+    pub fn give_up_adoption(&mut self, uid: &str) -> Requeues {
+        let claimed = self.ids.claimed(uid);
+        if claimed.iter().all(|(_, why)| *why == Claim::Adopt) {
+            self.unclaim(uid)
+        } else {
+            Requeues::default()
+        }
+    }
+
+    /// The Channel that holds this id, unless it is `me`.
+    pub fn owner(&self, id: &str, me: &NamespacedName, my_uid: &str) -> Option<NamespacedName> {
+        let holder = self.ids.holder(&canonical_id(id))?;
+        (holder.uid != my_uid && holder.name != *me).then_some(holder.name)
+    }
+
+    /// The terminating Channel of the same namespace that `me` may take the id over from now.
+    pub fn takes_over(&self, id: &str, me: &NamespacedName) -> Option<NamespacedName> {
+        self.ids.takes_over(&canonical_id(id), me)
+    }
+
+    /// What keeps the terminating Channel `me` from deleting the id that it is bound to.
+    pub fn rivals(&self, id: &str, me: &NamespacedName) -> Rivals {
+        self.ids.rivals(&canonical_id(id), me)
+    }
+
+    /// Channels of other namespaces that were shown to read the id.
+    pub fn claimants_elsewhere(&self, id: &str, namespace: &str) -> Vec<NamespacedName> {
+        self.ids.claimants_elsewhere(&canonical_id(id), namespace)
+    }
+
+    /// At most `max` namespaces whose Channels hold back the deletion of this id by `me`.
+    pub fn claimant_namespaces(&self, id: &str, me: &NamespacedName, max: usize) -> Vec<String> {
+        self.ids.claimant_namespaces(&canonical_id(id), me, max)
+    }
+
+    /// Whether a read of this object's own has returned the id that it names.
+    pub fn has_right(&self, id: &str, name: &NamespacedName, uid: &str) -> bool {
+        let known = self.channels.get(name).filter(|known| known.entry.uid == uid);
+        known.and_then(|known| known.found.right.as_deref()) == Some(&*canonical_id(id))
+    }
+
+    /// Replaces what is known of a Channel, lets `also` change reservations, and says who can act now and could not before.
+    /// `also` returns the ids that it changed.
+    fn replace(
+        &mut self,
+        name: &NamespacedName,
+        new: Option<Known>,
+        also: impl FnOnce(&mut Ids) -> Vec<String>,
+    ) -> Requeues {
+        let old = self.channels.remove(name);
+        let ids = old.iter().chain(&new).flat_map(Known::stakes).map(|(id, _)| id.clone());
+        let mut ids: BTreeSet<_> = ids.collect();
+        let claimed = old.iter().chain(&new).flat_map(|known| self.ids.claimed(&known.entry.uid));
+        ids.extend(claimed.map(|(id, _)| id));
+        let before = self.actors(ids.iter());
+        if let Some(old) = &old {
+            self.drop_known(name, old);
+        }
+        if let Some(new) = &new {
+            self.add_known(name, new);
+        }
+        also(&mut self.ids);
+        let uses = |known: &Option<Known>| {
+            let known = known.as_ref()?;
+            let Use { bound, unresolved, .. } = known.uses();
+            (bound || unresolved).then(|| (known.entry.handle.clone(), bound, unresolved))
+        };
+        let (was, is) = (uses(&old), uses(&new));
+        let handle = if was == is { None } else { is.or(was).map(|(handle, ..)| handle) };
+        if let Some(new) = new {
+            self.channels.insert(name.clone(), new);
+        }
+        Requeues { channels: self.new_actors(&before), handle }
+    }
+
+    fn add_known(&mut self, name: &NamespacedName, known: &Known) {
+        let entry = &known.entry;
+        *self.population.entry(name.namespace.clone()).or_default() += 1;
+        let shared = Arc::new(name.clone());
+        self.by_secret.extend(entry.secrets.iter().map(|secret| (*secret, Arc::clone(&shared))));
+        self.by_workspace.entry(entry.handle.clone()).or_default().insert(name.clone());
+        if entry.handle.namespace.is_none() {
+            self.cluster_users.entry(name.namespace.clone()).or_default().insert(name.clone());
+        }
+        let rank = known.rank(name);
+        known.stakes().for_each(|(id, stake)| self.ids.add(id, &rank, stake));
+        self.uses.entry(entry.handle.clone()).or_default().add(&name.namespace, known.uses());
+    }
+
+    fn drop_known(&mut self, name: &NamespacedName, known: &Known) {
+        let entry = &known.entry;
+        if let Some(count) = self.population.get_mut(&name.namespace) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.population.remove(&name.namespace);
+            }
+        }
+        let shared = Arc::new(name.clone());
+        for secret in entry.secrets.iter() {
+            self.by_secret.remove(&(*secret, Arc::clone(&shared)));
+        }
+        drop_from(&mut self.by_workspace, &entry.handle, name);
+        if entry.handle.namespace.is_none() {
+            drop_from(&mut self.cluster_users, &name.namespace, name);
+        }
+        let rank = known.rank(name);
+        known.stakes().for_each(|(id, _)| self.ids.drop(id, &rank));
+        if let Some(uses) = self.uses.get_mut(&entry.handle) {
+            uses.subtract(&name.namespace, known.uses());
+            if uses.none() {
+                self.uses.remove(&entry.handle);
+            }
+        }
+    }
+
+    fn actors<'a>(&self, ids: impl Iterator<Item = &'a String>) -> BTreeMap<String, Actors> {
+        ids.map(|id| (id.clone(), self.ids.actors(id))).collect()
+    }
+
+    /// Who can act on these ids now, and could not before or had to wait for something else.
+    fn new_actors(&self, before: &BTreeMap<String, Actors>) -> BTreeSet<NamespacedName> {
+        let now = before.iter().flat_map(|(id, old)| {
+            let changed = |(name, act): &(NamespacedName, Act)| old.get(name) != Some(act);
+            self.ids.actors(id).into_iter().filter(changed)
+        });
+        now.map(|(name, _)| name).collect()
+    }
+
+    pub fn users_of_secret(&self, secret: SecretId) -> Vec<NamespacedName> {
+        self.named_by(secret).map(|name| (**name).clone()).collect()
+    }
+
+    fn named_by(&self, secret: SecretId) -> impl Iterator<Item = &Arc<NamespacedName>> {
+        let first = (secret, Arc::new(NamespacedName::new("", "")));
+        self.by_secret.range(first..).take_while(move |(other, _)| *other == secret).map(|(_, name)| name)
+    }
+
+    /// Takes in the Secret that a workspace names; `None` for a workspace that is gone.
+    pub fn put_key(&mut self, handle: &WorkspaceKey, secret: Option<NamespacedName>) {
+        if let Some(old) = self.key_of.remove(handle)
+            && let Some(handles) = self.keys.get_mut(&old)
+        {
+            handles.remove(handle);
+            if handles.is_empty() {
+                self.keys.remove(&old);
+            }
+        }
+        if let Some(secret) = secret {
+            let secret = SecretId::of(&secret.namespace, &secret.name);
+            self.keys.entry(secret).or_default().insert(handle.clone());
+            self.key_of.insert(handle.clone(), secret);
+        }
+    }
+
+    pub fn workspaces_of_key(&self, secret: SecretId) -> Vec<WorkspaceKey> {
+        self.keys.get(&secret).into_iter().flatten().cloned().collect()
+    }
+
+    /// Whether anything names this Secret.
+    pub fn uses_secret(&self, secret: SecretId) -> bool {
+        self.keys.contains_key(&secret) || self.named_by(secret).next().is_some()
+    }
+
+    pub fn users_of_workspace(&self, handle: &WorkspaceKey) -> Vec<NamespacedName> {
+        self.by_workspace.get(handle).into_iter().flatten().cloned().collect()
+    }
+
+    /// How many Channels a namespace has, and how many namespaces have any.
+    pub fn population(&self, namespace: &str) -> (usize, usize) {
+        (self.population.get(namespace).copied().unwrap_or_default(), self.population.len())
+    }
+
+    /// How many Channels are read at every interval under this workspace's key.
+    pub fn count(&self, handle: &WorkspaceKey) -> usize {
+        self.uses.get(handle).map_or(0, |uses| uses.polled)
+    }
+
+    /// Whether the workspace must stay: a Channel is bound in it, or a create of a namespace that `allowed` admits may have
+    /// made a channel.
+    pub fn in_use(&self, handle: &WorkspaceKey, allowed: impl Fn(&str) -> bool) -> bool {
+        let uses = self.uses.get(handle);
+        uses.is_some_and(|uses| uses.bound > 0 || uses.unresolved.keys().any(|namespace| allowed(namespace)))
+    }
+
+    /// Channels of a namespace that name a ClusterWorkspace.
+    pub fn cluster_users_in(&self, namespace: &str) -> Vec<NamespacedName> {
+        self.cluster_users.get(namespace).into_iter().flatten().cloned().collect()
+    }
+}
+
+// === impl Uses ===
+
+impl Uses {
+    fn add(&mut self, namespace: &str, more: Use) {
+        self.bound += usize::from(more.bound);
+        self.polled += usize::from(more.polled);
+        if more.unresolved {
+            *self.unresolved.entry(namespace.to_owned()).or_default() += 1;
+        }
+    }
+
+    fn subtract(&mut self, namespace: &str, less: Use) {
+        self.bound = self.bound.saturating_sub(less.bound.into());
+        self.polled = self.polled.saturating_sub(less.polled.into());
+        if less.unresolved
+            && let Some(count) = self.unresolved.get_mut(namespace)
+        {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.unresolved.remove(namespace);
+            }
+        }
+    }
+
+    fn none(&self) -> bool {
+        self.bound == 0 && self.polled == 0 && self.unresolved.is_empty()
+    }
+}
+
+fn drop_from<K: std::hash::Hash + Eq>(
+    map: &mut HashMap<K, BTreeSet<NamespacedName>>,
+    key: &K,
+    name: &NamespacedName,
+) {
+    if let Some(names) = map.get_mut(key) {
+        names.remove(name);
+        if names.is_empty() {
+            map.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

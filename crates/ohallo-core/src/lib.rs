@@ -1,0 +1,30 @@
+//! Types and decisions of the ohallo-operator: no I/O, no clock and no randomness that another process could see.
+//!
+//! Time, answers and random numbers are arguments, so every function here is tested without a cluster.
+
+pub mod api;
+pub mod backoff;
+pub mod channel;
+pub mod classify;
+pub mod conditions;
+pub mod cooldown;
+pub mod decoded_size;
+pub mod failure;
+#[cfg(feature = "fixtures")]
+pub mod fuzz;
+pub mod index;
+pub mod lease;
+pub mod metadata_patch;
+pub mod placeholder;
+pub mod rate_limiter;
+pub mod remote;
+pub mod secret;
+pub mod secret_content;
+pub mod secret_id;
+pub mod secret_version;
+pub mod surrogates;
+#[cfg(feature = "fixtures")]
+pub mod test_clock;
+pub mod text;
+pub mod work_queue;
+pub mod workspace;

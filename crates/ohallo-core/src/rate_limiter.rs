@@ -1,0 +1,220 @@
+//! A rate: a token bucket that namespaces share.
+//!
+//! Nobody waits here. A call that finds no token is refused with the time until its token comes, and keeps its place
+//! for that long: claimants are served in the order of their first refusal, so that reconciles that run and the work
+//! queue have equal shares.
+//!
+//! Three quarters of the burst are a reserve for light namespaces, as soon as more than one uses the bucket. A namespace is light
+//! while it uses no more than its equal share of the rate, with a part of the burst on top, or less than half of what
+//! the heaviest used. So a namespace that sends all it can does not make another wait for tokens.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+mod lane;
+
+pub use crate::rate_limiter::lane::Lane;
+
+/// How long a place is kept after its tokens came.
+const PLACE_TTL: Duration = Duration::from_millis(500);
+/// The most claimants that keep a place; one more is refused without.
+const MAX_PLACES: usize = 64;
+/// The part of the burst that heavy namespaces leave to light ones.
+const RESERVE: f64 = 0.75;
+/// What is remembered of a namespace's use above its share, in bursts.
+const MAX_USAGE: f64 = 10.0;
+/// How long a namespace that makes no calls counts among those that share the rate.
+const NAMESPACE_TTL: Duration = Duration::from_secs(900);
+/// Rounding of the bucket, in tokens.
+const EPSILON: f64 = 1e-6;
+
+/// A namespace; `None` for ClusterWorkspaces.
+pub type Namespace = Option<Arc<str>>;
+
+/// Who asks for tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimant {
+    pub namespace: Namespace,
+    /// A reconcile that runs, for its later calls; else the work queue, for one that is to start.
+    pub running: bool,
+}
+
+/// Why there are no tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Refusal {
+    /// Until there are, as things are.
+    pub wait: Duration,
+    /// No other namespace has any either.
+    pub for_all: bool,
+}
+
+/// The rate of one API key, of one Workspace, or of all.
+#[derive(Debug)]
+pub struct Limiter {
+    rate: f64,
+    burst: f64,
+    /// Negative after a claim above the burst.
+    tokens: f64,
+    /// Up to when time is accounted for.
+    accounted: Option<Instant>,
+    paused_until: Option<Instant>,
+    places: VecDeque<Place>,
+    namespaces: BTreeMap<Namespace, Usage>,
+    /// The tokens that the equal share of a namespace has come to.
+    share: f64,
+    /// The largest [`Usage::paid`].
+    heaviest: f64,
+    swept: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Place {
+    claimant: Claimant,
+    tokens: f64,
+    /// The tokens that it leaves to others.
+    reserve: f64,
+    until: Instant,
+}
+
+/// What a namespace used above its equal share of the rate.
+#[derive(Clone, Copy, Debug)]
+struct Usage {
+    /// When the share has caught up with what was used, in tokens of the share.
+    paid: f64,
+    last: Instant,
+}
+
+// === impl Limiter ===
+
+impl Limiter {
+    /// `rate_per_second` 0 (or no number) is no limit; a burst below 1 is 1.
+    pub fn new(rate_per_second: f64, burst: u32) -> Self {
+        let burst = f64::from(burst.max(1));
+        Self {
+            rate: if rate_per_second.is_finite() { rate_per_second.max(0.0) } else { 0.0 },
+            burst,
+            tokens: burst,
+            accounted: None,
+            paused_until: None,
+            places: VecDeque::new(),
+            namespaces: BTreeMap::new(),
+            share: 0.0,
+            heaviest: 0.0,
+            swept: None,
+        }
+    }
+
+    /// Whether the claimant can [`Self::spend`] so many tokens now. A claim above the burst waits for a full bucket and
+    /// leaves a debt, so that a reconcile with many calls is served too.
+    ///
+    /// # Errors
+    /// The claimant keeps its place until [`PLACE_TTL`] after the wait.
+    pub fn check(&mut self, claimant: &Claimant, tokens: u32, now: Instant) -> Result<(), Refusal> {
+        let paused = self.paused(now);
+        if self.rate <= 0.0 {
+            return paused.map_or(Ok(()), |wait| Err(Refusal { wait, for_all: true }));
+        }
+        self.account(now);
+        let reserve = self.left_to_others(&claimant.namespace, f64::from(tokens), now);
+        let wanted = (f64::from(tokens) + reserve).min(self.burst);
+        let place = self.places.iter().position(|place| place.claimant == *claimant);
+        let before = self.places.iter().take(place.unwrap_or(usize::MAX));
+        let ahead: f64 = before.filter(|place| place.reserve <= reserve).map(|place| place.tokens).sum();
+        let missing = wanted + ahead - self.tokens;
+        if paused.is_none() && missing <= EPSILON {
+            return Ok(());
+        }
+        // At least a nanosecond, so that the time is really over then.
+        let wait = Duration::try_from_secs_f64(missing.max(0.0) / self.rate).unwrap_or(Duration::MAX / 4);
+        let wait = paused.unwrap_or_default().saturating_add(wait).saturating_add(Duration::from_nanos(1));
+        let until = now.checked_add(wait.saturating_add(PLACE_TTL)).unwrap_or(now);
+        let tokens = f64::from(tokens).min(self.burst);
+        if let Some(place) = place {
+            if let Some(place) = self.places.get_mut(place) {
+                (place.tokens, place.reserve, place.until) = (tokens, reserve, until);
+            }
+        } else if self.places.len() < MAX_PLACES {
+            self.places.push_back(Place { claimant: claimant.clone(), tokens, reserve, until });
+        }
+        Err(Refusal { wait, for_all: reserve <= 0.0 || paused.is_some() })
+    }
+
+    /// Takes tokens that [`Self::check_key`] found.
+    pub fn spend(&mut self, claimant: &Claimant, tokens: u32) {
+        if self.rate <= 0.0 {
+            return;
+        }
+        self.tokens -= f64::from(tokens);
+        self.places.retain(|place| place.claimant != *claimant);
+        let most = self.share + MAX_USAGE * self.burst;
+        if let Some(usage) = self.namespaces.get_mut(&claimant.namespace) {
+            usage.paid = (usage.paid.max(self.share) + f64::from(tokens)).min(most);
+            self.heaviest = self.heaviest.max(usage.paid);
+        }
+    }
+
+    /// Gives back tokens that were not used.
+    pub fn refund(&mut self, namespace: &Namespace, tokens: u32) {
+        self.tokens = (self.tokens + f64::from(tokens)).min(self.burst);
+        if let Some(usage) = self.namespaces.get_mut(namespace) {
+            usage.paid -= f64::from(tokens);
+        }
+    }
+
+    /// Grants nothing before `until` (`Retry-After`). An earlier end than a pause already has changes nothing.
+    pub fn pause(&mut self, until: Instant) {
+        self.paused_until = self.paused_until.max(Some(until));
+    }
+
+    /// How long the pause still lasts.
+    pub fn paused(&self, now: Instant) -> Option<Duration> {
+        self.paused_until?.checked_duration_since(now).filter(|left| !left.is_zero())
+    }
+
+    /// Whether it is as a new one.
+    pub fn is_full(&mut self, now: Instant) -> bool {
+        self.account(now);
+        self.paused(now).is_none() && (self.rate <= 0.0 || self.tokens + EPSILON >= self.burst)
+    }
+
+    fn reserve(&self) -> f64 {
+        (self.burst * RESERVE).floor()
+    }
+
+    /// How many tokens the namespace leaves to others: the more, the more it is above what a light one may use, up to
+    /// the reserve. Gradually, so that one that has just become heavy does not wait until the reserve is full again.
+    fn left_to_others(&mut self, namespace: &Namespace, tokens: f64, now: Instant) -> f64 {
+        self.sweep(now);
+        let new = Usage { paid: self.share, last: now };
+        let usage = self.namespaces.entry(namespace.clone()).or_insert(new);
+        usage.last = now;
+        let own = (usage.paid - self.share).max(0.0);
+        let most = (self.heaviest - self.share).max(0.0);
+        let alone = self.namespaces.len() == 1;
+        let above = if alone { 0.0 } else { own + tokens - (most / 2.0).max(self.reserve()) };
+        above.clamp(0.0, self.reserve())
+    }
+
+    /// Forgets namespaces that make no calls any more.
+    fn sweep(&mut self, now: Instant) {
+        if self.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= NAMESPACE_TTL / 15) {
+            self.swept = Some(now);
+            self.namespaces.retain(|_, usage| now.saturating_duration_since(usage.last) < NAMESPACE_TTL);
+        }
+    }
+
+    /// Lets the time since the last call pass. A pause is no time.
+    fn account(&mut self, now: Instant) {
+        let from = self.accounted.unwrap_or(now);
+        let from = self.paused_until.map_or(from, |until| from.max(until.min(now)));
+        let gain = self.rate * now.saturating_duration_since(from).as_secs_f64();
+        self.tokens = (self.tokens + gain).min(self.burst);
+        self.share += gain / self.namespaces.len().max(1) as f64;
+        self.accounted = self.accounted.max(Some(now));
+        self.places.retain(|place| place.until > now);
+    }
+}
+
+#[cfg(test)]
+mod tests;

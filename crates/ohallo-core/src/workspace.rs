@@ -1,0 +1,6 @@
+//! Decisions about a Workspace or ClusterWorkspace.
+
+pub mod access;
+pub mod kind;
+pub mod model;
+pub mod status;

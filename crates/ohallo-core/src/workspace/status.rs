@@ -1,0 +1,161 @@
+//! What a look at a workspace says: one match to conditions and wake.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use crate::api::annotation;
+use crate::api::conditions::{Reason, kind};
+use crate::api::workspace::WorkspaceStatus;
+use crate::backoff;
+use crate::conditions::{self, MESSAGE, Progress, Status, Writer};
+use crate::failure::{Failure, Retry};
+use crate::text::{self, cut_request};
+use crate::workspace::kind::WorkspaceKind;
+use crate::workspace::model::KeyCheck;
+
+/// How often a good key is looked at.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1800);
+
+/// Transient failures in a row over which Ready keeps its value.
+const TRANSIENT_TOLERANCE: u32 = 3;
+
+pub struct Summary {
+    pub status: WorkspaceStatus,
+    pub wake: Duration,
+    pub failures: u32,
+    pub warnings: Vec<(String, String)>,
+    pub result: &'static str,
+}
+
+/// Says what a look found.
+pub fn summarize<K: WorkspaceKind>(
+    object: &K,
+    finding: &KeyCheck,
+    failures: u32,
+    random: f64,
+    now: Timestamp,
+) -> Summary {
+    let old = object.status().cloned().unwrap_or_default();
+    let mut status = old.clone();
+    let generation = object.meta().generation.unwrap_or_default();
+    status.observed_generation = Some(generation);
+    status.last_handled_reconcile_at =
+        object.annotations().get(annotation::RECONCILE_REQUESTED).map(|value| cut_request(value));
+    if let KeyCheck::Good { workspace, environment } = finding {
+        let name = workspace.as_ref().and_then(|workspace| workspace.name.as_deref());
+        status.name = name.map(|name| text::sanitize(name, 256));
+        status.environment = environment.map(Into::into);
+    }
+    let mut writer = Writer::new(&mut status.conditions, generation, now);
+    if !matches!(finding, KeyCheck::Suspended) {
+        writer.remove(kind::SUSPENDED);
+    }
+    let (wake, failures, result) = match finding {
+        KeyCheck::Suspended => {
+            suspended(&mut writer);
+            (backoff::STALLED_INTERVAL, 0, "suspended")
+        }
+        KeyCheck::Good { workspace, .. } => {
+            let (reason, message) = match workspace {
+                Some(_) => (Reason::Verified, "The API key reads the workspace."),
+                None => (
+                    Reason::Unverified,
+                    "The API key may not read workspaces, so it can't be shown that it belongs to this one; Channels use it.",
+                ),
+            };
+            writer.ready(Status::True, Progress::Done, reason, message);
+            (backoff::jitter(CHECK_INTERVAL, random), 0, "in_sync")
+        }
+        KeyCheck::Failed(failure) => failed(&mut writer, failure, failures, random),
+    };
+    let warnings = warnings(&old, &status);
+    Summary { status, wake, failures, warnings, result }
+}
+
+fn suspended(writer: &mut Writer) {
+    let message = "spec.suspend is true: no call is made with this key until it is false.";
+    writer.set(kind::SUSPENDED, Status::True, Reason::Suspended, message);
+    if !writer.has(kind::READY) {
+        writer.set(kind::READY, Status::Unknown, Reason::Progressing, "The API key was not checked yet.");
+    }
+    writer.progress(Progress::Done, Reason::Suspended, "");
+}
+
+fn failed(
+    writer: &mut Writer,
+    failure: &Failure,
+    failures: u32,
+    random: f64,
+) -> (Duration, u32, &'static str) {
+    let message = text::sanitize(&failure.message, MESSAGE);
+    match failure.retry {
+        Retry::UserAction | Retry::ClusterAction => {
+            writer.ready(Status::False, Progress::Stalled, failure.reason, &message);
+            let failures = failures.saturating_add(1);
+            (backoff::refused_key(failures, random), failures, "stalled")
+        }
+        Retry::MissingInput => {
+            writer.ready(Status::False, Progress::Reconciling, failure.reason, &message);
+            (backoff::jitter(backoff::MISSING_INPUT_INTERVAL, random), 0, "input_missing")
+        }
+        Retry::Deferred(wait) => (wait, failures, "deferred"),
+        Retry::Backoff | Retry::RetryAfter(_) => {
+            let failures = failures.saturating_add(1);
+            if failures > TRANSIENT_TOLERANCE || !writer.ready_is_current() {
+                writer.ready(Status::Unknown, Progress::Reconciling, failure.reason, &message);
+            }
+            let wake = match failure.retry {
+                Retry::RetryAfter(after) => after,
+                _ => backoff::backoff(failures, random),
+            };
+            (wake, failures, "transient")
+        }
+    }
+}
+
+/// A bad reason that was not there before.
+fn warnings(old: &WorkspaceStatus, new: &WorkspaceStatus) -> Vec<(String, String)> {
+    let before = conditions::find(&old.conditions, kind::READY).map(|ready| ready.reason.as_str());
+    let now = conditions::find(&new.conditions, kind::READY);
+    let bad = now.filter(|ready| {
+        ready.status != "True" && before != Some(&ready.reason) && ready.reason != "Progressing"
+    });
+    bad.map(|ready| (ready.reason.clone(), ready.message.clone())).into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::workspace::Workspace;
+
+    fn after(failures: u32, finding: &KeyCheck) -> Summary {
+        let object: Workspace = serde_json::from_value(json!({
+            "apiVersion": "ohallo.eu/v1alpha1", "kind": "Workspace",
+            "metadata": {"name": "w", "namespace": "n", "generation": 1},
+            "spec": {"workspaceId": "a1b2c3d4-e5f6-7890-abcd-ef1234567890", "apiKeySecretRef": {"name": "key"}},
+        }))
+        .unwrap();
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        summarize(&object, finding, failures, 0.5, now)
+    }
+
+    #[test]
+    fn a_key_that_was_refused_is_looked_at_again_within_a_minute_and_ever_later() {
+        let refused = KeyCheck::Failed(Failure::user_action(Reason::AuthenticationFailed, "401"));
+        let mut failures = 0;
+        let mut wakes = vec![];
+        for _ in 0..4 {
+            let summary = after(failures, &refused);
+            assert_eq!(summary.result, "stalled");
+            failures = summary.failures;
+            wakes.push(summary.wake.as_secs());
+        }
+        assert_eq!(wakes, [30, 60, 120, 240]);
+        let good = KeyCheck::Good { workspace: None, environment: None };
+        assert_eq!(after(failures, &good).failures, 0);
+    }
+}

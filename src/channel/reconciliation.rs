@@ -1,0 +1,506 @@
+//! One pass over one Channel: what it works on, and its writes to the API server.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
+
+use crate::channel::inputs::inputs;
+use crate::context::{Context, WorkspaceSnapshot};
+use crate::kubernetes::error;
+use crate::kubernetes::events::PendingEvent;
+use ohallo_client::heavy::HeavySlot;
+use ohallo_client::{Permit, Session, clock};
+use ohallo_core::api::channel::{Channel, ChannelStatus, version};
+use ohallo_core::api::conditions::{Reason, kind};
+use ohallo_core::api::{MANAGER, annotation, finalizer};
+use ohallo_core::channel::conflict::{self, Refused};
+use ohallo_core::channel::consistency::Window;
+use ohallo_core::channel::in_memory_state::InMemoryState;
+use ohallo_core::channel::model::{DesiredCredentials, Observed, PlanInput, Remote};
+use ohallo_core::channel::persisted::{self, PersistedField};
+use ohallo_core::channel::plan::update;
+use ohallo_core::channel::triggers::Triggers;
+use ohallo_core::channel::{binding, stored};
+use ohallo_core::failure::{Failure, Retry};
+use ohallo_core::index::WorkspaceKey;
+use ohallo_core::lease::election::Epoch;
+use ohallo_core::rate_limiter::Lane;
+use ohallo_core::secret::{Credentials, Redactor};
+use ohallo_core::secret_id::SecretId;
+use ohallo_core::secret_version::Version;
+use ohallo_core::{conditions, metadata_patch, text};
+
+/// How often a guarded write is tried again on a newer version before the pass is.
+const WRITE_ATTEMPTS: usize = 4;
+
+/// The longest text of an event, in characters: the API server takes 1 kB.
+const MAX_NOTE_CHARS: usize = 900;
+
+pub struct Reconciliation {
+    pub ctx: Arc<Context>,
+    /// In which its effects may begin, and in no other.
+    pub epoch: Epoch,
+    /// The object as this pass knows it: as watched, then as its own writes were answered.
+    pub channel: Channel,
+    /// The status as it shall become.
+    pub status: ChannelStatus,
+    pub observed: Observed,
+    pub memory: InMemoryState,
+    pub lookup: Option<WorkspaceSnapshot>,
+    pub session: Option<Session>,
+    /// Tokens that were taken before it started.
+    pub permit: Option<Permit>,
+    pub credentials: Option<Credentials>,
+    /// Of the API key that this pass calls with: for values of oHallo's that the status shows.
+    pub redactor: Redactor,
+    pub notes: Vec<PendingEvent>,
+    pub secret_versions: Vec<(SecretId, Version)>,
+    /// Where it keeps the right to heavy work.
+    pub slot: HeavySlot,
+    /// It made the last attempt to create, and may say what became of it.
+    pub owns_attempt: bool,
+    /// The object was changed by somebody else while this pass worked on an older version.
+    pub outdated: bool,
+    /// It only sends the status again that the API server did not keep: its memory is what must not be lost.
+    pub resends: bool,
+    /// Its manifest was: what was read for the older one says nothing of it.
+    pub superseded: bool,
+    began: Triggers,
+    cell: Arc<Mutex<InMemoryState>>,
+}
+
+/// What follows a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Plan again: what was read is still true, or the step's answer took its place.
+    Continue,
+    /// Look again in a moment.
+    Requeue,
+    /// The object is gone.
+    Finished,
+}
+
+/// How a write of the status ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StatusWrite {
+    Applied,
+    /// The API server accepted it and did not keep these.
+    NotStored(Vec<PersistedField>),
+    /// The object is not there any more.
+    ObjectGone,
+    /// Somebody else wrote the status, or leads: what this pass found may be old.
+    Conflict,
+}
+
+// === impl Reconciliation ===
+
+impl Reconciliation {
+    pub fn new(ctx: &Arc<Context>, channel: Channel, epoch: Epoch, slot: HeavySlot) -> Self {
+        let cell = ctx.memory(&channel.uid().unwrap_or_default());
+        let mut memory = cell.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        memory.note_object(&channel);
+        if channel.finalizers().iter().any(|name| name == ohallo_core::api::finalizer::CHANNEL) {
+            memory.protected = true;
+            memory.removes_finalizer = false;
+        }
+        // Before anything is looked up: what changes during the pass must open the gate again.
+        let began = inputs(ctx, &channel);
+        memory.note_read(&channel);
+        let mut status = binding::trusted_status(&channel);
+        let mut notes = Vec::new();
+        let resent = stored::resent(&channel, memory.unstored.as_deref(), &memory.lost);
+        let resends = resent.is_some();
+        match (resent, &memory.binding) {
+            (Some(resent), _) => status = resent,
+            (None, Some(binding)) if binding.restore(&channel, &mut status) => {
+                if memory.lost.is_empty() {
+                    notes.push(missing(&channel, binding));
+                    memory.lost = vec![PersistedField::ChannelId];
+                }
+            }
+            (None, _) => {}
+        }
+        if !memory.reconciled_once {
+            update::distrust_unconfirmed(&mut status, channel.metadata.generation);
+            memory.doubted = status.observed_generation != channel.metadata.generation;
+        }
+        let not_observed = Failure::transient(Reason::Progressing, "Nothing was read yet.");
+        Self {
+            lookup: ctx.workspace_snapshot(&WorkspaceKey::of(&channel)),
+            ctx: Arc::clone(ctx),
+            epoch,
+            status,
+            channel,
+            observed: Observed {
+                workspace: Err(not_observed),
+                workspace_suspended: false,
+                credentials: DesiredCredentials::None,
+                remote: Remote::Unread,
+                owner: None,
+                predecessor: None,
+                claims: None,
+                candidates: Vec::new(),
+                updated: false,
+                window: Window::default(),
+            },
+            memory,
+            session: None,
+            permit: None,
+            credentials: None,
+            redactor: Redactor::none(),
+            notes,
+            secret_versions: Vec::new(),
+            slot,
+            owns_attempt: false,
+            outdated: false,
+            resends,
+            superseded: false,
+            began,
+            cell,
+        }
+    }
+
+    pub fn input(&self) -> PlanInput<'_> {
+        PlanInput {
+            channel: &self.channel,
+            status: &self.status,
+            observed: &self.observed,
+            memory: &self.memory,
+            now: clock::now(),
+            instant: clock::instant(),
+        }
+    }
+
+    /// Asked right before every effect but the record of an id: whether it may begin.
+    pub fn fence(&self) -> Result<(), Failure> {
+        if self.ctx.leadership.epoch() == Some(self.epoch) {
+            return Ok(());
+        }
+        Err(Failure {
+            message: "This process does not lead any more.".into(),
+            ..Failure::deferred(Duration::from_secs(1))
+        })
+    }
+
+    /// The token of the next call, which changes something, and the leave to make it.
+    pub async fn permitted(&mut self) -> Result<(), Failure> {
+        self.session()?.ready().await?;
+        self.fence()
+    }
+
+    /// Whether the API server keeps every field of this version: nothing new is begun before.
+    pub fn schema_serves(&self) -> Result<(), Failure> {
+        self.ctx.schema.lacks().map_or(Ok(()), |lacks| Err(stored::outdated(&lacks)))
+    }
+
+    pub fn session(&mut self) -> Result<&mut Session, Failure> {
+        self.session
+            .as_mut()
+            .ok_or_else(|| Failure::transient(Reason::InternalError, "No session was opened."))
+    }
+
+    pub fn uid(&self) -> String {
+        self.channel.uid().unwrap_or_default()
+    }
+
+    /// Takes in which reads of this channel may be older than a write.
+    pub fn take_window(&mut self, id: &str) {
+        self.observed.window = self.ctx.consistency().window(id, clock::instant());
+    }
+
+    /// What somebody waits for goes before regular looks.
+    pub fn lane(&self) -> Lane {
+        let view = self.input();
+        let settled = conditions::is_true(&self.status.conditions, kind::READY)
+            && self.status.observed_generation == Some(view.generation())
+            && !view.terminating()
+            && !view.reconcile_requested()
+            && self
+                .memory
+                .cooldown
+                .as_ref()
+                .is_none_or(|gate| gate.remaining(clock::instant(), |_| false).is_none());
+        if settled { Lane::Background } else { Lane::User }
+    }
+
+    /// The inputs as this pass found them.
+    pub fn began(&self) -> &Triggers {
+        &self.began
+    }
+
+    /// The inputs as this pass used them.
+    pub fn inputs(&self) -> Triggers {
+        let mut inputs = Triggers { own: Triggers::own(&self.channel), ..self.began.clone() };
+        for (secret, version) in &self.secret_versions {
+            match inputs.secrets.iter_mut().find(|(known, _)| known == secret) {
+                Some((_, known)) => *known = *version,
+                None => inputs.secrets.push((*secret, *version)),
+            }
+        }
+        inputs
+    }
+
+    /// Makes what this pass knows known to the next.
+    pub fn remember(&self) {
+        let mut cell = self.cell.lock().unwrap_or_else(PoisonError::into_inner);
+        *cell = cell.succeeded_by(&self.memory, self.owns_attempt);
+    }
+
+    pub fn note(&mut self, note: PendingEvent) {
+        let text = text::sanitize(&note.text, MAX_NOTE_CHARS);
+        self.notes.push(PendingEvent { text, ..note });
+    }
+
+    pub fn publish_notes(&mut self) {
+        let notes = std::mem::take(&mut self.notes);
+        self.ctx.publish(&self.channel, notes);
+    }
+
+    fn api(&self) -> Api<Channel> {
+        Api::namespaced(self.ctx.client.clone(), &self.channel.namespace().unwrap_or_default())
+    }
+
+    /// The object as it now is; `None` where it is gone, or another of the same name is there.
+    pub async fn fresh(&self) -> Result<Option<Channel>, Failure> {
+        match self.api().get(&self.channel.name_any()).await {
+            Ok(fresh) => Ok(Some(fresh).filter(|fresh| fresh.metadata.uid == self.channel.metadata.uid)),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(error) => Err(error::to_failure(&error)),
+        }
+    }
+
+    /// Sets our finalizer and, where given, an annotation, in one patch that carries the version it was decided on.
+    pub async fn patch_metadata(&mut self, intent: Option<String>) -> Result<(), Failure> {
+        let annotation = intent.as_deref().map(|intent| (annotation::CREATE_INTENT, intent));
+        let patch = metadata_patch::set(&self.channel.metadata, finalizer::CHANNEL, annotation);
+        let was_marked = self.input().has_finalizer();
+        let None = self.patch(patch).await? else {
+            let lost = stored::lost_metadata(intent.as_deref(), &self.channel);
+            if lost.is_empty() {
+                self.memory.finalizer_set_by_this_process |= !was_marked;
+                return Ok(());
+            }
+            self.not_stored(&lost, None);
+            return Err(stored::failure(&lost));
+        };
+        Err(Failure::deferred(Duration::from_secs(1)))
+    }
+
+    /// Counts a write that the API server did not keep. What is new about it is logged, and an id also published.
+    fn not_stored(&mut self, lost: &[PersistedField], id: Option<&str>) {
+        self.ctx.metrics.write_not_stored("Channel");
+        self.ctx.schema.check();
+        if self.memory.lost == lost {
+            return;
+        }
+        self.memory.lost = lost.to_vec();
+        let names: Vec<_> = lost.iter().map(|field| field.name()).collect();
+        let id = id.filter(|_| lost.iter().any(|field| field.binds()));
+        tracing::error!(
+            channel = self.channel.name_any(),
+            namespace = self.channel.namespace(),
+            channel_id = id,
+            lost = names.join(", "),
+            "the API server accepted a write and did not keep it"
+        );
+        if let Some(id) = id {
+            let text = format!(
+                "The API server did not keep the id of the oHallo channel of this object: {id}. The operator holds it in memory and retries."
+            );
+            self.note(PendingEvent::warning("ChannelIdNotStored", text));
+        }
+    }
+
+    /// Takes our finalizer off, and only ours. An object that is gone is done. Where a changed manifest would change
+    /// the decision (`revocable`) it is decided again.
+    pub async fn remove_finalizer(&mut self, revocable: bool) -> Result<(), Failure> {
+        for _ in 0..WRITE_ATTEMPTS {
+            self.fence()?;
+            // A process that starts later can tell this from a finalizer that somebody else removed.
+            let uid = self.uid();
+            let removed = (annotation::FINALIZER_REMOVED, uid.as_str());
+            let patch = metadata_patch::remove(&self.channel.metadata, finalizer::CHANNEL, Some(removed));
+            // Before it is sent: the watch may show its effect before the answer comes.
+            self.memory.removes_finalizer = true;
+            self.remember();
+            match self.patch(patch).await {
+                Ok(Some(())) if self.input().has_finalizer() => {
+                    self.memory.removes_finalizer = false;
+                    self.not_stored(&[PersistedField::Finalizer], None);
+                    return Err(stored::finalizer_returned());
+                }
+                Ok(_) => return Ok(()),
+                Err(failure) if matches!(failure.retry, Retry::Deferred(_)) => match self.fresh().await? {
+                    Some(fresh) if !conflict::of_parting(&self.channel, revocable, &fresh) => {
+                        return Err(failure);
+                    }
+                    Some(fresh) => self.channel = fresh,
+                    None => return Ok(()),
+                },
+                Err(failure) => return Err(failure),
+            }
+        }
+        Err(changed())
+    }
+
+    /// A guarded patch of metadata. `None` where the object is gone.
+    async fn patch(&mut self, patch: json_patch::Patch) -> Result<Option<()>, Failure> {
+        let patch = Patch::Json::<()>(patch);
+        if let Err(failure) = self.fence() {
+            self.memory.removes_finalizer = false;
+            self.remember();
+            return Err(failure);
+        }
+        let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+        match self.api().patch(&self.channel.name_any(), &params, &patch).await {
+            Ok(channel) => {
+                self.adopt_version(channel);
+                Ok(Some(()))
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(error) => {
+                if matches!(&error, kube::Error::Api(status) if (400..500).contains(&status.code)) {
+                    self.memory.removes_finalizer = false;
+                    self.remember();
+                }
+                if matches!(&error, kube::Error::Api(status) if status.code == 409) {
+                    return Err(changed());
+                }
+                // 422 answers another object of the same name, a finalizer at another position, and what a policy refuses.
+                let refused = matches!(&error, kube::Error::Api(status) if status.code == 422);
+                let same = |fresh: Channel| {
+                    fresh.metadata.resource_version == self.channel.metadata.resource_version
+                };
+                if refused && !self.fresh().await?.is_some_and(same) {
+                    return Err(changed());
+                }
+                Err(error::to_failure(&error))
+            }
+        }
+    }
+
+    /// Writes the status, guarded. On a newer version whose status is still the one this pass began with, ours is laid
+    /// over it. Only one that holds a new id is not `fenced`: whoever leads, no other process knows the id.
+    pub async fn write(&mut self, status: &ChannelStatus, fenced: bool) -> Result<StatusWrite, kube::Error> {
+        let uid = self.uid();
+        let bound = |status: &ChannelStatus| status.bound_to(&uid).is_some();
+        if bound(status) && !self.channel.status.as_ref().is_some_and(bound) {
+            // Before it is sent: this pass may be ended while it waits for the answer.
+            self.memory.binding_unsure = true;
+            self.remember();
+        }
+        let written = self.write_guarded(status, fenced).await;
+        if written.is_ok() {
+            self.memory.binding_unsure = false;
+            self.remember();
+        }
+        written
+    }
+
+    async fn write_guarded(
+        &mut self,
+        status: &ChannelStatus,
+        fenced: bool,
+    ) -> Result<StatusWrite, kube::Error> {
+        let base = self.channel.status.clone();
+        for _ in 0..WRITE_ATTEMPTS {
+            if fenced && self.fence().is_err() {
+                return Ok(StatusWrite::Conflict);
+            }
+            // The spec in it is ignored.
+            let mut object = self.channel.without_config();
+            object.status = Some(status.clone());
+            object.metadata.managed_fields = None;
+            let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
+            match self.api().replace_status(&self.channel.name_any(), &params, &object).await {
+                Ok(channel) => {
+                    let lost = stored::lost_status(status, channel.status.as_ref());
+                    self.adopt_version(channel);
+                    if lost.is_empty() {
+                        self.memory.note_binding(&self.channel);
+                        return Ok(StatusWrite::Applied);
+                    }
+                    self.not_stored(&lost, status.channel_id.as_deref());
+                    return Ok(StatusWrite::NotStored(lost));
+                }
+                Err(kube::Error::Api(answer)) if answer.code == 404 => return Ok(StatusWrite::ObjectGone),
+                Err(kube::Error::Api(answer)) if answer.code == 409 => {
+                    match self.api().get(&self.channel.name_any()).await {
+                        Ok(fresh) => {
+                            match conflict::of_status(&self.channel, base.as_ref(), status, &fresh) {
+                                Refused::Gone => return Ok(StatusWrite::ObjectGone),
+                                Refused::Stale => return Ok(StatusWrite::Conflict),
+                                Refused::LayOver => self.replace_object(fresh),
+                            }
+                        }
+                        Err(kube::Error::Api(answer)) if answer.code == 404 => {
+                            return Ok(StatusWrite::ObjectGone);
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(StatusWrite::Conflict)
+    }
+
+    /// Writes the status before a call whose repetition must be impossible.
+    pub async fn write_ahead(&mut self) -> Result<(), Failure> {
+        let status = self.status.clone();
+        match self.write(&status, true).await {
+            Ok(StatusWrite::Applied) => Ok(()),
+            Ok(StatusWrite::NotStored(lost)) => Err(stored::failure(&lost)),
+            Ok(_) => Err(changed()),
+            Err(error) => Err(error::to_failure(&error)),
+        }
+    }
+
+    /// Works on with what somebody else made of the object.
+    pub fn replace_object(&mut self, fresh: Channel) {
+        self.outdated |= Triggers::own(&fresh) != Triggers::own(&self.channel);
+        self.superseded |= fresh.metadata.generation != self.channel.metadata.generation;
+        self.replace(fresh);
+    }
+
+    fn adopt_version(&mut self, channel: Channel) {
+        self.memory.written = version(&channel).map(|version| (version, clock::instant()));
+        // What was sent before carries an older version, and is refused.
+        self.memory.binding_unsure = false;
+        self.replace(channel);
+        self.remember();
+    }
+
+    /// An answer comes without a large config. Of the same generation, the spec is the one that is known.
+    fn replace(&mut self, mut fresh: Channel) {
+        let missing = fresh.spec.left_out.is_some();
+        if missing && fresh.metadata.generation == self.channel.metadata.generation {
+            fresh.spec = std::mem::take(&mut self.channel.spec);
+        }
+        self.channel = fresh;
+    }
+}
+
+/// Reports an object that holds no id any more, while this process has seen it bound.
+fn missing(channel: &Channel, binding: &persisted::RecordedBinding) -> PendingEvent {
+    let id = &binding.channel_id;
+    tracing::error!(
+        channel = channel.name_any(),
+        namespace = channel.namespace(),
+        channel_id = id,
+        "the status lost the id of the channel; the operator writes it again"
+    );
+    let text = format!(
+        "The status lost the id of the oHallo channel of this object: {id}. The operator writes it again."
+    );
+    PendingEvent::warning("ChannelIdNotStored", text)
+}
+
+fn changed() -> Failure {
+    Failure {
+        message: "The object was changed meanwhile.".into(),
+        ..Failure::deferred(Duration::from_millis(300))
+    }
+}

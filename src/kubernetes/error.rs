@@ -1,0 +1,57 @@
+//! What an error of the API server means, and how it is shown.
+
+use ohallo_core::api::conditions::Reason;
+use ohallo_core::failure::Failure;
+
+/// Of the API server's words about a missing permission; names of resources and namespaces are no longer.
+const LONGEST_RIGHT: usize = 300;
+
+/// The API server's error without anything it quotes; of a missing permission also which.
+pub fn describe(error: &kube::Error) -> String {
+    let kube::Error::Api(status) = error else { return "no answer".into() };
+    let said = format!("{} {}", status.code, status.reason);
+    match status
+        .message
+        .split_once("\" is forbidden: User \"")
+        .and_then(|(_, rest)| rest.split_once("\" cannot "))
+    {
+        Some((_, what)) if status.code == 403 => {
+            let what: String = what.chars().filter(|c| !c.is_control()).take(LONGEST_RIGHT).collect();
+            format!("{said}: the service account cannot {what}")
+        }
+        _ => said,
+    }
+}
+
+/// What the API server's refusal means for a pass.
+pub fn to_failure(error: &kube::Error) -> Failure {
+    let why = match error {
+        kube::Error::Api(status) => format!("the API server answered {} {}", status.code, status.reason),
+        _ => "the API server did not answer".to_owned(),
+    };
+    Failure::transient(
+        Reason::InternalError,
+        format!("A write to the cluster failed: {why}; it is tried again by itself."),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    fn refused(message: &str) -> String {
+        describe(&kube::Error::Api(Box::new(Status::failure(message, "Forbidden").with_code(403))))
+    }
+
+    #[test]
+    fn a_missing_permission_is_named_and_nothing_else_is_quoted() {
+        let rbac = "channels.ohallo.eu \"a\" is forbidden: User \"system:serviceaccount:x:y\" cannot patch resource \
+                    \"channels\" in API group \"ohallo.eu\" in the namespace \"t\"";
+        let named = "403 Forbidden: the service account cannot patch resource \"channels\" in API group \"ohallo.eu\" \
+                     in the namespace \"t\"";
+        assert_eq!(refused(rbac), named);
+        assert_eq!(refused("admission webhook denied the request: a secret cannot be told"), "403 Forbidden");
+    }
+}

@@ -1,0 +1,204 @@
+//! Events: published one at a time, beside the passes. In a burst they would cost the API server as much again as
+//! the work that they tell of; so they may come a little later, and none holds a pass.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{Api, ObjectMeta, PostParams};
+use kube::{Client, Resource};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use ohallo_client::clock;
+use ohallo_core::api::MANAGER;
+use ohallo_core::text;
+
+/// What waits to be published; more is dropped and counted, as the status says the same.
+const WAITING: usize = 1000;
+
+/// How many times as long as an event took the next one waits while there is room.
+const YIELD: f64 = 4.0;
+
+/// The longest that the API server may take for one event.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// Where events about what is in no namespace go.
+const OF_CLUSTER: &str = "default";
+
+/// The longest note that the API server takes, in bytes.
+const MAX_NOTE_BYTES: usize = 1024;
+
+/// The longest name of an event, and the longest reporting instance, in bytes.
+const MAX_NAME_BYTES: usize = 253;
+const MAX_INSTANCE_BYTES: usize = 128;
+
+/// How long the process waits for what it has not published at its end.
+const PARTING: Duration = Duration::from_secs(3);
+
+/// An event to be published once the status stands.
+#[derive(Clone, Debug)]
+pub struct PendingEvent {
+    pub warning: bool,
+    pub reason: String,
+    pub text: String,
+}
+
+/// Where passes leave their events.
+#[derive(Clone)]
+pub struct Events {
+    queue: mpsc::Sender<(ObjectReference, PendingEvent)>,
+}
+
+/// What publishes them.
+pub struct Publisher {
+    queue: mpsc::Receiver<(ObjectReference, PendingEvent)>,
+}
+
+pub fn events() -> (Events, Publisher) {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    (Events { queue: sender }, Publisher { queue: receiver })
+}
+
+// === impl PendingEvent ===
+
+impl PendingEvent {
+    pub fn normal(reason: &str, text: impl Into<String>) -> Self {
+        Self { warning: false, reason: reason.into(), text: text.into() }
+    }
+
+    pub fn warning(reason: &str, text: impl Into<String>) -> Self {
+        Self { warning: true, reason: reason.into(), text: text.into() }
+    }
+}
+
+// === impl Events ===
+
+impl Events {
+    /// Leaves events to be published; how many there was no room for.
+    pub fn leave<K: Resource<DynamicType = ()>>(&self, object: &K, notes: Vec<PendingEvent>) -> u64 {
+        let mut dropped = 0;
+        for note in notes {
+            let note = PendingEvent { text: text::cut_bytes(note.text, MAX_NOTE_BYTES), ..note };
+            dropped += u64::from(self.queue.try_send((object.object_ref(&()), note)).is_err());
+        }
+        dropped
+    }
+
+    /// How many wait to be published.
+    pub fn waiting(&self) -> i64 {
+        let waiting = self.queue.max_capacity().saturating_sub(self.queue.capacity());
+        i64::try_from(waiting).unwrap_or(i64::MAX)
+    }
+}
+
+// === impl Publisher ===
+
+impl Publisher {
+    /// Publishes until the stop, and then what is left.
+    pub async fn run(mut self, client: Client, stop: CancellationToken) {
+        while let Some(Some((object, note))) = stop.run_until_cancelled(self.queue.recv()).await {
+            let begun = clock::instant();
+            publish(&client, &object, note).await;
+            let rest = self.rest(clock::instant().saturating_duration_since(begun));
+            let _stopped = stop.run_until_cancelled(tokio::time::sleep(rest)).await;
+        }
+        self.queue.close();
+        let rest = async {
+            while let Some((object, note)) = self.queue.recv().await {
+                publish(&client, &object, note).await;
+            }
+        };
+        if tokio::time::timeout(PARTING, rest).await.is_err() {
+            tracing::warn!("the time to stop was over with events unpublished");
+        }
+    }
+
+    /// Events give way to the work that they tell of, the less the fuller their queue is.
+    fn rest(&self, took: Duration) -> Duration {
+        let waiting = self.queue.len();
+        if waiting == 0 {
+            return Duration::ZERO;
+        }
+        let room = WAITING.saturating_sub(waiting) as f64 / WAITING as f64;
+        took.mul_f64(YIELD * room).min(LONGEST)
+    }
+}
+
+/// What can't be published (a terminating namespace takes none) is dropped: the status says the same.
+async fn publish(client: &Client, object: &ObjectReference, note: PendingEvent) {
+    let event = event(object, note, clock::now());
+    let reason = event.reason.clone();
+    let api: Api<Event> =
+        Api::namespaced(client.clone(), event.metadata.namespace.as_deref().unwrap_or(OF_CLUSTER));
+    match tokio::time::timeout(LONGEST, api.create(&PostParams::default(), &event)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::debug!(reason, %error, "event not published"),
+        Err(_) => tracing::debug!(reason, "event not published in time"),
+    }
+}
+
+/// Not kube's recorder: it makes names that are too long where the object's name is, and keeps every event in memory for
+/// series that can't come, as events come on changes only.
+fn event(object: &ObjectReference, note: PendingEvent, now: Timestamp) -> Event {
+    let suffix = format!(".{:x}", now.as_nanosecond());
+    let name = object.name.as_deref().unwrap_or(MANAGER);
+    let name = name.split_at(name.floor_char_boundary(MAX_NAME_BYTES.saturating_sub(suffix.len()))).0;
+    // A part of a name ends in a letter or a digit.
+    let name = format!("{}{suffix}", name.trim_end_matches(['-', '.']));
+    let namespace = object.namespace.clone().unwrap_or_else(|| OF_CLUSTER.into());
+    Event {
+        metadata: ObjectMeta { name: Some(name), namespace: Some(namespace), ..ObjectMeta::default() },
+        event_time: Some(MicroTime(now)),
+        type_: Some(if note.warning { "Warning" } else { "Normal" }.into()),
+        reason: Some(note.reason),
+        note: Some(note.text),
+        action: Some("Reconcile".into()),
+        regarding: Some(object.clone()),
+        reporting_controller: Some(MANAGER.into()),
+        reporting_instance: Some(text::cut_bytes(instance(), MAX_INSTANCE_BYTES)),
+        ..Event::default()
+    }
+}
+
+/// Which replica reports.
+fn instance() -> String {
+    let named = |variable| std::env::var(variable).ok().filter(|name: &String| !name.is_empty());
+    named("POD_NAME").or_else(|| named("HOSTNAME")).unwrap_or_else(|| MANAGER.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f79_an_event_keeps_the_limits_of_the_api_server_however_long_name_and_text_are() {
+        let now: Timestamp = "2026-01-10T08:00:00.123456789Z".parse().unwrap();
+        for name in [
+            "a".to_owned(),
+            "a".repeat(237),
+            format!("{}-{}", "a".repeat(235), "b".repeat(17)),
+            "a.".repeat(126) + "b",
+        ] {
+            let object = ObjectReference {
+                name: Some(name.clone()),
+                namespace: Some("t".into()),
+                ..Default::default()
+            };
+            let event = event(&object, PendingEvent::normal("Created", "x"), now);
+            let derived = event.metadata.name.unwrap();
+            assert!(derived.len() <= MAX_NAME_BYTES && ohallo_core::api::is_name(&derived), "{derived}");
+            assert!(derived.split('.').all(|label| !label.ends_with('-')), "{derived}");
+            assert_eq!(event.regarding.unwrap().name, Some(name), "it is about the object by its whole name");
+        }
+        let (events, mut publisher) = events();
+        let object = ohallo_core::api::channel::Channel::default();
+        for text in ["α".repeat(660), "ไ".repeat(256), "a".repeat(2000), "short".to_owned()] {
+            events.leave(&object, vec![PendingEvent::warning("ValidationFailed", text.clone())]);
+            let (_, note) = publisher.queue.try_recv().unwrap();
+            assert!(note.text.len() <= MAX_NOTE_BYTES && (text.len() > MAX_NOTE_BYTES || note.text == text));
+        }
+    }
+}

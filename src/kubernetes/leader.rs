@@ -1,0 +1,215 @@
+//! Who may act. With several replicas one holds a Lease, and what it begins is fenced by the epoch in which it holds it.
+//!
+//! Our own, as `kube-lease-manager` 0.13.1 judges a lease by the times in its record: a dead holder's with a time to come
+//! is never taken, a live holder's whose time is moved back is taken at once, while that one still leads, and of 150 races
+//! for a lease that had run out one had two winners.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::PostParams;
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use ohallo_client::clock;
+use ohallo_core::api::MANAGER;
+use ohallo_core::lease;
+use ohallo_core::lease::election::{Change, Election, LeaseHold, LeaseRequest, LeaseResponse};
+
+pub mod replica;
+
+pub use ohallo_core::lease::LeaseDurations;
+pub use ohallo_core::lease::election::Epoch;
+
+/// The longest that one request may take; one of a holder is cut shorter by the end of its tenure.
+const MAX_REQUEST_TIME: Duration = Duration::from_secs(10);
+
+/// How often a refused release is tried again.
+const RELEASE_ATTEMPTS: usize = 3;
+
+/// Whether this process may act, and in which epoch. Clones share it.
+#[derive(Clone)]
+pub struct Leadership {
+    tenure: watch::Receiver<Option<LeaseHold>>,
+    elected: bool,
+}
+
+/// The side that decides it.
+pub struct Candidate {
+    pub client: Client,
+    pub namespace: String,
+    pub name: String,
+    pub identity: String,
+    pub terms: LeaseDurations,
+    tenure: watch::Sender<Option<LeaseHold>>,
+}
+
+/// What an election has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaderEvent<'a> {
+    Leads,
+    Follows,
+    /// Whether another process was seen to lead.
+    OtherLeads(bool),
+    /// The lease can't be reached, and why; `refused` where that needs somebody to change something.
+    Unreachable {
+        why: &'a str,
+        refused: bool,
+    },
+    Reachable,
+}
+
+// === impl Leadership ===
+
+impl Leadership {
+    /// Of the only process there is: one epoch that does not end.
+    pub fn always() -> Self {
+        Self { tenure: watch::channel(None).1, elected: false }
+    }
+
+    /// The epoch in which an effect may begin now. Asked again right before each one.
+    pub fn epoch(&self) -> Option<Epoch> {
+        if !self.elected {
+            return Some(Epoch { term: 0, transitions: 0 });
+        }
+        let tenure = (*self.tenure.borrow())?;
+        (clock::instant() < tenure.until).then_some(tenure.epoch)
+    }
+}
+
+// === impl Candidate ===
+
+impl Candidate {
+    pub fn new(
+        client: Client,
+        (namespace, name): (String, String),
+        identity: String,
+        terms: LeaseDurations,
+    ) -> (Self, Leadership) {
+        let (sender, tenure) = watch::channel(None);
+        let candidate = Self { client, namespace, name, identity, terms, tenure: sender };
+        (candidate, Leadership { tenure, elected: true })
+    }
+
+    /// Competes for the lease and holds it until `over`; then gives it back.
+    pub async fn run(self, over: CancellationToken, tell: impl Fn(LeaderEvent<'_>)) {
+        let mut election = Election::new(self.identity.clone(), self.terms, clock::instant());
+        while !over.is_cancelled() {
+            let wait = election.due().saturating_duration_since(clock::instant());
+            if over.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+                break;
+            }
+            let lapsed = election.expire(clock::instant());
+            self.take_in(&election, lapsed, &tell);
+            if election.due() > clock::instant() {
+                continue;
+            }
+            let ask = election.ask(clock::now());
+            let began = clock::instant();
+            let limit = election.tenure().map_or(MAX_REQUEST_TIME, |tenure| {
+                tenure.until.saturating_duration_since(began).min(MAX_REQUEST_TIME)
+            });
+            // Not cut short by the end: an answer that comes then says whether there is something to give back.
+            let answer = self.send(&ask, limit, &tell).await;
+            let change = election.handle(&ask, answer, began, clock::instant());
+            tell(LeaderEvent::OtherLeads(election.other_leads(clock::instant())));
+            self.take_in(&election, change, &tell);
+        }
+        self.give_back(election, &tell).await;
+    }
+
+    fn take_in(&self, election: &Election, change: Option<Change>, tell: &impl Fn(LeaderEvent<'_>)) {
+        self.tenure.send_replace(election.tenure());
+        let (lease, identity) = (self.name.as_str(), self.identity.as_str());
+        match change {
+            Some(Change::Acquired(epoch)) => {
+                tracing::info!(lease, identity, epoch = epoch.transitions, "leading: the lease was acquired");
+                tell(LeaderEvent::Leads);
+            }
+            Some(Change::Lost(epoch, why)) => {
+                let epoch = epoch.transitions;
+                tracing::warn!(lease, identity, epoch, why, "not leading any more: the lease was lost");
+                tell(LeaderEvent::Follows);
+            }
+            None => {}
+        }
+    }
+
+    fn api(&self) -> Api<Lease> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Sends one request, and says what its answer means.
+    pub async fn send(
+        &self,
+        ask: &LeaseRequest,
+        limit: Duration,
+        tell: &impl Fn(LeaderEvent<'_>),
+    ) -> LeaseResponse {
+        let api = self.api();
+        let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
+        let request = async {
+            match ask {
+                LeaseRequest::Read => api.get(&self.name).await,
+                LeaseRequest::Create(lease) => {
+                    let mut lease = lease.clone();
+                    lease.metadata.name = Some(self.name.clone());
+                    api.create(&params, &lease).await
+                }
+                LeaseRequest::Replace(lease) => api.replace(&self.name, &params, lease).await,
+            }
+        };
+        let answer = tokio::time::timeout(limit, request).await;
+        let (why, refused) = match answer {
+            Ok(Ok(lease)) => match ask {
+                LeaseRequest::Create(sent) | LeaseRequest::Replace(sent) if !lease::is_stored(sent, &lease) => {
+                    ("the API server did not keep what was written: an admission policy or webhook changes the lease".to_owned(), true)
+                }
+                _ => {
+                    tell(LeaderEvent::Reachable);
+                    return LeaseResponse::Found(Box::new(lease));
+                }
+            },
+            Ok(Err(kube::Error::Api(status))) if status.code == 409 => return LeaseResponse::Conflict,
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 && !matches!(ask, LeaseRequest::Create(_)) => {
+                return LeaseResponse::Missing;
+            }
+            Ok(Err(error)) => {
+                let refused = matches!(&error, kube::Error::Api(status) if (400..500).contains(&status.code));
+                (crate::kubernetes::error::describe(&error), refused)
+            }
+            Err(_) => ("no answer in time".to_owned(), false),
+        };
+        tell(LeaderEvent::Unreachable { why: &why, refused });
+        LeaseResponse::Failed
+    }
+
+    /// Stops acting, then says so: a standby need not wait for the lease to run out.
+    async fn give_back(&self, mut election: Election, tell: &impl Fn(LeaderEvent<'_>)) {
+        let tenure = election.tenure();
+        let mut lease = election.release();
+        self.take_in(&election, None, tell);
+        let Some(tenure) = tenure else { return };
+        tell(LeaderEvent::Follows);
+        let epoch = tenure.epoch;
+        for _ in 0..RELEASE_ATTEMPTS {
+            let Some(released) = lease.take() else { return };
+            match self.send(&LeaseRequest::Replace(released), MAX_REQUEST_TIME, tell).await {
+                LeaseResponse::Found(_) => {
+                    let (lease, epoch) = (self.name.as_str(), epoch.transitions);
+                    tracing::info!(lease, identity = self.identity, epoch, "the lease was released");
+                    return;
+                }
+                LeaseResponse::Missing => return,
+                LeaseResponse::Conflict | LeaseResponse::Failed => {
+                    match self.send(&LeaseRequest::Read, MAX_REQUEST_TIME, tell).await {
+                        LeaseResponse::Found(found) => lease = election.release_again(&found, epoch),
+                        _ => break,
+                    }
+                }
+            }
+        }
+        tracing::warn!(lease = self.name, "the lease was not released: others wait until it runs out");
+    }
+}

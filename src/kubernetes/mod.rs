@@ -1,0 +1,12 @@
+//! What the operator reads from and writes to the Kubernetes API.
+
+pub mod api_server;
+pub mod authorities;
+pub mod error;
+pub mod events;
+pub mod leader;
+pub mod multi_namespace_watch;
+pub mod reflectors;
+pub mod request_timeout;
+pub mod response_sanitizer;
+pub mod secrets;

@@ -1,0 +1,311 @@
+//! Watches: what is kept of each object, and several namespaces as one stream and one store.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use futures::stream::{self, BoxStream, StreamExt};
+use kube::api::Api;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{Lookup, Store};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+
+use crate::telemetry::http_server::Readiness;
+use crate::telemetry::metrics::Metrics;
+
+/// How many objects one answer to a list holds: it is in memory as a whole, as JSON and decoded.
+const PAGE: u32 = 50;
+
+/// What a watch of one kind needs.
+#[derive(Clone)]
+pub struct Watching {
+    pub client: Client,
+    pub kind: &'static str,
+    pub metrics: Arc<Metrics>,
+    pub readiness: Readiness,
+}
+
+/// An event of one namespace, or of all.
+pub type Event<K> = watcher::Result<watcher::Event<K>>;
+
+// === impl Watching ===
+
+impl Watching {
+    /// The Api of each namespace; of the whole cluster where none is named.
+    pub fn apis<K>(&self, namespaces: &[String]) -> Vec<Api<K>>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    {
+        if namespaces.is_empty() {
+            return vec![Api::all(self.client.clone())];
+        }
+        namespaces.iter().map(|namespace| Api::namespaced(self.client.clone(), namespace)).collect()
+    }
+
+    /// Watches each Api, with backoff, and takes out of each object what is not stored.
+    pub fn events<K>(
+        &self,
+        apis: Vec<Api<K>>,
+        selector: Option<&str>,
+        trim: impl Fn(&mut K) + Clone + Send + Sync + 'static,
+    ) -> Vec<BoxStream<'static, Event<K>>>
+    where
+        K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    {
+        let config = watcher::Config::default().page_size(PAGE);
+        let config = selector.map_or_else(|| config.clone(), |labels| config.clone().labels(labels));
+        apis.into_iter()
+            .map(|api| {
+                let (this, namespace) = (self.clone(), api.namespace().unwrap_or_default().to_owned());
+                self.readiness.set_in(self.kind, &namespace, Err("not listed yet".into()));
+                let stream = watcher(api, config.clone()).default_backoff();
+                let stream = stream.modify(trim.clone());
+                stream.inspect(move |event| this.note(&namespace, event)).boxed()
+            })
+            .collect()
+    }
+
+    fn note<K>(&self, namespace: &str, event: &Event<K>) {
+        match event {
+            Ok(watcher::Event::InitDone) => self.readiness.set_in(self.kind, namespace, Ok(())),
+            Ok(watcher::Event::Init) => {}
+            Ok(_) => self.readiness.works(self.kind, namespace),
+            Err(error) => {
+                self.metrics.watch_restarted(self.kind);
+                let why = reason(error);
+                tracing::warn!(kind = self.kind, error = why, "the watch broke; it is begun again");
+                if is_permission(error) {
+                    let why = format!("the service account may not list and watch them: {why}");
+                    self.readiness.trouble(self.kind, namespace, why);
+                }
+            }
+        }
+    }
+}
+
+fn is_permission(error: &watcher::Error) -> bool {
+    matches!(api_error(error), Some(status) if status.code == 403 || status.code == 401)
+}
+
+fn api_error(error: &watcher::Error) -> Option<&kube::core::Status> {
+    use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
+    match error {
+        InitialListFailed(kube::Error::Api(status))
+        | WatchStartFailed(kube::Error::Api(status))
+        | WatchFailed(kube::Error::Api(status)) => Some(status),
+        WatchError(status) => Some(status),
+        _ => None,
+    }
+}
+
+/// Why, without what a body might quote.
+fn reason(error: &watcher::Error) -> String {
+    match api_error(error) {
+        Some(status) => format!("{} {}", status.code, status.message),
+        None => "no answer".to_owned(),
+    }
+}
+
+/// Keeps a store current from several watches of one kind, and passes their events on once the store has them.
+///
+/// The store takes each object of a list as it comes, and loses at the end of the list what the list lacks. kube's
+/// `reflector` keeps a list apart until it is complete: at each relist it holds all objects twice.
+///
+/// `Init` says that a list has begun, `InitDone` that none is in progress.
+pub fn reflected<K>(
+    writer: Writer<K>,
+    watches: Vec<BoxStream<'static, Event<K>>>,
+    namespaces: Vec<String>,
+) -> BoxStream<'static, Event<K>>
+where
+    K: Lookup<DynamicType = ()> + Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+{
+    let mut reflected = Reflected::new(writer, watches.len(), namespaces);
+    let numbered =
+        watches.into_iter().enumerate().map(|(i, watch)| watch.map(move |event| (i, event)).boxed());
+    stream::select_all(numbered).flat_map(move |(i, event)| stream::iter(reflected.take(i, event))).boxed()
+}
+
+struct Reflected<K: Lookup<DynamicType = ()> + Clone + 'static> {
+    writer: Writer<K>,
+    store: Store<K>,
+    /// The namespace of each watch; empty where one watch has all.
+    namespaces: Vec<String>,
+    /// Watches whose list is in progress.
+    listing: BTreeSet<usize>,
+    /// Namespace and name of what each watch has listed since its list began.
+    listed: Vec<HashSet<(Option<String>, String)>>,
+}
+
+// === impl Reflected ===
+
+impl<K> Reflected<K>
+where
+    K: Lookup<DynamicType = ()> + Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+{
+    fn new(writer: Writer<K>, watches: usize, namespaces: Vec<String>) -> Self {
+        let (store, listed) = (writer.as_reader(), vec![HashSet::new(); watches]);
+        Self { writer, store, namespaces, listing: (0..watches).collect(), listed }
+    }
+
+    fn take(&mut self, watch: usize, event: Event<K>) -> Box<dyn Iterator<Item = Event<K>> + Send> {
+        let Some(listed) = self.listed.get_mut(watch) else { return Box::new(std::iter::empty()) };
+        match &event {
+            Ok(watcher::Event::Init) => {
+                listed.clear();
+                self.listing.insert(watch);
+            }
+            Ok(watcher::Event::InitApply(object)) => {
+                listed.insert(key(object));
+                self.writer.apply_watcher_event(&watcher::Event::Apply(object.clone()));
+            }
+            Ok(watcher::Event::InitDone) => {
+                let deletes = self.vanished(watch).into_iter().map(|object| Ok(deleted(&object)));
+                self.listing.remove(&watch);
+                return Box::new(deletes.chain(self.listing.is_empty().then_some(event)));
+            }
+            Ok(event) => self.writer.apply_watcher_event(event),
+            Err(_) => {}
+        }
+        Box::new(std::iter::once(event))
+    }
+
+    /// Takes out of the store what a list did not bring.
+    fn vanished(&mut self, watch: usize) -> Vec<Arc<K>> {
+        let listed = self.listed.get_mut(watch).map(std::mem::take).unwrap_or_default();
+        let namespace = self.namespaces.get(watch);
+        let mut vanished = self.store.state();
+        vanished.retain(|object| {
+            let found = key(&**object);
+            (namespace.is_none() || found.0.as_ref() == namespace) && !listed.contains(&found)
+        });
+        vanished.iter().for_each(|object| self.writer.apply_watcher_event(&deleted(object)));
+        vanished
+    }
+}
+
+fn key<K: Resource>(object: &K) -> (Option<String>, String) {
+    (ResourceExt::namespace(object), object.name_any())
+}
+
+fn deleted<K: Clone>(object: &Arc<K>) -> watcher::Event<K> {
+    watcher::Event::Delete(K::clone(object))
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::reflector;
+    use kube::runtime::watcher::Event as Told;
+
+    use super::*;
+    use ohallo_core::api::workspace::Workspace;
+
+    fn workspace(namespace: &str, name: &str) -> Workspace {
+        let metadata = serde_json::json!({"namespace": namespace, "name": name});
+        let spec = serde_json::json!({"workspaceId": "w", "apiKeySecretRef": {"name": "key"}});
+        let (api, kind) = ("ohallo.eu/v1alpha1", "Workspace");
+        let object = serde_json::json!({"apiVersion": api, "kind": kind, "metadata": metadata, "spec": spec});
+        serde_json::from_value(object).unwrap()
+    }
+
+    struct Two {
+        reflected: Reflected<Workspace>,
+        store: Store<Workspace>,
+    }
+
+    impl Two {
+        /// The watches of `a` and `b`.
+        fn new() -> Self {
+            let (store, writer) = reflector::store();
+            Self { reflected: Reflected::new(writer, 2, vec!["a".into(), "b".into()]), store }
+        }
+
+        /// What is passed on of an event, then the names in the store.
+        fn take(&mut self, watch: usize, event: Told<Workspace>) -> (Vec<String>, Vec<String>) {
+            let passed = self.reflected.take(watch, Ok(event)).map(|event| match event.unwrap() {
+                Told::Init => "init".to_owned(),
+                Told::InitDone => "done".to_owned(),
+                Told::InitApply(object) => format!("list {}", object.name_any()),
+                Told::Apply(object) => format!("apply {}", object.name_any()),
+                Told::Delete(object) => format!("delete {}", object.name_any()),
+            });
+            let passed = passed.collect();
+            let mut stored: Vec<_> = self.store.state().iter().map(|object| object.name_any()).collect();
+            stored.sort();
+            (passed, stored)
+        }
+
+        #[track_caller]
+        fn check(&mut self, watch: usize, event: Told<Workspace>, passed: &[&str], stored: &[&str]) {
+            let expected =
+                [passed, stored].map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>());
+            assert_eq!(<[_; 2]>::from(self.take(watch, event)), expected);
+        }
+    }
+
+    #[test]
+    fn lists_are_done_when_those_of_all_namespaces_are_and_the_store_has_what_there_is() {
+        let mut two = Two::new();
+        two.check(0, Told::Init, &["init"], &[]);
+        two.check(0, Told::InitApply(workspace("a", "kept")), &["list kept"], &["kept"]);
+        two.check(0, Told::InitApply(workspace("a", "gone")), &["list gone"], &["gone", "kept"]);
+        two.check(0, Told::InitDone, &[], &["gone", "kept"]);
+        two.check(
+            1,
+            Told::InitApply(workspace("b", "broken")),
+            &["list broken"],
+            &["broken", "gone", "kept"],
+        );
+        // A list that broke off midway begins again.
+        two.check(1, Told::Init, &["init"], &["broken", "gone", "kept"]);
+        two.check(0, Told::Delete(workspace("a", "gone")), &["delete gone"], &["broken", "kept"]);
+        two.check(0, Told::Apply(workspace("a", "late")), &["apply late"], &["broken", "kept", "late"]);
+        two.check(
+            1,
+            Told::InitApply(workspace("b", "late")),
+            &["list late"],
+            &["broken", "kept", "late", "late"],
+        );
+        two.check(1, Told::InitDone, &["delete broken", "done"], &["kept", "late", "late"]);
+    }
+
+    #[test]
+    fn a_relist_replaces_object_by_object_and_deletes_what_is_missing_in_its_own_namespace() {
+        let mut two = Two::new();
+        for (watch, namespace) in ["a", "b"].into_iter().enumerate() {
+            for name in ["kept", "gone"] {
+                two.take(watch, Told::InitApply(workspace(namespace, name)));
+            }
+            two.take(watch, Told::InitDone);
+        }
+        two.check(0, Told::Init, &["init"], &["gone", "gone", "kept", "kept"]);
+        let mut changed = workspace("a", "kept");
+        changed.spec.suspend = Some(true);
+        two.check(0, Told::InitApply(changed), &["list kept"], &["gone", "gone", "kept", "kept"]);
+        let suspended = two.store.state().iter().filter(|object| object.spec.suspend == Some(true)).count();
+        assert_eq!(suspended, 1, "the store has an object of the list before the list ends");
+        two.check(0, Told::InitDone, &["delete gone", "done"], &["gone", "kept", "kept"]);
+        // Nothing is left of the first list.
+        two.check(0, Told::Init, &["init"], &["gone", "kept", "kept"]);
+        two.check(0, Told::InitDone, &["delete kept", "done"], &["gone", "kept"]);
+    }
+
+    #[test]
+    fn one_watch_of_all_namespaces_deletes_in_all_of_them() {
+        let (store, writer) = reflector::store();
+        let mut one = Reflected::new(writer, 1, Vec::new());
+        for namespace in ["a", "b"] {
+            one.take(0, Ok(Told::InitApply(workspace(namespace, "n")))).for_each(drop);
+        }
+        one.take(0, Ok(Told::InitDone)).for_each(drop);
+        one.take(0, Ok(Told::Init)).for_each(drop);
+        one.take(0, Ok(Told::InitApply(workspace("b", "n")))).for_each(drop);
+        assert_eq!(one.take(0, Ok(Told::InitDone)).count(), 2);
+        assert_eq!(
+            store.state().iter().filter_map(|object| ResourceExt::namespace(&**object)).collect::<Vec<_>>(),
+            ["b"]
+        );
+    }
+}

@@ -1,0 +1,409 @@
+//! What each watch brings: into the stores, the index and the cache of Secrets, and to whom it is news.
+
+use std::sync::Arc;
+
+use futures::future;
+use futures::stream::{BoxStream, StreamExt};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::ResourceExt;
+use kube::api::Api;
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::watcher;
+
+use crate::context::{Context, object_ref};
+use crate::kubernetes::multi_namespace_watch::{Event, Watching, reflected};
+use crate::telemetry::http_server::Readiness;
+use crate::workspace::InMemoryState;
+use ohallo_core::api::channel::Channel;
+use ohallo_core::api::conditions::kind;
+use ohallo_core::api::workspace::{ClusterWorkspace, Workspace};
+use ohallo_core::api::{annotation, finalizer};
+use ohallo_core::channel::last_seen::{self, LastSeen};
+use ohallo_core::index::{NamespacedName, Requeues};
+use ohallo_core::text::cut_request;
+use ohallo_core::work_queue::Priority;
+use ohallo_core::workspace::kind::WorkspaceKind;
+use ohallo_core::{conditions, placeholder};
+
+/// The watches of one operator.
+pub struct Watches<'a> {
+    pub ctx: &'a Arc<Context>,
+    pub readiness: Readiness,
+}
+
+// === impl Watches ===
+
+impl Watches<'_> {
+    fn of(&self, kind: &'static str) -> Watching {
+        let (client, metrics) = (self.ctx.client.clone(), Arc::clone(&self.ctx.metrics));
+        Watching { client, kind, metrics, readiness: self.readiness.clone() }
+    }
+
+    /// Never ends.
+    pub async fn channels(&self, writer: Writer<Channel>) {
+        let settings = &self.ctx.settings;
+        let watching = self.of("channels");
+        let events =
+            watching.events(watching.apis(&settings.namespaces), settings.channel_selector.as_deref(), {
+                let ctx = Arc::clone(self.ctx);
+                move |channel: &mut Channel| ctx.kept.take_in(channel)
+            });
+        let ctx = Arc::clone(self.ctx);
+        reflected(writer, events, settings.namespaces.clone())
+            .for_each(|event| {
+                take_in_channel(&ctx, &event);
+                listed(&ctx, "channels", &event);
+                future::ready(())
+            })
+            .await;
+    }
+
+    /// Never ends.
+    pub async fn namespaced(&self, writer: Writer<Workspace>) {
+        let settings = &self.ctx.settings;
+        let watching = self.of("workspaces");
+        let events = watching.events(
+            watching.apis(&settings.namespaces),
+            settings.workspace_selector.as_deref(),
+            trim_workspace,
+        );
+        self.workspaces(writer, events, settings.namespaces.clone(), "workspaces").await;
+    }
+
+    /// Never ends.
+    pub async fn cluster(&self, writer: Writer<ClusterWorkspace>) {
+        let watching = self.of("clusterworkspaces");
+        let api = Api::all(self.ctx.client.clone());
+        let events =
+            watching.events(vec![api], self.ctx.settings.workspace_selector.as_deref(), trim_workspace);
+        self.workspaces(writer, events, Vec::new(), "clusterworkspaces").await;
+    }
+
+    async fn workspaces<K: WorkspaceKind>(
+        &self,
+        writer: Writer<K>,
+        events: Vec<BoxStream<'static, Event<K>>>,
+        namespaces: Vec<String>,
+        kind: &'static str,
+    ) {
+        let (ctx, store) = (Arc::clone(self.ctx), writer.as_reader());
+        reflected(writer, events, namespaces)
+            .for_each(|event| {
+                take_in_workspace(&ctx, &event);
+                if let Ok(watcher::Event::InitDone) = event {
+                    let all = store.state();
+                    let background = Priority::Background;
+                    all.iter().for_each(|object| ctx.enqueue_workspace(&object.handle(), background));
+                }
+                listed(&ctx, kind, &event);
+                future::ready(())
+            })
+            .await;
+    }
+
+    /// Labels of namespaces decide who may use a ClusterWorkspace.
+    pub async fn namespaces(&self, writer: Writer<PartialObjectMeta<Namespace>>) {
+        let watching = self.of("namespaces");
+        let events = watching.events(
+            vec![Api::<PartialObjectMeta<Namespace>>::all(self.ctx.client.clone())],
+            None,
+            |_| {},
+        );
+        let known = |event: Event<PartialObjectMeta<Namespace>>| async {
+            // Whether it may use a ClusterWorkspace is not known: it is none that has labels.
+            match event {
+                Ok(watcher::Event::Apply(namespace)) if is_cut(&namespace) => {
+                    Some(Ok(watcher::Event::Delete(namespace)))
+                }
+                Ok(watcher::Event::InitApply(namespace)) if is_cut(&namespace) => None,
+                event => Some(event),
+            }
+        };
+        let events = events.into_iter().map(|watch| watch.filter_map(known).boxed()).collect();
+        reflected(writer, events, Vec::new())
+            .for_each(|event| async {
+                listed(self.ctx, "namespaces", &event);
+                if let Ok(watcher::Event::InitDone) = event {
+                    let all = self.ctx.namespaces.state();
+                    let users = all.iter().flat_map(|one| self.ctx.index().cluster_users_in(&one.name_any()));
+                    users.for_each(|name| self.ctx.requeue_channel(&name));
+                }
+                if let Ok(watcher::Event::Apply(namespace) | watcher::Event::InitApply(namespace)) = event {
+                    let users = self.ctx.index().cluster_users_in(&namespace.name_any());
+                    users.iter().for_each(|name| self.ctx.requeue_channel(name));
+                }
+            })
+            .await;
+    }
+
+    /// Metadata only. Begun when it is known who uses what: what it tells of a Secret that nobody uses is not kept.
+    pub async fn secrets(&self) {
+        let watching = self.of("secrets");
+        let ctx = self.ctx;
+        ctx.listed.wait().await;
+        let mut namespaces = ctx.settings.namespaces.clone();
+        if !namespaces.is_empty()
+            && ctx.settings.serves_cluster_workspaces()
+            && !namespaces.contains(&ctx.settings.operator_namespace)
+        {
+            namespaces.push(ctx.settings.operator_namespace.clone());
+        }
+        let events = watching.events(watching.apis::<PartialObjectMeta<Secret>>(&namespaces), None, |_| {});
+        let scopes =
+            namespaces.iter().map(|name| Some(name.as_str())).chain(namespaces.is_empty().then_some(None));
+        let scoped = events
+            .into_iter()
+            .zip(scopes)
+            .map(|(watch, scope)| watch.map(move |event| (scope, event)).boxed());
+        futures::stream::select_all(scoped)
+            .for_each(|(scope, event)| async move {
+                let Ok(event) = event else { return };
+                let changed = ctx.secrets.see(&event, scope, |secret| ctx.index().uses_secret(secret)).await;
+                for secret in changed {
+                    let (channels, workspaces) = {
+                        let index = ctx.index();
+                        (index.users_of_secret(secret), index.workspaces_of_key(secret))
+                    };
+                    channels.iter().for_each(|name| ctx.requeue_channel(name));
+                    workspaces.iter().for_each(|handle| ctx.requeue_workspace(handle));
+                }
+            })
+            .await;
+    }
+}
+
+/// Whether its labels were too many to be read.
+fn is_cut(namespace: &PartialObjectMeta<Namespace>) -> bool {
+    namespace.labels().contains_key(placeholder::CUT)
+}
+
+/// What a Workspace's cache keeps of texts that its operator did not write, in bytes.
+const FOREIGN: usize = 512;
+
+/// Leaves of a list its own finalizer, at its position.
+fn leave_out_others(finalizers: &mut Vec<String>) {
+    let mut left_out = 0;
+    let mut kept = Vec::new();
+    let others = |count| (count > 0).then(|| placeholder::left_out(count));
+    for entry in finalizers.drain(..) {
+        if entry == finalizer::IN_USE {
+            kept.extend(others(std::mem::take(&mut left_out)));
+            kept.push(entry);
+        } else {
+            left_out += placeholder::finalizers_in(&entry);
+        }
+    }
+    kept.extend(others(left_out));
+    *finalizers = kept;
+}
+
+/// Takes out of a Workspace what a tenant could make large. What is cut is read or written again where it is needed.
+fn trim_workspace<K: WorkspaceKind>(object: &mut K) {
+    let metadata = object.meta_mut();
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.retain(|name, _| name == annotation::RECONCILE_REQUESTED);
+        annotations.values_mut().for_each(|value| *value = cut_request(value));
+    }
+    if let Some(finalizers) = &mut metadata.finalizers {
+        let others = finalizers.iter().filter(|name| *name != finalizer::IN_USE);
+        if others.map(String::len).sum::<usize>() > FOREIGN {
+            leave_out_others(finalizers);
+        }
+    }
+    if let Some(mut status) = object.status().cloned() {
+        let messages = status.conditions.iter().map(|condition| condition.message.len());
+        // More than the operator ever writes, so it is written again.
+        if messages.sum::<usize>() > 4 * conditions::MESSAGE {
+            status.conditions.iter_mut().for_each(|condition| condition.message = String::new());
+            object.set_status(status);
+        }
+    }
+}
+
+fn listed<K>(ctx: &Context, kind: &'static str, event: &Event<K>) {
+    if let Ok(watcher::Event::InitDone) = event {
+        ctx.listed.mark(kind);
+    }
+}
+
+fn take_in_channel(ctx: &Context, event: &Event<Channel>) {
+    match event {
+        Ok(watcher::Event::Apply(channel)) => {
+            note_ends(ctx, channel);
+            let wakes = ctx.index().put(channel);
+            ctx.requeue(wakes);
+            ctx.requeue_channel(&NamespacedName::of(channel));
+        }
+        Ok(watcher::Event::InitApply(channel)) => {
+            note_ends(ctx, channel);
+            let wakes = ctx.index().put(channel);
+            ctx.requeue(wakes);
+            // The end of this list may wait for one of another namespace, which cannot be listed.
+            if ctx.listed.is_done() {
+                ctx.enqueue_channel(&NamespacedName::of(channel), Priority::Background);
+            }
+        }
+        Ok(watcher::Event::Delete(channel)) => {
+            let name = NamespacedName::of(channel);
+            ended(ctx, &name, LastSeen::of(channel));
+            let wakes = ctx.index().remove(&name);
+            gone(ctx, channel.uid().as_deref(), wakes);
+            // Drops what is queued of it.
+            ctx.requeue_channel(&name);
+        }
+        Ok(watcher::Event::Init) => ctx.list_channels(true),
+        Ok(watcher::Event::InitDone) => {
+            let vanished = ctx.index().retain(|name| ctx.channels.get(&object_ref(name)).is_some());
+            for (name, last, wakes) in vanished {
+                let uid = last.uid.clone();
+                ended(ctx, &name, last);
+                gone(ctx, Some(&uid), wakes);
+            }
+            ctx.list_channels(false);
+            let all = ctx.channels.state();
+            all.iter()
+                .for_each(|channel| ctx.enqueue_channel(&NamespacedName::of(channel), Priority::Background));
+        }
+        _ => {}
+    }
+}
+
+/// Notes an object that another of the same name took the place of, and one that nothing but other finalizers keeps.
+fn note_ends(ctx: &Context, channel: &Channel) {
+    let name = NamespacedName::of(channel);
+    let replaced = ctx.index().last_seen(&name).filter(|last| channel.uid().as_ref() != Some(&last.uid));
+    if let Some(last) = replaced {
+        let uid = last.uid.clone();
+        ended(ctx, &name, last);
+        ctx.forget(&uid);
+    }
+    if last_seen::is_unprotected(channel) {
+        ended(ctx, &name, LastSeen::of(channel));
+    }
+}
+
+fn ended(ctx: &Context, name: &NamespacedName, last: LastSeen) {
+    let memory = ctx.memory(&last.uid);
+    ctx.orphans.ended(name.clone(), last, memory, ctx.leadership.epoch().is_some());
+}
+
+fn gone(ctx: &Context, uid: Option<&str>, wakes: Requeues) {
+    if let Some(uid) = uid {
+        ctx.forget(uid);
+    }
+    ctx.requeue(wakes);
+}
+
+/// Whether a Channel is not Ready or is to be deleted.
+fn waits(ctx: &Context, name: &NamespacedName) -> bool {
+    ctx.channels.get(&object_ref(name)).is_some_and(|channel| {
+        let conditions = channel.status.as_ref().map(|status| status.conditions.as_slice());
+        channel.metadata.deletion_timestamp.is_some()
+            || !conditions::is_true(conditions.unwrap_or_default(), kind::READY)
+    })
+}
+
+fn take_in_workspace<K: WorkspaceKind>(ctx: &Context, event: &Event<K>) {
+    match event {
+        Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
+            let handle = object.handle();
+            ctx.index().put_key(&handle, object.key_secret(&ctx.settings.operator_namespace));
+            let marked = object.finalizers().iter().any(|name| name == finalizer::IN_USE);
+            if let Some(uid) = object.uid().filter(|_| marked && !ctx.listed.is_done()) {
+                ctx.remember_workspace(&uid, InMemoryState::of_earlier_process());
+            }
+            // What has become unusable a Channel that works sees at its next look; one that waits is to say what for.
+            let ready = object.status().and_then(|status| conditions::find(&status.conditions, kind::READY));
+            let usable = ready.is_some_and(|ready| ready.status != "False") || object.suspended();
+            let users = ctx.index().users_of_workspace(&handle);
+            let woken = users.iter().filter(|name| usable || (ready.is_some() && waits(ctx, name)));
+            woken.for_each(|name| ctx.requeue_channel(name));
+            if let Ok(watcher::Event::Apply(_)) = event {
+                ctx.requeue_workspace(&handle);
+            }
+        }
+        Ok(watcher::Event::Delete(object)) => {
+            let handle = object.handle();
+            ctx.index().put_key(&handle, None);
+            if let Some(uid) = object.uid() {
+                ctx.forget_workspace(&uid);
+            }
+            if !ctx.in_use(&handle) {
+                ctx.forget_key(&handle);
+            }
+            // Drops what is queued of it.
+            ctx.requeue_workspace(&handle);
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn of_a_workspace_little_is_kept_that_a_tenant_could_make_large() {
+        let own = finalizer::IN_USE;
+        let condition = |message: &str| json!({"type": "Ready", "status": "True", "reason": "Verified", "message": message, "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        let made = |others: &[&str], message: &str| -> Workspace {
+            let annotations =
+                json!({annotation::RECONCILE_REQUESTED: "é".repeat(300), annotation::CREATE_INTENT: "x"});
+            let finalizers: Vec<_> = others.iter().chain([&own]).collect();
+            let metadata = json!({"name": "w", "annotations": annotations, "finalizers": finalizers});
+            let (api, kind) = ("ohallo.eu/v1alpha1", "Workspace");
+            let status = json!({"conditions": [condition(message)]});
+            let object =
+                json!({"apiVersion": api, "kind": kind, "metadata": metadata, "spec": {}, "status": status});
+            let mut object = serde_json::from_value(object).unwrap();
+            trim_workspace(&mut object);
+            object
+        };
+        let usual = made(&["example.com/a"], "fine");
+        assert_eq!(usual.finalizers(), ["example.com/a", own]);
+        assert_eq!(usual.annotations().len(), 1);
+        assert_eq!(usual.annotations()[annotation::RECONCILE_REQUESTED], "é".repeat(256));
+        assert_eq!(usual.status.unwrap().conditions[0].message, "fine");
+        let long = "example.com/".to_owned() + &"a".repeat(200);
+        let large = made(&[&long, &long, &long], &"m".repeat(5000));
+        assert_eq!(large.finalizers(), ["…3", own]);
+        let cut = ["…268", own, &long, &long, "…7", own, &long];
+        assert_eq!(made(&cut, "fine").finalizers(), ["…268", own, "…9", own, "…1", own]);
+        assert_eq!(large.status.unwrap().conditions[0].message, "");
+    }
+    #[tokio::test]
+    async fn f76_an_object_ends_when_it_is_deleted_when_a_list_lacks_it_when_it_is_replaced_and_when_it_is_unprotected()
+     {
+        let channel = |uid: &str, terminating: bool| -> Channel {
+            let deleted = terminating.then_some("2026-01-10T08:00:00Z");
+            let metadata = json!({"name": "a", "namespace": "t", "uid": uid, "deletionTimestamp": deleted, "finalizers": ["example.com/other"]});
+            let (api, kind) = ("ohallo.eu/v1alpha1", "Channel");
+            let status = json!({"channelId": "c1", "boundUid": uid});
+            let object =
+                json!({"apiVersion": api, "kind": kind, "metadata": metadata, "spec": {}, "status": status});
+            serde_json::from_value(object).unwrap()
+        };
+        use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
+        let living = || InitApply(channel("old", false));
+        for (what, events, ended) in [
+            ("it stays", vec![living(), Apply(channel("old", false))], vec![]),
+            ("deleted", vec![living(), Delete(channel("old", false))], vec!["old"]),
+            // The store of this test is empty.
+            ("a list lacks it", vec![living(), Init, InitDone], vec!["old"]),
+            ("replaced", vec![living(), Apply(channel("new", false))], vec!["old"]),
+            (
+                "replaced in a list",
+                vec![living(), Init, living(), InitApply(channel("new", false))],
+                vec!["old"],
+            ),
+            ("unprotected", vec![living(), Apply(channel("old", true))], vec!["old"]),
+        ] {
+            let ctx = crate::context::tests::context();
+            events.into_iter().for_each(|event| take_in_channel(&ctx, &Ok(event)));
+            assert_eq!(ctx.orphans.waiting(), ended, "{what}");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Waits until the API server knows our kinds, with every field of this version, and follows whether it still does.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use http::HeaderValue;
+use http::header::{ETAG, IF_NONE_MATCH};
+use http_body_util::BodyExt;
+use kube::api::{Api, ListParams};
+use kube::client::Body;
+use kube::{Client, Resource};
+use serde::de::DeserializeOwned;
+
+use crate::context::Context;
+use crate::settings::Settings;
+use crate::startup::checks::{MAX_CHECK_TIME, Prerequisite, list_with_ellipsis};
+use crate::telemetry::http_server::Readiness;
+use ohallo_core::api::channel::Channel;
+use ohallo_core::api::served::Served;
+use ohallo_core::api::workspace::{ClusterWorkspace, Workspace};
+
+const CRDS: Prerequisite = Prerequisite {
+    part: "CustomResourceDefinitions",
+    waiting: "waiting for the CustomResourceDefinitions",
+    remedy: "apply crds/ of this version, or upgrade the chart",
+};
+/// What every authenticated user may read.
+const DOCUMENT: &str = "/openapi/v3/apis/ohallo.eu/v1alpha1";
+
+/// How often the served schema is read while the operator runs.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// How often while it lacks fields, or a write was not kept a moment ago.
+const SOON: Duration = Duration::from_secs(1);
+
+/// How many times it is read so after a write that was not kept.
+const CHECKS: u32 = 5;
+
+/// Says so in the log and in `/readyz` while they are missing or too old.
+pub async fn wait_for_crds(client: &Client, settings: &Settings, readiness: &Readiness) {
+    CRDS.met(readiness, || problem(client, settings)).await;
+}
+
+async fn problem(client: &Client, settings: &Settings) -> String {
+    let missing = missing(client, settings).await;
+    if missing.is_empty() { older(client, settings).await } else { missing }
+}
+
+async fn missing(client: &Client, settings: &Settings) -> String {
+    let namespace = settings.namespaces.first();
+    let channels = namespace
+        .map_or_else(|| Api::<Channel>::all(client.clone()), |ns| Api::namespaced(client.clone(), ns));
+    let workspaces = namespace
+        .map_or_else(|| Api::<Workspace>::all(client.clone()), |ns| Api::namespaced(client.clone(), ns));
+    let clusters = async {
+        if !settings.serves_cluster_workspaces() {
+            return None;
+        }
+        probe(Api::<ClusterWorkspace>::all(client.clone()), "clusterworkspaces.ohallo.eu").await
+    };
+    let (channels, workspaces, clusters) = tokio::join!(
+        probe(channels, "channels.ohallo.eu"),
+        probe(workspaces, "workspaces.ohallo.eu"),
+        clusters
+    );
+    [channels, workspaces, clusters].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+async fn probe<K: Resource + Clone + Debug + DeserializeOwned>(api: Api<K>, name: &str) -> Option<String> {
+    match api.list_metadata(&ListParams::default().limit(1)).await {
+        Ok(_) => None,
+        Err(kube::Error::Api(status)) if status.code == 404 => Some(format!("{name} is not installed")),
+        Err(kube::Error::Api(status)) => {
+            Some(format!("{name} can't be listed ({} {})", status.code, status.message))
+        }
+        Err(_) => Some(format!("{name} can't be listed (the API server does not answer)")),
+    }
+}
+
+/// The API server drops fields that its schema lacks. Where it does not tell its schema nothing can be said.
+async fn older(client: &Client, settings: &Settings) -> String {
+    match document(client, None).await {
+        Some((served, _)) => lacks(&served, settings).0,
+        None => String::new(),
+    }
+}
+
+/// What the served schema lacks, in words, and how many fields that are.
+fn lacks(served: &Served, settings: &Settings) -> (String, usize) {
+    let ours = ohallo_core::api::crds();
+    let served_here = |kind: &str| kind != "ClusterWorkspace" || settings.serves_cluster_workspaces();
+    let mut fields = 0;
+    let old = ours.iter().filter(|crd| served_here(&crd.spec.names.kind)).filter_map(|crd| {
+        let lacks = served.lacks(crd);
+        fields += lacks.len();
+        let named = list_with_ellipsis(&lacks);
+        let name = format!("{}.{}", crd.spec.names.plural, crd.spec.group);
+        (!lacks.is_empty()).then(|| format!("{name} is older than this operator and lacks {named}"))
+    });
+    (old.collect::<Vec<_>>().join(", "), fields)
+}
+
+/// The published schema and its version; `None` where it can't be read, or is still the `known` one.
+async fn document(client: &Client, known: Option<&HeaderValue>) -> Option<(Served, Option<HeaderValue>)> {
+    let mut request = http::Request::get(DOCUMENT);
+    if let Some(known) = known {
+        request = request.header(IF_NONE_MATCH, known);
+    }
+    let request = request.body(Body::empty()).ok()?;
+    let answer = async {
+        let answer = client.send(request).await.ok()?;
+        if !answer.status().is_success() {
+            tracing::trace!(code = answer.status().as_u16(), "no schema of the CustomResourceDefinitions");
+            return None;
+        }
+        let version = answer.headers().get(ETAG).cloned();
+        let body = answer.into_body().collect().await.ok()?.to_bytes();
+        Some((serde_json::from_slice(&body).ok()?, version))
+    };
+    tokio::time::timeout(MAX_CHECK_TIME, answer).await.ok()?
+}
+
+/// Follows the served schema while the operator runs: an older definition that is applied later drops fields as well.
+///
+/// Polled, as what prunes is what is served, and every authenticated user may read that: a watch of the
+/// CustomResourceDefinitions needs a right of the whole cluster, which an operator for single namespaces has not. An
+/// unchanged document is answered 304 without a body.
+pub async fn follow(ctx: &Context, readiness: &Readiness) {
+    let mut known = None;
+    let mut soon = 0_u32;
+    loop {
+        let lacking = ctx.schema.lacks();
+        let wait = if soon > 0 || lacking.is_some() { SOON } else { EVERY };
+        soon = soon.saturating_sub(1);
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            // The document follows a changed definition a moment later.
+            () = ctx.schema.asked() => {
+                soon = CHECKS;
+                // However many writes are not kept.
+                tokio::time::sleep(SOON).await;
+            }
+        }
+        let Some((served, version)) = document(&ctx.client, known.as_ref()).await else { continue };
+        known = version;
+        let (missing, fields) = lacks(&served, &ctx.settings);
+        ctx.metrics.crd_fields_missing(fields);
+        let missing = Some(missing).filter(|missing| !missing.is_empty());
+        if missing == lacking {
+            continue;
+        }
+        ctx.schema.set(missing.clone());
+        if let Some(missing) = missing {
+            tracing::error!(
+                missing,
+                "the CustomResourceDefinitions became older than this operator; it reconciles nothing that a write would damage: {}",
+                CRDS.remedy
+            );
+            readiness.set(CRDS.part, Err(format!("{missing}: {}", CRDS.remedy)));
+        } else {
+            tracing::info!("the CustomResourceDefinitions have every field again; reconciling goes on");
+            readiness.set(CRDS.part, Ok(()));
+            ctx.schema_serves_again();
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Whether the service account may do what the operator is about to do. Asked before it begins: one that may make a
+//! channel and not write down its id does harm.
+
+use futures::stream::{self, StreamExt};
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use kube::api::{Api, PostParams};
+use kube::{Client, Error};
+
+use crate::settings::Settings;
+use crate::startup::checks::{MAX_CHECK_TIME, Prerequisite, list_with_ellipsis};
+use crate::telemetry::http_server::Readiness;
+
+const PERMISSIONS: Prerequisite = Prerequisite {
+    part: "permissions",
+    waiting: "waiting for permissions of the service account",
+    remedy: "grant what the chart's or the base's roles grant",
+};
+const AT_ONCE: usize = 8;
+
+const OHALLO: &str = "ohallo.eu";
+const LEASES: &str = "coordination.k8s.io";
+
+/// Something that will be asked of the API server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Right {
+    verb: &'static str,
+    group: &'static str,
+    resource: &'static str,
+    subresource: Option<&'static str>,
+    /// `None`: all, or none to be in.
+    namespace: Option<String>,
+    name: Option<String>,
+}
+
+/// Waits until it may do all of it; says in the log and in `/readyz` what is missing.
+pub async fn wait_for_permissions(client: &Client, settings: &Settings, readiness: &Readiness) {
+    let (rights, events) = (rights(settings), events(settings));
+    PERMISSIONS.met(readiness, || missing(client, &rights)).await;
+    let without = missing(client, &events).await;
+    if !without.is_empty() {
+        tracing::warn!(missing = without, "going on without events: {}", PERMISSIONS.remedy);
+    }
+}
+
+/// What the work goes on without.
+fn events(settings: &Settings) -> Vec<Right> {
+    let group = "events.k8s.io";
+    scopes(settings).iter().flat_map(|scope| each(&["create"], group, "events", scope.as_ref())).collect()
+}
+
+/// The namespaces, or all.
+fn scopes(settings: &Settings) -> Vec<Option<String>> {
+    let all = settings.namespaces.is_empty().then_some(None);
+    settings.namespaces.iter().cloned().map(Some).chain(all).collect()
+}
+
+/// Which of them are denied, in words; nothing if none.
+async fn missing(client: &Client, rights: &[Right]) -> String {
+    let asked: Vec<_> = rights.iter().map(|right| denied(client.clone(), right.clone())).collect();
+    let denied: Vec<Option<Right>> = stream::iter(asked).buffered(AT_ONCE).collect().await;
+    let told: Vec<_> = denied.iter().flatten().map(Right::told).collect();
+    if told.is_empty() {
+        String::new()
+    } else {
+        format!("the service account may not {}", list_with_ellipsis(&told))
+    }
+}
+
+/// The right, if it is denied. An answer that can't be had says nothing: the work itself will tell.
+async fn denied(client: Client, right: Right) -> Option<Right> {
+    let api: Api<SelfSubjectAccessReview> = Api::all(client);
+    let (params, review) = (PostParams::default(), right.review());
+    match tokio::time::timeout(MAX_CHECK_TIME, api.create(&params, &review)).await {
+        Ok(Ok(review)) => review.status.filter(|status| !status.allowed).map(|_| right),
+        Ok(Err(Error::Api(status))) => {
+            tracing::debug!(code = status.code, "permissions can't be asked for");
+            None
+        }
+        Ok(Err(_)) | Err(_) => None,
+    }
+}
+
+/// What the work can't do without. Not `get secrets`: it may be granted for single ones, and what is missing of it is
+/// told where it is missed.
+fn rights(settings: &Settings) -> Vec<Right> {
+    let home = Some(settings.operator_namespace.clone());
+    let mut rights: Vec<Right> =
+        scopes(settings).iter().flat_map(|scope| in_namespace(scope.as_ref())).collect();
+    if settings.serves_cluster_workspaces() {
+        let none = None;
+        rights.extend(each(&["list", "watch", "patch"], OHALLO, "clusterworkspaces", none));
+        rights.extend(
+            each(&["update"], OHALLO, "clusterworkspaces", none).map(|right| right.of(Some("status"))),
+        );
+        rights.extend(each(&["list", "watch"], "", "namespaces", none));
+        if !settings.namespaces.is_empty() && !settings.namespaces.contains(&settings.operator_namespace) {
+            rights.extend(each(&["list", "watch"], "", "secrets", home.as_ref()));
+        }
+    }
+    if settings.leader_elect {
+        rights.extend(each(&["create"], LEASES, "leases", home.as_ref()));
+        let named = |right: Right| Right { name: Some(settings.lease_name.clone()), ..right };
+        rights.extend(each(&["get", "update"], LEASES, "leases", home.as_ref()).map(named));
+    }
+    rights
+}
+
+fn in_namespace(scope: Option<&String>) -> Vec<Right> {
+    let status = |resource| each(&["update"], OHALLO, resource, scope).map(|right| right.of(Some("status")));
+    each(&["get", "list", "watch", "patch"], OHALLO, "channels", scope)
+        .chain(each(&["list", "watch", "patch"], OHALLO, "workspaces", scope))
+        .chain(status("channels"))
+        .chain(status("workspaces"))
+        .chain(each(&["list", "watch"], "", "secrets", scope))
+        .collect()
+}
+
+fn each(
+    verbs: &'static [&'static str],
+    group: &'static str,
+    resource: &'static str,
+    namespace: Option<&String>,
+) -> impl Iterator<Item = Right> {
+    let namespace = namespace.cloned();
+    verbs.iter().map(move |verb| Right {
+        verb,
+        group,
+        resource,
+        subresource: None,
+        namespace: namespace.clone(),
+        name: None,
+    })
+}
+
+// === impl Right ===
+
+impl Right {
+    fn of(self, subresource: Option<&'static str>) -> Self {
+        Self { subresource, ..self }
+    }
+
+    fn told(&self) -> String {
+        let group = if self.group.is_empty() { String::new() } else { format!(".{}", self.group) };
+        let part = self.subresource.map(|name| format!("/{name}")).unwrap_or_default();
+        let name = self.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+        let place = self.namespace.as_ref().map(|name| format!(" in namespace {name}")).unwrap_or_default();
+        format!("{} {}{group}{part}{name}{place}", self.verb, self.resource)
+    }
+
+    fn review(&self) -> SelfSubjectAccessReview {
+        let attributes = ResourceAttributes {
+            verb: Some(self.verb.into()),
+            group: Some(self.group.into()),
+            resource: Some(self.resource.into()),
+            subresource: self.subresource.map(Into::into),
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            ..ResourceAttributes::default()
+        };
+        SelfSubjectAccessReview {
+            spec: SelfSubjectAccessReviewSpec {
+                resource_attributes: Some(attributes),
+                ..SelfSubjectAccessReviewSpec::default()
+            },
+            ..SelfSubjectAccessReview::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use k8s_openapi::api::rbac::v1::PolicyRule;
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::settings::tests::parse;
+
+    fn asked(flags: &[&str]) -> BTreeSet<String> {
+        rights(&parse(flags).unwrap()).iter().map(Right::told).collect()
+    }
+
+    /// What the shipped roles grant, in the same words; the lease apart, which names its place.
+    fn shipped() -> BTreeSet<String> {
+        let text = include_str!("../../deploy/kustomize/base/rbac.yaml");
+        let documents = serde_yaml_ng::Deserializer::from_str(text);
+        let documents: Vec<_> =
+            documents.map(|document| serde_json::Value::deserialize(document).unwrap()).collect();
+        let role = documents.iter().find(|object| object["kind"] == "ClusterRole").unwrap();
+        let rules: Vec<PolicyRule> = serde_json::from_value(role["rules"].clone()).unwrap();
+        let mut told = BTreeSet::new();
+        for rule in rules {
+            let group = rule.api_groups.unwrap_or_default().concat();
+            let group = if group.is_empty() { group } else { format!(".{group}") };
+            for resource in rule.resources.iter().flatten() {
+                let (resource, part) = resource.split_once('/').unwrap_or((resource, ""));
+                let part = if part.is_empty() { String::new() } else { format!("/{part}") };
+                told.extend(rule.verbs.iter().map(|verb| format!("{verb} {resource}{group}{part}")));
+            }
+        }
+        told
+    }
+
+    #[test]
+    fn it_asks_for_all_that_the_shipped_role_grants_but_what_it_can_do_without() {
+        let asked = asked(&[]);
+        let left: Vec<_> = shipped().difference(&asked).cloned().collect();
+        assert_eq!(left, ["create events.events.k8s.io", "get secrets"]);
+        assert_eq!(asked.difference(&shipped()).collect::<Vec<_>>(), [] as [&String; 0]);
+    }
+
+    #[test]
+    fn in_listed_namespaces_it_asks_for_each_and_for_nothing_cluster_wide() {
+        let listed = asked(&["--namespace=a,b", "--leader-elect", "--operator-namespace=home"]);
+        assert!(listed.contains("patch channels.ohallo.eu in namespace b"), "{listed:?}");
+        assert!(listed.contains("update leases.coordination.k8s.io ohallo-operator in namespace home"));
+        assert!(listed.iter().all(|right| right.contains(" in namespace ")), "{listed:?}");
+        let shared = asked(&["--namespace=a", "--cluster-workspaces", "--operator-namespace=home"]);
+        assert!(shared.contains("watch secrets in namespace home"), "{shared:?}");
+        assert!(shared.contains("patch clusterworkspaces.ohallo.eu") && shared.contains("list namespaces"));
+    }
+}

@@ -1,0 +1,148 @@
+//! Reads the key and asks oHallo whether it is good for the workspace.
+
+use secrecy::ExposeSecret;
+
+use crate::context::{CachedApiKey, Context};
+use ohallo_client::Caller;
+use ohallo_core::api::conditions::Reason;
+use ohallo_core::classify::{CallError, ErrorKind as Refusal};
+use ohallo_core::failure::{Failure, Retry};
+use ohallo_core::placeholder::SECRET_DATA;
+use ohallo_core::rate_limiter::Lane;
+use ohallo_core::remote::Id;
+use ohallo_core::secret::ApiKey;
+use ohallo_core::secret_content::Content;
+use ohallo_core::secret_version::Version;
+use ohallo_core::workspace::kind::WorkspaceKind;
+use ohallo_core::workspace::model::KeyCheck;
+
+/// The longest API key, in bytes: one is kept of every workspace.
+const KEY_MAX: usize = 1024;
+
+/// Looks. `used` becomes the version of the Secret that it saw.
+pub async fn check_key<K: WorkspaceKind>(object: &K, ctx: &Context, used: &mut Version) -> KeyCheck {
+    try_check_key(object, ctx, used).await.unwrap_or_else(KeyCheck::Failed)
+}
+
+async fn try_check_key<K: WorkspaceKind>(
+    object: &K,
+    ctx: &Context,
+    used: &mut Version,
+) -> Result<KeyCheck, Failure> {
+    let Some(id) = object.workspace_id().and_then(Id::parse) else {
+        let message =
+            "spec.workspaceId is not an id: copy it from the address of the workspace's page in oHallo.";
+        return Err(Failure::user_action(Reason::WorkspaceNotFound, message));
+    };
+    let key = read_key(object, ctx, used).await?;
+    let uid = object.uid_or_default();
+    let held = ctx.cached_key(&object.handle());
+    let changed = held
+        .as_ref()
+        .is_none_or(|held| held.key.id() != key.id() || held.uid != uid || held.workspace_id != id);
+    let environment = key.environment();
+    if object.suspended() {
+        if held.is_none() {
+            cache_key(object, ctx, key, id);
+        }
+        return Ok(KeyCheck::Suspended);
+    }
+    let namespace = object.meta().namespace.as_deref().map(Into::into);
+    let caller = Caller { namespace, workspace: object.handle(), lane: Lane::User };
+    let mut session = ctx.ohallo.session(key.clone(), caller, None);
+    let answer = session.get_workspace(&id).await;
+    let workspace = match answer {
+        Ok(found) if found.id == id => Some(found),
+        Ok(_) => return Err(not_found()),
+        Err(CallError::Failed(error)) if error.kind == Refusal::Forbidden => None,
+        Err(CallError::Failed(error)) if error.kind == Refusal::NotFound => return Err(not_found()),
+        Err(error) => {
+            let failure = Failure::from(error);
+            // It may well be good: its Channels find out for themselves.
+            if held.is_none_or(|held| held.uid != uid) && failure.retry != Retry::UserAction {
+                cache_key(object, ctx, key, id);
+            }
+            return Err(failure);
+        }
+    };
+    if changed {
+        cache_key(object, ctx, key, id);
+    }
+    Ok(KeyCheck::Good { workspace, environment })
+}
+
+fn cache_key<K: WorkspaceKind>(object: &K, ctx: &Context, key: ApiKey, workspace_id: Id) {
+    let handle = object.handle();
+    let uid = object.uid_or_default();
+    ctx.cache_key(
+        &handle,
+        CachedApiKey {
+            uid,
+            key,
+            workspace_id,
+            create_unsupported: None,
+            has_created: false,
+            has_read: false,
+            list_unsupported: false,
+        },
+    );
+    let users = ctx.index().users_of_workspace(&handle);
+    users.iter().for_each(|name| ctx.requeue_channel(name));
+}
+
+fn not_found() -> Failure {
+    let message = "oHallo has no such workspace under this API key: correct spec.workspaceId by making another Workspace, or put a key of that workspace into the Secret.";
+    Failure::user_action(Reason::WorkspaceNotFound, message)
+}
+
+async fn read_key<K: WorkspaceKind>(
+    object: &K,
+    ctx: &Context,
+    used: &mut Version,
+) -> Result<ApiKey, Failure> {
+    let (Some(secret), Some(reference)) =
+        (object.key_secret(&ctx.settings.operator_namespace), object.key_ref())
+    else {
+        return Err(Failure::missing_input(
+            Reason::SecretNotFound,
+            "spec.apiKeySecretRef is missing: name the Secret with the API key.",
+        ));
+    };
+    let key = reference.key.as_deref().unwrap_or("apiKey");
+    let content = ctx.secrets.get(&secret).await?;
+    *used = content.version();
+    if let Content::TooLarge { .. } = &*content {
+        let message = format!(
+            "The Secret {:?} holds more than {} KiB: put the API key into a Secret of its own.",
+            secret.name,
+            SECRET_DATA / 1024
+        );
+        return Err(Failure::missing_input(Reason::SecretKeyMissing, message));
+    }
+    let Content::Present { data, .. } = &*content else {
+        let message = format!(
+            "The Secret {:?} does not exist in namespace {:?}: create it with the API key.",
+            secret.name, secret.namespace
+        );
+        return Err(Failure::missing_input(Reason::SecretNotFound, message));
+    };
+    let value = data.get(key).map(|value| value.expose_secret());
+    decode(value).map_err(|what| {
+        let message = format!("The Secret {:?} {what} {key:?}: put the API key there.", secret.name);
+        Failure::missing_input(Reason::SecretKeyMissing, message)
+    })
+}
+
+/// The API key in a Secret's value, or what is wrong with it.
+fn decode(value: Option<&[u8]>) -> Result<ApiKey, &'static str> {
+    let value = value.ok_or("has no key")?;
+    // A line break at the end of a file is no part of a key.
+    let text = std::str::from_utf8(value).map_err(|_| "holds no text under")?.trim();
+    if text.is_empty() || text.len() > KEY_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("holds no API key under");
+    }
+    Ok(ApiKey::new(text.to_owned()))
+}
+
+#[cfg(test)]
+mod fuzz;
