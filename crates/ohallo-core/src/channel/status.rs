@@ -52,9 +52,6 @@ pub struct SummaryInput<'a> {
     pub interval: Duration,
 }
 
-/// Transient failures in a row over which Ready keeps its value.
-const TRANSIENT_TOLERANCE: u32 = 3;
-
 /// A step was done: look again.
 const REQUEUE_SOON: Duration = Duration::from_secs(1);
 
@@ -292,7 +289,7 @@ impl StatusBuilder<'_> {
             }
             Retry::Backoff => {
                 self.failures = self.view.memory.failures.saturating_add(1);
-                let patient = self.failures <= TRANSIENT_TOLERANCE;
+                let patient = self.failures <= backoff::TRANSIENT_TOLERANCE;
                 self.unknown_unless_kept(patient, reason, message);
                 (Some(backoff::backoff(self.failures, self.setting.random)), "transient")
             }

@@ -103,13 +103,5 @@ fn refused_credentials_are_named_and_nothing_that_ohallo_said_of_them_is() {
 fn waiting_for_a_turn_is_no_call_that_failed() {
     let failure = Failure::from(CallError::Deferred(Duration::from_secs(7)));
     assert_eq!(failure.retry, Retry::Deferred(Duration::from_secs(7)));
-    assert_eq!((failure.class, failure.ambiguous()), (None, false));
-}
-
-#[test]
-fn only_an_ambiguous_call_may_have_changed_something() {
-    for (class, ambiguous) in [(Class::NotSent, false), (Class::Rejected, false), (Class::Ambiguous, true)] {
-        let failure = Failure::from(CallError::Failed(ApiError::new(class, ErrorKind::Broken, "x")));
-        assert_eq!(failure.ambiguous(), ambiguous);
-    }
+    assert_eq!(failure.class, None);
 }

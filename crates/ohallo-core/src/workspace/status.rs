@@ -18,9 +18,6 @@ use crate::workspace::model::KeyCheck;
 /// How often a good key is looked at.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1800);
 
-/// Transient failures in a row over which Ready keeps its value.
-const TRANSIENT_TOLERANCE: u32 = 3;
-
 pub struct Summary {
     pub status: WorkspaceStatus,
     pub wake: Duration,
@@ -103,7 +100,7 @@ fn failed(
         Retry::Deferred(wait) => (wait, failures, "deferred"),
         Retry::Backoff | Retry::RetryAfter(_) => {
             let failures = failures.saturating_add(1);
-            if failures > TRANSIENT_TOLERANCE || !writer.ready_is_current() {
+            if failures > backoff::TRANSIENT_TOLERANCE || !writer.ready_is_current() {
                 writer.ready(Status::Unknown, Progress::Reconciling, failure.reason, &message);
             }
             let wake = match failure.retry {
