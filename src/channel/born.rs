@@ -17,6 +17,7 @@ use ohallo_client::{CreatePermit, clock};
 use ohallo_core::api::annotation;
 use ohallo_core::api::channel::{AppliedStatus, CreateStatus};
 use ohallo_core::api::conditions::Reason;
+use ohallo_core::api::values::{Origin, RecordedOutcome};
 use ohallo_core::backoff;
 use ohallo_core::channel::binding::{AttemptId, classify_create_error, conflicting_id, unbound};
 use ohallo_core::channel::consistency::Write;
@@ -60,8 +61,11 @@ pub async fn create(
         create_not_sent(&mut pass, &failure, number, past);
         return (pass, Err(failure));
     }
-    pass.status.create =
-        Some(CreateStatus { attempt: number, outcome: "Unknown".into(), sent_at: Some(seconds(sent_at)) });
+    pass.status.create = Some(CreateStatus {
+        attempt: number,
+        outcome: RecordedOutcome::Unknown.as_str().into(),
+        sent_at: Some(seconds(sent_at)),
+    });
     if let Some(own) = &mut pass.memory.attempt {
         own.last = true;
     }
@@ -72,7 +76,7 @@ pub async fn create(
             remember(&mut pass, number, AttemptOutcome::NotSent);
             creating(&pass, false);
             if let Some(create) = &mut pass.status.create {
-                create.outcome = "NotSent".into();
+                create.outcome = RecordedOutcome::NotSent.as_str().into();
             }
             return (pass, Err(failure));
         }
@@ -116,8 +120,11 @@ fn create_not_sent(
         Some(own) if stripped => {
             own.intent = shown;
             // The intent stays, and the next process must not ask a person about it.
-            pass.status.create =
-                Some(CreateStatus { attempt: number, outcome: "NotSent".into(), sent_at: None });
+            pass.status.create = Some(CreateStatus {
+                attempt: number,
+                outcome: RecordedOutcome::NotSent.as_str().into(),
+                sent_at: None,
+            });
         }
         _ => return,
     }
@@ -354,7 +361,7 @@ fn apply_answer(pass: &mut Reconciliation, remote: &RemoteChannel) {
         held.create_unsupported = None;
         held.has_created = true;
     });
-    bind(pass, remote, "Created");
+    bind(pass, remote, Origin::Created.as_str());
     pass.status.applied.clone_from(&pass.memory.last_create_body);
     // Before it is taken in: the answer to the create is no read after it.
     pass.take_window(remote.id.as_str());
@@ -379,16 +386,16 @@ fn conflicting_ids(pass: &mut Reconciliation, answered: &Id, declared: &str) {
 async fn not_created(pass: &mut Reconciliation, number: i64, mut error: ApiError) -> Result<Next, Failure> {
     error.class = classify_create_error(&error, pass.input().annotation(annotation::CREATE_AGAIN).is_some());
     let (outcome, word) = match error.class {
-        Class::NotSent => (AttemptOutcome::NotSent, "NotSent"),
-        Class::Rejected => (AttemptOutcome::Rejected, "Rejected"),
-        Class::Ambiguous => (AttemptOutcome::Unknown, "Unknown"),
+        Class::NotSent => (AttemptOutcome::NotSent, RecordedOutcome::NotSent),
+        Class::Rejected => (AttemptOutcome::Rejected, RecordedOutcome::Rejected),
+        Class::Ambiguous => (AttemptOutcome::Unknown, RecordedOutcome::Unknown),
     };
     remember(pass, number, outcome);
     if error.class != Class::Ambiguous {
         creating(pass, false);
     }
     if let Some(create) = &mut pass.status.create {
-        create.outcome = word.into();
+        create.outcome = word.as_str().into();
     }
     if error.class == Class::Ambiguous {
         pass.observed.candidates = candidates(pass).await;

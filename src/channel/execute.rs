@@ -10,6 +10,7 @@ use ohallo_client::clock;
 use ohallo_core::api::annotation;
 use ohallo_core::api::channel::{AppliedStatus, CredentialsStatus};
 use ohallo_core::api::conditions::Reason;
+use ohallo_core::api::values::{Origin, TestResult};
 use ohallo_core::channel::consistency::{Answer, Values, Write};
 use ohallo_core::channel::in_memory_state::CACHE_LAG;
 use ohallo_core::channel::model::{Cause, DeletionOutcome, DesiredCredentials, Remote, Step};
@@ -55,14 +56,14 @@ async fn adopt(pass: &mut Reconciliation, id: &Id) -> Result<Next, Failure> {
     }
     let Remote::Found(remote) = pass.observed.remote.clone() else { return Ok(Next::Requeue) };
     let predecessor = pass.observed.predecessor.clone();
-    born::bind(pass, &remote, predecessor.as_ref().map_or("Adopted", |from| &from.origin));
+    born::bind(pass, &remote, predecessor.as_ref().map_or(Origin::Adopted.as_str(), |from| &from.origin));
     let from = predecessor.map(|from| format!(" from the Channel {:?}, which is being deleted", from.name));
     pass.note(PendingEvent::normal("Adopted", format!("Adopted channel {id}{}.", from.unwrap_or_default())));
     Ok(Next::Continue)
 }
 
 async fn restore_metadata(pass: &mut Reconciliation) -> Result<Next, Failure> {
-    let created = pass.status.origin.as_deref() == Some("Created");
+    let created = pass.status.origin() == Some(Origin::Created);
     let lost = created && !pass.input().has_own_intent();
     let number = pass.memory.attempt.as_ref().map_or(1, |own| own.number);
     let attempt = ohallo_core::channel::binding::AttemptId { uid: pass.uid(), number };
@@ -304,9 +305,9 @@ async fn test(pass: &mut Reconciliation, id: &Id, request: String) -> Result<Nex
         wrote(pass, id, Write::Other);
     }
     let result = match answer {
-        Ok(true) => "Passed",
-        Ok(false) => "Failed",
-        Err(_) if stale => "Unknown",
+        Ok(true) => TestResult::Passed,
+        Ok(false) => TestResult::Failed,
+        Err(_) if stale => TestResult::Unknown,
         Err(CallError::Failed(error)) if error.class == Class::NotSent => {
             pass.status.test = past;
             pass.memory.test_due = due;
@@ -314,24 +315,24 @@ async fn test(pass: &mut Reconciliation, id: &Id, request: String) -> Result<Nex
         }
         Err(CallError::Failed(error)) => {
             refusal = (error.class == Class::Rejected).then(|| Failure::from(error).message);
-            "Unknown"
+            TestResult::Unknown
         }
-        Err(CallError::Deferred(_)) => "Unknown",
+        Err(CallError::Deferred(_)) => TestResult::Unknown,
     };
-    test.result = Some(result.into());
+    test.result = Some(result.as_str().into());
     test.finished_at = Some(seconds(clock::now()));
     pass.status.test = Some(test);
     let channel_type = pass.channel.spec.channel_type.clone().unwrap_or_default();
     let label = match result {
-        "Passed" => "passed",
-        "Failed" => "failed",
-        _ => "unknown",
+        TestResult::Passed => "passed",
+        TestResult::Failed => "failed",
+        TestResult::Unknown => "unknown",
     };
     pass.ctx.metrics.connectivity_test(&channel_type, label);
     match result {
-        "Passed" => pass.note(PendingEvent::normal("TestPassed", "The connectivity test passed.")),
-        "Failed" => pass.note(PendingEvent::warning("TestFailed", "The connectivity test failed.")),
-        _ => pass.note(PendingEvent::warning(
+        TestResult::Passed => pass.note(PendingEvent::normal("TestPassed", "The connectivity test passed.")),
+        TestResult::Failed => pass.note(PendingEvent::warning("TestFailed", "The connectivity test failed.")),
+        TestResult::Unknown => pass.note(PendingEvent::warning(
             "TestOutcomeUnknown",
             refusal.unwrap_or_else(|| "A connectivity test was sent and its answer was lost.".into()),
         )),

@@ -27,6 +27,7 @@ use ohallo_client::{Permit, clock};
 use ohallo_core::api::channel::{Channel, version};
 use ohallo_core::api::conditions::{Reason, kind};
 use ohallo_core::api::finalizer;
+use ohallo_core::api::values::ReconcileResult;
 use ohallo_core::backoff::{self, Requeue};
 use ohallo_core::channel::in_memory_state::InMemoryState;
 use ohallo_core::channel::model::{Outcome, Plan, Step};
@@ -86,8 +87,8 @@ pub async fn reconcile(
     ctx.metrics.reconciled("Channel", result, took);
     log(&channel, result, took, &report);
     match report {
-        Report::Wake(wake) if result == "deferred" => Ok(Requeue::Deferred(wake)),
-        Report::Wake(wake) if result == "transient" => Ok(Requeue::Retry(wake)),
+        Report::Wake(wake) if result == ReconcileResult::Deferred => Ok(Requeue::Deferred(wake)),
+        Report::Wake(wake) if result == ReconcileResult::Transient => Ok(Requeue::Retry(wake)),
         Report::Wake(wake) => Ok(Requeue::After(wake)),
         Report::Unwritten(error) => Err(StatusWriteError(error::describe(&error))),
     }
@@ -142,7 +143,7 @@ async fn run_and_report(
     channel: &Channel,
     ctx: &Arc<Context>,
     epoch: Epoch,
-) -> (Report, &'static str) {
+) -> (Report, ReconcileResult) {
     let work = tokio::time::timeout(RECONCILE_TIMEOUT, run(first));
     let failed = |reason, text| {
         let failure = Failure::transient(reason, text);
@@ -161,7 +162,7 @@ async fn run_and_report(
     let Some(outcome) = outcome else { return report::finished(pass) };
     AssertUnwindSafe(report(pass, &outcome)).catch_unwind().await.unwrap_or_else(|_| {
         ctx.metrics.panicked();
-        (Report::Wake(RECONCILE_TIMEOUT), "transient")
+        (Report::Wake(RECONCILE_TIMEOUT), ReconcileResult::Transient)
     })
 }
 
@@ -209,14 +210,21 @@ pub fn tokens(channel: &Channel, ctx: &Context) -> (WorkspaceKey, u32) {
 }
 
 /// One line for each pass.
-fn log(channel: &Channel, outcome: &str, took: Duration, report: &Report) {
+fn log(channel: &Channel, result: ReconcileResult, took: Duration, report: &Report) {
+    let outcome = result.as_str();
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     let (name, namespace, generation) =
         (channel.name_any(), channel.namespace(), channel.metadata.generation);
     if let Report::Unwritten(error) = report {
         let error = error::describe(error);
         tracing::warn!(channel = name, namespace, generation, outcome, took_ms, error, "reconciled");
-    } else if matches!(outcome, "in_sync" | "deferred" | "in_flight" | "waiting") {
+    } else if matches!(
+        result,
+        ReconcileResult::InSync
+            | ReconcileResult::Deferred
+            | ReconcileResult::InFlight
+            | ReconcileResult::Waiting
+    ) {
         tracing::debug!(channel = name, namespace, generation, outcome, took_ms, "reconciled");
     } else {
         tracing::info!(channel = name, namespace, generation, outcome, took_ms, "reconciled");

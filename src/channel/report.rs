@@ -9,6 +9,7 @@ use crate::kubernetes::events::PendingEvent;
 use crate::orphan_reports;
 use ohallo_client::clock;
 use ohallo_core::api::channel::ChannelStatus;
+use ohallo_core::api::values::ReconcileResult;
 use ohallo_core::channel::in_memory_state::InMemoryState;
 use ohallo_core::channel::model::Outcome;
 use ohallo_core::channel::orphan::Orphan;
@@ -42,7 +43,7 @@ pub fn summary(pass: &Reconciliation, outcome: &Outcome) -> Summary {
 }
 
 /// Reports the end of a pass.
-pub async fn report(mut pass: Box<Reconciliation>, outcome: &Outcome) -> (Report, &'static str) {
+pub async fn report(mut pass: Box<Reconciliation>, outcome: &Outcome) -> (Report, ReconcileResult) {
     // Its last call is made.
     pass.memory.tokens = pass.session.take().map_or(0, |session| session.needed());
     pass.permit = None;
@@ -51,7 +52,7 @@ pub async fn report(mut pass: Box<Reconciliation>, outcome: &Outcome) -> (Report
     // What was done before the turn ran out is not lost.
     let status = if summary.silent { pass.status.clone() } else { summary.status.clone() };
     let old = pass.channel.status.clone().unwrap_or_default();
-    if status != old && summary.result != "gone" {
+    if status != old && summary.result != ReconcileResult::Gone {
         match write(&mut pass, &status, true).await {
             Ok(StatusWrite::Applied) if pass.resends => return stored_at_last(pass, &summary, now),
             Ok(StatusWrite::Applied) => {}
@@ -64,8 +65,10 @@ pub async fn report(mut pass: Box<Reconciliation>, outcome: &Outcome) -> (Report
                 }
                 return finished(pass);
             }
-            Ok(StatusWrite::Conflict) => return (Report::Wake(Duration::from_millis(300)), "conflict"),
-            Err(error) => return (Report::Unwritten(error), "unwritten"),
+            Ok(StatusWrite::Conflict) => {
+                return (Report::Wake(Duration::from_millis(300)), ReconcileResult::Conflict);
+            }
+            Err(error) => return (Report::Unwritten(error), ReconcileResult::Unwritten),
         }
     }
     if !summary.silent && !stored::is_loss(outcome) {
@@ -100,7 +103,7 @@ async fn unstored(
     lost: &[PersistedField],
     sent: ChannelStatus,
     now: Instant,
-) -> (Report, &'static str) {
+) -> (Report, ReconcileResult) {
     pass.status = sent;
     let summary = summary(&pass, &Outcome::Failed(stored::failure(lost)));
     let mut kept = false;
@@ -109,8 +112,10 @@ async fn unstored(
             Ok(StatusWrite::Applied) => kept = true,
             Ok(StatusWrite::NotStored(_)) => {}
             Ok(StatusWrite::ObjectGone) => return finished(pass),
-            Ok(StatusWrite::Conflict) => return (Report::Wake(Duration::from_millis(300)), "conflict"),
-            Err(error) => return (Report::Unwritten(error), "unwritten"),
+            Ok(StatusWrite::Conflict) => {
+                return (Report::Wake(Duration::from_millis(300)), ReconcileResult::Conflict);
+            }
+            Err(error) => return (Report::Unwritten(error), ReconcileResult::Unwritten),
         }
     }
     pass.memory.unstored = (!kept).then(|| Box::new(summary.status.clone()));
@@ -125,7 +130,11 @@ async fn unstored(
 }
 
 /// The API server kept what it had dropped before: the next pass goes on from there.
-fn stored_at_last(mut pass: Box<Reconciliation>, summary: &Summary, now: Instant) -> (Report, &'static str) {
+fn stored_at_last(
+    mut pass: Box<Reconciliation>,
+    summary: &Summary,
+    now: Instant,
+) -> (Report, ReconcileResult) {
     if let Some(id) = pass.memory.unrecorded_id().map(str::to_owned) {
         pass.owns_attempt = true;
         pass.memory.attempt = None;
@@ -138,16 +147,16 @@ fn stored_at_last(mut pass: Box<Reconciliation>, summary: &Summary, now: Instant
     remember(&mut pass, &Summary { wake, failures: 0, ..summary.clone() }, now);
     pass.memory.cooldown = None;
     pass.remember();
-    (Report::Wake(Duration::from_secs(1)), "progressing")
+    (Report::Wake(Duration::from_secs(1)), ReconcileResult::Progressing)
 }
 
 /// The end of an object that is gone, though the store may have it for a moment. Should it be there after all, no event
 /// would tell.
-pub fn finished(mut pass: Box<Reconciliation>) -> (Report, &'static str) {
+pub fn finished(mut pass: Box<Reconciliation>) -> (Report, ReconcileResult) {
     let inputs = pass.began().clone();
     pass.memory.cooldown = Some(Cooldown::new(inputs, clock::instant() + CACHE_LAG));
     pass.remember();
-    (Report::Wake(CACHE_LAG), "gone")
+    (Report::Wake(CACHE_LAG), ReconcileResult::Gone)
 }
 
 /// Changes that the status shows and no step told of.
@@ -195,7 +204,7 @@ fn ready_at_last(pass: &mut Reconciliation, status: &ChannelStatus) {
 /// its turn may have come.
 fn remember(pass: &mut Reconciliation, summary: &Summary, now: Instant) {
     let mut inputs = pass.inputs();
-    if summary.result == "in_sync" {
+    if summary.result == ReconcileResult::InSync {
         inputs.key = None;
     }
     let memory: &mut InMemoryState = &mut pass.memory;
@@ -206,7 +215,7 @@ fn remember(pass: &mut Reconciliation, summary: &Summary, now: Instant) {
     if let Some(wait) = &mut memory.wait {
         wait.warned |= summary.warns_of_claims;
     }
-    if summary.result != "deferred" {
+    if summary.result != ReconcileResult::Deferred {
         let closed = summary.wake.filter(|_| !pass.outdated);
         memory.cooldown = closed.map(|wake| Cooldown::new(inputs, clock::instant() + wake));
     }

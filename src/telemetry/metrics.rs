@@ -12,6 +12,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
+use ohallo_core::api::values::{ChannelType, ReconcileResult};
+
 mod exposition;
 mod scrape;
 
@@ -154,8 +156,8 @@ impl Metrics {
     }
 
     /// One pass over one object.
-    pub fn reconciled(&self, kind: &'static str, result: &'static str, took: Duration) {
-        self.reconciles.get_or_create(&[("kind", kind), ("result", result)]).inc();
+    pub fn reconciled(&self, kind: &'static str, result: ReconcileResult, took: Duration) {
+        self.reconciles.get_or_create(&[("kind", kind), ("result", result.as_str())]).inc();
         self.reconcile_seconds.get_or_create(&[("kind", kind)]).observe(took.as_secs_f64());
     }
 
@@ -349,13 +351,7 @@ fn add<M: Metric + Clone>(to: &mut Registry, name: &str, help: &str, metric: &M)
 
 /// The four types of the API; anything else is one label value, so that no manifest can grow the set.
 fn known_type(channel_type: &str) -> &'static str {
-    match channel_type {
-        "email" => "email",
-        "chat" => "chat",
-        "whatsapp" => "whatsapp",
-        "voice" => "voice",
-        _ => "other",
-    }
+    channel_type.parse().map_or("other", ChannelType::as_str)
 }
 
 fn pass_buckets() -> Histogram {

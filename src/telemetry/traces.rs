@@ -20,6 +20,8 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::registry::Registry;
 
+use ohallo_core::api::values::ReconcileResult;
+
 /// Of the spans, so that neither logs nor other spans mix with them.
 pub const TARGET: &str = "ohallo_operator::traces";
 
@@ -89,9 +91,9 @@ pub fn pass<K: Resource<DynamicType = ()>>(object: &K) -> Span {
 }
 
 /// Notes on the span of a pass how it ended.
-pub fn passed(span: &Span, outcome: &'static str) {
-    span.record("ohallo.outcome", outcome);
-    if matches!(outcome, "transient" | "stalled" | "unwritten") {
+pub fn passed(span: &Span, result: ReconcileResult) {
+    span.record("ohallo.outcome", result.as_str());
+    if matches!(result, ReconcileResult::Transient | ReconcileResult::Stalled | ReconcileResult::Unwritten) {
         span.record("otel.status_code", "ERROR");
     }
 }

@@ -18,6 +18,7 @@ use crate::telemetry::traces;
 use crate::workspace::observe::check_key;
 use ohallo_client::clock;
 use ohallo_core::api::conditions::Reason;
+use ohallo_core::api::values::ReconcileResult;
 use ohallo_core::api::workspace::{ClusterWorkspace, Workspace, WorkspaceStatus};
 use ohallo_core::api::{MANAGER, annotation, conditions as words, finalizer};
 use ohallo_core::backoff::{self, Requeue};
@@ -164,15 +165,16 @@ fn done<K: WorkspaceApi>(
     object: &K,
     ctx: &Context,
     began: Instant,
-    result: Result<(&'static str, bool), &StatusWriteError>,
+    result: Result<(ReconcileResult, bool), &StatusWriteError>,
 ) {
     let (outcome, written) = match result {
         Ok(result) => result,
-        Err(refused) if refused.outdated => ("conflict", false),
-        Err(_) => ("unwritten", false),
+        Err(refused) if refused.outdated => (ReconcileResult::Conflict, false),
+        Err(_) => (ReconcileResult::Unwritten, false),
     };
     let took = clock::instant().saturating_duration_since(began);
     ctx.metrics.reconciled(K::NAME, outcome, took);
+    let outcome = outcome.as_str();
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     let (kind, name, namespace) = (K::NAME, object.name_any(), object.namespace());
     let generation = object.meta().generation;

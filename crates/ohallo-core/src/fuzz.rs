@@ -4,7 +4,6 @@
 //! Each run has the same cases. `OHALLO_TEST_FUZZ` gives another number of them, and with it another seed.
 
 use proptest::collection::vec;
-
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::RngSeed;

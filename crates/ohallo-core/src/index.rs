@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use crate::api::channel::{Channel, CreateRecord};
+use crate::api::values::RecordedOutcome;
 use crate::api::{canonical_id, finalizer};
 use crate::channel::last_seen::{self, LastSeen};
 use crate::index::ownership::{Act, Actors, Ids, Rank, Stake};
@@ -163,7 +164,7 @@ impl Entry {
         let finalized = channel.finalizers().iter().any(|name| name == finalizer::CHANNEL);
         let terminating = channel.metadata.deletion_timestamp.is_some();
         let gone = terminating && !finalized;
-        let observing = channel.spec.management_policy.as_deref() == Some("Observe");
+        let observing = channel.spec.is_observe();
         let bound = status.and_then(|status| status.bound_to(&uid)).filter(|_| !gone).map(canonical);
         let declared = channel.spec.channel_id.as_deref().map(canonical);
         let copied = status.and_then(|status| status.channel_id.as_deref()).map(canonical);
@@ -175,7 +176,8 @@ impl Entry {
             handle: WorkspaceKey::of(channel),
             names: names.filter(|id| !terminating && bound.as_ref() != Some(id)).collect(),
             adopts: declared.filter(|_| bound.is_none() && !terminating && !observing && !suspended),
-            unresolved: !gone && unresolved.is_some_and(|create| create.outcome == "Unknown"),
+            unresolved: !gone
+                && unresolved.is_some_and(|create| create.outcome() == Some(RecordedOutcome::Unknown)),
             created: channel.creation_timestamp(),
             generation: channel.metadata.generation.unwrap_or_default(),
             create: CreateRecord::of(channel),

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::api::same_id;
+use crate::api::values::RemoteState;
 use crate::secret::Redactor;
 
 /// The longest word of oHallo's that is kept of a channel, in characters.
@@ -114,6 +115,11 @@ impl RemoteChannel {
             created_at: clean(self.created_at),
             ..self
         }
+    }
+
+    /// `None` where the value is no object or has no fit id.
+    pub fn state(&self) -> RemoteState<'_> {
+        RemoteState::of(self.status.as_deref())
     }
 
     /// `None` where the value is no object or has no fit id.

@@ -9,7 +9,7 @@ fn one_of_each() -> Metrics {
     metrics.workqueue_add("Channel");
     metrics.workqueue_waited("Channel", took);
     metrics.workqueue_retry("Channel");
-    metrics.reconciled("Channel", "in_sync", took);
+    metrics.reconciled("Channel", ohallo_core::api::values::ReconcileResult::InSync, took);
     metrics.time_to_ready("email", took);
     metrics.time_to_ready("carrier-pigeon", took);
     metrics.drift_detected("displayName");

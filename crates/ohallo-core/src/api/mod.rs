@@ -3,6 +3,7 @@
 pub mod channel;
 pub mod conditions;
 pub mod served;
+pub mod values;
 pub mod workspace;
 
 use std::borrow::Cow;

@@ -219,7 +219,7 @@ impl PlanInput<'_> {
     }
 
     pub fn observing(&self) -> bool {
-        self.spec().management_policy.as_deref() == Some("Observe")
+        self.spec().is_observe()
     }
 
     pub fn has_finalizer(&self) -> bool {

@@ -4,6 +4,7 @@ use kube::ResourceExt;
 
 use crate::api::channel::{Channel, ChannelStatus, Remainder};
 use crate::api::conditions::{Reason, kind};
+use crate::api::values::{Origin, RemoteState};
 use crate::api::{annotation, finalizer, same_id};
 use crate::channel::binding;
 use crate::channel::plan::delete;
@@ -46,8 +47,8 @@ fn remainder(channel: &Channel) -> Option<&Remainder> {
 /// Whether a Channel that says that it is Ready shows everything that this version leaves on one. What was replaced, restored or
 /// edited while no operator ran is not so, and is reconciled at once.
 fn is_whole(channel: &Channel, status: &ChannelStatus) -> bool {
-    let observes = channel.spec.management_policy.as_deref() == Some("Observe");
-    let policy = if delete::should_delete_remote(channel, status) { "Delete" } else { "Retain" };
+    let observes = channel.spec.is_observe();
+    let policy = delete::policy_in_force(channel, status).as_str();
     let holds = |kind| conditions::is_true(&status.conditions, kind);
     let said = !holds(kind::RECONCILING)
         && !holds(kind::STALLED)
@@ -73,7 +74,7 @@ fn ready_is_whole(channel: &Channel, status: &ChannelStatus, observes: bool) -> 
     let applied = status.applied.as_ref().and_then(|applied| applied.enabled);
     let pushed = conditions::is_true(&status.conditions, kind::CREDENTIALS_APPLIED);
     ready.reason == reason.as_str()
-        && status.state.as_deref() == Some("active")
+        && status.state() == RemoteState::Active
         && (enabled.is_none() || applied == enabled)
         && (!pushed || status.credentials.is_some())
         && status.provisioning.as_ref().is_none_or(|past| past.attempts == 0)
@@ -91,9 +92,9 @@ fn binding_is_whole(channel: &Channel, status: &ChannelStatus, observes: bool) -
         };
     }
     let marked = channel.finalizers().iter().any(|name| name == finalizer::CHANNEL);
-    let intended = match status.origin.as_deref() {
-        Some("Created") => binding::is_own_intent(channel),
-        Some("Adopted") => true,
+    let intended = match status.origin() {
+        Some(Origin::Created) => binding::is_own_intent(channel),
+        Some(Origin::Adopted) => true,
         _ => false,
     };
     let fits = bound.is_some_and(|id| named.is_none_or(|named| same_id(named, id)));

@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::api::annotation;
-use crate::api::channel::{AppliedStatus, ChannelStatus, Difference};
+use crate::api::channel::{AppliedStatus, ChannelStatus, Difference, TestStatus};
 use crate::api::conditions::{Reason, kind};
+use crate::api::values::{Origin, ReconcileResult, RemoteState, TestResult};
 use crate::backoff;
 use crate::channel::binding::{self, Binding};
 use crate::channel::model::{Conclusion, ConclusionKind, DesiredCredentials, Outcome, PlanInput, Remote};
@@ -39,7 +40,7 @@ pub struct Summary {
     /// Nothing is to be said.
     pub silent: bool,
     /// The word for logs and metrics.
-    pub result: &'static str,
+    pub result: ReconcileResult,
 }
 
 /// What a summary needs beside the view.
@@ -114,11 +115,11 @@ impl StatusBuilder<'_> {
         let view = self.view;
         self.restore_binding();
         // By the generation that the last pass saw.
-        let deletes = delete::should_delete_remote(view.channel, &self.status);
+        let policy = delete::policy_in_force(view.channel, &self.status);
         self.status.observed_generation = Some(view.generation());
         self.status.last_handled_reconcile_at =
             view.annotation(annotation::RECONCILE_REQUESTED).map(cut_request);
-        self.status.deletion_policy = Some(if deletes { "Delete" } else { "Retain" }.into());
+        self.status.deletion_policy = Some(policy.as_str().into());
         if self.status.channel_id.is_some() {
             self.status.create = None;
         }
@@ -131,13 +132,13 @@ impl StatusBuilder<'_> {
         }
         // A pass sends a test and learns its result, or it died in between.
         if let Some(test) = &mut self.status.test {
-            test.result.get_or_insert_with(|| "Unknown".into());
+            test.result.get_or_insert_with(|| TestResult::Unknown.as_str().into());
         }
         let Remote::Found(remote) = &view.observed.remote else { return };
         self.status.state = remote.status.clone();
         self.status.created_at = remote.created_at.clone().or(self.status.created_at.take());
         self.status.read_with = view.observed.workspace.as_ref().ok().map(|place| place.read_with.clone());
-        if remote.status.as_deref() == Some("active")
+        if remote.state() == RemoteState::Active
             && let Some(provisioning) = &mut self.status.provisioning
         {
             let handled_request = provisioning.handled_request.take();
@@ -148,7 +149,7 @@ impl StatusBuilder<'_> {
                 });
         }
         let asked = view.annotation(annotation::RETRY_REQUESTED).map(cut_request);
-        if asked.is_some() && remote.status.as_deref() != Some("error") && !view.observing() {
+        if asked.is_some() && remote.state() != RemoteState::Error && !view.observing() {
             self.status.provisioning.get_or_insert_default().handled_request = asked;
         }
         let bound = self.status.channel_id.is_some() && !view.observing();
@@ -167,9 +168,9 @@ impl StatusBuilder<'_> {
         if self.status.bound_to(view.channel.metadata.uid.as_deref().unwrap_or_default()).is_none() {
             return;
         }
-        if !matches!(self.status.origin.as_deref(), Some("Created" | "Adopted")) {
-            let origin = if view.has_own_intent() { "Created" } else { "Adopted" };
-            self.status.origin = Some(origin.into());
+        if self.status.origin().is_none() {
+            let origin = if view.has_own_intent() { Origin::Created } else { Origin::Adopted };
+            self.status.origin = Some(origin.as_str().into());
         }
         if let (None, Remote::Found(remote), Ok(place)) =
             (&self.status.workspace_id, &view.observed.remote, &view.observed.workspace)
@@ -179,7 +180,7 @@ impl StatusBuilder<'_> {
         }
     }
 
-    fn conclusion(&mut self, verdict: &Conclusion) -> (Option<Duration>, &'static str) {
+    fn conclusion(&mut self, verdict: &Conclusion) -> (Option<Duration>, ReconcileResult) {
         let message = sentence(&verdict.message);
         let reason = verdict.reason;
         let looked = matches!(self.view.observed.remote, Remote::Found(_) | Remote::Absent { proven: true })
@@ -197,20 +198,20 @@ impl StatusBuilder<'_> {
                     Remote::SkippedRead { next_look } => next_look,
                     _ => backoff::jitter(self.setting.interval, self.setting.random),
                 };
-                (Some(wake), "in_sync")
+                (Some(wake), ReconcileResult::InSync)
             }
             ConclusionKind::WaitingForRemote { longest } => {
                 let status = if reason == Reason::Progressing { Status::Unknown } else { Status::False };
                 self.conditions().ready(status, Progress::Reconciling, reason, &message);
                 self.busy = true;
-                (Some(backoff::poll(self.elapsed(), longest)), "waiting")
+                (Some(backoff::poll(self.elapsed(), longest)), ReconcileResult::Waiting)
             }
             ConclusionKind::Stale { again } => {
                 self.failures = self.view.memory.failures;
                 self.busy = self.view.memory.waiting_since.is_some();
                 self.stale = self.view.memory.stale_reads.saturating_add(1);
                 self.stale_read(reason, &message);
-                (Some(again), "waiting")
+                (Some(again), ReconcileResult::Waiting)
             }
             ConclusionKind::RetryIn(rest) => {
                 let now = self.view.now;
@@ -223,25 +224,25 @@ impl StatusBuilder<'_> {
                     past.next_attempt_at = Some(seconds(due));
                 }
                 self.conditions().ready(Status::False, Progress::Reconciling, reason, &message);
-                (Some(rest.max(REQUEUE_SOON)), "waiting")
+                (Some(rest.max(REQUEUE_SOON)), ReconcileResult::Waiting)
             }
             ConclusionKind::Failed(need) => self.retry(need, reason, &message),
             ConclusionKind::Suspended => {
                 self.conditions().set(kind::SUSPENDED, Status::True, reason, &message);
                 self.keep_ready();
-                (Some(backoff::STALLED_INTERVAL), "suspended")
+                (Some(backoff::STALLED_INTERVAL), ReconcileResult::Suspended)
             }
             ConclusionKind::Blocked { again } => {
                 self.conditions().set(kind::DELETION_BLOCKED, Status::True, reason, &message);
                 self.keep_ready();
-                (Some(again), "blocked")
+                (Some(again), ReconcileResult::Blocked)
             }
-            ConclusionKind::InFlight => (Some(REQUEUE_SOON), "in_flight"),
-            ConclusionKind::Finished => (None, "gone"),
+            ConclusionKind::InFlight => (Some(REQUEUE_SOON), ReconcileResult::InFlight),
+            ConclusionKind::Finished => (None, ReconcileResult::Gone),
         }
     }
 
-    fn failure(&mut self, failure: &Failure) -> (Option<Duration>, &'static str) {
+    fn failure(&mut self, failure: &Failure) -> (Option<Duration>, ReconcileResult) {
         let message = sentence(&failure.message);
         if !self.view.terminating() || matches!(failure.retry, Retry::Deferred(_)) {
             return self.retry(failure.retry, failure.reason, &message);
@@ -265,38 +266,44 @@ impl StatusBuilder<'_> {
             Retry::UserAction | Retry::MissingInput => backoff::MISSING_INPUT_INTERVAL,
             _ => backoff::backoff(self.failures, self.setting.random),
         };
-        (Some(wake), "blocked")
+        (Some(wake), ReconcileResult::Blocked)
     }
 
     /// The one table of needs.
-    fn retry(&mut self, need: Retry, reason: Reason, message: &str) -> (Option<Duration>, &'static str) {
+    fn retry(&mut self, need: Retry, reason: Reason, message: &str) -> (Option<Duration>, ReconcileResult) {
         match need {
             Retry::UserAction => {
                 self.conditions().ready(Status::False, Progress::Stalled, reason, message);
-                (Some(backoff::jitter(backoff::STALLED_INTERVAL, self.setting.random)), "stalled")
+                (
+                    Some(backoff::jitter(backoff::STALLED_INTERVAL, self.setting.random)),
+                    ReconcileResult::Stalled,
+                )
             }
             Retry::ClusterAction => {
                 self.failures = self.view.memory.failures.saturating_add(1);
                 self.conditions().ready(Status::False, Progress::Stalled, reason, message);
-                (Some(backoff::backoff(self.failures, self.setting.random)), "stalled")
+                (Some(backoff::backoff(self.failures, self.setting.random)), ReconcileResult::Stalled)
             }
             Retry::MissingInput => {
                 let known = reason != Reason::NotCreated
                     && !(reason == Reason::WorkspaceNotReady && self.status.channel_id.is_some());
                 let status = if known { Status::False } else { Status::Unknown };
                 self.conditions().ready(status, Progress::Reconciling, reason, message);
-                (Some(backoff::jitter(backoff::MISSING_INPUT_INTERVAL, self.setting.random)), "input_missing")
+                (
+                    Some(backoff::jitter(backoff::MISSING_INPUT_INTERVAL, self.setting.random)),
+                    ReconcileResult::InputMissing,
+                )
             }
             Retry::Backoff => {
                 self.failures = self.view.memory.failures.saturating_add(1);
                 let patient = self.failures <= backoff::TRANSIENT_TOLERANCE;
                 self.unknown_unless_kept(patient, reason, message);
-                (Some(backoff::backoff(self.failures, self.setting.random)), "transient")
+                (Some(backoff::backoff(self.failures, self.setting.random)), ReconcileResult::Transient)
             }
             Retry::RetryAfter(after) => {
                 self.failures = self.view.memory.failures;
                 self.unknown_unless_kept(true, reason, message);
-                (Some(after), "rate_limited")
+                (Some(after), ReconcileResult::RateLimited)
             }
             Retry::Deferred(wait) => {
                 self.failures = self.view.memory.failures;
@@ -311,16 +318,16 @@ impl StatusBuilder<'_> {
                     self.conditions().ready(Status::Unknown, Progress::Reconciling, reason, message);
                     self.lapsed = true;
                 }
-                (Some(wait), "deferred")
+                (Some(wait), ReconcileResult::Deferred)
             }
         }
     }
 
-    fn step_done(&mut self) -> (Option<Duration>, &'static str) {
+    fn step_done(&mut self) -> (Option<Duration>, ReconcileResult) {
         self.failures = self.view.memory.failures;
         let message = "The declared values are being applied.";
         self.unknown_unless_kept(true, Reason::Progressing, message);
-        (Some(REQUEUE_SOON), "progressing")
+        (Some(REQUEUE_SOON), ReconcileResult::Progressing)
     }
 
     /// Ready keeps its value while that still speaks of this generation and has not lapsed; else it is Unknown.
@@ -462,17 +469,17 @@ impl StatusBuilder<'_> {
     fn connected_condition(&mut self) {
         // A pass that sends one leaves its result: without one the process ended meanwhile.
         if let Some(test) = self.status.test.as_mut().filter(|test| test.request.is_some()) {
-            test.result.get_or_insert_with(|| "Unknown".into());
+            test.result.get_or_insert_with(|| TestResult::Unknown.as_str().into());
         }
-        let Some(result) = self.status.test.as_ref().and_then(|test| test.result.clone()) else { return };
-        let (status, reason, message) = match result.as_str() {
-            "Passed" => (Status::True, Reason::TestPassed, "The last connectivity test passed."),
-            "Failed" => (
+        let Some(result) = self.status.test.as_ref().and_then(TestStatus::result) else { return };
+        let (status, reason, message) = match result {
+            TestResult::Passed => (Status::True, Reason::TestPassed, "The last connectivity test passed."),
+            TestResult::Failed => (
                 Status::False,
                 Reason::TestFailed,
                 "The last connectivity test failed: check the credentials and the settings at the provider, then ask for another test.",
             ),
-            _ => (
+            TestResult::Unknown => (
                 Status::Unknown,
                 Reason::TestOutcomeUnknown,
                 "A connectivity test was sent and its answer was lost; it is not repeated by itself: ask for another test.",

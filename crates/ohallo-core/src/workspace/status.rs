@@ -7,6 +7,7 @@ use kube::ResourceExt;
 
 use crate::api::annotation;
 use crate::api::conditions::{Reason, kind};
+use crate::api::values::ReconcileResult;
 use crate::api::workspace::WorkspaceStatus;
 use crate::backoff;
 use crate::conditions::{self, MESSAGE, Progress, Status, Writer};
@@ -23,7 +24,7 @@ pub struct Summary {
     pub wake: Duration,
     pub failures: u32,
     pub warnings: Vec<(String, String)>,
-    pub result: &'static str,
+    pub result: ReconcileResult,
 }
 
 /// Says what a look found.
@@ -52,7 +53,7 @@ pub fn summarize<K: WorkspaceKind>(
     let (wake, failures, result) = match finding {
         KeyCheck::Suspended => {
             suspended(&mut writer);
-            (backoff::STALLED_INTERVAL, 0, "suspended")
+            (backoff::STALLED_INTERVAL, 0, ReconcileResult::Suspended)
         }
         KeyCheck::Good { workspace, .. } => {
             let (reason, message) = match workspace {
@@ -63,7 +64,7 @@ pub fn summarize<K: WorkspaceKind>(
                 ),
             };
             writer.ready(Status::True, Progress::Done, reason, message);
-            (backoff::jitter(CHECK_INTERVAL, random), 0, "in_sync")
+            (backoff::jitter(CHECK_INTERVAL, random), 0, ReconcileResult::InSync)
         }
         KeyCheck::Failed(failure) => failed(&mut writer, failure, failures, random),
     };
@@ -85,19 +86,19 @@ fn failed(
     failure: &Failure,
     failures: u32,
     random: f64,
-) -> (Duration, u32, &'static str) {
+) -> (Duration, u32, ReconcileResult) {
     let message = text::sanitize(&failure.message, MESSAGE);
     match failure.retry {
         Retry::UserAction | Retry::ClusterAction => {
             writer.ready(Status::False, Progress::Stalled, failure.reason, &message);
             let failures = failures.saturating_add(1);
-            (backoff::refused_key(failures, random), failures, "stalled")
+            (backoff::refused_key(failures, random), failures, ReconcileResult::Stalled)
         }
         Retry::MissingInput => {
             writer.ready(Status::False, Progress::Reconciling, failure.reason, &message);
-            (backoff::jitter(backoff::MISSING_INPUT_INTERVAL, random), 0, "input_missing")
+            (backoff::jitter(backoff::MISSING_INPUT_INTERVAL, random), 0, ReconcileResult::InputMissing)
         }
-        Retry::Deferred(wait) => (wait, failures, "deferred"),
+        Retry::Deferred(wait) => (wait, failures, ReconcileResult::Deferred),
         Retry::Backoff | Retry::RetryAfter(_) => {
             let failures = failures.saturating_add(1);
             if failures > backoff::TRANSIENT_TOLERANCE || !writer.ready_is_current() {
@@ -107,7 +108,7 @@ fn failed(
                 Retry::RetryAfter(after) => after,
                 _ => backoff::backoff(failures, random),
             };
-            (wake, failures, "transient")
+            (wake, failures, ReconcileResult::Transient)
         }
     }
 }
@@ -147,7 +148,7 @@ mod tests {
         let mut wakes = vec![];
         for _ in 0..4 {
             let summary = after(failures, &refused);
-            assert_eq!(summary.result, "stalled");
+            assert_eq!(summary.result, ReconcileResult::Stalled);
             failures = summary.failures;
             wakes.push(summary.wake.as_secs());
         }

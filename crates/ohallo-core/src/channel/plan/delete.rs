@@ -7,6 +7,7 @@ use kube::ResourceExt;
 
 use crate::api::channel::{Channel, ChannelStatus};
 use crate::api::conditions::{Reason, kind};
+use crate::api::values::{DeletionPolicy, Origin};
 use crate::api::{annotation, same_id};
 use crate::channel::binding::{self, AttemptId, Binding};
 use crate::channel::freshness;
@@ -45,20 +46,25 @@ pub fn plan(view: &PlanInput, standing: &Binding) -> Plan {
 /// The policy in force: the declared one, else by origin. The origin of a channel that another object was bound to says
 /// nothing of this one.
 pub fn should_delete_remote(channel: &Channel, status: &ChannelStatus) -> bool {
-    if channel.spec.management_policy.as_deref() == Some("Observe") {
+    if channel.spec.is_observe() {
         return false;
     }
-    match channel.spec.deletion_policy.as_deref() {
-        Some(policy) => policy == "Delete",
+    match channel.spec.deletion_policy() {
+        Some(policy) => policy == DeletionPolicy::Delete,
         None if was_retained(channel, status) => false,
-        None => match status.origin.as_deref().filter(|_| believed(channel, status)) {
-            Some("Created") => true,
-            Some("Adopted") => false,
+        None => match status.origin().filter(|_| believed(channel, status)) {
+            Some(Origin::Created) => true,
+            Some(Origin::Adopted) => false,
             // Somebody took the origin of a bound channel away: only an intent of its own shows that it was created.
             _ if status.channel_id.is_some() && believed(channel, status) => binding::is_own_intent(channel),
             _ => channel.spec.channel_id.is_none(),
         },
     }
+}
+
+/// The policy in force, as `status.deletionPolicy` shows it.
+pub fn policy_in_force(channel: &Channel, status: &ChannelStatus) -> DeletionPolicy {
+    if should_delete_remote(channel, status) { DeletionPolicy::Delete } else { DeletionPolicy::Retain }
 }
 
 /// The policy in force was Retain, and no change of the manifest took it away: of a terminating object the generation moves with the
@@ -70,7 +76,7 @@ fn was_retained(channel: &Channel, status: &ChannelStatus) -> bool {
     let moved = if seen { 0..=0 } else { 0..=1 };
     channel.metadata.deletion_timestamp.is_some()
         && believed(channel, status)
-        && status.deletion_policy.as_deref() == Some("Retain")
+        && status.deletion_policy() == Some(DeletionPolicy::Retain)
         && generations.is_some_and(|(now, observed)| moved.contains(&now.saturating_sub(observed)))
 }
 
@@ -104,7 +110,7 @@ fn conflicting_ids(view: &PlanInput, answered: &str, declared: &str) -> Plan {
         return Plan::Work(Step::RemoveFinalizer(DeletionOutcome::Released));
     }
     // Only a declared policy: by origin it would be that of the channel to adopt.
-    if view.observing() || view.spec().deletion_policy.as_deref() == Some("Retain") {
+    if view.observing() || view.spec().deletion_policy() == Some(DeletionPolicy::Retain) {
         return Plan::Work(Step::RemoveFinalizer(DeletionOutcome::Retained));
     }
     let message = format!(

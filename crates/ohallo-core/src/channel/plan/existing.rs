@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::api::channel::{ChannelSpec, ProvisioningStatus};
 use crate::api::conditions::{Reason, kind};
+use crate::api::values::{ChannelType, ConnectivityTest, Origin, RemoteState};
 use crate::api::{annotation, same_id};
 use crate::channel::config::Differs;
 use crate::channel::consistency::{self, ReadFreshness};
@@ -134,7 +135,7 @@ fn ownership_problem(view: &PlanInput) -> Option<Conclusion> {
 pub fn known_active(view: &PlanInput) -> bool {
     let ready = conditions::find(&view.status.conditions, kind::READY);
     ready.is_some_and(|ready| ready.status == "True" && ready.observed_generation == Some(view.generation()))
-        && view.status.state.as_deref() == Some("active")
+        && view.status.state() == RemoteState::Active
         && view.bound_id().is_some()
         && !view.observing()
         && !metadata_incomplete(view)
@@ -209,7 +210,7 @@ fn planned(view: &PlanInput, differs: &[Differs]) -> Vec<String> {
 }
 
 fn metadata_incomplete(view: &PlanInput) -> bool {
-    let intent_lost = view.status.origin.as_deref() == Some("Created") && !view.has_own_intent();
+    let intent_lost = view.status.origin() == Some(Origin::Created) && !view.has_own_intent();
     !view.has_finalizer() || intent_lost
 }
 
@@ -254,18 +255,18 @@ fn state(view: &PlanInput, id: &Id, remote: &RemoteChannel) -> Result<Plan, Conc
     let busy = |longest, reason, message: &str| {
         Err(Conclusion::of(ConclusionKind::WaitingForRemote { longest }, reason, message))
     };
-    match remote.status.as_deref().unwrap_or_default() {
-        "active" => active(view, id),
-        "provisioning" => {
+    match remote.state() {
+        RemoteState::Active => active(view, id),
+        RemoteState::Provisioning => {
             busy(MAX_POLL_INTERVAL, Reason::Provisioning, "oHallo is provisioning the channel.")
         }
-        "pending_dns" => busy(
+        RemoteState::PendingDns => busy(
             declared_interval(view.spec()),
             Reason::WaitingForDns,
             "oHallo waits for DNS records to propagate: see the channel in its dashboard for the records to add.",
         ),
-        "error" => failed_provisioning(view, id),
-        other => {
+        RemoteState::Error => failed_provisioning(view, id),
+        RemoteState::Other(other) => {
             let message = format!(
                 "oHallo reports the state {other:?}, which this version of the operator does not know; it is looked at again."
             );
@@ -297,8 +298,8 @@ fn test_due(view: &PlanInput) -> Option<String> {
     if let Some(asked) = asked.filter(|asked| handled != Some(asked)) {
         return Some(asked);
     }
-    let on_change = view.spec().connectivity_test.as_deref() == Some("OnChange");
-    (on_change && view.memory.test_due && view.spec().channel_type.as_deref() != Some("email"))
+    let on_change = view.spec().connectivity_test() == ConnectivityTest::OnChange;
+    (on_change && view.memory.test_due && view.spec().channel_type() != Some(ChannelType::Email))
         .then(|| format!("change:{}", view.generation()))
 }
 

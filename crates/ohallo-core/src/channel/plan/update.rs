@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::api::channel::{ChannelStatus, Difference};
 use crate::api::conditions::Reason;
+use crate::api::values::DriftPolicy;
 use crate::channel::config::{self, Differs};
 use crate::channel::consistency::{Answer, ReadFreshness, Values};
 use crate::channel::freshness::{self, answer_digest};
@@ -109,7 +110,7 @@ pub fn is_applied(view: &PlanInput, remote: &RemoteChannel) -> Option<bool> {
 }
 
 pub fn is_report_only(view: &PlanInput) -> bool {
-    view.spec().drift_policy.as_deref() == Some("Report")
+    view.spec().drift_policy() == DriftPolicy::Report
 }
 
 /// The declared config but what is only reported.

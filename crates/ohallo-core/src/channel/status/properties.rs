@@ -96,9 +96,9 @@ proptest! {
         let outcome = outcome_of(&sample, dice);
         let summary = sample.summarize(&outcome);
         let terminating = sample.view().terminating();
-        if !matches!(summary.result, "in_flight" | "gone") && !terminating {
+        if !matches!(summary.result.as_str(), "in_flight" | "gone") && !terminating {
             prop_assert!(conditions::find(&summary.status.conditions, kind::READY).is_some(), "{:?}", outcome);
         }
-        prop_assert_eq!(summary.wake.is_none(), summary.result == "gone");
+        prop_assert_eq!(summary.wake.is_none(), summary.result.as_str() == "gone");
     }
 }

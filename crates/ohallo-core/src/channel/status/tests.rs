@@ -138,7 +138,7 @@ fn each_outcome_of_a_pass_over_a_new_channel() {
 }
 
 fn shown_word(summary: &Summary) -> (Shown<'_>, &'static str) {
-    (shown(&summary.status), summary.result)
+    (shown(&summary.status), summary.result.as_str())
 }
 
 #[test]

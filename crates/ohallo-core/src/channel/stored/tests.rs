@@ -178,7 +178,7 @@ fn a_loss_is_not_ready_stalls_and_is_retried_ever_later() {
     for _ in 0..12 {
         let outcome = Outcome::Failed(failure(&[PersistedField::ChannelId]));
         let summary = sample.summarize(&outcome);
-        assert_eq!(summary.result, "stalled");
+        assert_eq!(summary.result.as_str(), "stalled");
         for kind in ["Ready", "Stalled"] {
             let status = if kind == "Ready" { "False" } else { "True" };
             assert_eq!(
