@@ -35,8 +35,6 @@ mod run;
 pub mod settings;
 mod startup;
 pub mod telemetry;
-#[cfg(test)]
-mod verdicts;
 mod workspace;
 
 pub use run::{RunError, run, run_with};

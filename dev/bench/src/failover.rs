@@ -8,13 +8,13 @@ use anyhow::{Context, Result, ensure};
 use testbed::{Process, User};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::world::{World, manifest};
+use crate::environment::{Environment, manifest};
 
 /// Short, or a kill would be measured for an hour: a minute each with the default times.
-const SHORT: Terms = Terms { duration: 3, deadline: 2, retry: 1 };
+const SHORT_LEASE: Terms = Terms { duration: 3, deadline: 2, retry: 1 };
 const DEFAULT: Terms = Terms { duration: 60, deadline: 40, retry: 5 };
 const LIMIT: Duration = Duration::from_secs(120);
-const LOOK: Duration = Duration::from_millis(10);
+const RECONCILE_REQUESTED: Duration = Duration::from_millis(10);
 
 #[derive(Clone, Copy)]
 struct Terms {
@@ -37,46 +37,46 @@ struct Replica {
 
 /// Two replicas in a namespace of their own, and what they share.
 struct Pair<'a> {
-    world: &'a World,
+    environment: &'a Environment,
     namespace: String,
     terms: Terms,
-    made: usize,
+    created: usize,
 }
 
-pub async fn run(world: &mut World, failovers: u32) -> Result<()> {
-    let killed = measure(world, SHORT, End::Kill, failovers).await?;
-    let released = measure(world, DEFAULT, End::Release, failovers).await?;
+pub async fn run(environment: &mut Environment, failovers: u32) -> Result<()> {
+    let killed = measure(environment, SHORT_LEASE, End::Kill, failovers).await?;
+    let released = measure(environment, DEFAULT, End::Release, failovers).await?;
     print("SIGKILL, lease of 3/2/1 s", killed)?;
     print("SIGTERM, default lease of 60/40/5 s", released)
 }
 
-async fn measure(world: &mut World, terms: Terms, end: End, failovers: u32) -> Result<Vec<f64>> {
-    let namespace = world.namespace().await?;
-    let mut pair = Pair { world, namespace, terms, made: 0 };
+async fn measure(environment: &mut Environment, terms: Terms, end: End, failovers: u32) -> Result<Vec<f64>> {
+    let namespace = environment.namespace().await?;
+    let mut pair = Pair { environment, namespace, terms, created: 0 };
     let mut leader = pair.replica().await?;
     leader.until("this replica: leader").await?;
-    pair.world.verified(&pair.namespace).await?;
+    pair.environment.verified(&pair.namespace).await?;
     let mut times = Vec::new();
     for number in 1..=failovers {
         let standby = pair.replica().await?;
         standby.until("this replica: standby").await?;
-        // A standby that has seen one renewal knows the lease as well as one that has stood by for long.
+        // A standby that has seen one renewal knows the lease as well as one that has been a standby for long.
         sleep(Duration::from_millis(1500 + u64::from(number) * 137 % 1000)).await;
         let name = format!("c{number}");
-        let gone = if end == End::Kill {
-            let gone = Instant::now();
+        let stopped = if end == End::Kill {
+            let stopped = Instant::now();
             drop(leader);
-            gone
+            stopped
         } else {
             // The old one works until it ends.
             leader.process.terminate(LIMIT).await?;
             Instant::now()
         };
-        pair.world.create(&pair.namespace, manifest(&name, "Bench")).await?;
+        pair.environment.create(&pair.namespace, manifest(&name, "Bench")).await?;
         pair.bound(&name).await?;
-        times.push(gone.elapsed().as_secs_f64());
-        pair.made += 1;
-        ensure!(pair.world.sim.channel_count() >= pair.made, "a channel is missing");
+        times.push(stopped.elapsed().as_secs_f64());
+        pair.created += 1;
+        ensure!(pair.environment.sim.channel_count() >= pair.created, "a channel is missing");
         leader = standby;
         eprintln!("failover {number} of {failovers}: {:.2} s", times.last().copied().unwrap_or_default());
     }
@@ -104,8 +104,8 @@ impl Pair<'_> {
         let Terms { duration, deadline, retry } = self.terms;
         let flags = [
             "run".to_owned(),
-            format!("--kubeconfig={}", self.world.plane.kubeconfig(User::Operator).display()),
-            format!("--api-url={}", self.world.sim.url()),
+            format!("--kubeconfig={}", self.environment.plane.kubeconfig(User::Operator).display()),
+            format!("--api-url={}", self.environment.sim.url()),
             format!("--namespace={}", self.namespace),
             format!("--http-addr=127.0.0.1:{port}"),
             "--requests-per-second=0".to_owned(),
@@ -114,15 +114,15 @@ impl Pair<'_> {
             format!("--lease-renew-deadline-seconds={deadline}"),
             format!("--lease-retry-seconds={retry}"),
         ];
-        let process = self.world.plane.spawn("ohallo-operator", &self.world.operator, &flags)?;
+        let process = self.environment.plane.spawn("ohallo-operator", &self.environment.operator, &flags)?;
         Ok(Replica { process, http: format!("http://127.0.0.1:{port}") })
     }
 
     async fn bound(&self, name: &str) -> Result<()> {
-        let api = crate::world::channels(&self.world.client, &self.namespace);
+        let api = crate::environment::channels(&self.environment.client, &self.namespace);
         let ready = async {
-            while !crate::world::is_ready(&api.get(name).await?) {
-                sleep(LOOK).await;
+            while !crate::environment::is_ready(&api.get(name).await?) {
+                sleep(RECONCILE_REQUESTED).await;
             }
             anyhow::Ok(())
         };
@@ -134,16 +134,16 @@ impl Pair<'_> {
 
 impl Replica {
     async fn until(&self, role: &str) -> Result<()> {
-        let told = async {
+        let observed = async {
             loop {
                 if let Ok(answer) = reqwest::get(format!("{}/readyz", self.http)).await
                     && answer.text().await.is_ok_and(|text| text.contains(role))
                 {
                     return;
                 }
-                sleep(LOOK).await;
+                sleep(RECONCILE_REQUESTED).await;
             }
         };
-        timeout(LIMIT, told).await.with_context(|| format!("no {role:?}"))
+        timeout(LIMIT, observed).await.with_context(|| format!("no {role:?}"))
     }
 }

@@ -1,4 +1,4 @@
-//! The time from apply to Ready of one Channel: while nothing else goes on, and while a thousand others are read at
+//! The time from apply to Ready of one Channel: while nothing else runs, and while a thousand others are read at
 //! their intervals.
 
 use std::io::Write;
@@ -10,8 +10,8 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use crate::environment::{Environment, manifest};
 use crate::round::{Running, Seen, Who, each, observe, until};
-use crate::world::{World, manifest};
 
 const SAMPLES: usize = 200;
 /// Of each kind, in turns.
@@ -21,31 +21,33 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// The Channels that are read meanwhile, and the shortest interval there is: created at once, they are read at once.
 const OTHERS: usize = 1000;
 const INTERVAL_SECONDS: u32 = 60;
-const LOOK: Duration = Duration::from_millis(500);
+const RECONCILE_REQUESTED: Duration = Duration::from_millis(500);
 
-/// The times of one run, sorted, in milliseconds, and how many reads were made meanwhile.
+/// The times of one run, sorted, in milliseconds, and how many reads happened meanwhile.
 struct Run {
     times: Vec<f64>,
     reads: usize,
 }
 
-pub async fn run(world: &mut World) -> Result<()> {
-    let namespace = world.namespace().await?;
-    let (seen, watching) = observe(world, &namespace);
-    let running = Running::start(world, Who::Operator, &namespace).await?;
-    each(OTHERS, |name| world.create(&namespace, read_every(INTERVAL_SECONDS, manifest(name, "Other"))))
-        .await?;
+pub async fn run(environment: &mut Environment) -> Result<()> {
+    let namespace = environment.namespace().await?;
+    let (seen, watching) = observe(environment, &namespace);
+    let running = Running::start(environment, Who::Operator, &namespace).await?;
+    each(OTHERS, |name| {
+        environment.create(&namespace, read_every(INTERVAL_SECONDS, manifest(name, "Other")))
+    })
+    .await?;
     until(&seen, |seen| seen.ready == OTHERS).await?;
     let (mut idle, mut sweep) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
-        reads(world, |rate| rate > 5).await;
-        sweep.push(sample(world, &namespace, &seen).await?);
-        reads(world, |rate| rate == 0).await;
-        idle.push(sample(world, &namespace, &seen).await?);
+        reads(environment, |rate| rate > 5).await;
+        sweep.push(sample(environment, &namespace, &seen).await?);
+        reads(environment, |rate| rate == 0).await;
+        idle.push(sample(environment, &namespace, &seen).await?);
     }
     watching.abort();
     running.process.terminate(Duration::from_secs(35)).await?;
-    let (idle, sweep) = (told("nothing else", idle)?, told("a sweep", sweep)?);
+    let (idle, sweep) = (print_median("nothing else", idle)?, print_median("a sweep", sweep)?);
     writeln!(
         std::io::stdout().lock(),
         "p99 during a sweep: {:.2}× of that beside nothing else",
@@ -61,41 +63,41 @@ fn read_every(seconds: u32, mut manifest: Value) -> Value {
     manifest
 }
 
-/// Waits until so many reads are made in half a second.
-async fn reads(world: &World, holds: impl Fn(usize) -> bool) {
+/// Waits until so many reads happen in half a second.
+async fn reads(environment: &Environment, holds: impl Fn(usize) -> bool) {
     loop {
-        let before = world.sim.count(Operation::GetChannel);
-        sleep(LOOK).await;
-        if holds(world.sim.count(Operation::GetChannel) - before) {
+        let before = environment.sim.count(Operation::GetChannel);
+        sleep(RECONCILE_REQUESTED).await;
+        if holds(environment.sim.count(Operation::GetChannel) - before) {
             return;
         }
     }
 }
 
-async fn sample(world: &World, namespace: &str, seen: &watch::Receiver<Seen>) -> Result<Run> {
-    let before = world.sim.count(Operation::GetChannel);
+async fn sample(environment: &Environment, namespace: &str, seen: &watch::Receiver<Seen>) -> Result<Run> {
+    let before = environment.sim.count(Operation::GetChannel);
     let first = seen.borrow().ready;
     let mut times = Vec::new();
     for number in first..first + SAMPLES {
         let begun = Instant::now();
-        world.create(namespace, manifest(&format!("c{number}"), "Bench")).await?;
+        environment.create(namespace, manifest(&format!("c{number}"), "Bench")).await?;
         until(seen, |seen| seen.ready > number).await?;
         times.push(begun.elapsed().as_secs_f64() * 1000.0);
         sleep(PAUSE).await;
     }
     times.sort_by(f64::total_cmp);
-    Ok(Run { times, reads: world.sim.count(Operation::GetChannel) - before })
+    Ok(Run { times, reads: environment.sim.count(Operation::GetChannel) - before })
 }
 
 /// Prints the median run and returns its p99.
-fn told(beside: &str, mut runs: Vec<Run>) -> Result<f64> {
+fn print_median(alongside: &str, mut runs: Vec<Run>) -> Result<f64> {
     let at = |run: &Run, share: usize| run.times.get((run.times.len() - 1) * share / 100).copied();
     runs.sort_by(|a, b| at(a, 99).partial_cmp(&at(b, 99)).unwrap_or(std::cmp::Ordering::Equal));
     let run = runs.get(runs.len() / 2).context("no run")?;
     let [half, most, last] = [50, 99, 100].map(|share| at(run, share).unwrap_or_default());
     writeln!(
         std::io::stdout().lock(),
-        "apply to Ready beside {beside} ({} reads), {SAMPLES} Channels one by one, the median of {RUNS} runs: p50 \
+        "apply to Ready beside {alongside} ({} reads), {SAMPLES} Channels one by one, the median of {RUNS} runs: p50 \
          {half:.1} ms, p99 {most:.1} ms, slowest {last:.1} ms",
         run.reads
     )?;

@@ -10,7 +10,7 @@ const KIB_PER_MIB: f64 = 1024.0;
 
 /// CPU seconds of all threads, ended ones too.
 pub fn cpu_seconds(pid: u32) -> Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("the process is gone")?;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("the process has ended")?;
     // The name may hold anything, also spaces and brackets: fields count from behind its last bracket.
     let (_, fields) = stat.rsplit_once(')').context("an odd /proc/<pid>/stat")?;
     let ticks: f64 =
@@ -29,7 +29,7 @@ pub fn resident_mib(pid: u32) -> Result<f64> {
 }
 
 fn memory(pid: u32, field: &str) -> Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).context("the process is gone")?;
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).context("the process has ended")?;
     let line = status.lines().find_map(|line| line.strip_prefix(field)).context("no memory in /proc")?;
     let kib: f64 = line.split_whitespace().next().unwrap_or_default().parse()?;
     Ok(kib / KIB_PER_MIB)

@@ -1,4 +1,4 @@
-//! The medians of all rounds, operator beside floor, with the goals.
+//! The medians of all rounds, operator and baseline, with the goals.
 
 use std::io::Write;
 
@@ -13,7 +13,7 @@ pub fn print(channels: u32, rounds: &[Round]) -> Result<()> {
         median(rounds.iter().filter(|round| round.who == who).map(pick))
     };
     writeln!(out, "\n{channels} Channels, medians of {} rounds", rounds.len() / 2)?;
-    writeln!(out, "{:<26}{:>10}{:>10}{:>9}   goal", "", "operator", "floor", "ratio")?;
+    writeln!(out, "{:<26}{:>10}{:>10}{:>9}   goal", "", "operator", "baseline", "ratio")?;
     type Row<'a> = (&'a str, &'a dyn Fn(&Round) -> f64, &'a str);
     let rows: [Row<'_>; 8] = [
         ("create, s", &|round| round.create.seconds, "≤ 1.15×"),
@@ -26,9 +26,9 @@ pub fn print(channels: u32, rounds: &[Round]) -> Result<()> {
         ("peak, resident MiB", &|round| round.peak_mib, ""),
     ];
     for (name, pick, goal) in rows {
-        let (operator, floor) = (of(Who::Operator, pick)?, of(Who::Floor, pick)?);
-        let ratio = if floor > 0.0 { format!("{:.2}×", operator / floor) } else { "–".to_owned() };
-        writeln!(out, "{name:<26}{operator:>10.2}{floor:>10.2}{ratio:>9}   {goal}")?;
+        let (operator, baseline) = (of(Who::Operator, pick)?, of(Who::Baseline, pick)?);
+        let ratio = if baseline > 0.0 { format!("{:.2}×", operator / baseline) } else { "–".to_owned() };
+        writeln!(out, "{name:<26}{operator:>10.2}{baseline:>10.2}{ratio:>9}   {goal}")?;
     }
     writeln!(out, "\nper Channel (operator)        writes    events     calls   goal")?;
     type Line<'a> = (&'a str, &'a dyn Fn(&Round) -> Phase, &'a str);

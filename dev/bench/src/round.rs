@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::world::{self, World, channels, is_ready};
-use crate::{Size, process};
+use crate::environment::{Environment, channels, is_ready};
+use crate::{Size, environment, process};
 
 /// Requests that the driver has under way at a time.
 const DRIVERS: usize = 32;
@@ -28,7 +28,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
     Operator,
-    Floor,
+    Baseline,
 }
 
 /// What one phase took.
@@ -74,38 +74,39 @@ struct Mark {
     ledger: u64,
 }
 
-pub async fn run(world: &mut World, who: Who, size: &Size) -> Result<Round> {
-    let namespace = world.namespace().await?;
-    let (seen, watching) = observe(world, &namespace);
-    let running = Running::start(world, who, &namespace).await?;
+pub async fn run(environment: &mut Environment, who: Who, size: &Size) -> Result<Round> {
+    let namespace = environment.namespace().await?;
+    let (seen, watching) = observe(environment, &namespace);
+    let running = Running::start(environment, who, &namespace).await?;
     let count = usize::try_from(size.channels)?;
 
-    let mark = mark(world, Some(&running))?;
-    each(count, |name| world.create(&namespace, world::manifest(name, "Bench"))).await?;
+    let mark = mark(environment, Some(&running))?;
+    each(count, |name| environment.create(&namespace, environment::manifest(name, "Bench"))).await?;
     until(&seen, |seen| seen.ready == count).await?;
-    let create = mark.phase(world, &running, 0.0).await?;
+    let create = mark.phase(environment, &running, 0.0).await?;
 
-    let mark = self::mark(world, Some(&running))?;
+    let mark = self::mark(environment, Some(&running))?;
     sleep(Duration::from_secs(size.idle)).await;
-    let idle = mark.phase(world, &running, 0.0).await?;
+    let idle = mark.phase(environment, &running, 0.0).await?;
     let idle_mib = process::resident_mib(running.process.id())?;
     let peak_mib = process::peak_mib(running.process.id())?;
 
     running.process.terminate(STOP_LIMIT).await?;
-    let mark = self::mark(world, None)?;
+    let mark = self::mark(environment, None)?;
     // Its Workspace is verified by now, so this waits for the list alone.
-    let running = Running::start(world, who, &namespace).await?;
+    let running = Running::start(environment, who, &namespace).await?;
     let ready = mark.at.elapsed().as_secs_f64();
     sleep(Duration::from_secs(2)).await;
-    let restart = Phase { seconds: ready, ..mark.phase(world, &running, 0.0).await? };
+    let restart = Phase { seconds: ready, ..mark.phase(environment, &running, 0.0).await? };
 
-    let update = if who == Who::Operator { update(world, &running, count).await? } else { Phase::default() };
+    let update =
+        if who == Who::Operator { update(environment, &running, count).await? } else { Phase::default() };
 
-    let mark = self::mark(world, Some(&running))?;
-    let api = channels(&world.client, &namespace);
+    let mark = self::mark(environment, Some(&running))?;
+    let api = channels(&environment.client, &namespace);
     api.delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
     until(&seen, |seen| seen.present == 0).await?;
-    let delete = mark.phase(world, &running, 0.0).await?;
+    let delete = mark.phase(environment, &running, 0.0).await?;
 
     let peak_mib = peak_mib.max(process::peak_mib(running.process.id())?);
     running.process.terminate(STOP_LIMIT).await?;
@@ -113,14 +114,14 @@ pub async fn run(world: &mut World, who: Who, size: &Size) -> Result<Round> {
     Ok(Round { who, create, idle, restart, update, delete, idle_mib, peak_mib })
 }
 
-async fn update(world: &World, running: &Running, count: usize) -> Result<Phase> {
-    let mark = mark(world, Some(running))?;
-    // The stand-in counts the rounds before as well.
-    let all = world.sim.count(ohallo_sim::Operation::UpdateChannel) + count;
-    each(count, |name| world.rename(&running.namespace, name)).await?;
+async fn update(environment: &Environment, running: &Running, count: usize) -> Result<Phase> {
+    let mark = mark(environment, Some(running))?;
+    // The simulator counts the rounds before as well.
+    let all = environment.sim.count(ohallo_sim::Operation::UpdateChannel) + count;
+    each(count, |name| environment.rename(&running.namespace, name)).await?;
     let renamed = |sim: &ohallo_sim::Sim| sim.count(ohallo_sim::Operation::UpdateChannel) >= all;
-    world.sim.wait_until(renamed, PHASE_LIMIT).await?;
-    mark.phase(world, running, SETTLE.as_secs_f64()).await
+    environment.sim.wait_until(renamed, PHASE_LIMIT).await?;
+    mark.phase(environment, running, SETTLE.as_secs_f64()).await
 }
 
 /// Does something with each of so many names, several at a time.
@@ -128,7 +129,7 @@ pub async fn each<'a, F: Future<Output = Result<()>> + 'a>(
     count: usize,
     act: impl Fn(&'a str) -> F,
 ) -> Result<()> {
-    // The names live as long as the process: a benchmark makes few of them.
+    // The names live as long as the process: a benchmark creates few of them.
     let names = (0..count).map(|number| -> &'static str { format!("c{number}").leak() });
     futures::stream::iter(names.map(|name| Ok(act(name))))
         .try_buffer_unordered(DRIVERS)
@@ -145,9 +146,9 @@ pub async fn until(seen: &watch::Receiver<Seen>, holds: impl Fn(&Seen) -> bool) 
 }
 
 /// Watches a namespace's Channels.
-pub fn observe(world: &World, namespace: &str) -> (watch::Receiver<Seen>, JoinHandle<()>) {
-    let (tell, seen) = watch::channel(Seen::default());
-    let api = channels(&world.client, namespace);
+pub fn observe(environment: &Environment, namespace: &str) -> (watch::Receiver<Seen>, JoinHandle<()>) {
+    let (publish, seen) = watch::channel(Seen::default());
+    let api = channels(&environment.client, namespace);
     let task = tokio::spawn(async move {
         let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
         let mut ready = HashMap::new();
@@ -171,28 +172,28 @@ pub fn observe(world: &World, namespace: &str) -> (watch::Receiver<Seen>, JoinHa
                 _ => {}
             }
             let count = ready.values().filter(|ready| **ready).count();
-            tell.send_replace(Seen { present: ready.len(), ready: count });
+            publish.send_replace(Seen { present: ready.len(), ready: count });
         }
     });
     (seen, task)
 }
 
-fn mark(world: &World, running: Option<&Running>) -> Result<Mark> {
+fn mark(environment: &Environment, running: Option<&Running>) -> Result<Mark> {
     let cpu = running.map_or(Ok(0.0), |running| process::cpu_seconds(running.process.id()))?;
-    let audit = world.plane.audit_end()?;
-    let ledger = world.sim.ledger_since(0).last().map_or(0, |entry| entry.seq + 1);
+    let audit = environment.plane.audit_end()?;
+    let ledger = environment.sim.ledger_since(0).last().map_or(0, |entry| entry.seq + 1);
     Ok(Mark { at: Instant::now(), cpu, audit, ledger })
 }
 
 // === impl Mark ===
 
 impl Mark {
-    async fn phase(self, world: &World, running: &Running, wait: f64) -> Result<Phase> {
+    async fn phase(self, environment: &Environment, running: &Running, wait: f64) -> Result<Phase> {
         let seconds = self.at.elapsed().as_secs_f64();
         sleep(SETTLE + Duration::from_secs_f64(wait)).await;
         let cpu = process::cpu_seconds(running.process.id())? - self.cpu;
         let mut offset = self.audit;
-        let audit = world.plane.audit_since(&mut offset)?;
+        let audit = environment.plane.audit_since(&mut offset)?;
         let ours = |event: &&testbed::AuditEvent| {
             event.user == User::Operator.name()
                 && event.namespace.as_deref() == Some(&running.namespace)
@@ -200,7 +201,7 @@ impl Mark {
         };
         let events = audit.iter().filter(ours).filter(|event| event.resource == "events").count();
         let writes = audit.iter().filter(ours).count() - events;
-        let calls = world.sim.ledger_since(self.ledger).len();
+        let calls = environment.sim.ledger_since(self.ledger).len();
         Ok(Phase { seconds, cpu, writes, events, calls })
     }
 }
@@ -209,15 +210,15 @@ impl Mark {
 
 impl Running {
     /// Starts a candidate and waits until it has listed everything.
-    pub async fn start(world: &World, who: Who, namespace: &str) -> Result<Self> {
+    pub async fn start(environment: &Environment, who: Who, namespace: &str) -> Result<Self> {
         let namespace = namespace.to_owned();
         let process = match who {
             Who::Operator => {
-                let process = start_operator(world, &namespace).await?;
-                world.verified(&namespace).await?;
+                let process = start_operator(environment, &namespace).await?;
+                environment.verified(&namespace).await?;
                 process
             }
-            Who::Floor => start_floor(world, &namespace).await?,
+            Who::Baseline => start_baseline(environment, &namespace).await?,
         };
         Ok(Self { process, namespace, who })
     }
@@ -229,18 +230,18 @@ impl std::fmt::Debug for Running {
     }
 }
 
-async fn start_operator(world: &World, namespace: &str) -> Result<Process> {
+async fn start_operator(environment: &Environment, namespace: &str) -> Result<Process> {
     let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
     let arguments = vec![
         "run".to_owned(),
-        format!("--kubeconfig={}", world.plane.kubeconfig(User::Operator).display()),
-        format!("--api-url={}", world.sim.url()),
+        format!("--kubeconfig={}", environment.plane.kubeconfig(User::Operator).display()),
+        format!("--api-url={}", environment.sim.url()),
         format!("--namespace={namespace}"),
         format!("--http-addr=127.0.0.1:{port}"),
         "--requests-per-second=0".to_owned(),
         "--log-format=json".to_owned(),
     ];
-    let mut process = world.plane.spawn("ohallo-operator", &world.operator, &arguments)?;
+    let mut process = environment.plane.spawn("ohallo-operator", &environment.operator, &arguments)?;
     let http = reqwest::Client::builder().no_proxy().build()?;
     let url = format!("http://127.0.0.1:{port}/readyz");
     loop {
@@ -252,20 +253,20 @@ async fn start_operator(world: &World, namespace: &str) -> Result<Process> {
     }
 }
 
-async fn start_floor(world: &World, namespace: &str) -> Result<Process> {
-    let ready: PathBuf = world.plane.logs_dir().join("floor-is-ready");
+async fn start_baseline(environment: &Environment, namespace: &str) -> Result<Process> {
+    let ready: PathBuf = environment.plane.logs_dir().join("baseline-is-ready");
     if ready.exists() {
         std::fs::remove_file(&ready)?;
     }
     let arguments = vec![
-        "floor".to_owned(),
-        format!("--kubeconfig={}", world.plane.kubeconfig(User::Operator).display()),
-        format!("--api-url={}", world.sim.url()),
+        "baseline".to_owned(),
+        format!("--kubeconfig={}", environment.plane.kubeconfig(User::Operator).display()),
+        format!("--api-url={}", environment.sim.url()),
         format!("--namespace={namespace}"),
-        format!("--key={}", world::KEY),
+        format!("--key={}", environment::KEY),
         format!("--ready-file={}", ready.display()),
     ];
-    let mut process = world.plane.spawn("floor", &std::env::current_exe()?, &arguments)?;
+    let mut process = environment.plane.spawn("baseline", &std::env::current_exe()?, &arguments)?;
     while !ready.exists() {
         process.check()?;
         sleep(Duration::from_millis(5)).await;

@@ -7,7 +7,7 @@ use ohallo_sim::{Action, Fault, Operation, Provisioning, Sim, Until};
 use serde_json::{Value, json};
 use testbed::{Act, Held, Proxy, Rule, When};
 
-use crate::hands::Hands;
+use crate::user_actions::UserActions;
 
 /// What the operators are given: a budget that is felt, and a time limit that is soon over. Creates have the usual one,
 /// within which [`Load::mishaps`] does something while one is under way.
@@ -21,7 +21,7 @@ const CHANNELS: u64 = 6;
 const BEAT: Duration = Duration::from_secs(1);
 
 pub struct Load<'a> {
-    hands: Hands,
+    user_actions: UserActions,
     sim: &'a Sim,
     proxy: &'a Proxy,
     names: Vec<String>,
@@ -32,8 +32,8 @@ pub struct Load<'a> {
 // === impl Load ===
 
 impl<'a> Load<'a> {
-    pub fn new(hands: Hands, sim: &'a Sim, proxy: &'a Proxy) -> Self {
-        Self { hands, sim, proxy, names: Vec::new(), late: None }
+    pub fn new(user_actions: UserActions, sim: &'a Sim, proxy: &'a Proxy) -> Self {
+        Self { user_actions, sim, proxy, names: Vec::new(), late: None }
     }
 
     /// A team's Channels, and what each lacks that lacks something.
@@ -44,7 +44,7 @@ impl<'a> Load<'a> {
         });
         self.rotate(0).await?;
         let keyless = json!({"workspaceId": workspace_id, "apiKeySecretRef": {"name": "nowhere"}});
-        self.hands.workspace("keyless", keyless).await?;
+        self.user_actions.workspace("keyless", keyless).await?;
         for number in 0..CHANNELS {
             for channel_type in TYPES {
                 let name = format!("{channel_type}-{number}");
@@ -53,7 +53,7 @@ impl<'a> Load<'a> {
             }
         }
         for name in &self.names {
-            self.hands.has(name, "Ready", "Available").await?;
+            self.user_actions.has(name, "Ready", "Available").await?;
         }
         self.plain("without-secret", json!({"credentials": [{"secretRef": {"name": "nowhere"}}]})).await?;
         self.plain("without-key", json!({"workspaceRef": {"name": "keyless"}})).await?;
@@ -61,24 +61,24 @@ impl<'a> Load<'a> {
     }
 
     /// What happens once: a create without an answer, a deletion that oHallo refuses, a channel whose object is
-    /// forced away while it is made, and one whose id can't be written down for some rounds.
+    /// replaced while it is created, and one whose id can't be written down for some rounds.
     pub async fn mishaps(&mut self) -> Result<()> {
-        let (hands, sim) = (&self.hands, self.sim);
+        let (user_actions, sim) = (&self.user_actions, self.sim);
         sim.add_fault(Fault::on(Operation::CreateChannel, Action::Reset { commit: true }).times(1));
-        self.plain("parked", json!({})).await?;
-        hands.has("parked", "Ready", "CreateOutcomeUnknown").await?;
-        let blocked = hands.id("chat-0").await?;
+        self.plain("unresolved", json!({})).await?;
+        user_actions.has("unresolved", "Ready", "CreateOutcomeUnknown").await?;
+        let blocked = user_actions.id("chat-0").await?;
         sim.add_fault(Fault::on(Operation::DeleteChannel, Action::status(403)).channel(&blocked));
-        hands.delete("chat-0").await?;
-        hands.has("chat-0", "DeletionBlocked", "PermissionDenied").await?;
+        user_actions.delete("chat-0").await?;
+        user_actions.has("chat-0", "DeletionBlocked", "PermissionDenied").await?;
         self.names.retain(|name| name != "chat-0");
         let hold = Fault::on(Operation::CreateChannel, Action::Hold { commit_first: true }).times(1);
         let hold = sim.add_fault(hold);
         self.plain("orphan", json!({})).await?;
         sim.held(hold).await?;
-        hands.edit("orphan", json!({"metadata": {"finalizers": null}})).await?;
-        hands.delete("orphan").await?;
-        hands.gone("orphan").await?;
+        user_actions.edit("orphan", json!({"metadata": {"finalizers": null}})).await?;
+        user_actions.delete("orphan").await?;
+        user_actions.wait_deleted("orphan").await?;
         sim.release(hold);
         let refuse = Rule::any(When::Before, answer(503)).method("PUT").part("/late/status");
         self.late = Some(self.proxy.add(refuse));
@@ -89,7 +89,7 @@ impl<'a> Load<'a> {
     pub async fn round(&mut self, round: u64) -> Result<()> {
         let name = self.pick(round)?;
         let every = |rounds: u64| round.is_multiple_of(rounds);
-        self.hands.edit(name, json!({"spec": {"displayName": format!("Name {round}")}})).await?;
+        self.user_actions.edit(name, json!({"spec": {"displayName": format!("Name {round}")}})).await?;
         if every(2) {
             self.drift(self.pick(round + 5)?, round).await?;
         }
@@ -97,7 +97,7 @@ impl<'a> Load<'a> {
             let tests = round.is_multiple_of(2);
             self.sim.set(|behaviour| behaviour.test_result = tests);
             let asked = self.pick(round * 7)?;
-            self.hands.annotate(asked, "ohallo.eu/test-requested-at", &round.to_string()).await?;
+            self.user_actions.annotate(asked, "ohallo.eu/test-requested-at", &round.to_string()).await?;
         }
         if every(5) {
             self.rotate(round).await?;
@@ -109,7 +109,7 @@ impl<'a> Load<'a> {
             && let Some(late) = self.late.take()
         {
             late.release();
-            self.hands.has("late", "Ready", "Available").await?;
+            self.user_actions.has("late", "Ready", "Available").await?;
         }
         self.go_wrong(round);
         tokio::time::sleep(BEAT).await;
@@ -125,34 +125,36 @@ impl<'a> Load<'a> {
             "credentials": [{"secretRef": {"name": "provider"}}],
             "provisioningRetry": {"limit": 3, "backoffSeconds": 10},
         });
-        self.hands.channel(name, with(spec, more)).await
+        self.user_actions.channel(name, with(spec, more)).await
     }
 
     async fn plain(&self, name: &str, more: Value) -> Result<()> {
         let spec = json!({"channelType": "chat", "displayName": format!("Channel {name}")});
-        self.hands.channel(name, with(spec, more)).await
+        self.user_actions.channel(name, with(spec, more)).await
     }
 
     /// New credentials for all.
     async fn rotate(&self, round: u64) -> Result<()> {
-        self.hands.secret("provider", json!({"apiKey": format!("provider-key-of-the-load-{round}")})).await
+        self.user_actions
+            .secret("provider", json!({"apiKey": format!("provider-key-of-the-load-{round}")}))
+            .await
     }
 
     fn pick(&self, number: u64) -> Result<&str> {
         nth(&self.names, number).map(String::as_str)
     }
 
-    /// Somebody edits it in oHallo's dashboard.
+    /// A user edits it in oHallo's dashboard.
     async fn drift(&self, name: &str, round: u64) -> Result<()> {
-        let id = self.hands.id(name).await?;
+        let id = self.user_actions.id(name).await?;
         self.sim.edit_channel(&id, |channel| {
             if round.is_multiple_of(4) {
-                channel.display_name = format!("Somebody's {round}");
+                channel.display_name = format!("Another's {round}");
             } else if let Some(config) = &mut channel.config {
                 config.insert("greeting".into(), format!("Hello {round}").into());
             }
         });
-        self.hands.annotate(name, "ohallo.eu/reconcile-requested-at", &round.to_string()).await
+        self.user_actions.annotate(name, "ohallo.eu/reconcile-requested-at", &round.to_string()).await
     }
 
     /// A Channel whose provisioning fails at first, and the end of an earlier one.
@@ -161,7 +163,7 @@ impl<'a> Load<'a> {
         self.sim.set(|behaviour| behaviour.provisioning = provisioning);
         self.busy(&format!("campaign-{round}"), nth(&TYPES, round / 6)?, json!({})).await?;
         if round > 24 {
-            self.hands.delete(&format!("campaign-{}", round - 24)).await?;
+            self.user_actions.delete(&format!("campaign-{}", round - 24)).await?;
         }
         Ok(())
     }

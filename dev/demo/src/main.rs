@@ -1,4 +1,4 @@
-//! `cargo demo`: a control plane, a stand-in oHallo and the operator on this machine, with the samples applied.
+//! `cargo demo`: a control plane, an oHallo simulator and the operator on this machine, with the samples applied.
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -7,20 +7,21 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use hands::Hands;
 use kube::Client;
-use load::Load;
 use ohallo_sim::{Behaviour, Config, Key, Provisioning, Sim, Until};
-use replica::{Place, Replica, Template};
 use testbed::{Binaries, ControlPlane, Options, Profile, Proxy, User, kubectl};
 use tokio::signal::unix::{SignalKind, signal};
 
-mod hands;
 mod load;
 mod replica;
 mod table;
+mod user_actions;
 
-/// What deploy/samples says.
+use load::Load;
+use replica::{Place, Replica, Template};
+use user_actions::UserActions;
+
+/// From deploy/samples.
 const WORKSPACE: &str = "a1b2c3d4-e5f6-7890-abcd-ef1234567890";
 const KEY: &str = "sf_test_v1_demo0000000000000000000000000";
 
@@ -29,7 +30,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// Under load the leader is replaced after so many rounds, of a second or more each.
 const HANDOVER_EVERY: u64 = 30;
 
-/// Runs the operator on this machine: a real control plane, a stand-in oHallo, one Channel of each type.
+/// Runs the operator on this machine: a real control plane, an oHallo simulator, one Channel of each type.
 #[derive(Parser)]
 #[command(name = "cargo demo", version)]
 struct Flags {
@@ -45,7 +46,7 @@ struct Demo {
     client: Client,
     replicas: Vec<Replica>,
     template: Template,
-    /// Stands between the operator and the API server, under load.
+    /// Runs between the operator and the API server, under load.
     proxy: Option<Proxy>,
     sim: Sim,
     // Last: whatever still runs ends with it.
@@ -58,9 +59,9 @@ async fn main() -> ExitCode {
     // Dropping the demo wherever it is leaves nothing behind: its processes hang on the control plane's keeper.
     let ended = tokio::select! {
         ended = run(&flags) => ended.map(|()| "Every Channel is Ready."),
-        interrupted = interrupted() => interrupted.map(|()| "\nThe demo has ended; its processes and files are gone."),
+        interrupted = interrupted() => interrupted.map(|()| "\nThe demo has ended; its processes and files are removed."),
     };
-    match ended.and_then(say) {
+    match ended.and_then(print) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("demo: {error:#}");
@@ -111,7 +112,7 @@ impl Demo {
         let program = program.await??;
         eprintln!("starting etcd, kube-apiserver and kube-controller-manager…");
         let plane = ControlPlane::start(Options { audit: false, ..Options::default() }).await?;
-        let sim = stand_in().await?;
+        let sim = simulator().await?;
         let admin = plane.kubeconfig(User::Admin);
         install(&admin)?;
         let proxy = if load { Some(Proxy::start(&plane, User::Operator).await?) } else { None };
@@ -158,12 +159,12 @@ impl Demo {
     /// A busy day that does not end. Every now and then the leader is replaced, as in a rolling update.
     async fn load(&mut self) -> Result<()> {
         let proxy = self.proxy.as_ref().context("there is no proxy")?;
-        say("\nEvery Channel is Ready; the team is at work until Ctrl-C. Metrics:")?;
-        self.replicas.iter().try_for_each(|replica| say(&format!("  {}", replica.metrics())))?;
-        let mut load = Load::new(Hands::new(self.client.clone()), &self.sim, proxy);
+        print("\nEvery Channel is Ready; the team is at work until Ctrl-C. Metrics:")?;
+        self.replicas.iter().try_for_each(|replica| print(&format!("  {}", replica.metrics())))?;
+        let mut load = Load::new(UserActions::new(self.client.clone()), &self.sim, proxy);
         load.team(WORKSPACE).await?;
         load.mishaps().await?;
-        say("The team has its Channels, and some of them their troubles.")?;
+        print("The team has its Channels, and some of them their troubles.")?;
         for round in 1.. {
             self.replicas.iter_mut().try_for_each(Replica::check)?;
             load.round(round).await?;
@@ -172,7 +173,7 @@ impl Demo {
                 let place = leader.end().await?;
                 led(&self.replicas).await?;
                 self.replicas.push(self.template.start(&self.plane, place)?);
-                say("The leader was replaced by the other replica.")?;
+                print("The leader was replaced by the other replica.")?;
             }
         }
         Ok(())
@@ -190,7 +191,7 @@ impl Demo {
 
     fn invite(&self) -> Result<()> {
         let kubeconfig = self.plane.kubeconfig(User::Admin);
-        say(&format!(
+        print(&format!(
             r#"
 Every Channel is Ready. In another terminal:
 
@@ -225,7 +226,7 @@ fn which_kubectl() -> Result<()> {
 }
 
 /// Provisioning takes long enough to be seen.
-async fn stand_in() -> Result<Sim> {
+async fn simulator() -> Result<Sim> {
     let provisioning = Provisioning::millis(2_500).step("pending_dns", Until::Millis(2_500));
     let behaviour = Behaviour { provisioning, ..Behaviour::default() };
     let sim = Sim::start(Config { admin: true, behaviour, ..Config::default() }).await?;
@@ -245,14 +246,14 @@ fn install(admin: &Path) -> Result<()> {
 /// Waits until the first of them leads.
 async fn led(replicas: &[Replica]) -> Result<()> {
     let first = replicas.first().context("there is no replica")?;
-    first.says("this replica: leader").await
+    first.prints("this replica: leader").await
 }
 
 fn folder(name: &str) -> String {
     format!("{}/../../{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
-fn say(text: &str) -> Result<()> {
+fn print(text: &str) -> Result<()> {
     match writeln!(std::io::stdout().lock(), "{text}") {
         Err(error) => bail!("stdout can't be written: {error}"),
         Ok(()) => Ok(()),

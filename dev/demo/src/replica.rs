@@ -67,10 +67,10 @@ impl Replica {
         format!("http://{}/metrics", self.place.address)
     }
 
-    /// Waits until its readiness probe succeeds and says so.
-    pub async fn says(&self, part: &str) -> Result<()> {
+    /// Waits until its readiness probe succeeds with this text.
+    pub async fn prints(&self, part: &str) -> Result<()> {
         let url = format!("http://{}/readyz", self.place.address);
-        let says = async {
+        let prints = async {
             loop {
                 if let Ok(answer) = reqwest::get(&url).await
                     && answer.status().is_success()
@@ -81,15 +81,15 @@ impl Replica {
                 tokio::time::sleep(POLL).await;
             }
         };
-        let said = tokio::time::timeout(READY_WITHIN, says).await;
-        said.with_context(|| format!("{} did not say {part:?} on /readyz", self.place.name))
+        let line = tokio::time::timeout(READY_WITHIN, prints).await;
+        line.with_context(|| format!("{} did not answer {part:?} on /readyz", self.place.name))
     }
 
     pub fn log(&self, plane: &ControlPlane) -> PathBuf {
         plane.logs_dir().join(format!("{}.log", self.place.name))
     }
 
-    /// Ends it, as a rolling update does, and says where the next one can be.
+    /// Ends it, as a rolling update does, and returns where the next one can run.
     pub async fn end(self) -> Result<Place> {
         self.process.terminate(STOP_WITHIN).await?;
         Ok(self.place)

@@ -1,4 +1,4 @@
-//! The Channels as `kubectl get channels` shows them: the API server itself makes the table.
+//! The Channels as `kubectl get channels` shows them: the API server itself renders the table.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -21,7 +21,7 @@ pub struct Table {
 pub struct Screen {
     terminal: bool,
     drawn: usize,
-    said: BTreeMap<String, String>,
+    printed: BTreeMap<String, String>,
 }
 
 /// Asks the API server.
@@ -51,7 +51,7 @@ impl Table {
         }
     }
 
-    /// Whether there are Channels, and each says Ready.
+    /// Whether there are Channels, and each is Ready.
     pub fn all_ready(&self) -> bool {
         let ready = self.header.iter().position(|name| name == "READY");
         let is_ready =
@@ -88,11 +88,11 @@ fn text(value: &Value) -> String {
 
 impl Screen {
     pub fn new(terminal: bool) -> Self {
-        Self { terminal, drawn: 0, said: BTreeMap::new() }
+        Self { terminal, drawn: 0, printed: BTreeMap::new() }
     }
 
     pub fn show(&mut self, out: &mut impl Write, table: &Table) -> Result<()> {
-        if self.terminal { self.redraw(out, table) } else { self.tell(out, table) }
+        if self.terminal { self.redraw(out, table) } else { self.print_changes(out, table) }
     }
 
     /// Goes up to where the last table began. Lines are cut rather than wrapped, or "up" would be too little.
@@ -110,17 +110,17 @@ impl Screen {
         Ok(out.flush()?)
     }
 
-    fn tell(&mut self, out: &mut impl Write, table: &Table) -> Result<()> {
-        if self.said.is_empty() && !table.rows.is_empty() {
+    fn print_changes(&mut self, out: &mut impl Write, table: &Table) -> Result<()> {
+        if self.printed.is_empty() && !table.rows.is_empty() {
             writeln!(out, "{}", table.lines().first().map(String::as_str).unwrap_or_default())?;
         }
         for (row, line) in table.rows.iter().zip(table.lines().into_iter().skip(1)) {
             // Without the age, which changes while nothing does.
             let (Some(name), Some((_, news))) = (row.first(), row.split_last()) else { continue };
             let news = news.join(" ");
-            if self.said.get(name) != Some(&news) {
+            if self.printed.get(name) != Some(&news) {
                 writeln!(out, "{line}")?;
-                self.said.insert(name.clone(), news);
+                self.printed.insert(name.clone(), news);
             }
         }
         Ok(out.flush()?)
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_terminal_says_only_what_changed() {
+    fn without_a_terminal_prints_only_what_changed() {
         let mut screen = Screen::new(false);
         let mut out = Vec::new();
         for ready in ["", "False", "False", "True"] {

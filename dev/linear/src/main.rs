@@ -32,7 +32,7 @@ const WORKS: [(&str, Work); 9] = [
     ("config-deep", |bytes| compared(&deep(bytes))),
 ];
 
-/// A key of the largest length that its beginnings make hard to tell from the text.
+/// A key of the largest length whose prefixes are hard to distinguish from the text.
 fn redact(piece: &str, bytes: usize) {
     let key = ApiKey::new(format!("{}!", "sf_live_v1".repeat(400)));
     let text = piece.repeat(bytes / piece.len());
@@ -82,10 +82,10 @@ fn instructions(work: &str, bytes: usize) -> Result<f64> {
         .args([work, &bytes.to_string()])
         .output()
         .context("Valgrind counts the instructions: install it (package valgrind)")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{work} at {bytes} bytes failed: {said}");
-    let count = said.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok());
-    count.with_context(|| format!("Valgrind tells no count: {said}"))
+    let reported = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{work} at {bytes} bytes failed: {reported}");
+    let count = reported.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok());
+    count.with_context(|| format!("Valgrind prints no count: {reported}"))
 }
 
 fn main() -> Result<ExitCode> {

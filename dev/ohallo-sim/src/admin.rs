@@ -178,7 +178,7 @@ async fn insert_channel(State(app): App, body: Bytes) -> Reply {
     if !store.workspaces.contains_key(&new.workspace) {
         return missing();
     }
-    Ok(Json(json!({"id": store.insert_by_hand(new, now)})))
+    Ok(Json(json!({"id": store.insert_in_dashboard(new, now)})))
 }
 
 async fn edit_channel(State(app): App, Path(id): Path<String>, body: Bytes) -> Reply {
@@ -198,7 +198,7 @@ async fn remove_channel(State(app): App, Path(id): Path<String>) -> Reply {
 }
 
 async fn resolve_dns(State(app): App, Path(id): Path<String>) -> Reply {
-    let found = app.store().edit(&id, app.clock.now(), |channel| channel.run.tell());
+    let found = app.store().edit(&id, app.clock.now(), |channel| channel.run.advance());
     if found { done() } else { missing() }
 }
 
@@ -230,7 +230,7 @@ fn key_view(key: &Key) -> Value {
     })
 }
 
-/// The content type is not looked at: curl's `-d` calls everything a form.
+/// The content type is ignored: curl's `-d` calls everything a form.
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body).map_err(bad)
 }

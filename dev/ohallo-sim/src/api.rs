@@ -9,7 +9,7 @@ use crate::behaviour::{ConfigUpdate, Switch};
 use crate::clock::Now;
 use crate::ledger::Operation;
 use crate::model::{Key, READ, WRITE};
-use crate::shape::{
+use crate::schema::{
     TYPES, boolean, config, credentials, display_name, normalise, nothing_else, object, view, workspace_view,
 };
 use crate::store::{Birth, Store};
@@ -32,8 +32,8 @@ pub(crate) struct Answer {
     pub body: Value,
     /// Something changed.
     pub committed: bool,
-    /// The channel a create made.
-    pub made: Option<String>,
+    /// The channel that a create created.
+    pub created: Option<String>,
 }
 
 /// An answer of the form `{"error": …}`.
@@ -53,7 +53,7 @@ pub(crate) fn perform(store: &mut Store, call: &Call, now: Now) -> Answer {
     let before = store.channels.get(target).cloned();
     let answer = answer(store, call, now).unwrap_or_else(Answer::from);
     if answer.committed {
-        store.note(answer.made.as_deref().unwrap_or(target), before, now);
+        store.note(answer.created.as_deref().unwrap_or(target), before, now);
     }
     answer
 }
@@ -210,8 +210,8 @@ fn create(store: &mut Store, call: &Call, key: &Key, workspace: &str, now: Now) 
         credentials: BTreeMap::new(),
     };
     let id = store.insert(birth, now);
-    let made = store.channels.get(&id).ok_or(NO_CHANNEL)?;
-    Ok(Answer { made: Some(id), ..Answer::wrote(201, view(made, &behaviour)) })
+    let created = store.channels.get(&id).ok_or(NO_CHANNEL)?;
+    Ok(Answer { created: Some(id), ..Answer::wrote(201, view(created, &behaviour)) })
 }
 
 fn list(store: &mut Store, key: &Key, workspace: &str, now: Now) -> Reply {
@@ -253,11 +253,11 @@ fn switched(switch: Switch) -> Result<(), Refusal> {
 
 impl Answer {
     fn read(body: Value) -> Self {
-        Answer { status: 200, body, committed: false, made: None }
+        Answer { status: 200, body, committed: false, created: None }
     }
 
     fn wrote(status: u16, body: Value) -> Self {
-        Answer { status, body, committed: true, made: None }
+        Answer { status, body, committed: true, created: None }
     }
 
     fn ok() -> Self {
@@ -267,6 +267,6 @@ impl Answer {
 
 impl From<Refusal> for Answer {
     fn from(Refusal(status, text): Refusal) -> Self {
-        Answer { status, body: json!({"error": text}), committed: false, made: None }
+        Answer { status, body: json!({"error": text}), committed: false, created: None }
     }
 }

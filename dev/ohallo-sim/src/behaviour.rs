@@ -1,4 +1,4 @@
-//! How the stand-in answers where the documentation is silent.
+//! How the simulator answers where the documentation is silent.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ pub struct Config {
     pub behaviour: Behaviour,
 }
 
-/// Everything that can be changed while the stand-in runs. The default is the documentation, read plainly.
+/// Everything that can be changed while the simulator runs. The default is the documentation, read plainly.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Behaviour {
@@ -42,11 +42,11 @@ pub struct Behaviour {
     pub provisioning: Provisioning,
     /// A PATCH that changes `config` runs the provisioning workflow again.
     pub reprovision_on_config: bool,
-    /// What `POST …/test` answers, unless the channel says otherwise.
+    /// What `POST …/test` answers, unless the channel has its own value.
     pub test_result: bool,
     /// False: the two workspace endpoints answer 403.
     pub workspaces_readable: bool,
-    /// Waited before each call is looked at.
+    /// The delay before each call is handled.
     pub latency_ms: u64,
     /// Reads of channels show what was there so long ago, whatever was written since.
     pub read_lag_ms: u64,

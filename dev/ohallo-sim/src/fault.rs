@@ -34,7 +34,7 @@ pub struct Fault {
     pub action: Action,
 }
 
-/// `commit` says whether the call takes effect before its answer is spoilt.
+/// `commit` is whether the call takes effect before its answer is spoilt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum Action {
@@ -63,7 +63,7 @@ pub enum Action {
         #[serde(rename = "afterMillis", with = "millis")]
         after: Duration,
     },
-    /// 200, said to be JSON, and not.
+    /// 200 with the content type of JSON and a body that is not.
     Garbage {
         #[serde(default)]
         commit: bool,
@@ -86,7 +86,7 @@ pub enum Action {
     Slow { bytes_per_second: u64 },
     /// Does not take effect.
     Redirect { code: u16, location: String },
-    /// Parks the call until `Sim::release`. It goes on then even if the client has left.
+    /// Holds the call until `Sim::release`. It continues then even if the client has left.
     Hold {
         #[serde(default)]
         commit_first: bool,
@@ -106,17 +106,17 @@ pub(crate) struct Faults {
 #[derive(Debug)]
 struct Gate {
     open: watch::Sender<bool>,
-    parked: watch::Sender<u32>,
+    unresolved_create: watch::Sender<u32>,
 }
 
 /// A held call's side of the gate.
 #[derive(Debug, Clone)]
 pub(crate) struct Pass {
     open: watch::Receiver<bool>,
-    parked: watch::Sender<u32>,
+    unresolved_create: watch::Sender<u32>,
 }
 
-/// What faults look at.
+/// What faults match.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Met<'a> {
     pub operation: Operation,
@@ -209,7 +209,7 @@ impl Faults {
         if self.rules.len() >= MAX_RULES {
             self.remove_at(0);
         }
-        let gate = Gate { open: watch::Sender::new(false), parked: watch::Sender::new(0) };
+        let gate = Gate { open: watch::Sender::new(false), unresolved_create: watch::Sender::new(0) };
         self.gates.insert(id, gate);
         self.rules.push((id, fault));
         id
@@ -249,7 +249,7 @@ impl Faults {
 
     pub fn pass(&self, id: FaultId) -> Option<Pass> {
         let gate = self.gates.get(&id)?;
-        Some(Pass { open: gate.open.subscribe(), parked: gate.parked.clone() })
+        Some(Pass { open: gate.open.subscribe(), unresolved_create: gate.unresolved_create.clone() })
     }
 
     pub fn open(&self, id: FaultId) {
@@ -258,8 +258,8 @@ impl Faults {
         }
     }
 
-    pub fn parked(&self, id: FaultId) -> Option<watch::Receiver<u32>> {
-        self.gates.get(&id).map(|gate| gate.parked.subscribe())
+    pub fn unresolved_create(&self, id: FaultId) -> Option<watch::Receiver<u32>> {
+        self.gates.get(&id).map(|gate| gate.unresolved_create.subscribe())
     }
 
     fn remove_at(&mut self, at: usize) {
@@ -273,9 +273,9 @@ impl Faults {
 // === impl Pass ===
 
 impl Pass {
-    /// Counts the call as parked and waits until the gate opens.
+    /// Counts the call as held and waits until the gate opens.
     pub async fn wait(mut self) {
-        self.parked.send_modify(|n| *n = n.saturating_add(1));
+        self.unresolved_create.send_modify(|n| *n = n.saturating_add(1));
         // An error means the fault was removed, which opens the gate too.
         let _ = self.open.wait_for(|open| *open).await;
     }

@@ -25,21 +25,21 @@ pub enum Operation {
     Other,
 }
 
-/// One call. It is entered when its head arrives and completed as it goes on.
+/// One call. It is entered when its head arrives and completed as it proceeds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Entry {
     /// From 0, never reused, also not after the ledger was cleared.
     pub seq: u64,
-    /// Milliseconds from the start of the stand-in to the arrival.
+    /// Milliseconds from the start of the simulator to the arrival.
     pub at_ms: u64,
-    /// When the answer was handed out or the connection cut; `None` while it goes on or hangs.
+    /// When the answer was handed out or the connection cut; `None` while it proceeds or hangs.
     pub ended_ms: Option<u64>,
     pub method: String,
     /// As it arrived, percent escapes and query included; only the beginning of a long one.
     pub path: String,
     pub operation: Operation,
-    /// From the path; for a create the id it made.
+    /// From the path; for a create the id of the new channel.
     pub channel: Option<String>,
     /// From the path.
     pub workspace: Option<String>,

@@ -1,4 +1,4 @@
-//! A stand-in for oHallo's HTTP API: the documented API to the letter over real HTTP on 127.0.0.1, with a
+//! A simulator of oHallo's HTTP API: the documented API to the letter over real HTTP on 127.0.0.1, with a
 //! ledger of every call, dialects where the documentation is silent, and faults that can be put in.
 //!
 //! ```no_run
@@ -31,8 +31,8 @@ mod ledger;
 mod model;
 mod provisioning;
 mod routes;
+mod schema;
 mod server;
-mod shape;
 mod sim;
 mod store;
 

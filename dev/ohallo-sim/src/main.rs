@@ -1,9 +1,9 @@
-//! The stand-in as a program, for the demo.
+//! The simulator as a program, for the demo.
 
 use clap::{Parser, ValueEnum};
 use ohallo_sim::{Behaviour, Config, ConfigUpdate, Key, Provisioning, Sim, Switch, Until};
 
-/// A stand-in for oHallo's HTTP API on 127.0.0.1, with controls under /_admin/.
+/// A simulator of oHallo's HTTP API on 127.0.0.1, with controls under /_admin/.
 #[derive(Parser)]
 #[command(version)]
 struct Flags {
@@ -27,7 +27,7 @@ struct Flags {
     dns_millis: Option<u64>,
     /// A new email channel stays in `pending_dns` until /_admin/channels/{id}/resolve-dns is called.
     #[arg(long, conflicts_with = "dns_millis")]
-    dns_until_told: bool,
+    dns_until_advanced: bool,
     /// The first n runs of the workflow end in `error`.
     #[arg(long, default_value_t = 0)]
     fail_times: u32,
@@ -76,7 +76,8 @@ fn config(flags: &Flags) -> Config {
     if flags.provisioning_millis > 0 {
         provisioning = provisioning.step("provisioning", Until::Millis(flags.provisioning_millis));
     }
-    let dns = if flags.dns_until_told { Some(Until::Told) } else { flags.dns_millis.map(Until::Millis) };
+    let dns =
+        if flags.dns_until_advanced { Some(Until::Advanced) } else { flags.dns_millis.map(Until::Millis) };
     if let Some(until) = dns {
         provisioning = provisioning.step("pending_dns", until);
     }

@@ -1,4 +1,4 @@
-//! What the stand-in holds.
+//! What the simulator holds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -38,14 +38,14 @@ pub struct Channel {
     pub channel_type: String,
     pub display_name: String,
     pub config: Option<Map<String, Value>>,
-    /// The state at the moment of looking. Writing it ends the provisioning workflow.
+    /// The state at the moment of the read. Writing it ends the provisioning workflow.
     pub status: String,
     pub created_at: String,
     pub enabled: bool,
     pub credentials: BTreeMap<String, String>,
     /// Times credentials were stored.
     pub credential_pushes: u32,
-    /// Name of the key that created it; `None` for one made in the dashboard.
+    /// Name of the key that created it; `None` for one created in the dashboard.
     pub created_by: Option<String>,
     /// The `Idempotency-Key` header of the create call: recorded, not honoured.
     pub idempotency_key: Option<String>,
@@ -61,13 +61,13 @@ pub struct Channel {
     pub(crate) run: Run,
 }
 
-/// A channel made in the dashboard. Its state is what is given: no workflow runs.
+/// A channel created in the dashboard. Its state is what is given: no workflow runs.
 #[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct NewChannel {
     /// `None` takes the next id of the seed.
     pub id: Option<String>,
-    /// A workspace that does not exist makes a channel no key can see.
+    /// A workspace that does not exist has channels that no key can see.
     pub workspace: String,
     pub channel_type: String,
     pub display_name: String,
@@ -147,7 +147,7 @@ impl fmt::Debug for Key {
 impl Channel {
     /// Brings `status` up to the given moment.
     pub(crate) fn settle(&mut self, now_ms: u64) {
-        if let Some(state) = self.run.look(now_ms) {
+        if let Some(state) = self.run.poll(now_ms) {
             self.status = state;
         }
     }
@@ -186,7 +186,7 @@ impl NewChannel {
         }
     }
 
-    /// Sets the config; what is no object makes it `null`.
+    /// Sets the config; anything but an object becomes `null`.
     pub fn config(mut self, config: Value) -> Self {
         self.config = if let Value::Object(config) = config { Some(config) } else { None };
         self
@@ -205,7 +205,7 @@ impl Default for NewChannel {
             id: None,
             workspace: String::new(),
             channel_type: "email".to_owned(),
-            display_name: "Made in the dashboard".to_owned(),
+            display_name: "Created in the dashboard".to_owned(),
             config: Some(Map::new()),
             status: "active".to_owned(),
             enabled: true,

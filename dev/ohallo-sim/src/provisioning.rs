@@ -1,5 +1,5 @@
 //! What happens to a channel between its creation and `active`. Nothing runs in the background: the state is
-//! worked out from the time whenever somebody looks.
+//! computed from the time at each read.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Provisioning {
-    /// States to pass through, in order. `pending_dns` is left out for channels that are not email.
+    /// The states, in order, in order. `pending_dns` is left out for channels that are not email.
     pub steps: Vec<Step>,
     /// The first n runs of every channel end in `error`, later ones in `active`.
     pub fail_times: u32,
@@ -28,7 +28,7 @@ pub enum Until {
     /// So many GETs of the channel show it.
     Polls(u32),
     /// `Sim::resolve_dns` was called.
-    Told,
+    Advanced,
 }
 
 /// Where one channel is in the workflow.
@@ -38,7 +38,7 @@ pub(crate) struct Run {
     at: usize,
     entered_ms: u64,
     polls: u32,
-    told: bool,
+    advanced: bool,
     end: Option<&'static str>,
 }
 
@@ -78,7 +78,7 @@ impl Provisioning {
 
 impl Run {
     /// The state now; `None` when no workflow is going on and the state is what it was.
-    pub(crate) fn look(&mut self, now_ms: u64) -> Option<String> {
+    pub(crate) fn poll(&mut self, now_ms: u64) -> Option<String> {
         let end = self.end?;
         while let Some(step) = self.steps.get(self.at) {
             let (over, next_from) = match step.until {
@@ -87,7 +87,7 @@ impl Run {
                     (now_ms >= due, due)
                 }
                 Until::Polls(n) => (self.polls >= n, now_ms),
-                Until::Told => (self.told, now_ms),
+                Until::Advanced => (self.advanced, now_ms),
             };
             if !over {
                 return Some(step.state.clone());
@@ -95,7 +95,7 @@ impl Run {
             self.at += 1;
             self.entered_ms = next_from;
             self.polls = 0;
-            self.told = false;
+            self.advanced = false;
         }
         *self = Run::default();
         Some(end.to_owned())
@@ -106,10 +106,10 @@ impl Run {
         self.polls = self.polls.saturating_add(1);
     }
 
-    /// What a [`Until::Told`] step waits for has happened.
-    pub(crate) fn tell(&mut self) {
-        if self.steps.get(self.at).is_some_and(|step| step.until == Until::Told) {
-            self.told = true;
+    /// What a [`Until::Advanced`] step waits for has happened.
+    pub(crate) fn advance(&mut self) {
+        if self.steps.get(self.at).is_some_and(|step| step.until == Until::Advanced) {
+            self.advanced = true;
         }
     }
 }

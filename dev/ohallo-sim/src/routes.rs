@@ -253,8 +253,8 @@ impl Shared {
         if answer.committed {
             self.ledger().update(seq, |entry| {
                 entry.committed = true;
-                if answer.made.is_some() {
-                    entry.channel.clone_from(&answer.made);
+                if answer.created.is_some() {
+                    entry.channel.clone_from(&answer.created);
                 }
             });
         }

@@ -43,7 +43,7 @@ pub(crate) struct Port {
     stop: CancellationToken,
 }
 
-/// A connection. Once it is cut or its server has stopped it is reset at the next look.
+/// A connection. Once it is cut or its server has stopped it is reset at the next check.
 pub(crate) struct Wire {
     stream: Option<TcpStream>,
     cut: Cut,
@@ -128,7 +128,7 @@ impl Listener for Port {
                         let stopped = Box::pin(self.open.clone().cancelled_owned());
                         return (Wire { stream: Some(stream), cut: cut.clone(), stopped }, cut);
                     }
-                    // Too many open files, or the client is gone already.
+                    // Too many open files, or the client has disconnected already.
                     Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
                 },
             }

@@ -1,4 +1,4 @@
-//! The stand-in as a test sees it.
+//! The simulator as a test sees it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::{admin, clock};
 
 /// Longest time [`Sim::held`] waits.
 const HELD_LIMIT: Duration = Duration::from_secs(60);
-/// Pause between two looks of [`Sim::wait_for`], so that a busy stand-in is not slowed by who watches it.
+/// Pause between two checks of [`Sim::wait_for`], so that a busy simulator is not slowed by who watches it.
 const LOOK_PAUSE: Duration = Duration::from_millis(5);
 
-/// A running stand-in. Dropping it closes the port and resets every connection.
+/// A running simulator. Dropping it closes the port and resets every connection.
 #[derive(Debug)]
 pub struct Sim {
     shared: Arc<Shared>,
@@ -124,35 +124,35 @@ impl Sim {
         Some(found.clone())
     }
 
-    /// Makes a channel and returns its id. One with the same id is replaced.
+    /// Creates a channel and returns its id. One with the same id is replaced.
     pub fn insert_channel(&self, new: NewChannel) -> String {
-        self.shared.store().insert_by_hand(new, self.now())
+        self.shared.store().insert_in_dashboard(new, self.now())
     }
 
     /// Changes a channel; `false` when there is none. Id, workspace and tenant stay; a changed `status` ends
-    /// the provisioning workflow. `edit` must not call the stand-in.
+    /// the provisioning workflow. `edit` must not call the simulator.
     pub fn edit_channel(&self, id: &str, edit: impl FnOnce(&mut Channel)) -> bool {
         let now = self.now();
-        self.shared.store().by_hand(id, now, |store| store.edit(id, now, edit))
+        self.shared.store().change_in_dashboard(id, now, |store| store.edit(id, now, edit))
     }
 
     /// Removes a channel; `false` when there is none.
     pub fn remove_channel(&self, id: &str) -> bool {
         let now = self.now();
-        self.shared.store().by_hand(id, now, |store| store.remove(id))
+        self.shared.store().change_in_dashboard(id, now, |store| store.remove(id))
     }
 
-    /// Ends a [`crate::Until::Told`] step the channel is in.
+    /// Ends a [`crate::Until::Advanced`] step the channel is in.
     pub fn resolve_dns(&self, id: &str) {
         let now = self.now();
-        self.shared.store().edit(id, now, |channel| channel.run.tell());
+        self.shared.store().edit(id, now, |channel| channel.run.advance());
     }
 }
 
 // === behaviour and faults ===
 
 impl Sim {
-    /// Changes how the stand-in answers, from the next call on. `change` must not call the stand-in.
+    /// Changes how the simulator answers, from the next call on. `change` must not call the simulator.
     pub fn set(&self, change: impl FnOnce(&mut Behaviour)) {
         change(&mut self.shared.store().behaviour);
     }
@@ -183,7 +183,7 @@ impl Sim {
     /// Waits until this fault holds a call or has held one; with `commit_first` it has taken effect by then.
     ///
     /// # Errors
-    /// The fault is gone, or 60 s have passed.
+    /// The fault is removed, or 60 s have passed.
     pub async fn held(&self, id: FaultId) -> anyhow::Result<()> {
         self.held_calls(id, 1).await
     }
@@ -193,9 +193,9 @@ impl Sim {
     /// # Errors
     /// As [`Sim::held`].
     pub async fn held_calls(&self, id: FaultId, n: u32) -> anyhow::Result<()> {
-        let parked = self.shared.faults().parked(id);
-        let mut parked = parked.with_context(|| format!("no fault {}", id.0))?;
-        let waited = tokio::time::timeout(HELD_LIMIT, parked.wait_for(|count| *count >= n)).await;
+        let unresolved_create = self.shared.faults().unresolved_create(id);
+        let mut unresolved_create = unresolved_create.with_context(|| format!("no fault {}", id.0))?;
+        let waited = tokio::time::timeout(HELD_LIMIT, unresolved_create.wait_for(|count| *count >= n)).await;
         waited.context("no call was held in time")?.context("the fault was removed")?;
         Ok(())
     }
@@ -228,7 +228,7 @@ impl Sim {
         self.shared.clock.ms()
     }
 
-    /// Waits until the ledger fits. Each look copies the ledger: for very many calls use [`Sim::wait_until`].
+    /// Waits until the ledger fits. Each check copies the ledger: for very many calls use [`Sim::wait_until`].
     ///
     /// # Errors
     /// It did not within `timeout`.
@@ -236,7 +236,7 @@ impl Sim {
         self.wait_until(|sim| fits(&sim.ledger()), timeout).await
     }
 
-    /// Waits until anything about the stand-in holds; looks after every call and every 100 ms.
+    /// Waits until anything about the simulator holds; checks after every call and every 100 ms.
     ///
     /// # Errors
     /// It did not within `timeout`.

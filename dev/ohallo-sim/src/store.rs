@@ -1,4 +1,4 @@
-//! Tenants, workspaces, keys and channels, found by hash. No look-up walks over all channels.
+//! Tenants, workspaces, keys and channels, found by hash. No lookup walks over all channels.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -25,7 +25,7 @@ pub(crate) struct Store {
     named_keys: u64,
 }
 
-/// What a channel is made of, whoever makes it.
+/// What a channel consists of, whoever creates it.
 pub(crate) struct Birth {
     pub id: Option<String>,
     pub workspace: String,
@@ -123,7 +123,7 @@ impl Store {
     }
 
     /// A change of a channel that is not a call.
-    pub fn by_hand<T>(&mut self, id: &str, now: Now, change: impl FnOnce(&mut Self) -> T) -> T {
+    pub fn change_in_dashboard<T>(&mut self, id: &str, now: Now, change: impl FnOnce(&mut Self) -> T) -> T {
         let before = self.channels.get(id).cloned();
         let changed = change(self);
         self.note(id, before, now);
@@ -176,7 +176,7 @@ impl Store {
         id
     }
 
-    pub fn insert_by_hand(&mut self, new: NewChannel, now: Now) -> String {
+    pub fn insert_in_dashboard(&mut self, new: NewChannel, now: Now) -> String {
         let birth = Birth {
             id: new.id,
             workspace: new.workspace,

@@ -1,5 +1,5 @@
 // Says what GitOps tools make of objects, by the tools' own code: kstatus, Argo CD's settings and Lua, Flux's health
-// check expressions. Reads one request as JSON from stdin and writes the verdicts, in the objects' order, to stdout.
+// check expressions. Reads one request as JSON from stdin and writes the healths, in the objects' order, to stdout.
 package main
 
 import (

@@ -20,7 +20,7 @@ pub struct AuditEvent {
     /// Empty for the core group.
     pub api_group: String,
     pub namespace: Option<String>,
-    /// Absent for lists, and for objects whose name the server makes.
+    /// Absent for lists, and for objects whose name the server generates.
     pub name: Option<String>,
     /// HTTP status.
     pub code: u16,

@@ -52,7 +52,7 @@ impl ControlPlane {
 
     async fn start_storage(&mut self) -> Result<()> {
         let (args, log) = (self.layout.etcd_args(), self.layout.log("etcd"));
-        self.etcd = self.keeper.spawn("etcd", &self.binaries.etcd, &args, log)?;
+        self.etcd = self.process_reaper.spawn("etcd", &self.binaries.etcd, &args, log)?;
         within("etcd", etcd_listens(&mut self.etcd, self.layout.etcd_port())).await?;
         self.start_apiserver().await
     }

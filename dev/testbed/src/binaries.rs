@@ -46,7 +46,7 @@ const CONTROLLER_MANAGER: GoProgram = GoProgram {
 // === impl Binaries ===
 
 impl Binaries {
-    /// Blocks, for minutes when something has to be built; says so on stderr. What `KUBEBUILDER_ASSETS` has is
+    /// Blocks, for minutes when something has to be built; reports it on stderr. What `KUBEBUILDER_ASSETS` has is
     /// used as it is, the rest comes from the build's cache: `OHALLO_TESTBED_CACHE`, else the user's cache folder.
     ///
     /// # Errors

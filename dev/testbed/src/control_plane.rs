@@ -1,4 +1,4 @@
-//! Starts the control plane, hands out clients, and breaks it on request.
+//! Starts the control plane, returns clients, and breaks it on request.
 
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
@@ -11,8 +11,8 @@ use tokio::time::sleep;
 
 use crate::audit::{self, AuditEvent};
 use crate::binaries::Binaries;
-use crate::keeper::{Keeper, PortTaken, Process};
 use crate::layout::{AUDIT_POLICY, Layout, Ports};
+use crate::process_reaper::{PortTaken, Process, ProcessReaper};
 use crate::ready::{POLL, client, etcd_listens, ready, within};
 use crate::user::{Tokens, User};
 
@@ -39,7 +39,7 @@ pub struct ControlPlane {
     apiserver: Process,
     pub(crate) etcd: Process,
     // Last: its end waits for the folder's removal.
-    pub(crate) keeper: Keeper,
+    pub(crate) process_reaper: ProcessReaper,
 }
 
 // === impl Options ===
@@ -70,25 +70,36 @@ impl ControlPlane {
     }
 
     async fn launch(binaries: &Binaries, options: &Options) -> Result<Self> {
-        let keeper = Keeper::start()?;
-        let layout = Layout::new(keeper.dir(), free_ports()?);
+        let process_reaper = ProcessReaper::start()?;
+        let layout = Layout::new(process_reaper.dir(), free_ports()?);
         let tokens = Tokens { secret: RandomState::new().hash_one("testbed") };
         write_files(&layout, &tokens)?;
-        let mut etcd = keeper.spawn("etcd", &binaries.etcd, &layout.etcd_args(), layout.log("etcd"))?;
+        let mut etcd =
+            process_reaper.spawn("etcd", &binaries.etcd, &layout.etcd_args(), layout.log("etcd"))?;
         within("etcd", etcd_listens(&mut etcd, layout.etcd_port())).await?;
-        let mut apiserver = spawn_apiserver(&keeper, binaries, &layout, options)?;
+        let mut apiserver = spawn_apiserver(&process_reaper, binaries, &layout, options)?;
         let config = ready(&mut apiserver, &layout).await?;
-        let controller_manager = keeper.spawn(
+        let controller_manager = process_reaper.spawn(
             "kube-controller-manager",
             &binaries.controller_manager,
             &layout.controller_manager_args(),
             layout.log("kube-controller-manager"),
         )?;
         let (binaries, options) = (binaries.clone(), options.clone());
-        Ok(Self { binaries, options, layout, tokens, config, controller_manager, apiserver, etcd, keeper })
+        Ok(Self {
+            binaries,
+            options,
+            layout,
+            tokens,
+            config,
+            controller_manager,
+            apiserver,
+            etcd,
+            process_reaper,
+        })
     }
 
-    /// Ends the control plane and waits until its processes and its folder are gone.
+    /// Ends the control plane and waits until its processes have ended and its folder is deleted.
     pub fn stop(self) {
         drop(self);
     }
@@ -121,7 +132,7 @@ impl ControlPlane {
         &self.layout.ca
     }
 
-    /// A kubeconfig file in the control plane's folder, gone with it.
+    /// A kubeconfig file in the control plane's folder, deleted with it.
     #[must_use]
     pub fn kubeconfig(&self, user: User) -> PathBuf {
         self.layout.file(&user.file_name())
@@ -141,7 +152,7 @@ impl ControlPlane {
         config
     }
 
-    /// A new client, which lives only as long as the Tokio runtime it was made in: each `#[tokio::test]` needs
+    /// A new client, which lives only as long as the Tokio runtime it was created in: each `#[tokio::test]` needs
     /// its own. Installs rustls' `ring` provider if the process has none yet.
     ///
     /// # Errors
@@ -187,7 +198,7 @@ impl ControlPlane {
     /// # Errors
     /// It can't be started.
     pub fn spawn(&self, name: &'static str, program: &Path, args: &[String]) -> Result<Process> {
-        self.keeper.spawn(name, program, args, self.layout.log(name))
+        self.process_reaper.spawn(name, program, args, self.layout.log(name))
     }
 
     /// Freezes the API server: connections stay open, or open, and no answer comes.
@@ -226,7 +237,8 @@ impl ControlPlane {
     pub async fn start_apiserver(&mut self) -> Result<()> {
         within("kube-apiserver", async {
             loop {
-                self.apiserver = spawn_apiserver(&self.keeper, &self.binaries, &self.layout, &self.options)?;
+                self.apiserver =
+                    spawn_apiserver(&self.process_reaper, &self.binaries, &self.layout, &self.options)?;
                 match ready(&mut self.apiserver, &self.layout).await {
                     // A client that tries to come back may hold the port for a moment, as its own end.
                     Err(error) if error.is::<PortTaken>() => sleep(POLL).await,
@@ -273,11 +285,11 @@ fn free_ports() -> Result<Ports> {
 }
 
 fn spawn_apiserver(
-    keeper: &Keeper,
+    process_reaper: &ProcessReaper,
     binaries: &Binaries,
     layout: &Layout,
     options: &Options,
 ) -> Result<Process> {
     let args = layout.apiserver_args(options.audit, &options.apiserver_args);
-    keeper.spawn("kube-apiserver", &binaries.apiserver, &args, layout.log("kube-apiserver"))
+    process_reaper.spawn("kube-apiserver", &binaries.apiserver, &args, layout.log("kube-apiserver"))
 }

@@ -1,16 +1,17 @@
 //! Builds programs once from Go modules that a go.mod of this package pins, into a cache that outlives `target`.
 
+use std::env;
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
 use std::time::Duration;
-use std::{env, thread};
 
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
-use crate::keeper::tail;
+use crate::process_reaper::tail;
 
 const PROGRESS_EVERY: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(250);
@@ -84,7 +85,7 @@ impl Module {
 
     fn build(&self, program: &GoProgram, ldflags: &str, target: &Path) -> Result<()> {
         fs::create_dir_all(target.parent().unwrap_or(&self.cache))
-            .context("the cache folder can't be made; set OHALLO_TESTBED_CACHE")?;
+            .context("the cache folder can't be created; set OHALLO_TESTBED_CACHE")?;
         let _lock = lock(&self.cache)?;
         if target.is_file() {
             return Ok(());
@@ -100,9 +101,9 @@ impl Module {
 
     fn build_into(&self, into: &Path, program: &GoProgram, ldflags: &str) -> Result<PathBuf> {
         let log = into.join("log");
-        let go = self.go_install(program, ldflags, into, File::create(&log)?)?;
+        let build = self.go_install(program, ldflags, into, File::create(&log)?)?;
         eprintln!("testbed: building {} from Go modules, once; {}…", program.name, program.takes);
-        let status = wait(go, program.name)?;
+        let status = wait(build, program.name)?;
         if !status.success() {
             let text = fs::read_to_string(&log).unwrap_or_default();
             bail!("building {} failed ({status}); the end of Go's output:\n{}", program.name, tail(&text));
@@ -153,7 +154,7 @@ fn cache_root() -> Result<PathBuf> {
     Ok(std::path::absolute(root)?)
 }
 
-/// Held until the file is dropped, or its process is gone.
+/// Held until the file is dropped, or its process has ended.
 fn lock(cache: &Path) -> Result<File> {
     let file = File::options().create(true).write(true).truncate(false).open(cache.join("lock"))?;
     match file.try_lock() {

@@ -9,7 +9,7 @@ use anyhow::{Result, bail, ensure};
 /// Runs kubectl with this kubeconfig and returns what it prints.
 ///
 /// # Errors
-/// There is no kubectl, or it failed: then with what it says.
+/// There is no kubectl, or it failed: then with its output.
 pub fn kubectl(kubeconfig: &Path, args: &[&str]) -> Result<String> {
     let ran = Command::new("kubectl").arg("--kubeconfig").arg(kubeconfig).args(args).output();
     let output = match ran {
@@ -18,7 +18,7 @@ pub fn kubectl(kubeconfig: &Path, args: &[&str]) -> Result<String> {
         }
         other => other?,
     };
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "kubectl {} failed: {}", args.join(" "), said.trim());
+    let reported = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "kubectl {} failed: {}", args.join(" "), reported.trim());
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -1,9 +1,9 @@
-//! Where the files of one control plane are, and the command lines that say so.
+//! Where the files of one control plane are, and the command lines that name them.
 
 use std::path::{Path, PathBuf};
 
 /// One request is one line: when it has ended or, for a watch, when it has begun. Silent about the control plane
-/// looking at itself, which would be most of the log.
+/// reading itself, which would be most of the log.
 pub(crate) const AUDIT_POLICY: &str = r#"apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
@@ -94,7 +94,7 @@ impl Layout {
     }
 
     pub(crate) fn apiserver_args(&self, audit: bool, extra: &[String]) -> Vec<String> {
-        // The server makes this key together with its certificate before it reads it here.
+        // The server generates this key together with its certificate before it reads it here.
         let key = self.file("certs/apiserver.key");
         let mut args = vec![
             flag("etcd-servers", &format!("http://127.0.0.1:{}", self.ports.etcd)),

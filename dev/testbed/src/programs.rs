@@ -15,10 +15,10 @@ pub enum Profile {
     Release,
 }
 
-/// Builds the operator, or finds that it is built; says so on stderr.
+/// Builds the operator, or finds that it is built; reports it on stderr.
 ///
 /// # Errors
-/// cargo can't build it; what cargo says is on stderr by then.
+/// cargo can't build it; cargo's output is on stderr by then.
 pub fn operator(profile: Profile) -> Result<PathBuf> {
     eprintln!("building the operator (a minute or more the first time)…");
     program("ohallo-operator", profile)
@@ -31,7 +31,7 @@ pub fn operator(profile: Profile) -> Result<PathBuf> {
 pub fn program(name: &str, profile: Profile) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
     let mut command = Command::new(cargo);
-    // Not by --package: its dependencies would be built once more, with fewer features.
+    // Not by --package: its dependencies would be built again, with fewer features.
     command.args(["build", "--quiet", "--bin", name, "--message-format=json-render-diagnostics"]);
     if profile == Profile::Release {
         command.arg("--release");

@@ -14,18 +14,18 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use kube::Client;
-use rules::Rules;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use watches::Watches;
 
 use crate::control_plane::ControlPlane;
 use crate::user::User;
 
+use rules::Rules;
 pub use rules::{Act, Rule, When};
+use watches::Watches;
 
-/// The longest time that [`CachedApiKey::reached`] waits.
+/// The longest time that [`Held::reached`] waits.
 const REACHED_WITHIN: Duration = Duration::from_secs(120);
 
 /// A running proxy. Dropping it closes every connection.
@@ -47,7 +47,7 @@ pub struct Held {
 struct Shared {
     client: Client,
     stop: CancellationToken,
-    /// While `true` no request goes on.
+    /// While `true` no request proceeds.
     frozen: watch::Sender<bool>,
     writes: AtomicUsize,
     rules: Mutex<Rules>,
@@ -106,12 +106,12 @@ impl Proxy {
         self.shared.rules().add(rule)
     }
 
-    /// Forgets every rule; what is held goes on.
+    /// Forgets every rule; what is held proceeds.
     pub fn clear(&self) {
         self.shared.rules().clear();
     }
 
-    /// From now on connections stay open and no request goes on, watches included.
+    /// From now on connections stay open and no request proceeds, watches included.
     pub fn freeze(&self) {
         self.shared.frozen.send_replace(true);
         self.shared.watches.withhold("");
@@ -128,7 +128,7 @@ impl Proxy {
         self.shared.watches.withhold(path);
     }
 
-    /// Sends what was withheld, in order, and withholds no more.
+    /// Sends what was withheld, in order, and stops withholding.
     pub fn release(&self) {
         self.shared.watches.release();
     }
@@ -139,7 +139,7 @@ impl Proxy {
     }
 
     /// Ends every watch whose path holds this, and forgets what is withheld of it; the next one of each is answered
-    /// 410. Says how many there were.
+    /// 410. Returns how many there were.
     #[must_use]
     pub fn expire_watches(&self, path: &str) -> usize {
         self.shared.watches.expire(path)
@@ -172,7 +172,7 @@ impl Held {
         waited.context("no request met the rule in time")?.map(drop).or(Ok(()))
     }
 
-    /// Waits until no request that it has met is at hand any more.
+    /// Waits until no matched request is held.
     ///
     /// # Errors
     /// One still is.
@@ -182,7 +182,7 @@ impl Held {
         waited.context("a request is still held")?.map(drop).or(Ok(()))
     }
 
-    /// Lets what it holds go, and lets what it would meet pass.
+    /// Releases what it holds, and stops matching.
     pub fn release(&self) {
         self.open.cancel();
     }

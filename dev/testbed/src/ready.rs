@@ -9,8 +9,8 @@ use kube::{Api, Client, Config};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use crate::keeper::Process;
 use crate::layout::Layout;
+use crate::process_reaper::Process;
 use crate::user::User;
 
 /// A start takes 3 s on an idle machine; a busy one is no reason to fail.
@@ -57,7 +57,7 @@ async fn probe(layout: &Layout) -> Result<Config> {
 }
 
 pub(crate) fn client(config: Config) -> Result<Client> {
-    // An error says that the process has one already.
+    // An error means that the process has one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::try_from(config).context("no client for the control plane")
 }

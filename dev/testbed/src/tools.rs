@@ -49,7 +49,7 @@ fn known(name: &str) -> Result<&'static GoProgram> {
     found.with_context(|| format!("{name} is none of the tools that are known here"))
 }
 
-/// Where a tool of this name is. Blocks for minutes where it has to be built, once; says so on stderr.
+/// Where a tool of this name is. Blocks for minutes where it has to be built, once; reports it on stderr.
 ///
 /// # Errors
 /// There is none of this name, or it can't be built: no Go, no network, no cache folder.

@@ -1,4 +1,4 @@
-//! Who talks to the API server, and the files that tell it and kubectl so.
+//! Who talks to the API server, and the files that configure it and kubectl.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -16,12 +16,12 @@ pub enum User {
     Spare(u8),
 }
 
-/// The one who runs the controllers; not for tests, so that the audit log can tell it from them.
+/// The one who runs the controllers; not for tests, so that the audit log can distinguish it from them.
 const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
 
 #[derive(Clone, Debug)]
 pub(crate) struct Tokens {
-    /// Makes the tokens of this control plane fit no other one on the machine.
+    /// Keeps the tokens of this control plane invalid for any other one on the machine.
     pub(crate) secret: u64,
 }
 

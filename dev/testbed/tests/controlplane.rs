@@ -1,9 +1,8 @@
-//! The test bed itself: real, complete, and gone afterwards.
+//! The test bed itself: real, complete, and removed afterwards.
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "functions that tests share are tests")]
 
 use std::fs;
-
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -67,7 +66,7 @@ async fn is_a_control_plane_with_rights_an_audit_log_and_controllers() {
             && has(&events, User::Tenant, "get", "configmaps", 403)
     })
     .await;
-    // The API server makes config maps too.
+    // The API server creates config maps too.
     let of_admin = |event: &&AuditEvent| event.user == "admin" && event.resource == "configmaps";
     let created = events.iter().find(of_admin).unwrap();
     assert_eq!(created.namespace.as_deref(), Some("shop"));
@@ -76,7 +75,8 @@ async fn is_a_control_plane_with_rights_an_audit_log_and_controllers() {
 
     let namespaces: Api<Namespace> = Api::all(admin);
     namespaces.delete("shop", &DeleteParams::default()).await.unwrap();
-    eventually("the namespace is gone", async || namespaces.get_opt("shop").await.unwrap().is_none()).await;
+    eventually("the namespace is deleted", async || namespaces.get_opt("shop").await.unwrap().is_none())
+        .await;
 
     let folder = control_plane.logs_dir().parent().unwrap().to_owned();
     control_plane.stop();
@@ -136,9 +136,9 @@ async fn leaves_nothing_behind_when_its_owner_is_killed() {
     owner.kill().unwrap();
     owner.wait().unwrap();
 
-    eventually("the folder is gone", async || !folder.exists()).await;
+    eventually("the folder is deleted", async || !folder.exists()).await;
     // A process that has ended has no executable, even where nobody collects it.
-    eventually("the processes are gone", async || {
+    eventually("the processes have ended", async || {
         processes.iter().all(|process| fs::read_link(process.join("exe")).is_err())
     })
     .await;

@@ -1,4 +1,4 @@
-//! The proxy before the API server: what it passes on, what it breaks, and when.
+//! The proxy before the API server: what it forwards, what it breaks, and when.
 
 #![expect(clippy::unwrap_used, reason = "functions that tests share are tests")]
 
@@ -13,7 +13,7 @@ use testbed::{Act, ControlPlane, Options, Proxy, Rule, User, When};
 use tokio::time::timeout;
 
 const SOON: Duration = Duration::from_secs(30);
-/// How long it is looked whether something does not come.
+/// How long a test waits before it concludes that something does not come.
 const QUIET: Duration = Duration::from_millis(300);
 
 async fn start() -> (ControlPlane, Proxy, Api<ConfigMap>, Api<ConfigMap>) {
@@ -41,7 +41,7 @@ async fn there(api: &Api<ConfigMap>, name: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn counts_writes_and_breaks_the_one_that_it_is_told_to_before_or_after_it_took_effect() {
+async fn counts_writes_and_breaks_the_chosen_one_before_or_after_it_took_effect() {
     let (plane, proxy, api, direct) = start().await;
     create(&api, "passed-on").await.unwrap();
     assert!(there(&api, "passed-on").await);

@@ -1,4 +1,4 @@
-//! Every command of the documents is run as it stands there, but for those that are listed with the reason why not.
+//! Every command of the documents is run verbatim, but for those that are listed with the reason why not.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
@@ -7,12 +7,12 @@ use ohallo_sim::Config;
 use serde_json::json;
 use testbed::User;
 
-use super::pages;
-use super::shell::Shell;
-use crate::helm::install::{empty, end, established};
-use crate::helm::said;
-use crate::install::samples;
-use crate::rig::{Rig, id_of, kubectl_as};
+use crate::support::clusters::{empty, end, established};
+use crate::support::harness::{Harness, id_of, kubectl_as};
+use crate::support::helm::output_text;
+use crate::support::pages;
+use crate::support::samples::samples;
+use crate::support::shell::Shell;
 
 /// Commands that a person gives, in an order that makes sense on a cluster that has nothing of ours.
 const INSTALL: [&str; 21] = [
@@ -64,36 +64,36 @@ const APPLY: [&str; 4] = [
 const NOT_RUN: [(&str, &str); 5] = [
     ("kubectl logs ", "needs a kubelet"),
     ("kubectl -n ohallo-system rollout status ", "needs a kubelet"),
-    ("kubectl get lease ", "needs a leader; tests/it/replicas.rs looks at that Lease"),
+    ("kubectl get lease ", "needs a leader; tests/it/replicas covers that Lease"),
     ("kubectl delete -k deploy/kustomize/base", "is what the text warns of"),
-    ("kubectl create secret generic NAME ", "is told with its value left out"),
+    ("kubectl create secret generic NAME ", "is reported without its value"),
 ];
 
-/// All the others: about the Channel `support-email`, where `NAME`, `ID`, `UID` and `ATTEMPT` stand for what it has.
+/// All the others: about the Channel `support-email`, where `NAME`, `ID`, `UID` and `ATTEMPT` are placeholders for its values.
 fn others() -> BTreeSet<String> {
     let mut others = written();
-    let known: BTreeSet<_> = told().collect();
+    let known: BTreeSet<_> = run_commands().collect();
     others.retain(|command| !known.contains(command.as_str()));
     others.retain(|command| !NOT_RUN.iter().any(|(start, _)| command.starts_with(start)));
     others
 }
 
 fn written() -> BTreeSet<String> {
-    // What that page says to do is done to Channels that are so, in `unresolved`.
+    // `remedies` runs that page's instructions on Channels in that state.
     let pages = pages::all().into_iter().filter(|(path, _)| path != "docs/safety.md");
     pages.flat_map(|(_, text)| pages::commands(&text)).collect()
 }
 
 /// Those of the stories.
-fn told() -> impl Iterator<Item = &'static str> {
+fn run_commands() -> impl Iterator<Item = &'static str> {
     let all = INSTALL.iter().chain(&START).chain(&APPLY);
     all.map(|command| command.trim_start_matches("! "))
 }
 
 #[test]
-fn what_is_run_or_passed_over_is_what_the_documents_say() {
+fn what_is_run_or_skipped_is_what_the_documents_say() {
     let written = written();
-    for command in told() {
+    for command in run_commands() {
         assert!(written.contains(command), "no page has: {command}");
     }
     for (start, why) in NOT_RUN {
@@ -117,44 +117,44 @@ async fn the_commands_that_install_upgrade_and_remove_do_what_they_say() {
     }
     let left =
         kubectl_as(plane, User::Admin, &["get", "crd,deployment,clusterrole", "-A", "-o", "name"], None);
-    let left = said(&left).replace("clusterrole.rbac.authorization.k8s.io/ohallo-override", "");
+    let left = output_text(&left).replace("clusterrole.rbac.authorization.k8s.io/ohallo-override", "");
     assert!(!left.contains("ohallo"), "{left}");
     end(plane).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_commands_to_get_started_end_with_a_channel_that_is_ready_and_tested() {
-    let mut rig = Rig::bare(Config::default(), &[]).await;
-    rig.start_operator().await;
-    let mut shell = Shell::new(rig.plane, &rig.namespace);
-    shell.key.clone_from(&rig.key);
+    let mut harness = Harness::bare(Config::default(), &[]).await;
+    harness.start_operator().await;
+    let mut shell = Shell::new(harness.plane, &harness.namespace);
+    shell.key.clone_from(&harness.key);
     let manifests = pages::yaml(include_str!("../../../docs/getting-started.md")).concat();
     std::fs::write(shell.file("support.yaml"), manifests).unwrap();
     for command in START {
         shell.run(&command.replace("-n support", ""));
     }
-    rig.has("support-email", "Connected", "TestPassed").await;
-    rig.finish().await;
+    harness.has("support-email", "Connected", "TestPassed").await;
+    harness.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_commands_that_apply_a_folder_end_with_nothing_that_differs() {
-    let mut rig = Rig::bare(Config::default(), &[]).await;
-    samples(&rig);
-    rig.start_operator().await;
-    let shell = Shell::new(rig.plane, &rig.namespace);
+    let mut harness = Harness::bare(Config::default(), &[]).await;
+    samples(&harness);
+    harness.start_operator().await;
+    let shell = Shell::new(harness.plane, &harness.namespace);
     symlink("deploy/samples", shell.file("channels")).unwrap();
     for command in APPLY {
         shell.run(command);
     }
-    rig.finish().await;
+    harness.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_commands_that_look_at_a_channel_and_answer_the_operator_are_taken() {
-    let rig = Rig::start().await;
-    let shell = Shell::new(rig.plane, &rig.namespace);
-    let channel = rig.ready("support-email", json!({})).await;
+async fn the_commands_that_inspect_a_channel_and_answer_the_operator_are_accepted() {
+    let harness = Harness::start().await;
+    let shell = Shell::new(harness.plane, &harness.namespace);
+    let channel = harness.ready("support-email", json!({})).await;
     let (uid, id) = (channel.metadata.uid.clone().unwrap(), id_of(&channel));
     for command in others() {
         let name = if command.contains(" workspace ") { "default" } else { "support-email" };
@@ -164,14 +164,14 @@ async fn the_commands_that_look_at_a_channel_and_answer_the_operator_are_taken()
                 .replace("release=ID", &format!("release={id}"))
                 .replace("\"ID\"", &json!(id).to_string());
             match word.as_str() {
-                "NAMESPACE" => rig.namespace.clone(),
+                "NAMESPACE" => harness.namespace.clone(),
                 other => other.strip_suffix("NAME").map(|start| format!("{start}{name}")).unwrap_or(word),
             }
         });
         let filled: Vec<_> = words.collect();
-        // What is looked for in its answer need not be there.
+        // Its answer need not contain what is searched for.
         shell.run(filled.join(" ").split(" | ").next().unwrap_or_default());
     }
-    rig.reason("support-email", "Available").await;
-    rig.finish().await;
+    harness.reason("support-email", "Available").await;
+    harness.finish().await;
 }

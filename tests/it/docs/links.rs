@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::pages;
+use crate::support::pages;
 
-/// The targets of `[words](target)`, and of pictures; not what looks so in code.
+/// The targets of `[words](target)`, and of pictures; not what resembles one in code.
 fn targets(text: &str) -> Vec<String> {
     let prose: String = text.split('`').step_by(2).collect();
     prose.split("](").skip(1).filter_map(|rest| rest.split(')').next()).map(str::to_owned).collect()
 }
 
-/// As GitHub makes it of a heading.
+/// As GitHub derives it from a heading.
 fn anchor(heading: &str) -> String {
     let kept = heading.trim().to_lowercase();
     let kept = kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
@@ -23,7 +23,7 @@ fn has_heading(page: &Path, wanted: &str) -> bool {
 }
 
 #[test]
-fn every_link_of_the_documents_leads_to_a_file_and_heading_that_are_there() {
+fn every_link_of_the_documents_leads_to_an_existing_file_and_heading() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut followed = 0;
     for (path, text) in pages::all() {

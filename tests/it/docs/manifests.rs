@@ -1,29 +1,29 @@
-//! What the documents tell to apply is taken by the API server.
+//! The API server accepts the manifests of the documents.
 
 use ohallo_sim::{Action, Config, Fault, Operation};
 use serde_json::{Value, json};
 
-use super::pages;
-use crate::helm::documents;
-use crate::rig::{Rig, id_of};
+use crate::support::harness::{Harness, id_of};
+use crate::support::helm::documents;
+use crate::support::pages;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_manifests_of_the_documents_are_taken_by_the_api_server() {
-    let rig = Rig::bare(Config::default(), &[]).await;
+async fn the_manifests_of_the_documents_are_accepted_by_the_api_server() {
+    let harness = Harness::bare(Config::default(), &[]).await;
     let mut seen = 0;
     for (path, text) in pages::all() {
         for block in pages::yaml(&text) {
             for object in documents(&block).iter().filter(|object| ours(object)) {
                 let apply = ["apply", "--dry-run=server", "-f", "-"];
-                let output = rig.kubectl(&apply, Some(&object.to_string()));
-                let said = String::from_utf8_lossy(&output.stderr);
-                assert!(output.status.success() && said.is_empty(), "{path}: {said}\n{object:#}");
+                let output = harness.kubectl(&apply, Some(&object.to_string()));
+                let reported = String::from_utf8_lossy(&output.stderr);
+                assert!(output.status.success() && reported.is_empty(), "{path}: {reported}\n{object:#}");
                 seen += 1;
             }
         }
     }
     assert!(seen > 3, "{seen}");
-    rig.finish().await;
+    harness.finish().await;
 }
 
 /// A whole object of a kind that is there in every cluster that has the operator.
@@ -34,7 +34,7 @@ fn ours(object: &Value) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_phone_number_without_quotes_loses_its_plus_before_it_reaches_the_api_server() {
-    let rig = Rig::bare(Config::default(), &[]).await;
+    let harness = Harness::bare(Config::default(), &[]).await;
     let manifest = |number: &str| {
         format!(
             "apiVersion: ohallo.eu/v1alpha1\nkind: Channel\nmetadata: {{name: a}}\nspec:\n  channelType: voice\n  \
@@ -46,33 +46,33 @@ async fn a_phone_number_without_quotes_loses_its_plus_before_it_reaches_the_api_
         ("0045701234", json!(9_929_372)),
         ("\"+4570123457\"", json!("+4570123457")),
     ] {
-        let applied = rig.kubectl(&["apply", "-f", "-"], Some(&manifest(written)));
+        let applied = harness.kubectl(&["apply", "-f", "-"], Some(&manifest(written)));
         assert!(applied.status.success() && applied.stderr.is_empty(), "nobody warns");
-        let config = rig.get("a").await.spec.config.unwrap();
+        let config = harness.get("a").await.spec.config.unwrap();
         assert_eq!(config["phoneNumber"], stored, "{written}");
     }
-    rig.finish().await;
+    harness.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_forced_costs_a_channel_or_leaves_it_as_the_page_says() {
-    let mut rig = Rig::start().await;
-    let first = rig.ready("a", json!({})).await;
+    let mut harness = Harness::start().await;
+    let first = harness.ready("a", json!({})).await;
     let manifest = json!({"apiVersion": "ohallo.eu/v1alpha1", "kind": "Channel", "metadata": {"name": "a"},
         "spec": {"channelType": "chat", "displayName": "A"}});
-    let replaced = rig.kubectl(&["replace", "--force", "-f", "-"], Some(&manifest.to_string()));
+    let replaced = harness.kubectl(&["replace", "--force", "-f", "-"], Some(&manifest.to_string()));
     assert!(replaced.status.success(), "{}", String::from_utf8_lossy(&replaced.stderr));
-    let second = rig.reason("a", "Available").await;
+    let second = harness.reason("a", "Available").await;
     assert_ne!(id_of(&first), id_of(&second), "another channel");
-    assert_eq!((rig.count(Operation::CreateChannel), rig.count(Operation::DeleteChannel)), (2, 1));
-    rig.sim.add_fault(Fault::on(Operation::DeleteChannel, Action::status(403)));
+    assert_eq!((harness.count(Operation::CreateChannel), harness.count(Operation::DeleteChannel)), (2, 1));
+    harness.sim.add_fault(Fault::on(Operation::DeleteChannel, Action::status(403)));
     let forced = ["delete", "channel", "a", "--force", "--grace-period=0", "--wait=false"];
-    assert!(rig.kubectl(&forced, None).status.success());
-    rig.has("a", "DeletionBlocked", "PermissionDenied").await;
-    rig.sim.clear_faults();
-    rig.excused.push("a".into());
-    rig.edit("a", json!({"metadata": {"finalizers": null}})).await;
-    rig.gone("a").await;
-    assert_eq!(rig.sim.channel_count(), 1, "it stays in oHallo");
-    rig.finish().await;
+    assert!(harness.kubectl(&forced, None).status.success());
+    harness.has("a", "DeletionBlocked", "PermissionDenied").await;
+    harness.sim.clear_faults();
+    harness.excused.push("a".into());
+    harness.edit("a", json!({"metadata": {"finalizers": null}})).await;
+    harness.wait_deleted("a").await;
+    assert_eq!(harness.sim.channel_count(), 1, "it stays in oHallo");
+    harness.finish().await;
 }

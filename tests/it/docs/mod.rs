@@ -1,11 +1,9 @@
-//! What the documents say is so.
+//! What the documents state is true.
 
-mod commands;
-mod lent;
-mod links;
-mod manifests;
-mod needles;
-pub mod pages;
-mod parked;
-mod reference;
-pub mod shell;
+pub mod commands;
+pub mod links;
+pub mod manifests;
+pub mod namespace_deletion;
+pub mod reference;
+pub mod remedies;
+pub mod searchable_strings;

@@ -1,4 +1,4 @@
-//! docs/api.md, made from the CRDs.
+//! docs/api.md, generated from the CRDs.
 
 use std::fmt::Write;
 
@@ -15,7 +15,7 @@ What follows \"Rule:\" is what the API server answers to who breaks it.
 
 /// A field and those below it, as rows of a table.
 fn rows(table: &mut String, path: &str, schema: &Value, required: bool) {
-    writeln!(table, "| `{path}` | {} | {} |", kind(schema, required), cell(&told(schema))).unwrap();
+    writeln!(table, "| `{path}` | {} | {} |", kind(schema, required), cell(&description(schema))).unwrap();
     below(table, path, schema);
 }
 
@@ -44,12 +44,12 @@ fn kind(schema: &Value, required: bool) -> String {
     if required { format!("{name}, required") } else { name }
 }
 
-/// What it is, and what may stand there.
-fn told(schema: &Value) -> String {
-    let mut told = schema["description"].as_str().unwrap_or_default().to_owned();
+/// What it is, and which values it may have.
+fn description(schema: &Value) -> String {
+    let mut description = schema["description"].as_str().unwrap_or_default().to_owned();
     let mut add = |text: String| {
-        told.push_str("<br>");
-        told.push_str(&text);
+        description.push_str("<br>");
+        description.push_str(&text);
     };
     if let Some(words) = schema["enum"].as_array() {
         let words: Vec<_> = words.iter().filter_map(Value::as_str).map(|word| format!("`{word}`")).collect();
@@ -79,7 +79,7 @@ fn told(schema: &Value) -> String {
     for rule in own.chain(of_items) {
         add(format!("Rule: {}.", rule["message"].as_str().expect("each rule has a sentence")));
     }
-    told.trim_start_matches("<br>").to_owned()
+    description.trim_start_matches("<br>").to_owned()
 }
 
 /// One line, with nothing that ends a cell of a table.
@@ -99,7 +99,7 @@ fn page(plural: &str) -> String {
     let mut page = format!(
         "\n## {}\n\n{}\n\n`{}/{}`, {}, short name {}, category {}. `kubectl get` shows {}; with `-o wide` {} too.\n",
         spec["names"]["kind"].as_str().unwrap(),
-        cell(&told(schema)),
+        cell(&description(schema)),
         spec["group"].as_str().unwrap(),
         version["name"].as_str().unwrap(),
         spec["scope"].as_str().unwrap().to_lowercase(),
@@ -123,10 +123,10 @@ fn columns(version: &Value, wide: bool) -> String {
 
 #[test]
 fn the_api_reference_is_what_the_crds_say() {
-    let made = KINDS.iter().fold(HEAD.to_owned(), |text, plural| text + &page(plural));
+    let rendered = KINDS.iter().fold(HEAD.to_owned(), |text, plural| text + &page(plural));
     if std::env::var_os("OHALLO_TEST_WRITE").is_some() {
-        std::fs::write(PAGE, &made).unwrap();
+        std::fs::write(PAGE, &rendered).unwrap();
     }
     let written = std::fs::read_to_string(PAGE).unwrap_or_default();
-    assert_eq!(written, made, "docs/api.md is not what the CRDs say");
+    assert_eq!(written, rendered, "docs/api.md is not what the CRDs say");
 }

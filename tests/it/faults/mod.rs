@@ -1,20 +1,20 @@
-//! The fault matrix: each row, and the tests that put its fault in. `docs/faults.md` is made of it.
+//! The fault matrix: each row, and the tests that put its fault in. `docs/faults.md` is generated from it.
 
-pub mod admission;
-mod cluster;
-mod lag;
-mod lost;
-mod mix;
-mod objects;
-mod ohallo;
-mod orphans;
-mod outage;
-mod own;
-mod poison;
-mod refused;
-mod restarts;
-mod restore;
-mod rows;
-mod stored;
-mod surroundings;
-mod tls;
+pub mod api_server;
+pub mod api_server_outage;
+pub mod chaos;
+pub mod crashes;
+pub mod discarded_writes;
+pub mod etcd_restore;
+pub mod isolation;
+pub mod lost_responses;
+pub mod matrix;
+pub mod network;
+pub mod objects;
+pub mod ohallo_api;
+pub mod orphans;
+pub mod rejected_writes;
+pub mod restarts;
+pub mod stale_reads;
+
+// I/O

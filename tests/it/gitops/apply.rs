@@ -7,9 +7,9 @@ use ohallo_core::api;
 use ohallo_sim::Config;
 use serde_json::{Value, json};
 
-use crate::acts::by_hand;
-use crate::install::samples;
-use crate::rig::Rig;
+use crate::support::harness::Harness;
+use crate::support::samples::samples;
+use crate::support::steps::insert_in_dashboard;
 
 const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/samples");
 
@@ -24,23 +24,23 @@ struct Applied<'a> {
 // === impl Applied ===
 
 impl Applied<'_> {
-    fn kubectl(&self, rig: &Rig, args: &[&str]) -> Output {
+    fn kubectl(&self, harness: &Harness, args: &[&str]) -> Output {
         let args: Vec<_> = args.iter().chain(&self.from).copied().collect();
-        rig.kubectl(&args, self.stdin.as_deref())
+        harness.kubectl(&args, self.stdin.as_deref())
     }
 
     /// What kubectl prints; it must succeed.
-    fn says(&self, rig: &Rig, args: &[&str]) -> String {
-        let output = self.kubectl(rig, args);
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{args:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
-        said
+    fn run(&self, harness: &Harness, args: &[&str]) -> String {
+        let output = self.kubectl(harness, args);
+        let reported = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{args:?}: {reported}{}", String::from_utf8_lossy(&output.stderr));
+        reported
     }
 
     /// What changes with any write, and with a write of the spec.
-    fn versions(&self, rig: &Rig) -> Vec<Value> {
+    fn versions(&self, harness: &Harness) -> Vec<Value> {
         let version = |object: &&str| {
-            let got = rig.kubectl(&["get", object, "-o", "json"], None);
+            let got = harness.kubectl(&["get", object, "-o", "json"], None);
             let got: Value = serde_json::from_slice(&got.stdout).unwrap();
             json!([object, got["metadata"]["resourceVersion"], got["metadata"]["generation"]])
         };
@@ -48,40 +48,41 @@ impl Applied<'_> {
     }
 
     /// Whatever a tool applies by, the second time is as if it had not.
-    fn settles(&self, rig: &Rig) {
-        let before = self.versions(rig);
-        assert_eq!(self.says(rig, &["diff"]), "");
+    fn settles(&self, harness: &Harness) {
+        let before = self.versions(harness);
+        assert_eq!(self.run(harness, &["diff"]), "");
         assert_eq!(
-            self.says(rig, &["diff", "--server-side", "--field-manager=kubectl-client-side-apply"]),
+            self.run(harness, &["diff", "--server-side", "--field-manager=kubectl-client-side-apply"]),
             ""
         );
         for how in [&["apply"][..], &["apply", "--dry-run=server"]] {
-            let said = self.says(rig, how);
+            let reported = self.run(harness, how);
             for object in &self.objects {
-                let line = said.lines().find(|line| line.starts_with(&object.replace('/', ".ohallo.eu/")));
-                let line = line.unwrap_or_else(|| panic!("{object} is not in {said}"));
+                let line =
+                    reported.lines().find(|line| line.starts_with(&object.replace('/', ".ohallo.eu/")));
+                let line = line.unwrap_or_else(|| panic!("{object} is not in {reported}"));
                 assert!(line.contains(" unchanged"), "{how:?}: {line}");
             }
         }
-        assert_eq!(self.versions(rig), before, "applied again");
+        assert_eq!(self.versions(harness), before, "applied again");
         let server_side = ["apply", "--server-side", "--field-manager=another-tool"];
-        self.says(rig, &server_side);
-        let owned = self.versions(rig);
+        self.run(harness, &server_side);
+        let owned = self.versions(harness);
         for (before, owned) in before.iter().zip(&owned) {
-            assert_eq!(before[2], owned[2], "a second owner makes no new generation");
+            assert_eq!(before[2], owned[2], "a second owner creates no new generation");
         }
-        self.says(rig, &server_side);
-        self.says(rig, &["apply", "--server-side", "--field-manager=another-tool", "--dry-run=server"]);
-        assert_eq!(self.says(rig, &["diff"]), "");
-        assert_eq!(self.versions(rig), owned, "applied again by the server");
+        self.run(harness, &server_side);
+        self.run(harness, &["apply", "--server-side", "--field-manager=another-tool", "--dry-run=server"]);
+        assert_eq!(self.run(harness, &["diff"]), "");
+        assert_eq!(self.versions(harness), owned, "applied again by the server");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_samples_differ_in_nothing_when_they_are_applied_again() {
-    let mut rig = Rig::bare(Config::default(), &[]).await;
-    samples(&rig);
-    rig.start_operator().await;
+    let mut harness = Harness::bare(Config::default(), &[]).await;
+    samples(&harness);
+    harness.start_operator().await;
     let objects = vec![
         "workspace/default",
         "channel/support-email",
@@ -90,22 +91,22 @@ async fn the_samples_differ_in_nothing_when_they_are_applied_again() {
         "channel/voice",
     ];
     let applied = Applied { from: ["-k", SAMPLES], stdin: None, objects };
-    applied.says(&rig, &["apply"]);
+    applied.run(&harness, &["apply"]);
     for object in &applied.objects {
         if let Some(name) = object.strip_prefix("channel/") {
-            rig.reason(name, "Available").await;
+            harness.reason(name, "Available").await;
         }
     }
-    rig.has("website-chat", "Connected", "TestPassed").await;
-    applied.settles(&rig);
-    rig.finish().await;
+    harness.has("website-chat", "Connected", "TestPassed").await;
+    applied.settles(&harness);
+    harness.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_with_every_field_differs_in_nothing_when_it_is_applied_again() {
-    let rig = Rig::start().await;
-    rig.secret("provider", &[("apiKey", "whatsapp-api-key-abc123")]).await;
-    let id = by_hand(&rig, "chat", "Every Field");
+    let harness = Harness::start().await;
+    harness.secret("provider", &[("apiKey", "whatsapp-api-key-abc123")]).await;
+    let id = insert_in_dashboard(&harness, "chat", "Every Field");
     let spec = json!({
         "workspaceRef": {"kind": "Workspace", "name": "default"},
         "channelType": "chat", "displayName": "Every Field", "channelId": id, "enabled": true,
@@ -125,11 +126,11 @@ async fn a_channel_with_every_field_differs_in_nothing_when_it_is_applied_again(
         &schema["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
     let names = |object: &Value| object.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
     assert_eq!(names(&spec), names(fields), "a field is left out");
-    let stdin = Some(rig.manifest("every", spec).to_string());
+    let stdin = Some(harness.manifest("every", spec).to_string());
     let every = Applied { from: ["-f", "-"], stdin, objects: vec!["channel/every"] };
-    every.says(&rig, &["apply"]);
-    rig.reason("every", "Available").await;
-    rig.has("every", "Connected", "TestPassed").await;
-    every.settles(&rig);
-    rig.finish().await;
+    every.run(&harness, &["apply"]);
+    harness.reason("every", "Available").await;
+    harness.has("every", "Connected", "TestPassed").await;
+    every.settles(&harness);
+    harness.finish().await;
 }

@@ -1,8 +1,8 @@
 //! What GitOps tools do with our kinds: apply again and again, wait, prune in any order.
 
-mod apply;
-mod flux;
-mod git;
-mod pages;
-mod prune;
-mod waves;
+pub mod apply;
+pub mod flux;
+pub mod health;
+pub mod pages;
+pub mod prune;
+pub mod waves;

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use testbed::User;
 
-use crate::docs::pages;
-use crate::helm::{documents, of_kind};
-use crate::rig::{Rig, kubectl_as};
+use crate::support::harness::{Harness, kubectl_as};
+use crate::support::helm::{documents, of_kind};
+use crate::support::pages;
 
 const PAGE: &str = include_str!("../../../docs/gitops.md");
 const FLUX: &str = include_str!("../../../deploy/flux/channels.yaml");
@@ -18,15 +18,15 @@ fn the_page_shows_the_kustomization_that_is_shipped() {
     let kinds: BTreeSet<_> = shown.iter().map(|object| object["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["Channel", "Kustomization", "Workspace"].into());
     for object in of_kind(&shown, "Kustomization") {
-        assert!(documents(FLUX).contains(object), "not what deploy/flux/channels.yaml says");
+        assert!(documents(FLUX).contains(object), "not the content of deploy/flux/channels.yaml");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_command_for_argo_cd_adds_to_its_config_map() {
-    let rig = Rig::bare(Default::default(), &[]).await;
+    let harness = Harness::bare(Default::default(), &[]).await;
     let kubectl = |args: &[&str], stdin: &str| {
-        let output = kubectl_as(rig.plane, User::Admin, args, Some(stdin));
+        let output = kubectl_as(harness.plane, User::Admin, args, Some(stdin));
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
         output.stdout
     };
@@ -47,5 +47,5 @@ async fn the_command_for_argo_cd_adds_to_its_config_map() {
     all["url"] = theirs["data"]["url"].clone();
     assert_eq!(got["data"], all);
     kubectl(&["delete", "namespace", "argocd", "--wait=false"], "");
-    rig.finish().await;
+    harness.finish().await;
 }

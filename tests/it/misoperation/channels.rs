@@ -14,38 +14,17 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
 
-use super::kept::Secrets;
-use super::mutations::{Mutation, mutations};
-use super::schema::spec_of;
-use super::trial::{Base, End, OWN_ID, Trials};
-use crate::acts::by_hand;
-use crate::rig::Rig;
+use crate::misoperation::mutations::{Mutation, mutations};
+use crate::misoperation::support::inputs::{env, namespace_with_secrets};
+use crate::misoperation::support::schema::spec_of;
+use crate::misoperation::support::trial::{Base, End, OWN_ID, Trials};
+use crate::support::harness::Harness;
+use crate::support::steps::insert_in_dashboard;
 
 /// Pairs that share an operator: the log of each is searched for secrets in the end.
 const ROUND: usize = 1000;
-
-/// Names that are there, as a Secret and as a key of it.
-pub const WORDS: [&str; 2] = ["alpha", "beta"];
 /// Of a Secret, a Workspace and a namespace, none of which are this namespace's.
 const ELSEWHERE: &str = "elsewhere";
-
-pub fn env(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap())
-}
-
-/// A namespace where each word names a Secret that has each word as a key.
-pub async fn world() -> (Rig, Secrets) {
-    let rig = Rig::start().await;
-    let mut secrets = Secrets::new();
-    for name in WORDS {
-        let value = |key: &str| format!("value-of-{name}-{key}-in-{}", rig.namespace);
-        let data: BTreeMap<_, _> = WORDS.iter().map(|key| ((*key).to_owned(), value(key))).collect();
-        let pairs: Vec<_> = data.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-        rig.secret(name, &pairs).await;
-        secrets.insert(name.to_owned(), data);
-    }
-    (rig, secrets)
-}
 
 fn bases() -> [Base; 2] {
     let credentials = json!([
@@ -81,23 +60,23 @@ struct Bystanders {
     orphan: String,
 }
 
-async fn bystanders(rig: &Rig) -> Bystanders {
-    let neighbour = rig.ready("neighbour", json!({"config": {"a": 1}})).await;
-    rig.sim.add_workspace("other tenant", ELSEWHERE, "Not ours");
-    rig.sim.add_key(Key::new("sf_test_v1_other", "other tenant"));
-    let stranger = rig.sim.insert_channel(NewChannel::new(ELSEWHERE, "chat", "Not ours"));
-    let name = format!("{}-{ELSEWHERE}", rig.namespace);
+async fn bystanders(harness: &Harness) -> Bystanders {
+    let neighbour = harness.ready("neighbour", json!({"config": {"a": 1}})).await;
+    harness.sim.add_workspace("other tenant", ELSEWHERE, "Not ours");
+    harness.sim.add_key(Key::new("sf_test_v1_other", "other tenant"));
+    let stranger = harness.sim.insert_channel(NewChannel::new(ELSEWHERE, "chat", "Not ours"));
+    let name = format!("{}-{ELSEWHERE}", harness.namespace);
     let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
-    Api::<Namespace>::all(rig.admin.clone()).create(&PostParams::default(), &namespace).await.unwrap();
+    Api::<Namespace>::all(harness.admin.clone()).create(&PostParams::default(), &namespace).await.unwrap();
     let secret =
         serde_json::from_value(json!({"metadata": {"name": ELSEWHERE}, "stringData": {"alpha": "theirs"}}));
-    let secrets: Api<k8s_openapi::api::core::v1::Secret> = Api::namespaced(rig.admin.clone(), &name);
+    let secrets: Api<k8s_openapi::api::core::v1::Secret> = Api::namespaced(harness.admin.clone(), &name);
     secrets.create(&PostParams::default(), &secret.unwrap()).await.unwrap();
     Bystanders {
         neighbour: neighbour.status.as_ref().unwrap().channel_id.clone().unwrap(),
         version: neighbour.resource_version(),
         stranger,
-        orphan: by_hand(rig, "chat", "Nobody's"),
+        orphan: insert_in_dashboard(harness, "chat", "Nobody's"),
     }
 }
 
@@ -112,38 +91,38 @@ fn singles(base: &Base, others: &Bystanders) -> Vec<Mutation> {
 }
 
 async fn run(plans: impl FnOnce(&Bystanders) -> Vec<(Base, Vec<Mutation>)>) -> BTreeMap<End, usize> {
-    let (rig, secrets) = world().await;
-    let others = bystanders(&rig).await;
+    let (harness, secrets) = namespace_with_secrets().await;
+    let others = bystanders(&harness).await;
     let plans = plans(&others);
     let all = plans.len();
-    let began = rig.sim.elapsed_ms();
-    let (ends, failed) = Trials::new(&rig, &secrets).all(plans).await;
+    let began = harness.sim.elapsed_ms();
+    let (ends, failed) = Trials::new(&harness, &secrets).all(plans).await;
     eprintln!(
         "misoperation: {all} in {} ms, {ends:?}, {} failed",
-        rig.sim.elapsed_ms() - began,
+        harness.sim.elapsed_ms() - began,
         failed.len()
     );
     assert!(failed.is_empty(), "{} failed", failed.len());
     assert_eq!(ends.values().sum::<usize>(), all);
-    untouched(&rig, &others).await;
-    rig.finish().await;
+    untouched(&harness, &others).await;
+    harness.finish().await;
     ends
 }
 
-async fn untouched(rig: &Rig, others: &Bystanders) {
-    let created = rig.channels().list(&Default::default()).await.unwrap().items.into_iter();
+async fn untouched(harness: &Harness, others: &Bystanders) {
+    let created = harness.channels().list(&Default::default()).await.unwrap().items.into_iter();
     let created = created.filter(|channel| channel.spec.channel_id.is_none() || pinned(channel)).count();
-    assert_eq!(rig.count(Operation::CreateChannel), created, "each was created once");
-    assert_eq!(rig.count(Operation::DeleteChannel), 0);
+    assert_eq!(harness.count(Operation::CreateChannel), created, "each was created once");
+    assert_eq!(harness.count(Operation::DeleteChannel), 0);
     for foreign in [&others.stranger, &others.orphan] {
-        let calls = rig.sim.ledger();
+        let calls = harness.sim.ledger();
         let calls: Vec<_> = calls.iter().filter(|entry| entry.channel.as_ref() == Some(foreign)).collect();
         assert!(calls.is_empty(), "{calls:?}");
     }
-    let neighbour = rig.get("neighbour").await;
+    let neighbour = harness.get("neighbour").await;
     assert_eq!(neighbour.resource_version(), others.version, "the neighbour was written");
     let mut bound: BTreeMap<_, String> = BTreeMap::new();
-    for seen in rig.history.seen() {
+    for seen in harness.history.seen() {
         let id = seen.channel.status.as_ref().and_then(|status| status.channel_id.clone());
         if let Some(was) = bound.get(&seen.channel.uid()) {
             assert_eq!(id.as_ref(), Some(was), "an id was lost");
@@ -158,7 +137,7 @@ fn pinned(channel: &ohallo_core::api::channel::Channel) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_wrong_field_is_refused_or_told_and_its_correction_brings_all_back() {
+async fn every_wrong_field_is_rejected_or_reported_and_its_correction_restores_everything() {
     let ends = run(|others| {
         let of = |base: Base| {
             let every = if base.adopted { env("OHALLO_TEST_MISOPERATION_EVERY", 5) } else { 1 };
@@ -168,13 +147,13 @@ async fn every_wrong_field_is_refused_or_told_and_its_correction_brings_all_back
         bases().into_iter().flat_map(of).collect()
     })
     .await;
-    for end in [End::Refused, End::Told, End::Applied, End::Pinned] {
+    for end in [End::Refused, End::Reported, End::Applied, End::Pinned] {
         assert!(ends.contains_key(&end), "none was {end:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_wrong_fields_at_once_are_refused_or_told_and_their_correction_brings_all_back() {
+async fn two_wrong_fields_at_once_are_rejected_or_reported_and_their_correction_restores_everything() {
     let seed = env("OHALLO_TEST_MISOPERATION_SEED", 7);
     let mut left = usize::try_from(env("OHALLO_TEST_MISOPERATION_PAIRS", 150)).unwrap();
     let mut random = StdRng::seed_from_u64(seed);

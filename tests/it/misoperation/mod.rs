@@ -1,13 +1,11 @@
-//! Misoperation: whatever a user may write wrong into a manifest, made of the schema of the kind, so that a new field
-//! is covered the day it is added. Each is refused with a sentence or told in a condition, harms nothing, and is made
+//! Misoperation: whatever a user may write wrong into a manifest, generated from the schema of the kind, so that a new field
+//! is covered the day it is added. Each is rejected with a sentence or reported in a condition, harms nothing, and is
 //! good by the good manifest.
 
-mod channels;
-pub mod kept;
-mod mutations;
-mod schema;
-mod sequence;
-mod specs;
-mod subject;
-mod trial;
-mod workspaces;
+pub mod channels;
+pub mod mutations;
+pub mod sequence;
+pub mod support;
+pub mod workspaces;
+
+// I/O

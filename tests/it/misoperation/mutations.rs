@@ -1,4 +1,4 @@
-//! What may go wrong in each field, made of nothing but its schema: another type, nothing, null, each bound from
+//! What may go wrong in each field, generated from its schema alone: another type, nothing, null, each bound from
 //! both sides, each other word of an enum, odd text, fields that do not exist, and names of what is elsewhere.
 
 use std::collections::BTreeSet;
@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::schema::{Node, Place, fitting, kind, nodes, paths, spec_of};
+use crate::misoperation::support::schema::{Node, Place, fitting, kind, nodes, paths, spec_of};
 
 /// One field, otherwise.
 #[derive(Clone)]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{file, promtool, text, yaml};
+use crate::monitoring::{file, promtool, text, yaml};
 
 const RULES: &str = "deploy/helm/ohallo-operator/files/alerts.yaml";
 const CASES: &str = "deploy/monitoring/alerts_test.yaml";
@@ -46,7 +46,7 @@ fn each_alert_has_a_case_that_fires_after_it_waited_and_one_that_stays_quiet() {
 }
 
 #[test]
-fn each_alert_says_how_bad_it_is_and_has_a_runbook_that_has_an_alert() {
+fn each_alert_has_a_severity_and_a_runbook_and_each_runbook_an_alert() {
     let rules_file = yaml(RULES);
     for rule in rules(&rules_file) {
         let alert = rule["alert"].as_str().unwrap();
@@ -55,8 +55,8 @@ fn each_alert_says_how_bad_it_is_and_has_a_runbook_that_has_an_alert() {
         let url = rule["annotations"]["runbook_url"].as_str().unwrap();
         assert!(url.ends_with(&format!("/blob/main/{RUNBOOKS}/{alert}.md")), "{alert}: {url}");
         for annotation in ["summary", "description"] {
-            let said = rule["annotations"][annotation].as_str().unwrap_or_default();
-            assert!(said.ends_with('.'), "{alert} has no {annotation}: {said}");
+            let reported = rule["annotations"][annotation].as_str().unwrap_or_default();
+            assert!(reported.ends_with('.'), "{alert} has no {annotation}: {reported}");
         }
         let page = text(&format!("{RUNBOOKS}/{alert}.md"));
         for part in ["## What it means", "## What to look at", "## What to do", "## When it ends"] {
@@ -75,15 +75,15 @@ fn each_alert_says_how_bad_it_is_and_has_a_runbook_that_has_an_alert() {
 #[ignore = "builds promtool, which takes minutes"]
 fn promtool_finds_nothing_wrong_with_the_alerts_and_their_cases_hold() {
     let rules = file(RULES);
-    let (good, said) =
+    let (good, reported) =
         promtool(&["check", "rules", "--lint=all", "--lint-fatal", rules.to_str().unwrap()], "");
-    assert!(good, "{said}");
+    assert!(good, "{reported}");
     let cases = file(CASES);
-    let (good, said) = promtool(&["test", "rules", cases.to_str().unwrap()], "");
-    assert!(good, "{said}");
+    let (good, reported) = promtool(&["test", "rules", cases.to_str().unwrap()], "");
+    assert!(good, "{reported}");
 }
 
-/// Every part of an alert that decides, changed in turn.
+/// Every part of an alert that decides, changed one after another.
 #[test]
 #[ignore = "builds promtool, which takes minutes"]
 fn promtool_notices_whatever_is_changed_in_an_alert() {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::text;
+use crate::monitoring::text;
 
 const FILE: &str = "deploy/helm/ohallo-operator/files/dashboard.json";
 
@@ -97,4 +97,11 @@ fn panels_do_not_overlap_have_a_unit_and_a_query_of_the_chosen_data_source() {
     let variables = dashboard["templating"]["list"].as_array().unwrap().iter();
     let variables: Vec<_> = variables.map(|variable| variable["name"].as_str().unwrap()).collect();
     assert_eq!(variables, ["datasource", "namespace", "job"]);
+}
+
+#[test]
+fn the_picture_of_the_dashboard_is_small() {
+    const MAX_BYTES: usize = 40_000;
+    let picture = text("docs/images/dashboard.svg");
+    assert!(picture.len() <= MAX_BYTES, "{} bytes", picture.len());
 }

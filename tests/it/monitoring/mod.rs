@@ -1,13 +1,13 @@
 //! What the operator brings for Prometheus and Grafana: alerts, runbooks, scrape, dashboard. The tests that need the
 //! real Prometheus are run by `cargo test --test it monitoring -- --ignored`, which builds it once from Go modules.
 
-mod alerts;
-mod dashboard;
-mod demo;
-mod picture;
-mod prometheus;
-mod run;
-mod scrape;
+pub mod alerts;
+pub mod dashboard;
+pub mod live;
+pub mod scrape;
+pub mod support;
+
+// I/O
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -28,12 +28,12 @@ fn yaml(path: &str) -> Value {
     serde_yaml_ng::from_str(&text(path)).unwrap()
 }
 
-/// Runs promtool; whether it is content, and what it said.
+/// Runs promtool; whether it succeeded, and its output.
 fn promtool(args: &[&str], stdin: &str) -> (bool, String) {
     let mut command = Command::new(testbed::tool("promtool").unwrap());
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
-    (output.status.success(), crate::helm::said(&output))
+    (output.status.success(), crate::support::helm::output_text(&output))
 }

@@ -1,7 +1,7 @@
 //! How the metrics get into Prometheus.
 
-use super::{file, promtool, yaml};
-use crate::helm::{of_kind, render};
+use crate::monitoring::{file, promtool, yaml};
+use crate::support::helm::{of_kind, render};
 
 pub const CONFIG: &str = "deploy/monitoring/prometheus.yaml";
 
@@ -24,6 +24,6 @@ fn the_label_namespace_stays_that_of_the_objects_however_it_is_scraped() {
 #[test]
 #[ignore = "builds promtool, which takes minutes"]
 fn promtool_finds_nothing_wrong_with_the_scrape_job() {
-    let (good, said) = promtool(&["check", "config", "--lint=all", file(CONFIG).to_str().unwrap()], "");
-    assert!(good && said.contains("SUCCESS"), "{said}");
+    let (good, reported) = promtool(&["check", "config", "--lint=all", file(CONFIG).to_str().unwrap()], "");
+    assert!(good && reported.contains("SUCCESS"), "{reported}");
 }

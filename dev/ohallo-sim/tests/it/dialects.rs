@@ -3,37 +3,37 @@
 use ohallo_sim::{Behaviour, ConfigUpdate, NewChannel, Provisioning, Until};
 use serde_json::{Value, json};
 
-use crate::rig::{CHANNEL, Rig, WORKSPACE, path};
+use crate::harness::{CHANNEL, Harness, WORKSPACE, path};
 
 #[tokio::test]
 async fn config_is_merged_or_replaced() {
-    let rig = Rig::new().await;
+    let harness = Harness::new().await;
     let name = json!({"config": {"fromName": "New"}});
-    let merged = rig.patch(&path(CHANNEL), name.clone()).await.body;
+    let merged = harness.patch(&path(CHANNEL), name.clone()).await.body;
     let both = json!({"inboundAddress": "support@nordic-parts.dk", "fromName": "New"});
     assert_eq!(merged["config"], both);
-    rig.sim.set(|behaviour| behaviour.config_update = ConfigUpdate::Replace);
-    assert_eq!(rig.patch(&path(CHANNEL), name).await.body["config"], json!({"fromName": "New"}));
+    harness.sim.set(|behaviour| behaviour.config_update = ConfigUpdate::Replace);
+    assert_eq!(harness.patch(&path(CHANNEL), name).await.body["config"], json!({"fromName": "New"}));
 }
 
 #[tokio::test]
 async fn a_config_can_be_null() {
-    let rig = Rig::new().await;
-    let id = rig.sim.insert_channel(NewChannel::new(WORKSPACE, "chat", "Chat").config(Value::Null));
-    assert_eq!(rig.get(&path(&id)).await.body["config"], Value::Null);
-    let patched = rig.patch(&path(&id), json!({"config": {"a": 1}})).await;
+    let harness = Harness::new().await;
+    let id = harness.sim.insert_channel(NewChannel::new(WORKSPACE, "chat", "Chat").config(Value::Null));
+    assert_eq!(harness.get(&path(&id)).await.body["config"], Value::Null);
+    let patched = harness.patch(&path(&id), json!({"config": {"a": 1}})).await;
     assert_eq!(patched.done(200)["config"], json!({"a": 1}));
 
-    assert_eq!(rig.create("Empty").await.body["config"], json!({}));
-    rig.sim.set(|behaviour| behaviour.null_config = true);
-    assert_eq!(rig.create("Null").await.body["config"], Value::Null);
+    assert_eq!(harness.create("Empty").await.body["config"], json!({}));
+    harness.sim.set(|behaviour| behaviour.null_config = true);
+    assert_eq!(harness.create("Null").await.body["config"], Value::Null);
 }
 
 #[tokio::test]
 async fn values_can_be_normalised() {
-    let rig = Rig::with(Behaviour { normalise: true, ..Behaviour::default() }).await;
+    let harness = Harness::with(Behaviour { normalise: true, ..Behaviour::default() }).await;
     let config = json!({"inboundAddress": " Support@Nordic-Parts.DK ", "fromName": " Nordic Parts ", "n": 1});
-    let got = rig.patch(&path(CHANNEL), json!({"displayName": " Support ", "config": config})).await;
+    let got = harness.patch(&path(CHANNEL), json!({"displayName": " Support ", "config": config})).await;
     assert_eq!(got.done(200)["displayName"], "Support");
     let stored = json!({"inboundAddress": "support@nordic-parts.dk", "fromName": "Nordic Parts", "n": 1});
     assert_eq!(got.body["config"], stored);
@@ -41,13 +41,13 @@ async fn values_can_be_normalised() {
 
 #[tokio::test]
 async fn an_unknown_state_and_extra_fields_can_be_shown() {
-    let rig = Rig::new().await;
-    rig.sim.set(|behaviour| {
+    let harness = Harness::new().await;
+    harness.sim.set(|behaviour| {
         behaviour.unknown_state = Some("hibernating".to_owned());
         behaviour.extra_fields.insert("brandId".to_owned(), json!("b"));
         behaviour.extra_fields.insert("id".to_owned(), json!("not this"));
     });
-    let got = rig.get(&path(CHANNEL)).await.body;
+    let got = harness.get(&path(CHANNEL)).await.body;
     assert_eq!(
         (&got["status"], &got["brandId"], &got["id"]),
         (&json!("hibernating"), &json!("b"), &json!(CHANNEL))
@@ -57,30 +57,30 @@ async fn an_unknown_state_and_extra_fields_can_be_shown() {
 #[tokio::test]
 async fn a_config_change_can_run_provisioning_again() {
     let provisioning = Provisioning::default().step("provisioning", Until::Polls(1));
-    let rig =
-        Rig::with(Behaviour { reprovision_on_config: true, provisioning, ..Behaviour::default() }).await;
-    let same = rig.patch(&path(CHANNEL), json!({"config": {"fromName": "Nordic Parts Support"}})).await;
+    let harness =
+        Harness::with(Behaviour { reprovision_on_config: true, provisioning, ..Behaviour::default() }).await;
+    let same = harness.patch(&path(CHANNEL), json!({"config": {"fromName": "Nordic Parts Support"}})).await;
     assert_eq!(same.body["status"], "active");
-    let other = rig.patch(&path(CHANNEL), json!({"config": {"fromName": "Other"}})).await;
+    let other = harness.patch(&path(CHANNEL), json!({"config": {"fromName": "Other"}})).await;
     assert_eq!(other.body["status"], "provisioning");
-    assert_eq!(rig.get(&path(CHANNEL)).await.body["status"], "provisioning");
-    assert_eq!(rig.get(&path(CHANNEL)).await.body["status"], "active");
+    assert_eq!(harness.get(&path(CHANNEL)).await.body["status"], "provisioning");
+    assert_eq!(harness.get(&path(CHANNEL)).await.body["status"], "active");
 }
 
 #[tokio::test]
 async fn the_default_test_result_can_be_a_failure() {
-    let rig = Rig::with(Behaviour { test_result: false, ..Behaviour::default() }).await;
-    assert_eq!(rig.call(&format!("{}/test", path(CHANNEL))).await.body, json!({"ok": false}));
+    let harness = Harness::with(Behaviour { test_result: false, ..Behaviour::default() }).await;
+    assert_eq!(harness.call(&format!("{}/test", path(CHANNEL))).await.body, json!({"ok": false}));
 }
 
 #[tokio::test]
 async fn the_dashboard_edits_and_removes() {
-    let rig = Rig::new().await;
-    assert!(rig.sim.edit_channel(CHANNEL, |channel| {
+    let harness = Harness::new().await;
+    assert!(harness.sim.edit_channel(CHANNEL, |channel| {
         channel.display_name = "Edited".to_owned();
         channel.id = "not changed".to_owned();
     }));
-    assert_eq!(rig.get(&path(CHANNEL)).await.body["displayName"], "Edited");
-    assert!(rig.sim.remove_channel(CHANNEL) && !rig.sim.remove_channel(CHANNEL));
-    rig.get(&path(CHANNEL)).await.refused(404);
+    assert_eq!(harness.get(&path(CHANNEL)).await.body["displayName"], "Edited");
+    assert!(harness.sim.remove_channel(CHANNEL) && !harness.sim.remove_channel(CHANNEL));
+    harness.get(&path(CHANNEL)).await.refused(404);
 }

@@ -1,27 +1,27 @@
-//! What the ledger says, and what it must not.
+//! What the ledger contains, and what it must not.
 
 use std::time::Duration;
 
 use ohallo_sim::{Config, Operation, Sim};
 use serde_json::json;
 
-use crate::rig::{CHANNEL, Got, Rig, SECRET, SOON, WORKSPACE, path};
+use crate::harness::{CHANNEL, Got, Harness, SECRET, SOON, WORKSPACE, path};
 
 #[tokio::test]
 async fn every_call_is_entered_in_order_with_what_became_of_it() {
-    let rig = Rig::new().await;
-    rig.get(&path(CHANNEL)).await;
-    rig.patch(&path(CHANNEL), json!({"enabled": true})).await;
-    rig.patch(&path(CHANNEL), json!({"enabled": 1})).await;
-    rig.post(&format!("{}/credentials", path(CHANNEL)), json!({"a": "hush-hush"})).await;
-    rig.call(&format!("{}/test", path(CHANNEL))).await;
-    rig.call(&format!("{}/retry-provisioning", path(CHANNEL))).await;
-    let made = rig.create("New").await.body["id"].as_str().unwrap().to_owned();
-    rig.get(&format!("/api/workspaces/{WORKSPACE}/channels")).await;
-    rig.get(&format!("/api/workspaces/{WORKSPACE}")).await;
-    rig.get("/api/workspaces").await;
-    rig.delete(&path(CHANNEL)).await;
-    rig.get("/nowhere").await;
+    let harness = Harness::new().await;
+    harness.get(&path(CHANNEL)).await;
+    harness.patch(&path(CHANNEL), json!({"enabled": true})).await;
+    harness.patch(&path(CHANNEL), json!({"enabled": 1})).await;
+    harness.post(&format!("{}/credentials", path(CHANNEL)), json!({"a": "hush-hush"})).await;
+    harness.call(&format!("{}/test", path(CHANNEL))).await;
+    harness.call(&format!("{}/retry-provisioning", path(CHANNEL))).await;
+    let made = harness.create("New").await.body["id"].as_str().unwrap().to_owned();
+    harness.get(&format!("/api/workspaces/{WORKSPACE}/channels")).await;
+    harness.get(&format!("/api/workspaces/{WORKSPACE}")).await;
+    harness.get("/api/workspaces").await;
+    harness.delete(&path(CHANNEL)).await;
+    harness.get("/nowhere").await;
 
     use Operation::*;
     let channel = Some(CHANNEL);
@@ -40,7 +40,7 @@ async fn every_call_is_entered_in_order_with_what_became_of_it() {
         ("DELETE", DeleteChannel, channel, None, 200, true),
         ("GET", Other, None, None, 404, false),
     ];
-    let ledger = rig.sim.ledger();
+    let ledger = harness.sim.ledger();
     assert_eq!(ledger.len(), expected.len());
     for (seq, (entry, expected)) in ledger.iter().zip(expected).enumerate() {
         let got = (
@@ -63,51 +63,54 @@ async fn every_call_is_entered_in_order_with_what_became_of_it() {
 
 #[tokio::test]
 async fn a_path_is_entered_as_it_arrived() {
-    let rig = Rig::new().await;
+    let harness = Harness::new().await;
     let long = format!("/{}", "a".repeat(2000));
     for path in ["/api/channels/%2e%2e%2Fx?a=%20b", "/api//channels", &long] {
-        rig.get(path).await;
+        harness.get(path).await;
     }
-    let paths: Vec<_> = rig.sim.ledger().into_iter().map(|entry| entry.path).collect();
+    let paths: Vec<_> = harness.sim.ledger().into_iter().map(|entry| entry.path).collect();
     assert_eq!(paths, ["/api/channels/%2e%2e%2Fx?a=%20b", "/api//channels", &long[..512]]);
 }
 
 #[tokio::test]
 async fn calls_are_counted_and_the_ledger_can_be_cleared() {
-    let rig = Rig::new().await;
+    let harness = Harness::new().await;
     for _ in 0..3 {
-        rig.get(&path(CHANNEL)).await;
+        harness.get(&path(CHANNEL)).await;
     }
-    rig.delete(&path("no-such")).await;
-    assert_eq!(rig.sim.count(Operation::GetChannel), 3);
-    assert_eq!(rig.sim.count(Operation::DeleteChannel), 1);
-    assert_eq!(rig.sim.ledger_since(2).len(), 2);
-    rig.sim.clear_ledger();
-    assert_eq!((rig.sim.count(Operation::GetChannel), rig.sim.ledger().len()), (0, 0));
-    rig.get(&path(CHANNEL)).await;
-    assert_eq!(rig.sim.ledger()[0].seq, 4);
+    harness.delete(&path("no-such")).await;
+    assert_eq!(harness.sim.count(Operation::GetChannel), 3);
+    assert_eq!(harness.sim.count(Operation::DeleteChannel), 1);
+    assert_eq!(harness.sim.ledger_since(2).len(), 2);
+    harness.sim.clear_ledger();
+    assert_eq!((harness.sim.count(Operation::GetChannel), harness.sim.ledger().len()), (0, 0));
+    harness.get(&path(CHANNEL)).await;
+    assert_eq!(harness.sim.ledger()[0].seq, 4);
 }
 
 #[tokio::test]
 async fn waiting_ends_when_the_ledger_fits_or_the_time_is_over() {
-    let rig = Rig::new().await;
-    let none = rig.sim.wait_for(|entries| !entries.is_empty(), Duration::from_millis(50)).await;
+    let harness = Harness::new().await;
+    let none = harness.sim.wait_for(|entries| !entries.is_empty(), Duration::from_millis(50)).await;
     assert!(none.is_err());
-    let url = format!("{}{}", rig.sim.url(), path(CHANNEL));
-    let call = tokio::spawn(rig.http.get(url).send());
-    // The predicate may ask the stand-in itself.
-    rig.sim.wait_for(|_| rig.sim.count(Operation::GetChannel) == 1, SOON).await.unwrap();
+    let url = format!("{}{}", harness.sim.url(), path(CHANNEL));
+    let call = tokio::spawn(harness.http.get(url).send());
+    // The predicate may ask the simulator itself.
+    harness.sim.wait_for(|_| harness.sim.count(Operation::GetChannel) == 1, SOON).await.unwrap();
     let answered = |entries: &[ohallo_sim::Entry]| entries.iter().any(|entry| entry.status == Some(401));
-    rig.sim.wait_for(answered, SOON).await.unwrap();
-    assert_eq!((&rig.sim.ledger()[0].tenant, call.await.unwrap().unwrap().status().as_u16()), (&None, 401));
+    harness.sim.wait_for(answered, SOON).await.unwrap();
+    assert_eq!(
+        (&harness.sim.ledger()[0].tenant, call.await.unwrap().unwrap().status().as_u16()),
+        (&None, 401)
+    );
 }
 
 #[tokio::test]
 async fn the_ledger_drops_the_oldest_calls_when_it_is_full() {
-    let rig = Rig::new().await;
+    let harness = Harness::new().await;
     let small = Sim::start(Config { ledger_cap: 3, ..Config::default() }).await.unwrap();
     for _ in 0..5 {
-        Got::of(rig.http.get(small.url())).await.refused(404);
+        Got::of(harness.http.get(small.url())).await.refused(404);
     }
     let seqs: Vec<u64> = small.ledger().iter().map(|entry| entry.seq).collect();
     assert_eq!((seqs, small.count(Operation::Other)), (vec![2, 3, 4], 5));
@@ -116,9 +119,9 @@ async fn the_ledger_drops_the_oldest_calls_when_it_is_full() {
 
 #[tokio::test]
 async fn latency_delays_every_call() {
-    let rig = Rig::new().await;
-    rig.sim.set(|behaviour| behaviour.latency_ms = 120);
-    rig.get(&path(CHANNEL)).await.done(200);
-    let entry = &rig.sim.ledger()[0];
+    let harness = Harness::new().await;
+    harness.sim.set(|behaviour| behaviour.latency_ms = 120);
+    harness.get(&path(CHANNEL)).await.done(200);
+    let entry = &harness.sim.ledger()[0];
     assert!(entry.ended_ms.unwrap() - entry.at_ms >= 120);
 }

@@ -1,4 +1,4 @@
-//! The stand-in over real HTTP.
+//! The simulator over real HTTP.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -6,10 +6,10 @@ mod admin;
 mod dialects;
 mod documented;
 mod faults;
+mod harness;
 mod holds;
 mod lag;
 mod ledger;
 mod provisioning;
-mod rig;
 mod tenants;
 mod undocumented;

@@ -5,64 +5,64 @@ use std::time::Duration;
 use ohallo_sim::{Behaviour, Provisioning, Until};
 use serde_json::json;
 
-use crate::rig::{Rig, SOON, WORKSPACE, path};
+use crate::harness::{Harness, SOON, WORKSPACE, path};
 
-async fn rig(provisioning: Provisioning) -> Rig {
-    Rig::with(Behaviour { provisioning, ..Behaviour::default() }).await
+async fn harness(provisioning: Provisioning) -> Harness {
+    Harness::with(Behaviour { provisioning, ..Behaviour::default() }).await
 }
 
-async fn state(rig: &Rig, id: &str) -> String {
-    rig.get(&path(id)).await.done(200)["status"].as_str().unwrap().to_owned()
+async fn state(harness: &Harness, id: &str) -> String {
+    harness.get(&path(id)).await.done(200)["status"].as_str().unwrap().to_owned()
 }
 
-async fn made(rig: &Rig, name: &str) -> String {
-    rig.create(name).await.done(201)["id"].as_str().unwrap().to_owned()
+async fn made(harness: &Harness, name: &str) -> String {
+    harness.create(name).await.done(201)["id"].as_str().unwrap().to_owned()
 }
 
 // "active | Fully operational"
 #[tokio::test]
 async fn a_channel_is_active_at_once_by_default() {
-    let rig = Rig::new().await;
-    assert_eq!(rig.create("X").await.done(201)["status"], "active");
+    let harness = Harness::new().await;
+    assert_eq!(harness.create("X").await.done(201)["status"], "active");
 }
 
 // "provisioning | The provisioning workflow is in progress"
 #[tokio::test]
 async fn provisioning_takes_its_time() {
-    let rig = rig(Provisioning::millis(600)).await;
-    let made = rig.create("X").await.body;
+    let harness = harness(Provisioning::millis(600)).await;
+    let made = harness.create("X").await.body;
     assert_eq!(made["status"], "provisioning");
     let id = made["id"].as_str().unwrap();
     let active = |sim: &ohallo_sim::Sim| sim.channel(id).unwrap().status == "active";
-    assert!(!active(&rig.sim));
-    rig.sim.wait_until(active, SOON).await.unwrap();
-    assert!(rig.sim.elapsed_ms() >= 600);
-    assert_eq!(state(&rig, id).await, "active");
+    assert!(!active(&harness.sim));
+    harness.sim.wait_until(active, SOON).await.unwrap();
+    assert!(harness.sim.elapsed_ms() >= 600);
+    assert_eq!(state(&harness, id).await, "active");
 }
 
 // "pending_dns | Waiting for DNS records to propagate (email channels)"
 #[tokio::test]
-async fn pending_dns_waits_until_told_and_for_email_only() {
+async fn pending_dns_waits_until_advanced_and_for_email_only() {
     let workflow = Provisioning::default()
         .step("provisioning", Until::Polls(2))
-        .step("pending_dns", Until::Told)
+        .step("pending_dns", Until::Advanced)
         .step("provisioning", Until::Polls(1));
-    let rig = rig(workflow).await;
-    let id = made(&rig, "X").await;
-    rig.sim.resolve_dns(&id);
-    assert_eq!(state(&rig, &id).await, "provisioning");
-    assert_eq!(state(&rig, &id).await, "provisioning");
-    assert_eq!(state(&rig, &id).await, "pending_dns");
-    assert_eq!(state(&rig, &id).await, "pending_dns");
-    rig.sim.resolve_dns(&id);
-    assert_eq!(state(&rig, &id).await, "provisioning");
-    assert_eq!(state(&rig, &id).await, "active");
+    let harness = harness(workflow).await;
+    let id = made(&harness, "X").await;
+    harness.sim.resolve_dns(&id);
+    assert_eq!(state(&harness, &id).await, "provisioning");
+    assert_eq!(state(&harness, &id).await, "provisioning");
+    assert_eq!(state(&harness, &id).await, "pending_dns");
+    assert_eq!(state(&harness, &id).await, "pending_dns");
+    harness.sim.resolve_dns(&id);
+    assert_eq!(state(&harness, &id).await, "provisioning");
+    assert_eq!(state(&harness, &id).await, "active");
 
     let chat = json!({"channelType": "chat", "displayName": "Chat"});
-    let chat = rig.post(&format!("/api/workspaces/{WORKSPACE}/channels"), chat).await.body;
+    let chat = harness.post(&format!("/api/workspaces/{WORKSPACE}/channels"), chat).await.body;
     let chat = chat["id"].as_str().unwrap();
     for expected in ["provisioning", "provisioning", "provisioning", "active"] {
-        assert_eq!(state(&rig, chat).await, expected);
+        assert_eq!(state(&harness, chat).await, expected);
     }
 }
 
@@ -70,25 +70,25 @@ async fn pending_dns_waits_until_told_and_for_email_only() {
 // "This re-runs the provisioning workflow from the beginning"
 #[tokio::test]
 async fn the_first_runs_fail_and_a_retry_starts_from_the_beginning() {
-    let rig = rig(Provisioning::default().step("provisioning", Until::Polls(1)).failing(2)).await;
-    let id = made(&rig, "X").await;
+    let harness = harness(Provisioning::default().step("provisioning", Until::Polls(1)).failing(2)).await;
+    let id = made(&harness, "X").await;
     let retry = format!("{}/retry-provisioning", path(&id));
     for end in ["error", "error", "active"] {
-        rig.call(&retry).await.refused(409);
-        assert_eq!(state(&rig, &id).await, "provisioning");
-        assert_eq!(state(&rig, &id).await, end);
+        harness.call(&retry).await.refused(409);
+        assert_eq!(state(&harness, &id).await, "provisioning");
+        assert_eq!(state(&harness, &id).await, end);
         if end == "error" {
-            rig.call(&retry).await.done(200);
+            harness.call(&retry).await.done(200);
         }
     }
-    assert_eq!(rig.sim.channel(&id).unwrap().runs, 3);
+    assert_eq!(harness.sim.channel(&id).unwrap().runs, 3);
 }
 
 #[tokio::test]
 async fn an_edited_state_ends_the_workflow() {
-    let rig = rig(Provisioning::millis(100)).await;
-    let id = made(&rig, "X").await;
-    rig.sim.edit_channel(&id, |channel| channel.status = "error".to_owned());
+    let harness = harness(Provisioning::millis(100)).await;
+    let id = made(&harness, "X").await;
+    harness.sim.edit_channel(&id, |channel| channel.status = "error".to_owned());
     tokio::time::sleep(Duration::from_millis(150)).await;
-    assert_eq!(state(&rig, &id).await, "error");
+    assert_eq!(state(&harness, &id).await, "error");
 }

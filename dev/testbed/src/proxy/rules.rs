@@ -18,7 +18,7 @@ pub enum When {
 /// What is done to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// It waits until [`CachedApiKey::release`]; a client that goes away meanwhile takes a request that was met before along.
+    /// It waits until [`Held::release`]; a client that goes away meanwhile takes a request that was met before along.
     Hold,
     /// The connection is closed without a byte of answer.
     Drop,
@@ -54,7 +54,7 @@ struct Put {
     open: CancellationToken,
 }
 
-/// What is to be done to the request at hand.
+/// What is to be done to the request.
 pub(super) struct Met {
     pub when: When,
     pub act: Act,
@@ -163,7 +163,7 @@ impl Met {
     }
 }
 
-/// It was acted on, or its client has gone away.
+/// It was acted on, or its client has disconnected.
 impl Drop for Met {
     fn drop(&mut self) {
         self.left.send_modify(|left| *left += 1);

@@ -65,7 +65,7 @@ async fn respond(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Resp
     }
     let met = shared.rules().meet(&method, &target);
     let mut frozen = shared.frozen.subscribe();
-    // An error says that the proxy ends.
+    // An error means that the proxy ends.
     drop(frozen.wait_for(|frozen| !*frozen).await);
     if let Some(met) = met.as_ref().filter(|met| met.when == When::Before)
         && let Some(answer) = act(met).await?
@@ -85,7 +85,7 @@ async fn respond(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Resp
     Ok(response)
 }
 
-/// `None`: it goes on as if nothing had been.
+/// `None`: it proceeds unchanged.
 async fn act(met: &Met) -> Result<Option<Response<Body>>, Dropped> {
     met.tell();
     match &met.act {

@@ -1,0 +1,29 @@
+//! What tests share: no test of the operator is in here.
+
+pub mod admission;
+pub mod canary;
+pub mod cgroup;
+pub mod cluster_workspaces;
+pub mod clusters;
+pub mod contract;
+pub mod differences;
+pub mod git_server;
+pub mod harness;
+pub mod helm;
+pub mod history;
+pub mod invariants;
+pub mod kstatus;
+pub mod leaks;
+pub mod leases;
+pub mod lines;
+pub mod own_cluster;
+pub mod pages;
+pub mod panics;
+pub mod program;
+pub mod roles;
+pub mod samples;
+pub mod shell;
+pub mod steps;
+pub mod tls;
+pub mod two_namespaces;
+pub mod workspaces;
