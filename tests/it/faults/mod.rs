@@ -1,5 +1,5 @@
 // I/O
-//! The fault matrix: each row, and the tests that put its fault in. `docs/faults.md` is made of it.
+//! The fault matrix: each row, and the tests that put its fault in. `docs/contributing/faults.md` is made of it.
 
 pub mod admission;
 mod cluster;

@@ -273,10 +273,10 @@ fn every_row_of_the_fault_matrix_has_a_test_and_the_documented_table_says_which(
         table.push_str(&format!("| {id} | {fault} | {} |\n", covering.join("<br>")));
     }
     assert!(untested.is_empty(), "rows without a test: {untested:?}");
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/faults.md");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/contributing/faults.md");
     if std::env::var_os("OHALLO_TEST_WRITE").is_some() {
         std::fs::write(path, &table).unwrap();
     }
     let written = std::fs::read_to_string(path).unwrap_or_default();
-    assert_eq!(written, table, "docs/faults.md is not what the tests say");
+    assert_eq!(written, table, "docs/contributing/faults.md is not what the tests say");
 }
