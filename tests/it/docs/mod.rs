@@ -9,3 +9,4 @@ pub mod pages;
 mod parked;
 mod reference;
 pub mod shell;
+mod stories;

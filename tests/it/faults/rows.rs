@@ -221,19 +221,22 @@ const ROWS: &[Row] = &[
     row("F79", "names and texts so long that an event would be refused", &[]),
 ];
 
-const HEAD: &str = "# What may fail, and the tests that make it fail
+const HEAD: &str = "# Fault matrix
 
-Made from the tests: `OHALLO_TEST_WRITE=1 cargo test --test it every_row_of_the_fault_matrix`.
+Each row is a fault, and the tests that inject it. Generated from the tests:
+`OHALLO_TEST_WRITE=1 cargo test --test it every_row_of_the_fault_matrix`.
 
-| variable | makes longer | default |
+These variables make tests longer:
+
+| variable | rows and meaning | default |
 |---|---|---|
-| `OHALLO_TEST_KILL=<every>/<offset>` | F1 F2: only every so-manieth kill plan, from the offset on | all plans |
-| `OHALLO_TEST_OUTAGE_SECONDS` | F23: how long the API server is away | 5 |
-| `OHALLO_TEST_COLD_START` | F40: how many Channels | 200 |
-| `OHALLO_TEST_MIX_SECONDS` `OHALLO_TEST_MIX_SEED` | F45: how long, and which order | 15, 45 |
-| `OHALLO_TEST_TENANT_OBJECTS` | F53 to F58: how many objects the tenants add | 50 |
-| `OHALLO_TEST_ONE_ID` | F61: how many objects on one id | 300 |
-| `OHALLO_TEST_FUZZ` | the properties of what is read from others (`cargo test --lib hostile`): how many inputs of each kind, and with it which | 200 to 3,000 |
+| `OHALLO_TEST_KILL=<every>/<offset>` | F1 F2: run every Nth kill plan, starting at the offset | all plans |
+| `OHALLO_TEST_OUTAGE_SECONDS` | F23: length of the API server outage | 5 s |
+| `OHALLO_TEST_COLD_START` | F40: number of Channels | 200 |
+| `OHALLO_TEST_MIX_SECONDS` `OHALLO_TEST_MIX_SEED` | F45: length in seconds, and seed of the order | 15, 45 |
+| `OHALLO_TEST_TENANT_OBJECTS` | F53 to F58: number of objects that tenants add | 50 |
+| `OHALLO_TEST_ONE_ID` | F61: number of objects that name one id | 300 |
+| `OHALLO_TEST_FUZZ` | Properties of input from others (`cargo test --lib hostile`): number of inputs of each kind | 200 to 3,000 |
 
 | row | fault | tests |
 |---|---|---|

@@ -60,7 +60,7 @@ fn each_alert_says_how_bad_it_is_and_has_a_runbook_that_has_an_alert() {
             assert!(said.ends_with('.'), "{alert} has no {annotation}: {said}");
         }
         let page = text(&format!("{RUNBOOKS}/{alert}.md"));
-        for part in ["## What it means", "## What to look at", "## What to do", "## When it ends"] {
+        for part in ["## Meaning", "## Impact", "## Diagnosis", "## Mitigation", "## Resolution"] {
             assert!(page.contains(part), "{alert}.md lacks {part:?}");
         }
         assert!(page.starts_with(&format!("# {alert}\n")), "{alert}.md has another title");
