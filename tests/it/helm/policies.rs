@@ -189,7 +189,7 @@ fn who_may_have_a_secret_sent(policed: &Policed) {
         EDITOR,
         &APPLY,
         Some(&policed.channel("nine", &mine)),
-        "no more than 8 new ones at a time",
+        "at most 8 at a time",
     );
     let many: Vec<_> = (1..=32).map(|n| format!("s-{n}")).collect();
     let many: Vec<_> = many.iter().map(String::as_str).collect();
