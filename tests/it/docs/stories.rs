@@ -14,6 +14,7 @@ use crate::helm::install::{empty, end, established};
 use crate::rig::{Rig, TENANT, id_of, kubectl_as};
 
 const ROTATE: &str = include_str!("../../../docs/rotate-key.md");
+const BACKUP: &str = include_str!("../../../docs/backup.md");
 const OPERATORS: &str = include_str!("../../../docs/several-operators.md");
 
 /// Name and `status.readWith` of each Channel in a list that the page saves.
@@ -61,6 +62,34 @@ async fn the_steps_that_rotate_an_api_key_end_with_every_channel_read_by_the_new
     assert!(ledger.iter().all(|entry| entry.status != Some(401)), "the old API key is not used any more");
     let update = ledger.iter().rfind(|entry| entry.operation == Operation::UpdateChannel).unwrap();
     assert_eq!(update.key.as_deref(), Some("new"));
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rehearsal_with_the_kustomization_of_the_page_shows_what_a_restore_would_do_and_writes_nothing() {
+    let rig = Rig::start().await;
+    let id = id_of(&rig.ready("original", json!({})).await);
+    let shell = Shell::new(rig.plane, &rig.namespace);
+    let write = |file: &str, text: String| std::fs::write(shell.file(file), text).unwrap();
+    std::fs::create_dir(shell.file("channels")).unwrap();
+    for (name, spec) in
+        [("pinned", json!({"channelId": id, "deletionPolicy": "Delete"})), ("plain", json!({}))]
+    {
+        write(&format!("channels/{name}.yaml"), rig.manifest(name, spec).to_string());
+    }
+    write("channels/kustomization.yaml", json!({"resources": ["pinned.yaml", "plain.yaml"]}).to_string());
+    let shown = pages::yaml(BACKUP);
+    let [kustomization] = shown.as_slice() else { panic!("{shown:?}") };
+    write("kustomization.yaml", kustomization.clone());
+    let calls = rig.sim.ledger().len();
+    shell.run("kubectl apply -k .");
+    rig.reason("pinned", "Observed").await;
+    rig.reason("plain", "NotCreated").await;
+    shell.run("kubectl delete channels.ohallo.eu pinned plain --timeout=60s");
+    let reads = [Operation::GetChannel, Operation::GetWorkspace];
+    let ledger = rig.sim.ledger();
+    assert!(ledger.iter().skip(calls).all(|entry| reads.contains(&entry.operation)), "{ledger:#?}");
+    assert!(rig.sim.channel(&id).is_some());
     rig.finish().await;
 }
 
