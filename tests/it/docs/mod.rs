@@ -10,3 +10,4 @@ mod parked;
 mod reference;
 pub mod shell;
 mod stories;
+mod words;
