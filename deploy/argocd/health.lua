@@ -1,5 +1,5 @@
--- The health of a Channel, Workspace or ClusterWorkspace. What needs somebody is Degraded, what goes on by itself is
--- Progressing.
+-- The health of a Channel, Workspace or ClusterWorkspace. Degraded: a person must act. Progressing: the operator
+-- continues automatically.
 local status = obj.status or {}
 
 local function condition(kind)
@@ -40,7 +40,7 @@ if not holds("Ready") then
   return says("Progressing", "Ready")
 end
 
--- It works in oHallo; what else is wrong is told beside it.
+-- The channel works; the message reports what else is wrong.
 for _, kind in ipairs({ "CredentialsApplied", "Connected", "Drifted" }) do
   local found = condition(kind)
   if found ~= nil and (found.status == "False" or kind == "Drifted") then

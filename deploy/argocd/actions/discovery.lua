@@ -1,4 +1,4 @@
--- What may be asked for now.
+-- The actions that are possible now.
 local actions = { reconcile = { ["displayName"] = "Look now" } }
 if obj.kind == "Channel" then
   local status = obj.status or {}

@@ -164,7 +164,7 @@ guards! {
 // === impl Guard ===
 
 impl Guard {
-    /// Its row in docs/model.md.
+    /// Its row in docs/contributing/model.md.
     pub fn row(self) -> String {
         let says = self.says().trim_end_matches('.');
         format!("| {self} | {says} | {:?} | {:?} | {} |", self.scenario(), self.breaks(), self.gist())

@@ -1,5 +1,5 @@
 //! The create, delete and ownership protocol as a model: two replicas, an API server, oHallo and people, each in small
-//! steps, around the operator's own pure functions. docs/model.md says what it covers and how to run it.
+//! steps, around the operator's own pure functions. docs/contributing/model.md says what it covers and how to run it.
 
 #![expect(
     clippy::indexing_slicing,

@@ -13,7 +13,7 @@ struct Args {
     /// Doubles each bound in turn, and says what changed.
     #[arg(long)]
     doubled: bool,
-    /// Prints the tables of docs/model.md and explores nothing.
+    /// Prints the tables of docs/contributing/model.md and explores nothing.
     #[arg(long)]
     tables: bool,
     /// Prints the counterexample of every guard.

@@ -366,7 +366,7 @@ impl Scenario {
         bound == "lies"
     }
 
-    /// Its row in docs/model.md.
+    /// Its row in docs/contributing/model.md.
     pub fn row(&self) -> String {
         let bounds = BOUNDS.into_iter().filter_map(|bound| {
             let value = *self.clone().bound(bound)?;

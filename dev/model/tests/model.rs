@@ -1,4 +1,4 @@
-//! The whole exploration, at the size that docs/model.md gives.
+//! The whole exploration, at the size that docs/contributing/model.md gives.
 
 use ohallo_model::guards::Guard;
 use ohallo_model::scenarios::{Name, Scenario};
@@ -25,7 +25,8 @@ fn every_guard_that_is_off_breaks_what_it_is_for() {
 #[test]
 fn the_document_lists_every_scenario_and_guard_as_they_are() {
     let document =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/model.md")).unwrap();
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/contributing/model.md"))
+            .unwrap();
     let rows = Name::ALL.map(|name| Scenario::of(name).row()).into_iter();
     for row in rows.chain(Guard::ALL.iter().map(|guard| guard.row())) {
         assert!(document.contains(&row), "cargo run -p ohallo-model -- --tables prints it: {row}");

@@ -188,12 +188,7 @@ fn who_may_have_a_secret_sent(policed: &Policed) {
     let mine: Vec<_> = (1..=9).map(|n| format!("mine-{n}")).collect();
     let mine: Vec<_> = mine.iter().map(String::as_str).collect();
     policed.may(EDITOR, &APPLY, Some(&policed.channel("eight", &mine[..8])));
-    policed.may_not(
-        EDITOR,
-        &APPLY,
-        Some(&policed.channel("nine", &mine)),
-        "no more than 8 new ones at a time",
-    );
+    policed.may_not(EDITOR, &APPLY, Some(&policed.channel("nine", &mine)), "at most 8 at a time");
     let many: Vec<_> = (1..=32).map(|n| format!("s-{n}")).collect();
     let many: Vec<_> = many.iter().map(String::as_str).collect();
     policed.may(OWNER, &APPLY, Some(&policed.channel("many", &many)));

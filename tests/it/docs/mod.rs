@@ -7,3 +7,5 @@ pub mod namespace_deletion;
 pub mod reference;
 pub mod remedies;
 pub mod searchable_strings;
+pub mod stories;
+pub mod words;

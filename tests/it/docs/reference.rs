@@ -9,8 +9,8 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/api.md");
 const KINDS: [&str; 3] = ["channels", "workspaces", "clusterworkspaces"];
 const HEAD: &str = "# API reference
 
-Made from the CRDs: `OHALLO_TEST_WRITE=1 cargo test --test it the_api_reference`. `kubectl explain channel.spec` says the same.
-What follows \"Rule:\" is what the API server answers to who breaks it.
+Generated from the CRDs: `OHALLO_TEST_WRITE=1 cargo test --test it the_api_reference`. `kubectl explain channel.spec` shows the same
+descriptions. The text after \"Rule:\" is the API server's error for a manifest that breaks the rule. The [glossary](glossary.md) explains the words.
 ";
 
 /// A field and those below it, as rows of a table.
@@ -96,17 +96,21 @@ fn page(plural: &str) -> String {
         let words = words.as_array().into_iter().flatten().filter_map(Value::as_str);
         words.map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" ")
     };
+    let some = |before: &str, found: String| match found.as_str() {
+        "" => String::new(),
+        found => format!("{before}{found}"),
+    };
     let mut page = format!(
-        "\n## {}\n\n{}\n\n`{}/{}`, {}, short name {}, category {}. `kubectl get` shows {}; with `-o wide` {} too.\n",
+        "\n## {}\n\n{}\n\n`{}/{}`, {}{}{}. `kubectl get` shows {}{}.\n",
         spec["names"]["kind"].as_str().unwrap(),
         cell(&description(schema)),
         spec["group"].as_str().unwrap(),
         version["name"].as_str().unwrap(),
         spec["scope"].as_str().unwrap().to_lowercase(),
-        list(&spec["names"]["shortNames"]),
-        list(&spec["names"]["categories"]),
+        some(", short name ", list(&spec["names"]["shortNames"])),
+        some(", category ", list(&spec["names"]["categories"])),
         columns(version, false),
-        columns(version, true),
+        some(", and with `-o wide` also ", columns(version, true)),
     );
     page.push_str("\n| field | type | |\n|---|---|---|\n");
     for part in ["spec", "status"] {

@@ -236,19 +236,22 @@ const ROWS: &[Row] = &[
     row("F79", "names and texts so long that an event would be refused", &[]),
 ];
 
-const HEAD: &str = "# Fault matrix: each fault, and the tests that inject it
+const HEAD: &str = "# Fault matrix
 
-Generated from the tests: `OHALLO_TEST_WRITE=1 cargo test --test it every_row_of_the_fault_matrix`.
+Each row is a fault, and the tests that inject it. Generated from the tests:
+`OHALLO_TEST_WRITE=1 cargo test --test it every_row_of_the_fault_matrix`.
 
-| variable | makes longer | default |
+These variables make tests longer:
+
+| variable | rows and meaning | default |
 |---|---|---|
-| `OHALLO_TEST_KILL=<every>/<offset>` | F1 F2: only every Nth kill plan, from the offset on | all plans |
-| `OHALLO_TEST_OUTAGE_SECONDS` | F23: how long the API server is away | 5 |
-| `OHALLO_TEST_COLD_START` | F40: how many Channels | 200 |
-| `OHALLO_TEST_CHAOS_SECONDS` `OHALLO_TEST_CHAOS_SEED` | F45: how long, and which order | 15, 45 |
-| `OHALLO_TEST_TENANT_OBJECTS` | F53 to F58: how many objects the tenants add | 50 |
-| `OHALLO_TEST_ONE_ID` | F61: how many objects on one id | 300 |
-| `OHALLO_TEST_FUZZ` | the properties of what is read from others (`cargo test --lib hostile`): how many inputs of each kind, and with it which | 200 to 3,000 |
+| `OHALLO_TEST_KILL=<every>/<offset>` | F1 F2: run every Nth kill plan, starting at the offset | all plans |
+| `OHALLO_TEST_OUTAGE_SECONDS` | F23: length of the API server outage | 5 s |
+| `OHALLO_TEST_COLD_START` | F40: number of Channels | 200 |
+| `OHALLO_TEST_CHAOS_SECONDS` `OHALLO_TEST_CHAOS_SEED` | F45: length in seconds, and seed of the order | 15, 45 |
+| `OHALLO_TEST_TENANT_OBJECTS` | F53 to F58: number of objects that tenants add | 50 |
+| `OHALLO_TEST_ONE_ID` | F61: number of objects that name one id | 300 |
+| `OHALLO_TEST_FUZZ` | Properties of input from others (`cargo test --lib fuzz`): number of inputs of each kind | 200 to 3,000 |
 
 | row | fault | tests |
 |---|---|---|
@@ -288,10 +291,10 @@ fn every_row_of_the_fault_matrix_has_a_test_and_the_documented_table_says_which(
         table.push_str(&format!("| {id} | {fault} | {} |\n", covering.join("<br>")));
     }
     assert!(untested.is_empty(), "rows without a test: {untested:?}");
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/faults.md");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/contributing/faults.md");
     if std::env::var_os("OHALLO_TEST_WRITE").is_some() {
         std::fs::write(path, &table).unwrap();
     }
     let written = std::fs::read_to_string(path).unwrap_or_default();
-    assert_eq!(written, table, "docs/faults.md is not what the tests say");
+    assert_eq!(written, table, "docs/contributing/faults.md is not what the tests say");
 }

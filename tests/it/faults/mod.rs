@@ -1,4 +1,4 @@
-//! The fault matrix: each row, and the tests that put its fault in. `docs/faults.md` is generated from it.
+//! The fault matrix: each row, and the tests that put its fault in. `docs/contributing/faults.md` is generated from it.
 
 pub mod api_server;
 pub mod api_server_outage;
@@ -16,5 +16,3 @@ pub mod orphans;
 pub mod rejected_writes;
 pub mod restarts;
 pub mod stale_reads;
-
-// I/O

@@ -7,5 +7,3 @@ pub mod mutations;
 pub mod sequence;
 pub mod support;
 pub mod workspaces;
-
-// I/O

@@ -59,7 +59,7 @@ fn each_alert_has_a_severity_and_a_runbook_and_each_runbook_an_alert() {
             assert!(reported.ends_with('.'), "{alert} has no {annotation}: {reported}");
         }
         let page = text(&format!("{RUNBOOKS}/{alert}.md"));
-        for part in ["## What it means", "## What to look at", "## What to do", "## When it ends"] {
+        for part in ["## Meaning", "## Impact", "## Diagnosis", "## Mitigation", "## Resolution"] {
             assert!(page.contains(part), "{alert}.md lacks {part:?}");
         }
         assert!(page.starts_with(&format!("# {alert}\n")), "{alert}.md has another title");

@@ -7,8 +7,6 @@ pub mod live;
 pub mod scrape;
 pub mod support;
 
-// I/O
-
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -108,9 +108,7 @@ fn a_path_that_leads_nowhere_is_reported() {
     assert_eq!(missing(bad, &top, &tree), expected);
 }
 
-// CONTRIBUTING.md comes with another branch (issue 19, F). Enable it when the file is there: remove the `ignore`.
 #[test]
-#[ignore = "CONTRIBUTING.md is not merged yet"]
 fn every_path_that_contributing_names_exists() {
     let page = read(&Path::new(ROOT).join("CONTRIBUTING.md"));
     let tree = tree();

@@ -1,4 +1,4 @@
-//! README.md and docs/: their commands and their YAML.
+//! README.md, CONTRIBUTING.md and docs/: their commands, queries and YAML.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ const PROGRAMS: [&str; 2] = ["kubectl ", "helm "];
 pub type Page = (String, String);
 
 pub fn all() -> Vec<Page> {
-    let mut paths = vec![Path::new(ROOT).join("README.md")];
+    let mut paths = vec![Path::new(ROOT).join("README.md"), Path::new(ROOT).join("CONTRIBUTING.md")];
     let mut folders = vec![Path::new(ROOT).join("docs")];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -59,12 +59,23 @@ fn whole(code: &&str) -> bool {
 
 /// The ```` ```yaml ```` blocks of a page.
 pub fn yaml(text: &str) -> Vec<String> {
+    fenced(text, "yaml")
+}
+
+/// The ```` ```promql ```` blocks of a page.
+pub fn promql(text: &str) -> Vec<String> {
+    fenced(text, "promql")
+}
+
+/// The fenced blocks of a language, without their indentation.
+fn fenced(text: &str, language: &str) -> Vec<String> {
+    let fence = format!("```{language}");
     let mut blocks = Vec::new();
     let mut open: Option<(usize, String)> = None;
     for line in text.lines() {
         let (indent, code) = (line.len() - line.trim_start().len(), line.trim_start());
         open = match open {
-            None => (code == "```yaml").then(|| (indent, String::new())),
+            None => (code == fence).then(|| (indent, String::new())),
             Some((_, block)) if code == "```" => {
                 blocks.push(block);
                 None

@@ -1,4 +1,4 @@
--- Asks the operator to look now, whatever it waits for.
+-- Requests a reconcile now, whatever the backoff.
 local os = require("os")
 if obj.metadata.annotations == nil then
   obj.metadata.annotations = {}

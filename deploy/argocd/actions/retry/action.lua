@@ -1,4 +1,4 @@
--- Asks for one provisioning retry, which starts the count again.
+-- Requests one provisioning retry, and resets the count of retries.
 local os = require("os")
 if obj.metadata.annotations == nil then
   obj.metadata.annotations = {}

@@ -1,4 +1,4 @@
--- Asks for one connectivity test. For an email channel it sends a real mail.
+-- Requests one connectivity test. For an email channel, oHallo sends a real mail.
 local os = require("os")
 if obj.metadata.annotations == nil then
   obj.metadata.annotations = {}

@@ -1,4 +1,4 @@
-{{- /* What the schema can't say: each wrong combination gets a sentence. */ -}}
+{{- /* Combinations that the schema cannot check: each fails with a message. */ -}}
 {{- define "ohallo.checks" -}}
 {{- $values := .Values -}}
 {{- $budget := $values.podDisruptionBudget -}}
@@ -18,7 +18,7 @@
 {{- fail (printf "ohallo: createTimeoutSeconds (%d) must not be shorter than requestTimeoutSeconds (%d)." $create $request) -}}
 {{- end -}}
 {{- if and $values.metrics.serviceMonitor.enabled $values.metrics.podMonitor.enabled -}}
-{{- fail "metrics: enable serviceMonitor or podMonitor, not both: everything would be counted twice." -}}
+{{- fail "metrics: enable serviceMonitor or podMonitor, not both: both together would count everything twice." -}}
 {{- end -}}
 {{- if and $values.metrics.serviceMonitor.enabled (not $values.metrics.service.enabled) -}}
 {{- fail "metrics: serviceMonitor needs metrics.service.enabled." -}}

@@ -1,6 +1,6 @@
 {{- /* Exactly what the operator does; a test compares it with the API server's audit log. */ -}}
 {{- define "ohallo.rules.namespaced" -}}
-# patch: finalizers and the operator's own annotation, never the spec. get: a fresh look before a deletion.
+# patch: finalizers and the operator's own annotations, never the spec. get: a fresh read before a DELETE.
 - apiGroups: [ohallo.eu]
   resources: [channels]
   verbs: [get, list, watch, patch]
@@ -15,7 +15,7 @@
 {{- end }}
 
 {{- define "ohallo.rules.secrets" -}}
-# list and watch are used for metadata only; the content of those that are named is read with get.
+# list and watch read metadata only; get reads the content of Secrets that a Channel or Workspace names.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch]
@@ -34,7 +34,7 @@
 - apiGroups: [ohallo.eu]
   resources: [clusterworkspaces/status]
   verbs: [update]
-# For the labels that ClusterWorkspaces select namespaces by.
+# For the labels in allowedNamespaces.selector of ClusterWorkspaces.
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [list, watch]

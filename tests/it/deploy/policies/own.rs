@@ -12,7 +12,7 @@ use crate::support::harness::Harness;
 const SHARED: &str = "shared";
 const STATUS: &str = "status: only the operator writes it";
 const CREATE_INTENT: &str = "only the operator writes ohallo.eu/create-intent";
-const FINALIZER: &str = "only the operator takes its finalizer off";
+const FINALIZER: &str = "only the operator removes its finalizer";
 
 /// Rights on what is in no namespace.
 pub fn everywhere(harness: &Harness) {
