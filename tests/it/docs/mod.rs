@@ -8,4 +8,3 @@ pub mod reference;
 pub mod remedies;
 pub mod searchable_strings;
 pub mod stories;
-pub mod words;

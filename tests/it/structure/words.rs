@@ -39,6 +39,10 @@ const WORDS: &[(&str, &str)] = &[
     ("somebody", "a user"),
     ("newborn", "awaiting its first Ready"),
     ("needles", "search strings"),
+    ("a pass", "a reconcile"),
+    ("in earnest", "for real"),
+    ("passes over", "ignores"),
+    ("passed over", "ignored"),
 ];
 
 /// Those pages list the words themselves.
