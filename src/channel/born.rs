@@ -1,5 +1,5 @@
-//! Creating a channel and writing down its id. POST and record run in a task of their own: no timeout of a pass, no
-//! conflict and no lost answer of the API server may drop an id.
+//! Creates a channel and records its id. The POST and the record run in their own task: no reconcile timeout,
+//! conflict or lost response of the API server may drop an id.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -32,7 +32,7 @@ use ohallo_core::lease::election::Epoch;
 use ohallo_core::remote::{Id, NewChannel, RemoteChannel};
 use ohallo_core::text::seconds;
 
-/// Creates: permission, preflight, intent, POST, record.
+/// Creates the channel: permission, preflight, intent, POST, record.
 pub async fn create(
     mut pass: Box<Reconciliation>,
     number: i64,
@@ -48,7 +48,7 @@ pub async fn create(
     let attempt = AttemptId { uid: pass.uid(), number };
     let sent_at = clock::now();
     let intent = attempt.intent(sent_at);
-    // Should the intent stand though its write is said to have failed: nothing was sent.
+    // If the intent is stored although its write reported an error, memory knows that nothing was sent.
     let past = pass.memory.attempt.replace(in_memory_state::CreateAttempt {
         intent: Some(intent.clone()),
         after: pass.input().annotation(annotation::CREATE_INTENT).map(Into::into),
@@ -71,7 +71,7 @@ pub async fn create(
     }
     remember(&mut pass, number, AttemptOutcome::InFlight);
     spawn(pass, number, async move |mut pass: Box<Reconciliation>| {
-        // Between the intent and here the lease may have been lost.
+        // The lease may have been lost since the intent was written.
         if let Err(failure) = pass.fence() {
             remember(&mut pass, number, AttemptOutcome::NotSent);
             creating(&pass, false);
@@ -85,7 +85,7 @@ pub async fn create(
             Ok(remote) => {
                 let (name, uid) = (NamespacedName::of(&pass.channel), pass.uid());
                 if !pass.ctx.index().claim(remote.id.as_str(), &name, &uid, Claim::Create) {
-                    tracing::error!(channel_id = %remote.id, "a create was answered with an id that another Channel is binding");
+                    tracing::error!(channel_id = %remote.id, "a create returned an id that another Channel is binding");
                 }
                 let digest = pass.input().digest();
                 pass.memory.note_update(digest.clone());
@@ -104,8 +104,8 @@ pub async fn create(
     .await
 }
 
-/// The intent does not stand as it was sent, so nothing was sent to oHallo. Where the object shows the intent of before, there
-/// was no such attempt; a changed one is that of this attempt.
+/// The API server did not store the intent as it was sent, so nothing was sent to oHallo. If the object shows
+/// the earlier intent, this attempt never existed. A changed intent belongs to this attempt.
 fn create_not_sent(
     pass: &mut Reconciliation,
     failure: &Failure,
@@ -119,7 +119,7 @@ fn create_not_sent(
         Some(own) if refused || (stripped && own.after == shown) => pass.memory.attempt = past,
         Some(own) if stripped => {
             own.intent = shown;
-            // The intent stays, and the next process must not ask a person about it.
+            // The intent remains, and the next process must not ask a user about it.
             pass.status.create = Some(CreateStatus {
                 attempt: number,
                 outcome: RecordedOutcome::NotSent.as_str().into(),
@@ -131,12 +131,12 @@ fn create_not_sent(
     pass.remember();
 }
 
-/// Writes down an id that an earlier pass was answered.
+/// Records an id that oHallo returned to an earlier reconcile.
 pub async fn record(pass: Box<Reconciliation>, number: i64) -> (Box<Reconciliation>, Result<Next, Failure>) {
     spawn(pass, number, async move |pass: Box<Reconciliation>| record_id(pass, number).await).await
 }
 
-/// Runs to its end whatever becomes of the pass that waits for it.
+/// Runs the task to its end, even if the reconcile that waits for it ends first.
 async fn spawn<F, T>(
     mut pass: Box<Reconciliation>,
     number: i64,
@@ -150,7 +150,7 @@ where
     match ctx.tasks.spawn(task(pass).in_current_span()).await {
         Ok(done) => done,
         Err(_) => {
-            // The task died: what it sent is not known.
+            // The task panicked: whether the request was sent is unknown.
             ctx.metrics.panicked();
             let slot = ctx.ohallo.heavy().slot();
             let mut pass = Box::new(Reconciliation::new(&ctx, channel, epoch, slot));
@@ -168,10 +168,10 @@ where
     }
 }
 
-/// Everything that may wait or fail comes before the intent, so that a crash while waiting parks nobody.
+/// Everything that may wait or fail comes before the intent: a crash while waiting leaves no unresolved create.
 async fn prepare(pass: &mut Reconciliation) -> Result<(CreatePermit, Id), Failure> {
     let place = pass.observed.workspace.clone()?;
-    // Its id could not be written down.
+    // The API server would not store the id.
     pass.schema_serves()?;
     let now = clock::instant();
     let session = pass.session()?;
@@ -180,7 +180,7 @@ async fn prepare(pass: &mut Reconciliation) -> Result<(CreatePermit, Id), Failur
     if preflight {
         match session.get_workspace(&place.workspace_id).await {
             Ok(_) => {}
-            // A well-formed refusal to read workspaces shows as well that somebody answers.
+            // A well-formed refusal to read workspaces also shows that oHallo responds.
             Err(CallError::Failed(error)) if error.kind == ErrorKind::Forbidden => {}
             Err(CallError::Failed(error)) if error.kind == ErrorKind::NotFound => {
                 return Err(workspace_gone(pass));
@@ -195,7 +195,7 @@ fn workspace_gone(pass: &Reconciliation) -> Failure {
     pass.ctx.request_key_check(&WorkspaceKey::of(&pass.channel));
     Failure::missing_input(
         Reason::WorkspaceNotReady,
-        "The workspace is not ready: oHallo does not know it under this API key.",
+        "The workspace is not ready: oHallo shows no such workspace to this API key.",
     )
 }
 
@@ -207,7 +207,7 @@ fn remember(pass: &mut Reconciliation, number: i64, outcome: AttemptOutcome) {
     pass.remember();
 }
 
-/// A Workspace stays while a create in it is under way.
+/// Keeps the Workspace's finalizer while a create in it is in flight.
 fn creating(pass: &Reconciliation, creating: bool) {
     let wakes = pass.ctx.index().creating(&NamespacedName::of(&pass.channel), &pass.uid(), creating);
     pass.ctx.requeue(wakes);
@@ -218,7 +218,7 @@ pub fn bind(pass: &mut Reconciliation, remote: &RemoteChannel, origin: &str) {
     let uid = pass.uid();
     let workspace = pass.observed.workspace.as_ref().ok().map(|place| place.workspace_id.to_string());
     if pass.status.bound_to(&uid).is_none() {
-        // What it says of a channel was said of another object's.
+        // The other status fields describe the channel of another object.
         pass.status = unbound(std::mem::take(&mut pass.status));
     }
     let status = &mut pass.status;
@@ -230,7 +230,7 @@ pub fn bind(pass: &mut Reconciliation, remote: &RemoteChannel, origin: &str) {
     pass.memory.bound_by_this_process = true;
 }
 
-/// Writes the id into the status, before any further call, for as long as it takes.
+/// Writes the id into the status before any further call, and retries until the write succeeds.
 async fn record_id(
     mut pass: Box<Reconciliation>,
     number: i64,
@@ -247,7 +247,7 @@ async fn record_id(
     pass.owns_attempt = true;
     pass.remember();
     let result = try_record_id(&mut pass, number, &remote).await;
-    // An id that the API server does not keep is counted until it does.
+    // The metric counts an id until the API server stores it.
     let kept_in_memory = matches!(&result, Err(failure) if failure.reason == Reason::StatusNotStored);
     if let Some(own) = pass.memory.attempt.as_mut().filter(|_| !kept_in_memory) {
         own.unrecorded = None;
@@ -256,19 +256,19 @@ async fn record_id(
     (pass, result)
 }
 
-/// Tries to write down every id that oHallo answered and no status holds; how many are left.
+/// Tries to record every id that oHallo returned and no status holds. Returns how many are left.
 ///
-/// For a process that reconciles nothing: one that is about to end, or does not lead.
+/// For a process that does not reconcile: one that is shutting down, or a standby.
 pub async fn record_unrecorded(ctx: &Arc<Context>) -> usize {
     let mut left = 0;
-    // Usually there are none: no memory is made or copied to find that out.
+    // Usually there are none: this check avoids a copy of each object's in-memory state.
     if ctx.metrics.ids_unrecorded() == 0 {
         return left;
     }
     for channel in ctx.channels.state() {
         let cell = ctx.memory(&channel.uid().unwrap_or_default());
         let memory = cell.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        // A task of its own waits for an API server that does not answer.
+        // A separate task waits for an API server that does not respond.
         let (Some(_), Some(own), false) = (memory.unrecorded_id(), &memory.attempt, memory.lost.is_empty())
         else {
             continue;
@@ -298,7 +298,7 @@ async fn try_record_id(
     loop {
         if let Some(other) = conflicting_id(&pass.channel, &pass.status, remote.id.as_str()) {
             conflicting_ids(pass, &remote.id, &other);
-            // Only the id is needed until a person has decided.
+            // Only the id is needed until the user has decided.
             let bare = RemoteChannel { config: Default::default(), ..remote.clone() };
             remember(pass, number, AttemptOutcome::Answered(Box::new(bare)));
             return Ok(Next::Continue);
@@ -345,13 +345,13 @@ async fn try_record_id(
                 namespace = pass.channel.namespace(),
                 channel_id = %remote.id,
                 error = %error::describe(&error),
-                "a channel was created and its id is not written down yet"
+                "a channel was created and its id is not in a status yet"
             ),
         }
         failures += 1;
         tokio::select! {
             () = tokio::time::sleep(backoff::backoff(failures, 1.0).min(Duration::from_secs(10))) => {}
-            () = pass.ctx.ended.cancelled() => return Err(Failure::transient(Reason::InternalError, "The operator ended before the id was written.")),
+            () = pass.ctx.ended.cancelled() => return Err(Failure::transient(Reason::InternalError, "The operator stopped before it recorded the id.")),
         }
     }
 }
@@ -363,7 +363,7 @@ fn apply_answer(pass: &mut Reconciliation, remote: &RemoteChannel) {
     });
     bind(pass, remote, Origin::Created.as_str());
     pass.status.applied.clone_from(&pass.memory.last_create_body);
-    // Before it is taken in: the answer to the create is no read after it.
+    // Before the answer is applied: a create's response does not count as a read after the create.
     pass.take_window(remote.id.as_str());
     found(pass, remote.clone());
 }
@@ -375,14 +375,14 @@ fn conflicting_ids(pass: &mut Reconciliation, answered: &Id, declared: &str) {
         namespace = pass.channel.namespace(),
         channel_id = %answered,
         declared,
-        "a create was answered with another channel than the manifest now names; none is bound"
+        "a create returned another channel than the manifest now names; neither is bound"
     );
     let text =
-        format!("A create made channel {answered} while spec.channelId names {declared}; neither is bound.");
+        format!("A create returned channel {answered}, but spec.channelId names {declared}; neither is bound.");
     pass.note(PendingEvent::warning("CreateOutcomeUnknown", text));
 }
 
-/// The attempt is over without an id, or its outcome is not known.
+/// The create failed, or its outcome is unknown.
 async fn not_created(pass: &mut Reconciliation, number: i64, mut error: ApiError) -> Result<Next, Failure> {
     error.class = classify_create_error(&error, pass.input().annotation(annotation::CREATE_AGAIN).is_some());
     let (outcome, word) = match error.class {
@@ -422,7 +422,7 @@ async fn not_created(pass: &mut Reconciliation, number: i64, mut error: ApiError
     Err(refused(pass, CallError::Failed(error)))
 }
 
-/// Whether the workspace is there; where the key may not read workspaces it is taken to be.
+/// Whether the workspace exists. If the key may not read workspaces, it counts as existing.
 async fn readable(pass: &mut Reconciliation) -> Result<bool, Failure> {
     let place = pass.observed.workspace.clone()?;
     match pass.session()?.get_workspace(&place.workspace_id).await {

@@ -1,5 +1,5 @@
-//! Asks who else claims the channel of an object that is being deleted: the cache, and where that may lag behind an event
-//! that matters, the API server.
+//! Finds other Channels that claim the channel of a terminating object: in the cache, or from the API server if
+//! the cache may lag behind a relevant event.
 
 use kube::api::{Api, ListParams};
 use kube::{Resource, ResourceExt};
@@ -16,10 +16,11 @@ use ohallo_core::channel::plan::plan;
 use ohallo_core::failure::Failure;
 use ohallo_core::index::{Claim, Elsewhere, Index, NamespacedName, Rivals, Shown};
 
-/// How many objects one page of a list holds: all of them are in memory at once.
+/// How many objects one page of a list holds: the whole page is in memory at once.
 const PAGE: u32 = 20;
 
-/// Asks at the begin of a reconcile: those of the same namespace, and where the deletion waits already, all.
+/// Runs at the start of a reconcile: checks Channels of the same namespace, and all Channels if the deletion
+/// already waits.
 pub async fn first(pass: &mut Reconciliation, id: &str) -> Result<(), Failure> {
     let (me, now) = (NamespacedName::of(&pass.channel), clock::instant());
     if pass.memory.delete_unsure.is_some_and(|at| now.saturating_duration_since(at) >= CACHE_LAG) {
@@ -29,7 +30,7 @@ pub async fn first(pass: &mut Reconciliation, id: &str) -> Result<(), Failure> {
     let heir = match &rivals.heir {
         None => None,
         Some(name) if bound_afresh(pass, name, id).await? => Some(name.clone()),
-        // The cache and the API server disagree on who is bound: nothing is deleted meanwhile.
+        // The cache and the API server disagree on which Channel is bound: nothing is deleted until they agree.
         Some(_) => return Err(Failure::deferred(std::time::Duration::from_secs(1))),
     };
     let waits = pass.memory.wait.is_some() || waiting_message(&pass.status).is_some();
@@ -37,14 +38,14 @@ pub async fn first(pass: &mut Reconciliation, id: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Asks once more, right before the DELETE, and reserves the id for it. `false`: the plan is another one now.
+/// Checks again right before the DELETE, and reserves the id for it. Returns `false` if the plan has changed.
 pub async fn last(pass: &mut Reconciliation, id: &str, fresh: &Channel) -> Result<bool, Failure> {
     let listed = match must_list(pass, fresh) {
         true => Some(list(pass, id).await?),
         false => None,
     };
     let (ctx, me, uid) = (pass.ctx.clone(), NamespacedName::of(&pass.channel), pass.uid());
-    // One lock from the check to the reservation.
+    // The lock is held from the check to the reservation.
     let mut index = ctx.index();
     let rivals = listed.as_ref().unwrap_or(&index).rivals(id, &me);
     if rivals.heir.is_some() {
@@ -60,7 +61,7 @@ pub async fn last(pass: &mut Reconciliation, id: &str, fresh: &Channel) -> Resul
     Err(Failure::deferred(std::time::Duration::from_secs(1)))
 }
 
-/// Ends the reservations of this object: its DELETE is answered.
+/// Ends this object's reservations, because oHallo answered its DELETE.
 pub fn release(pass: &mut Reconciliation) {
     pass.memory.delete_unsure = None;
     let wakes = pass.ctx.index().unclaim(&pass.uid());
@@ -107,13 +108,13 @@ fn found_in(
             namespace,
             channel_id = id,
             claimants = claimants.join(", "),
-            "the deletion waits: other Channels claim the oHallo channel"
+            "the deletion waits: other Channels claim the channel in oHallo"
         );
     }
     pass.observed.claims = Some(claims);
 }
 
-/// Whether this Channel, as the API server now has it, lives and is bound to the id.
+/// Whether this Channel is living and bound to the id, read from the API server.
 async fn bound_afresh(pass: &Reconciliation, name: &NamespacedName, id: &str) -> Result<bool, Failure> {
     let api: Api<Channel> = Api::namespaced(pass.ctx.client.clone(), &name.namespace);
     match api.get(&name.name).await {
@@ -127,15 +128,16 @@ async fn bound_afresh(pass: &Reconciliation, name: &NamespacedName, id: &str) ->
     }
 }
 
-/// Whether the cache may lack a claimant that was there when the object was deleted: a list is in progress, each namespace
-/// is watched by itself, or the API server has an older object than the cache (it was restored from a backup).
+/// Whether the cache may lack a claimant that existed when the object was deleted. True during a list, and if each
+/// namespace has its own watch. Also true if the API server's object is older than the cached one, as after a restore
+/// from a backup.
 fn must_list(pass: &Reconciliation, fresh: &Channel) -> bool {
     pass.ctx.listing_channels()
         || pass.ctx.settings.namespaces.len() > 1
         || version(fresh) < version(&pass.channel)
 }
 
-/// The Channels that have to do with this id, by a consistent list of each watched namespace.
+/// The Channels that refer to this id, by a consistent list of each watched namespace.
 async fn list(pass: &Reconciliation, id: &str) -> Result<Index, Failure> {
     let settings = &pass.ctx.settings;
     let client = &pass.ctx.client;

@@ -1,4 +1,4 @@
-//! Does one step. The only file that changes anything in oHallo.
+//! Executes one step of a plan. Only this file and `born.rs` change anything in oHallo.
 
 use kube::ResourceExt;
 
@@ -23,7 +23,7 @@ use ohallo_core::index::{Claim, NamespacedName};
 use ohallo_core::remote::{Changes, Id, RemoteChannel};
 use ohallo_core::text::{self, seconds};
 
-/// Does the step. Takes the pass, because a create goes on in a task of its own.
+/// Executes the step. Takes ownership of the reconciliation, because a create continues in its own task.
 pub async fn execute(
     mut pass: Box<Reconciliation>,
     step: Step,
@@ -111,7 +111,7 @@ async fn update(
             pass.memory.test_due |=
                 changes.config.is_some() && cause == Cause::Manifest && ignored.is_empty();
             pass.observed.remote = Remote::Found(Box::new(remote));
-            // What answers a change of `enabled` alone may be older than the last update of the values.
+            // The response to a change of `enabled` alone may be older than the last update of the values.
             pass.observed.updated = values;
             let applied: Vec<_> = fields.iter().filter(|field| !ignored.contains(field)).cloned().collect();
             note_update(pass, &applied, cause);
@@ -126,7 +126,7 @@ async fn update(
             }
             if changes.enabled.is_some() && is_ambiguous(&error) {
                 pass.memory.resend_enabled_at = Some(late);
-                // It can't be read back, and a process that comes after this one knows of no call under way.
+                // `enabled` can't be read back, and a later process knows of no call in flight.
                 if let Some(applied) = &mut pass.status.applied {
                     applied.enabled = None;
                 }
@@ -136,12 +136,12 @@ async fn update(
     }
 }
 
-/// The paths at which oHallo answered an update with the value that it had before: it ignored what was sent.
+/// The paths at which an update returned the previous value: oHallo ignored the update.
 fn ignored(pass: &Reconciliation, answer: &RemoteChannel) -> Vec<String> {
     let Remote::Found(before) = &pass.observed.remote else { return Vec::new() };
     let view = pass.input();
     let before = view.differences(before);
-    // What is only reported was not sent.
+    // Report-only fields were not sent.
     let kept = update::split_by_drift_policy(&view, &view.differences(answer))
         .0
         .into_iter()
@@ -153,11 +153,12 @@ fn ignored(pass: &Reconciliation, answer: &RemoteChannel) -> Vec<String> {
 fn wrote(pass: &mut Reconciliation, id: &Id, write: Write) {
     pass.ctx.consistency().wrote(id.as_str(), write, clock::instant());
     pass.take_window(id.as_str());
-    // It was there.
+    // The channel existed.
     pass.memory.absence = None;
 }
 
-/// Whether a call was answered with a 404 that may be older than a write: the plan is made again with that.
+/// Whether oHallo answered 404 where a read may be older than a write. The next plan then treats the channel as
+/// stale.
 fn is_stale(pass: &mut Reconciliation, error: &CallError) -> bool {
     let CallError::Failed(error) = error else { return false };
     let stale = stale_absence(pass).filter(|_| error.kind == ErrorKind::NotFound);
@@ -177,11 +178,11 @@ fn note_update(pass: &mut Reconciliation, fields: &[String], cause: Cause) {
             pass.note(PendingEvent::normal("Updated", format!("Updated {names}.")));
         }
         Cause::Drift => {
-            // It can't be read: it is sent along, and nobody knows that it was changed.
+            // `enabled` can't be read: it is sent along with every correction, so it is not reported as drift.
             let drifted: Vec<_> =
                 fields.iter().map(String::as_str).filter(|field| *field != "enabled").collect();
             let names = text::list(drifted.iter().copied(), MAX_DIFFERENCES);
-            let names = format!("Put back {names}, changed in oHallo.");
+            let names = format!("Reverted {names}, changed in oHallo.");
             pass.note(PendingEvent::normal("DriftCorrected", names));
             drifted.into_iter().for_each(|path| pass.ctx.metrics.drift_detected(path));
         }
@@ -254,11 +255,11 @@ async fn retry(
         pass.status.provisioning = past;
         return Err(failure);
     }
-    // What is counted and not sent is one retry less, which is better than one too many.
+    // A retry that is counted but not sent costs one attempt. That is better than one attempt too many.
     pass.fence()?;
     pass.observed.remote = Remote::Unread;
     let answer = pass.session()?.retry_provisioning(id).await;
-    // A 404 that may be older than a write says nothing of the retry either.
+    // A 404 that may be older than a write does not show the outcome of the retry either.
     let unknown = match &answer {
         Ok(()) => false,
         Err(error) => is_ambiguous(error) || is_stale(pass, error),
@@ -280,7 +281,7 @@ async fn retry(
             ));
             Ok(Next::Requeue)
         }
-        // It may have begun, and is counted: what became of it shows at the next look.
+        // oHallo may have accepted it, and it is counted: the next poll shows the outcome.
         Err(_) if unknown => Ok(Next::Requeue),
         Err(error) => Err(refused(pass, error)),
     }
@@ -342,7 +343,7 @@ async fn test(pass: &mut Reconciliation, id: &Id, request: String) -> Result<Nex
 
 async fn delete(pass: &mut Reconciliation, id: &Id) -> Result<Next, Failure> {
     pass.permitted().await?;
-    // Irreversible: decided again on the object as it now is.
+    // Irreversible: decide again on the object as it now is.
     let Some(fresh) = pass.fresh().await? else { return Ok(Next::Finished) };
     if delete::must_replan(&pass.channel, &fresh, id) {
         pass.channel = fresh;
@@ -362,11 +363,12 @@ async fn delete(pass: &mut Reconciliation, id: &Id) -> Result<Next, Failure> {
         claims::release(pass);
         return Err(failure);
     }
-    // Before it is sent: this pass may be ended while it waits for the answer, and the reservation must end all the same.
+    // Before the request: this reconcile may end while it waits for the response, and the reservation must end
+    // anyway.
     pass.memory.delete_unsure = Some(clock::instant());
     pass.remember();
     match pass.session()?.delete(id).await {
-        // Until the object is removed nobody adopts what was deleted.
+        // Until the object is removed, no other Channel adopts the deleted channel.
         Ok(()) => {
             wrote(pass, id, Write::Delete);
             pass.memory.delete_unsure = None;
@@ -396,7 +398,7 @@ async fn absent(pass: &mut Reconciliation, id: &Id) -> Result<Next, Failure> {
     if !absence_proven(pass).await? {
         pass.memory.absence = None;
         let message = format!(
-            "oHallo answers 404 for channel {id}, but the API key can't show that it belongs to the channel's workspace, so it may still be there. Restore the key, or leave the channel: annotate this object with {}={id}.",
+            "oHallo answers 404 for channel {id}, but the API key can't show that it belongs to the channel's workspace, so the channel may still exist. Restore the key, or leave the channel in oHallo: annotate this object with {}={id}.",
             annotation::RELEASE
         );
         return Err(Failure::missing_input(Reason::AbsenceNotProven, message));
@@ -436,7 +438,7 @@ async fn remove_finalizer(pass: &mut Reconciliation, parting: &DeletionOutcome) 
             namespace = pass.channel.namespace(),
             channel_id = id,
             outcome = ?parting,
-            "the finalizer is removed"
+            "removed the finalizer"
         );
     }
     if let Some(note) = note.filter(|_| !told) {

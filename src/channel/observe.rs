@@ -1,4 +1,4 @@
-//! Reads everything a decision rests on; the first error stops.
+//! Reads everything that a decision depends on; the first error ends it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -27,13 +27,13 @@ use ohallo_core::secret_id::SecretId;
 use ohallo_core::workspace::access::allows;
 use ohallo_core::{backoff, conditions};
 
-/// So many refusals in a row with a definite 4xx are retried; then somebody has to change something.
+/// How many consecutive refusals with a definite 4xx are retried; after that, a user has to act.
 const MAX_REJECTED_READS: u32 = 5;
 
 /// The most candidates that a message names.
 const MAX_CANDIDATES: usize = 3;
 
-/// Reads.
+/// Reads the caches, the Secrets and oHallo into `observed`.
 pub async fn observe(pass: &mut Reconciliation) -> Result<(), Failure> {
     pass.observed = Observed {
         workspace: workspace_access(pass),
@@ -94,7 +94,7 @@ async fn observe_living(pass: &mut Reconciliation, standing: Binding) -> Result<
     }
 }
 
-/// The workspace, if it can be used for what this pass is about.
+/// The workspace and its API key, if this reconcile can use them.
 fn workspace_access(pass: &mut Reconciliation) -> Result<WorkspaceAccess, Failure> {
     let handle = WorkspaceKey::of(&pass.channel);
     let terminating = pass.channel.metadata.deletion_timestamp.is_some();
@@ -103,13 +103,13 @@ fn workspace_access(pass: &mut Reconciliation) -> Result<WorkspaceAccess, Failur
         None if handle.namespace.is_none() && !pass.ctx.settings.serves_cluster_workspaces() => {
             Err(Failure::user_action(
                 Reason::WorkspaceNotAllowed,
-                "This operator does not serve ClusterWorkspaces: name a Workspace, or run it with --cluster-workspaces.",
+                "This operator does not serve ClusterWorkspaces: name a Workspace, or run the operator with --cluster-workspaces.",
             ))
         }
         None => {
             let what = if handle.namespace.is_some() { "Workspace" } else { "ClusterWorkspace" };
             let message = format!(
-                "There is no {what} named {:?}: create it, with the id of the oHallo workspace and the Secret with its API key.",
+                "No {what} is named {:?}: create it, with the id of the oHallo workspace and the Secret with its API key.",
                 handle.name
             );
             Err(Failure::missing_input(Reason::WorkspaceNotFound, message))
@@ -117,15 +117,15 @@ fn workspace_access(pass: &mut Reconciliation) -> Result<WorkspaceAccess, Failur
     };
     let held = pass.ctx.cached_key(&handle);
     let held = match (usable, held) {
-        // The last good key serves for the deletion of what it made, whatever became of its Workspace since.
+        // The last valid key serves the deletion of a channel, even if its Workspace has changed since.
         (_, Some(held)) if terminating => held,
         (Err(failure), _) => return Err(failure),
-        // The key was refused a moment ago: no call with it until the workspace has looked.
+        // oHallo refused the key a moment ago: no call until the Workspace has checked it.
         (Ok(()), _) if pass.ctx.key_check_requested(&handle) => {
             return Err(Failure::deferred(Duration::from_secs(1)));
         }
         (Ok(()), Some(held)) if pass.lookup.as_ref().is_some_and(|lookup| lookup.uid == held.uid) => held,
-        // Its first look since this process began is under way, and wakes its Channels.
+        // The first key check of this process is in progress; it requeues the Workspace's Channels.
         (Ok(()), _) => return Err(Failure::deferred(Duration::from_secs(1))),
     };
     let uid = pass.channel.uid().unwrap_or_default();
@@ -151,14 +151,15 @@ fn usable(pass: &Reconciliation, handle: &WorkspaceKey, lookup: &WorkspaceSnapsh
         && !allows(allowed, &namespace, pass.ctx.namespace_labels(&namespace).as_ref())
     {
         let message = format!(
-            "ClusterWorkspace {:?} does not allow this namespace: have it added to its spec.allowedNamespaces.",
+            "ClusterWorkspace {:?} does not allow this namespace: ask for it to be added to spec.allowedNamespaces.",
             handle.name
         );
         return Err(Failure::user_action(Reason::WorkspaceNotAllowed, message));
     }
     let ready = conditions::find(&lookup.status.conditions, kind::READY);
     match ready {
-        // Verified by this process, which its cache is yet to show; or its first look is under way and wakes its Channels.
+        // This process has verified it and the cache does not show that yet. Otherwise its first key check is
+        // in progress and requeues its Channels.
         None if held => Ok(()),
         None => Err(Failure::deferred(Duration::from_secs(1))),
         Some(ready) if ready.status == "False" => {
@@ -175,13 +176,14 @@ fn not_ready(why: &str) -> Failure {
     Failure::missing_input(Reason::WorkspaceNotReady, format!("The workspace is not ready: {why}"))
 }
 
-/// A rotated Secret is no reason to read what was found active a moment ago: one call for each of its users, not two.
+/// A rotated Secret requires no new read of a channel that was active a moment ago: one call for each Channel,
+/// not two.
 fn skipped_read(pass: &Reconciliation) -> Option<Duration> {
     let gate = pass.memory.cooldown.as_ref().filter(|_| existing::known_active(&pass.input()))?;
     gate.remaining(clock::instant(), |was| was.changed_but_secrets(pass.began()))
 }
 
-/// Whether the workspace is still the one the channel was bound in: under another nothing may be called.
+/// Whether the workspace is still the one in which the channel was bound: no call is made in another.
 fn identity_holds(pass: &Reconciliation) -> bool {
     let recorded = pass.status.workspace_id.as_deref();
     pass.observed
@@ -190,13 +192,14 @@ fn identity_holds(pass: &Reconciliation) -> bool {
         .is_ok_and(|place| recorded.is_none_or(|id| same_id(id, place.workspace_id.as_str())))
 }
 
-/// Notes what this pass has shown of the id, and with it who holds the id. Only who was shown to read it learns of a holder.
+/// Records what this reconcile learned about the id, and who holds it. Only a Channel that can read the channel
+/// learns who holds it.
 fn note_claim(pass: &mut Reconciliation, id: &str, failure: Option<&Failure>) {
     let view = pass.input();
     let fits = match &view.observed.remote {
         Remote::Found(remote) => existing::identity_mismatch(&view, remote).is_none(),
         Remote::SkippedRead { .. } => true,
-        // Nothing was learnt.
+        // Nothing was learned.
         Remote::Stale { .. } => return,
         Remote::Unread | Remote::Absent { .. } => false,
     };
@@ -252,7 +255,8 @@ async fn desired_credentials(pass: &mut Reconciliation) -> Result<DesiredCredent
     })
 }
 
-/// A create made one channel while the manifest came to name another. Once the one that was made is deleted, the other is it.
+/// A create returned one channel, but the manifest now names another. Once the created channel is deleted, the
+/// named one is bound.
 async fn resolved_by_user(pass: &mut Reconciliation, answered: &str) -> Result<(), Failure> {
     pass.take_window(answered);
     read(pass, answered).await?;
@@ -286,7 +290,7 @@ async fn read(pass: &mut Reconciliation, id: &str) -> Result<(), Failure> {
     }
 }
 
-/// What a 404 says: nothing inside a consistency window, and after it only when it is seen twice.
+/// Interprets a 404: inside a consistency window it means nothing, afterwards it counts when it is seen twice.
 async fn not_found(pass: &mut Reconciliation, id: &Id) -> Result<Remote, Failure> {
     if let Some(remote) = stale_absence(pass) {
         return Ok(remote);
@@ -299,7 +303,7 @@ async fn not_found(pass: &mut Reconciliation, id: &Id) -> Result<Remote, Failure
     Ok(rest.map_or(Remote::Absent { proven: true }, |again| Remote::Stale { again }))
 }
 
-/// A 404 that may be older than a write.
+/// The state of a channel whose 404 may be older than a write; `None` outside a consistency window.
 pub fn stale_absence(pass: &Reconciliation) -> Option<Remote> {
     let end = pass.observed.window.absence?;
     Some(Remote::Stale {
@@ -307,12 +311,12 @@ pub fn stale_absence(pass: &Reconciliation) -> Option<Remote> {
     })
 }
 
-/// Takes in the channel as oHallo just described it.
+/// Records the channel as oHallo returned it.
 pub fn found(pass: &mut Reconciliation, remote: RemoteChannel) {
     if pass.input().reconcile_requested() {
         pass.memory.last_update_digest = None;
     }
-    // A manifest that was not read in full can't be compared, nor a read that may be older than the last write.
+    // A partly read manifest can't be compared, nor can a read that may be older than the last write.
     let window = &pass.observed.window;
     if pass.channel.spec.left_out.is_none() && window.values.is_none() && window.began.is_none() {
         let differs = pass.input().differences(&remote);
@@ -331,7 +335,7 @@ pub fn found(pass: &mut Reconciliation, remote: RemoteChannel) {
     pass.observed.remote = Remote::Found(Box::new(remote));
 }
 
-/// A 404 proves nothing by itself: asked after it, the key must show that it is the tenant's.
+/// A 404 alone proves nothing: the key must also show that it belongs to the channel's workspace.
 pub async fn absence_proven(pass: &mut Reconciliation) -> Result<bool, Failure> {
     let Ok(place) = pass.observed.workspace.clone() else { return Ok(false) };
     let recorded = pass.status.workspace_id.as_deref().and_then(Id::parse);
@@ -349,7 +353,7 @@ pub async fn absence_proven(pass: &mut Reconciliation) -> Result<bool, Failure> 
     Ok(delete::absence_is_proven(&pass.status, &place, vouched))
 }
 
-/// A refused key is the workspace's matter: it is asked to look.
+/// A refused key concerns the Workspace: this requests a check of its key.
 pub fn refused(pass: &Reconciliation, error: CallError) -> Failure {
     if let CallError::Failed(ApiError { kind: ErrorKind::Unauthorized, .. }) = &error {
         pass.ctx.request_key_check(&WorkspaceKey::of(&pass.channel));
@@ -359,13 +363,15 @@ pub fn refused(pass: &Reconciliation, error: CallError) -> Failure {
         failure.retry = Retry::UserAction;
     }
     if failure.reason == Reason::AuthenticationFailed && pass.memory.failures < 2 {
-        // The workspace's verdict comes first: only where it finds the key good is this a matter of the Channel.
+        // The Workspace's key check comes first: only if it finds the key valid does the refusal concern the
+        // Channel.
         failure.retry = Retry::Backoff;
     }
     failure
 }
 
-/// Channels that an attempt of unknown outcome may have made. The list is undocumented: its absence is remembered.
+/// Channels that an unresolved create may have created. The list is undocumented: the operator remembers if
+/// oHallo lacks it.
 pub async fn candidates(pass: &mut Reconciliation) -> Vec<String> {
     let handle = WorkspaceKey::of(&pass.channel);
     let Ok(place) = pass.observed.workspace.clone() else { return Vec::new() };

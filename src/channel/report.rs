@@ -1,4 +1,4 @@
-//! Reports a pass: the status if it differs, then the events, then one line of log.
+//! Reports a reconcile: the status if it differs, then the events.
 
 use std::time::{Duration, Instant};
 
@@ -20,18 +20,18 @@ use ohallo_core::channel::{config, stored};
 use ohallo_core::cooldown::Cooldown;
 use ohallo_core::index::NamespacedName;
 
-/// How long the cache may have an object that the API server has not.
+/// How long the cache may hold an object that the API server has deleted.
 pub(super) const CACHE_LAG: Duration = Duration::from_secs(60);
 
-/// What the controller is to do next.
+/// What the controller does next.
 pub enum Report {
-    /// Look again after this long.
+    /// Requeue after this duration.
     Wake(Duration),
     /// The status could not be written.
     Unwritten(kube::Error),
 }
 
-/// Says what the outcome means for the status.
+/// Summarizes the outcome as a status.
 pub fn summary(pass: &Reconciliation, outcome: &Outcome) -> Summary {
     let view = pass.input();
     let interval = pass.ctx.read_interval(&pass.channel);
@@ -42,21 +42,21 @@ pub fn summary(pass: &Reconciliation, outcome: &Outcome) -> Summary {
     )
 }
 
-/// Reports the end of a pass.
+/// Reports the end of a reconcile.
 pub async fn report(mut pass: Box<Reconciliation>, outcome: &Outcome) -> (Report, ReconcileResult) {
-    // Its last call is made.
+    // No further call follows.
     pass.memory.tokens = pass.session.take().map_or(0, |session| session.needed());
     pass.permit = None;
     let now = clock::instant();
     let summary = summary(&pass, outcome);
-    // What was done before the turn ran out is not lost.
+    // What happened before the rate limit or concurrency slot ran out is kept.
     let status = if summary.silent { pass.status.clone() } else { summary.status.clone() };
     let old = pass.channel.status.clone().unwrap_or_default();
     if status != old && summary.result != ReconcileResult::Gone {
         match write(&mut pass, &status, true).await {
             Ok(StatusWrite::Applied) if pass.resends => return stored_at_last(pass, &summary, now),
             Ok(StatusWrite::Applied) => {}
-            // What blocks the deletion is said all the same.
+            // The message about the blocked deletion is reported anyway.
             Ok(StatusWrite::NotStored(_)) if pass.input().terminating() => {}
             Ok(StatusWrite::NotStored(lost)) => return unstored(pass, &lost, status, now).await,
             Ok(StatusWrite::ObjectGone) => {
@@ -97,7 +97,7 @@ pub async fn report(mut pass: Box<Reconciliation>, outcome: &Outcome) -> (Report
     }
 }
 
-/// The API server did not keep all of the status: the object says so, and the pass that follows sends it again.
+/// The API server did not store all of the status: the object reports it, and the next reconcile resends it.
 async fn unstored(
     mut pass: Box<Reconciliation>,
     lost: &[PersistedField],
@@ -119,7 +119,7 @@ async fn unstored(
         }
     }
     pass.memory.unstored = (!kept).then(|| Box::new(summary.status.clone()));
-    // Nothing is bound before the API server shows it.
+    // Nothing counts as bound before the API server shows it.
     pass.notes.retain(|note| note.reason != "Adopted");
     for (reason, message) in &summary.warnings {
         pass.note(PendingEvent::warning(reason, message));
@@ -129,7 +129,7 @@ async fn unstored(
     (Report::Wake(summary.wake.unwrap_or(CACHE_LAG)), summary.result)
 }
 
-/// The API server kept what it had dropped before: the next pass goes on from there.
+/// The API server stored what it had dropped before: the next reconcile continues from there.
 fn stored_at_last(
     mut pass: Box<Reconciliation>,
     summary: &Summary,
@@ -150,8 +150,8 @@ fn stored_at_last(
     (Report::Wake(Duration::from_secs(1)), ReconcileResult::Progressing)
 }
 
-/// The end of an object that is gone, though the store may have it for a moment. Should it be there after all, no event
-/// would tell.
+/// The end of a deleted object. The cache may still hold it for a moment, so it is requeued in case no event
+/// comes.
 pub fn finished(mut pass: Box<Reconciliation>) -> (Report, ReconcileResult) {
     let inputs = pass.began().clone();
     pass.memory.cooldown = Some(Cooldown::new(inputs, clock::instant() + CACHE_LAG));
@@ -159,11 +159,11 @@ pub fn finished(mut pass: Box<Reconciliation>) -> (Report, ReconcileResult) {
     (Report::Wake(CACHE_LAG), ReconcileResult::Gone)
 }
 
-/// Changes that the status shows and no step told of.
+/// Publishes changes that the status shows and no step reported.
 fn noted(pass: &mut Reconciliation, old: &ChannelStatus, new: &ChannelStatus) {
     if old.credentials.is_some() && new.credentials.is_none() {
         let text =
-            "No credentials are declared any more; those in oHallo stay, as its API can't remove them.";
+            "Credentials are no longer declared; those in oHallo remain, because its API can't remove them.";
         pass.note(PendingEvent::normal("NoLongerManaged", text));
     }
     if !new.drift.is_empty() && old.drift.is_empty() {
@@ -172,7 +172,7 @@ fn noted(pass: &mut Reconciliation, old: &ChannelStatus, new: &ChannelStatus) {
         names.into_iter().for_each(|path| pass.ctx.metrics.drift_detected(path));
         pass.note(PendingEvent::warning("DriftDetected", text));
     }
-    // What was left out is not known: nothing is said of it.
+    // The parts of the spec that were left out are unknown: no change is reported.
     if pass.channel.spec.left_out.is_some() {
         return;
     }
@@ -182,7 +182,7 @@ fn noted(pass: &mut Reconciliation, old: &ChannelStatus, new: &ChannelStatus) {
         let dropped = config::dropped(&past, declared);
         if !dropped.is_empty() && pass.channel.metadata.deletion_timestamp.is_none() {
             let text = format!(
-                "No longer managed, and left as it is in oHallo: config.{}.",
+                "No longer managed, and unchanged in oHallo: config.{}.",
                 dropped.join(", config.")
             );
             pass.note(PendingEvent::normal("NoLongerManaged", text));
@@ -190,7 +190,7 @@ fn noted(pass: &mut Reconciliation, old: &ChannelStatus, new: &ChannelStatus) {
     }
 }
 
-/// How long the user waited from the object's creation to its first Ready.
+/// Measures the time from the object's creation to its first Ready.
 fn ready_at_last(pass: &mut Reconciliation, status: &ChannelStatus) {
     if pass.memory.first_ready(status)
         && let Some(created) = pass.channel.creation_timestamp()
@@ -200,8 +200,8 @@ fn ready_at_last(pass: &mut Reconciliation, status: &ChannelStatus) {
     }
 }
 
-/// Closes the gate until the wake. A pass whose turn had not come leaves it as it was: whatever wakes the next one,
-/// its turn may have come.
+/// Starts the cooldown until the requeue time. A deferred reconcile does not change the cooldown, because its
+/// rate limit or slot may be free at any event.
 fn remember(pass: &mut Reconciliation, summary: &Summary, now: Instant) {
     let mut inputs = pass.inputs();
     if summary.result == ReconcileResult::InSync {
@@ -222,7 +222,7 @@ fn remember(pass: &mut Reconciliation, summary: &Summary, now: Instant) {
     pass.remember();
 }
 
-/// Writes the status. One that the API server finds invalid is cut down to what must not be lost.
+/// Writes the status. If the API server finds it invalid, the operator retries with a reduced status.
 pub async fn write(
     pass: &mut Reconciliation,
     status: &ChannelStatus,
@@ -237,14 +237,14 @@ pub async fn write(
         tracing::error!(
             channel = pass.channel.name_any(),
             namespace = pass.channel.namespace(),
-            "the API server refused the status; it is written without what can be read again"
+            "API server rejected the status; retrying with a reduced status"
         );
         written = pass.write(&less, fenced).await;
     }
     written
 }
 
-/// The finalizer was removed by someone else while the POST was under way.
+/// Reports that another client removed the finalizer while the POST was in flight.
 pub fn orphaned(pass: &mut Reconciliation, id: &str) {
     if !std::mem::replace(&mut pass.memory.deletion_reported, true) {
         let orphan = Orphan::Channel(id.to_owned());
