@@ -377,8 +377,9 @@ fn conflicting_ids(pass: &mut Reconciliation, answered: &Id, declared: &str) {
         declared,
         "a create returned another channel than the manifest now names; neither is bound"
     );
-    let text =
-        format!("A create returned channel {answered}, but spec.channelId names {declared}; neither is bound.");
+    let text = format!(
+        "A create returned channel {answered}, but spec.channelId names {declared}; neither is bound."
+    );
     pass.note(PendingEvent::warning("CreateOutcomeUnknown", text));
 }
 

@@ -155,7 +155,8 @@ async fn run_and_report(
         Ok(Err(_)) => failed(Reason::ApiUnavailable, "The reconcile timed out; the operator retries."),
         Err(_) => {
             ctx.metrics.panicked();
-            let text = "The operator failed on this object; its log names the source line. The operator retries.";
+            let text =
+                "The operator failed on this object; its log names the source line. The operator retries.";
             failed(Reason::InternalError, text)
         }
     };

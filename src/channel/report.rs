@@ -181,10 +181,8 @@ fn noted(pass: &mut Reconciliation, old: &ChannelStatus, new: &ChannelStatus) {
     if let Some(past) = pass.memory.paths.replace(config::paths(declared)) {
         let dropped = config::dropped(&past, declared);
         if !dropped.is_empty() && pass.channel.metadata.deletion_timestamp.is_none() {
-            let text = format!(
-                "No longer managed, and unchanged in oHallo: config.{}.",
-                dropped.join(", config.")
-            );
+            let text =
+                format!("No longer managed, and unchanged in oHallo: config.{}.", dropped.join(", config."));
             pass.note(PendingEvent::normal("NoLongerManaged", text));
         }
     }
