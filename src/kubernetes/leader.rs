@@ -1,8 +1,9 @@
-//! Who may act. With several replicas one holds a Lease, and what it begins is fenced by the epoch in which it holds it.
+//! Leader election. Of several replicas, one holds a Lease; its effects are fenced by the epoch in which it
+//! holds the Lease.
 //!
-//! Our own, as `kube-lease-manager` 0.13.1 judges a lease by the times in its record: a dead holder's with a time to come
-//! is never taken, a live holder's whose time is moved back is taken at once, while that one still leads, and of 150 races
-//! for a lease that had run out one had two winners.
+//! This replaces `kube-lease-manager` 0.13.1, which judges a lease by the times in its record. It never takes a
+//! dead holder's lease with a future time. It takes a live holder's lease at once if the time is moved back,
+//! while that holder still leads. Of 150 races for an expired lease, one had two winners.
 
 use std::time::Duration;
 
@@ -22,20 +23,20 @@ pub mod replica;
 pub use ohallo_core::lease::LeaseDurations;
 pub use ohallo_core::lease::election::Epoch;
 
-/// The longest that one request may take; one of a holder is cut shorter by the end of its tenure.
+/// The longest duration of one request; a holder's request is also limited by the end of its lease hold.
 const MAX_REQUEST_TIME: Duration = Duration::from_secs(10);
 
-/// How often a refused release is tried again.
+/// How many times a failed release is retried.
 const RELEASE_ATTEMPTS: usize = 3;
 
-/// Whether this process may act, and in which epoch. Clones share it.
+/// Whether this process may act, and in which epoch. Clones share the state.
 #[derive(Clone)]
 pub struct Leadership {
     tenure: watch::Receiver<Option<LeaseHold>>,
     elected: bool,
 }
 
-/// The side that decides it.
+/// Takes part in the election and decides the leadership.
 pub struct Candidate {
     pub client: Client,
     pub namespace: String,
@@ -45,14 +46,14 @@ pub struct Candidate {
     tenure: watch::Sender<Option<LeaseHold>>,
 }
 
-/// What an election has come to.
+/// What happened in the election.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaderEvent<'a> {
     Leads,
     Follows,
     /// Whether another process was seen to lead.
     OtherLeads(bool),
-    /// The lease can't be reached, and why; `refused` where that needs somebody to change something.
+    /// The lease can't be reached, and why; `refused` if a user has to change something.
     Unreachable {
         why: &'a str,
         refused: bool,
@@ -63,12 +64,12 @@ pub enum LeaderEvent<'a> {
 // === impl Leadership ===
 
 impl Leadership {
-    /// Of the only process there is: one epoch that does not end.
+    /// The leadership of a single process: one epoch that never ends.
     pub fn always() -> Self {
         Self { tenure: watch::channel(None).1, elected: false }
     }
 
-    /// The epoch in which an effect may begin now. Asked again right before each one.
+    /// The epoch in which an effect may begin now. Checked again right before each effect.
     pub fn epoch(&self) -> Option<Epoch> {
         if !self.elected {
             return Some(Epoch { term: 0, transitions: 0 });
@@ -92,7 +93,7 @@ impl Candidate {
         (candidate, Leadership { tenure, elected: true })
     }
 
-    /// Competes for the lease and holds it until `over`; then gives it back.
+    /// Competes for the lease and holds it until `over`, then releases it.
     pub async fn run(self, over: CancellationToken, tell: impl Fn(LeaderEvent<'_>)) {
         let mut election = Election::new(self.identity.clone(), self.terms, clock::instant());
         while !over.is_cancelled() {
@@ -110,7 +111,7 @@ impl Candidate {
             let limit = election.tenure().map_or(MAX_REQUEST_TIME, |tenure| {
                 tenure.until.saturating_duration_since(began).min(MAX_REQUEST_TIME)
             });
-            // Not cut short by the end: an answer that comes then says whether there is something to give back.
+            // The shutdown does not cancel the request: its response shows whether the lease must be released.
             let answer = self.send(&ask, limit, &tell).await;
             let change = election.handle(&ask, answer, began, clock::instant());
             tell(LeaderEvent::OtherLeads(election.other_leads(clock::instant())));
@@ -124,12 +125,17 @@ impl Candidate {
         let (lease, identity) = (self.name.as_str(), self.identity.as_str());
         match change {
             Some(Change::Acquired(epoch)) => {
-                tracing::info!(lease, identity, epoch = epoch.transitions, "leading: the lease was acquired");
+                tracing::info!(
+                    lease,
+                    identity,
+                    epoch = epoch.transitions,
+                    "acquired the lease; this replica leads"
+                );
                 tell(LeaderEvent::Leads);
             }
             Some(Change::Lost(epoch, why)) => {
                 let epoch = epoch.transitions;
-                tracing::warn!(lease, identity, epoch, why, "not leading any more: the lease was lost");
+                tracing::warn!(lease, identity, epoch, why, "lost the lease; this replica no longer leads");
                 tell(LeaderEvent::Follows);
             }
             None => {}
@@ -140,7 +146,7 @@ impl Candidate {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// Sends one request, and says what its answer means.
+    /// Sends one request and interprets its response.
     pub async fn send(
         &self,
         ask: &LeaseRequest,
@@ -185,7 +191,7 @@ impl Candidate {
         LeaseResponse::Failed
     }
 
-    /// Stops acting, then says so: a standby need not wait for the lease to run out.
+    /// Stops acting, then releases the lease, so that a standby need not wait until it expires.
     async fn give_back(&self, mut election: Election, tell: &impl Fn(LeaderEvent<'_>)) {
         let tenure = election.tenure();
         let mut lease = election.release();
@@ -198,7 +204,7 @@ impl Candidate {
             match self.send(&LeaseRequest::Replace(released), MAX_REQUEST_TIME, tell).await {
                 LeaseResponse::Found(_) => {
                     let (lease, epoch) = (self.name.as_str(), epoch.transitions);
-                    tracing::info!(lease, identity = self.identity, epoch, "the lease was released");
+                    tracing::info!(lease, identity = self.identity, epoch, "released the lease");
                     return;
                 }
                 LeaseResponse::Missing => return,
@@ -210,6 +216,9 @@ impl Candidate {
                 }
             }
         }
-        tracing::warn!(lease = self.name, "the lease was not released: others wait until it runs out");
+        tracing::warn!(
+            lease = self.name,
+            "the lease was not released; standby replicas wait until it expires"
+        );
     }
 }
