@@ -77,12 +77,12 @@ pub async fn reconcile(
     };
     let started = clock::instant();
     let _active = ctx.metrics.reconciling("Channel");
-    let span = traces::pass(&*whole);
+    let span = traces::reconcile(&*whole);
     let mut first = Box::new(Reconciliation::new(&ctx, *whole, epoch, slot));
     first.permit = permit;
     let channel = first.channel.without_config();
     let (report, result) = run_and_report(first, &channel, &ctx, epoch).instrument(span.clone()).await;
-    traces::passed(&span, result);
+    traces::reconciled(&span, result);
     let took = clock::instant().saturating_duration_since(started);
     ctx.metrics.reconciled("Channel", result, took);
     log(&channel, result, took, &report);

@@ -96,7 +96,7 @@ fn plain_http_is_for_this_machine_or_by_flag() {
         parse(&["--api-url", fine]).unwrap();
     }
     for far in ["http://10.0.0.1", "http://localhost.example", "http://api.ohallo.eu"] {
-        assert!(parse(&["--api-url", far]).err().unwrap().contains("would show API keys to the network"));
+        assert!(parse(&["--api-url", far]).err().unwrap().contains("would send API keys unencrypted"));
         parse(&["--api-url", far, "--allow-insecure-api"]).unwrap();
     }
 }

@@ -145,9 +145,9 @@ pub async fn reconcile<K: WorkspaceApi>(
     ctx.take_key_check_request(&handle);
     memory.checked = Some(now);
     let _active = ctx.metrics.reconciling(K::NAME);
-    let span = traces::pass(&object);
+    let span = traces::reconcile(&object);
     let summary = check_and_summarize(&object, &ctx, &memory, &mut used).instrument(span.clone()).await;
-    traces::passed(&span, summary.result);
+    traces::reconciled(&span, summary.result);
     let written = write(&object, &summary, &ctx, epoch).await;
     done(&object, &ctx, now, written.as_ref().map(|written| (summary.result, *written)));
     written?;

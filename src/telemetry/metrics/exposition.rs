@@ -1,7 +1,7 @@
-//! OpenMetrics text turned into the older Prometheus text format.
+//! Converts OpenMetrics text to the older Prometheus text format.
 
-/// Prometheus 0.0.4 names a counter and an info by their sample (`_total`, `_info`), knows no `info`,
-/// `unknown` or `# UNIT`, and ends without a mark. The samples are the same.
+/// Prometheus 0.0.4 names a counter and an info by their sample (`_total`, `_info`). It has no `info`, no
+/// `unknown`, no `# UNIT` and no end mark. The samples are the same.
 pub(super) fn plain(open_metrics: &str) -> String {
     let mut out = String::with_capacity(open_metrics.len());
     let mut lines = open_metrics.lines().peekable();
