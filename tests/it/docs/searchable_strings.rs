@@ -5,6 +5,7 @@ use std::path::Path;
 
 use ohallo_core::api;
 use ohallo_core::api::conditions::Reason;
+use ohallo_core::api::values::ReconcileResult;
 use strum::VariantArray;
 
 use crate::support::pages;
@@ -61,6 +62,7 @@ impl Texts {
         let fold = |text: &str| if any_case { text.to_lowercase() } else { text.to_owned() };
         self.logged.iter().any(|text| fold(text).contains(&fold(search_string)))
             || self.all.contains(search_string)
+            || ReconcileResult::VARIANTS.iter().any(|result| result.as_str() == search_string)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The structure of the source tree and the words in it. No control plane is needed.
 
 mod imports;
+mod messages;
 mod named_paths;
 mod words;
 
