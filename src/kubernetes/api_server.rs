@@ -26,7 +26,7 @@ const UNREAD: &str = "http://proxy.invalid";
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    #[error("no cluster is configured: {0}")]
+    #[error("the cluster configuration can't be loaded: {0}")]
     Kubeconfig(String),
     #[error("the client of the API server can't be set up: {0}")]
     Client(#[source] kube::Error),
