@@ -227,8 +227,8 @@ impl Context {
     /// Forgets the in-memory state of a deleted object.
     pub fn forget(&self, uid: &str) {
         self.memories.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
-        let wakes = self.index().unclaim(uid);
-        self.requeue(wakes);
+        let requeues = self.index().unclaim(uid);
+        self.requeue(requeues);
     }
 
     /// Forgets what belongs to deleted objects. Their deletion removed most of it; a reconcile that ended later
@@ -375,9 +375,9 @@ impl Context {
         self.listing_channels.load(Ordering::Acquire)
     }
 
-    pub fn requeue(&self, wakes: Requeues) {
-        wakes.channels.iter().for_each(|name| self.requeue_channel(name));
-        if let Some(handle) = wakes.handle {
+    pub fn requeue(&self, requeues: Requeues) {
+        requeues.channels.iter().for_each(|name| self.requeue_channel(name));
+        if let Some(handle) = requeues.handle {
             self.requeue_workspace(&handle);
         }
     }

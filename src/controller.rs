@@ -31,7 +31,7 @@ use ohallo_core::work_queue::{Blocked, Gate, ObjectKey, ObjectKind, Resolved, Ro
 const AFTER_PANIC: Duration = Duration::from_secs(60);
 
 /// Decides what may start: by the objects' cooldowns and by the rate limits of the API keys.
-struct Door<'a>(&'a Arc<Context>);
+struct QueueGate<'a>(&'a Arc<Context>);
 
 /// Runs reconciles until the stop, then waits for those that run.
 pub async fn run(ctx: &Arc<Context>, stop: &CancellationToken) {
@@ -41,7 +41,7 @@ pub async fn run(ctx: &Arc<Context>, stop: &CancellationToken) {
     }
     let mut running = JoinSet::new();
     while !stop.is_cancelled() {
-        let again = match ctx.queue.pop(&mut Door(ctx)) {
+        let again = match ctx.queue.pop(&mut QueueGate(ctx)) {
             Ok(started) => {
                 let kind = started.object.kind.name();
                 ctx.metrics.workqueue_waited(kind, started.waited);
@@ -105,9 +105,9 @@ fn reference<K: kube::runtime::reflector::Lookup<DynamicType = ()>>(object: &Obj
     }
 }
 
-// === impl Door ===
+// === impl QueueGate ===
 
-impl Gate for Door<'_> {
+impl Gate for QueueGate<'_> {
     type Permit = Option<Permit>;
 
     fn resolve(&mut self, object: &ObjectKey, now: Instant) -> Resolved {

@@ -22,10 +22,10 @@ use crate::telemetry::object_counts::count_objects;
 use crate::{channel, controller, orphan_reports};
 
 /// How often the in-memory state of deleted objects is swept.
-const SWEEP: Duration = Duration::from_secs(60);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How often, during shutdown, an id is resent that the API server did not store.
-const RECORD: Duration = Duration::from_secs(2);
+const RECORD_RETRY: Duration = Duration::from_secs(2);
 
 /// Why the operator can't run.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +85,8 @@ pub async fn run_with(
             async move { http_server::serve(listener, metrics, readiness, stop.cancelled_owned()).await },
         )
     };
-    let client = request_timeout::before(response_sanitizer::before(client), request_timeout::LONGEST);
+    let client =
+        request_timeout::before(response_sanitizer::before(client), request_timeout::REQUEST_TIMEOUT);
     let work = operate(settings, client, ohallo, metrics, readiness, stop.child_token());
     let running = async {
         tokio::pin!(work, shutdown);
@@ -173,7 +174,7 @@ async fn operate(
     };
     let sweeping = async {
         loop {
-            tokio::time::sleep(SWEEP).await;
+            tokio::time::sleep(SWEEP_INTERVAL).await;
             ctx.sweep();
             // A standby does not reconcile, and no other process knows these ids.
             if ctx.leadership.epoch().is_none() {
@@ -221,7 +222,7 @@ async fn operate(
 async fn recorded(ctx: &Arc<Context>) {
     ctx.tasks.wait().await;
     while channel::record_unrecorded(ctx).await > 0 {
-        tokio::time::sleep(RECORD).await;
+        tokio::time::sleep(RECORD_RETRY).await;
     }
 }
 

@@ -175,14 +175,14 @@ impl Settings {
         if self.create_timeout < self.request_timeout {
             return Err(SettingsError::CreateTimeout);
         }
-        validate::lease(&self.lease_terms())?;
+        validate::lease(&self.lease_durations())?;
         let namespaces: BTreeSet<String> = self.namespaces.into_iter().collect();
         self.namespaces = namespaces.into_iter().collect();
         Ok(self)
     }
 
     /// The durations of the Lease.
-    pub fn lease_terms(&self) -> LeaseDurations {
+    pub fn lease_durations(&self) -> LeaseDurations {
         LeaseDurations {
             duration: self.lease_duration_seconds,
             deadline: self.lease_renew_deadline_seconds,

@@ -209,8 +209,8 @@ fn remember(pass: &mut Reconciliation, number: i64, outcome: AttemptOutcome) {
 
 /// Keeps the Workspace's finalizer while a create in it is in flight.
 fn creating(pass: &Reconciliation, creating: bool) {
-    let wakes = pass.ctx.index().creating(&NamespacedName::of(&pass.channel), &pass.uid(), creating);
-    pass.ctx.requeue(wakes);
+    let requeues = pass.ctx.index().creating(&NamespacedName::of(&pass.channel), &pass.uid(), creating);
+    pass.ctx.requeue(requeues);
 }
 
 /// Binds the object to the channel.

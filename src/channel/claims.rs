@@ -64,8 +64,8 @@ pub async fn last(pass: &mut Reconciliation, id: &str, fresh: &Channel) -> Resul
 /// Ends this object's reservations, because oHallo answered its DELETE.
 pub fn release(pass: &mut Reconciliation) {
     pass.memory.delete_unsure = None;
-    let wakes = pass.ctx.index().unclaim(&pass.uid());
-    pass.ctx.requeue(wakes);
+    let requeues = pass.ctx.index().unclaim(&pass.uid());
+    pass.ctx.requeue(requeues);
 }
 
 fn found(

@@ -38,7 +38,7 @@ pub async fn execute(
         Step::Retry { id, attempts, request } => retry(&mut pass, &id, attempts, request).await,
         Step::Test { id, request } => test(&mut pass, &id, request).await,
         Step::Delete { id } => delete(&mut pass, &id).await,
-        Step::RemoveFinalizer(parting) => remove_finalizer(&mut pass, &parting).await,
+        Step::RemoveFinalizer(outcome) => remove_finalizer(&mut pass, &outcome).await,
     };
     pass.remember();
     (pass, result)
@@ -407,12 +407,12 @@ async fn absent(pass: &mut Reconciliation, id: &Id) -> Result<Next, Failure> {
     Ok(Next::Continue)
 }
 
-async fn remove_finalizer(pass: &mut Reconciliation, parting: &DeletionOutcome) -> Result<Next, Failure> {
-    pass.remove_finalizer(*parting != DeletionOutcome::Deleted).await?;
+async fn remove_finalizer(pass: &mut Reconciliation, outcome: &DeletionOutcome) -> Result<Next, Failure> {
+    pass.remove_finalizer(*outcome != DeletionOutcome::Deleted).await?;
     let id = pass.status.channel_id.as_deref().or(pass.memory.unrecorded_id());
     let id = id.unwrap_or("of unknown id").to_owned();
     let heir = pass.observed.claims.as_ref().and_then(|claims| claims.heir.clone()).flatten();
-    let note = match parting {
+    let note = match outcome {
         DeletionOutcome::HandedOver => {
             let to = heir.map_or("another Channel".to_owned(), |name| format!("the Channel {name:?}"));
             Some(PendingEvent::normal(
@@ -431,17 +431,17 @@ async fn remove_finalizer(pass: &mut Reconciliation, parting: &DeletionOutcome) 
             Some(PendingEvent::normal("Released", format!("Channel {id} was released and stays in oHallo.")))
         }
     };
-    let told = std::mem::replace(&mut pass.memory.deletion_reported, true);
-    if !told {
+    let reported = std::mem::replace(&mut pass.memory.deletion_reported, true);
+    if !reported {
         tracing::info!(
             channel = pass.channel.name_any(),
             namespace = pass.channel.namespace(),
             channel_id = id,
-            outcome = ?parting,
+            outcome = ?outcome,
             "removed the finalizer"
         );
     }
-    if let Some(note) = note.filter(|_| !told) {
+    if let Some(note) = note.filter(|_| !reported) {
         pass.note(note);
     }
     pass.publish_notes();

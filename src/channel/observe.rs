@@ -47,29 +47,29 @@ pub async fn observe(pass: &mut Reconciliation) -> Result<(), Failure> {
         updated: false,
         window: Window::default(),
     };
-    let standing = pass.input().binding();
+    let binding = pass.input().binding();
     if pass.input().terminating() {
-        if let Binding::Bound(id) = &standing {
+        if let Binding::Bound(id) = &binding {
             pass.take_window(id);
             claims::first(pass, id).await?;
         }
         return Ok(());
     }
-    let id = match &standing {
+    let id = match &binding {
         Binding::Bound(id) | Binding::Adopt(id) => Some(id.clone()),
         _ => None,
     };
     if let Some(id) = &id {
         pass.take_window(id);
     }
-    let observed = observe_living(pass, standing).await;
+    let observed = observe_living(pass, binding).await;
     if let Some(id) = id {
         note_claim(pass, &id, observed.as_ref().err());
     }
     observed
 }
 
-async fn observe_living(pass: &mut Reconciliation, standing: Binding) -> Result<(), Failure> {
+async fn observe_living(pass: &mut Reconciliation, binding: Binding) -> Result<(), Failure> {
     if pass.channel.spec.suspend == Some(true) || pass.observed.workspace_suspended {
         return Ok(());
     }
@@ -77,7 +77,7 @@ async fn observe_living(pass: &mut Reconciliation, standing: Binding) -> Result<
     if pass.observed.workspace.is_err() {
         return Ok(());
     }
-    match standing {
+    match binding {
         Binding::Bound(id) | Binding::Adopt(id) if identity_holds(pass) => match skipped_read(pass) {
             Some(next_look) => {
                 pass.observed.remote = Remote::SkippedRead { next_look };
@@ -215,8 +215,8 @@ fn note_claim(pass: &mut Reconciliation, id: &str, failure: Option<&Failure>) {
     };
     let observing = view.observing();
     let (me, uid) = (NamespacedName::of(&pass.channel), pass.uid());
-    let wakes = pass.ctx.index().judge(&me, &uid, id, shown);
-    pass.ctx.requeue(wakes);
+    let requeues = pass.ctx.index().judge(&me, &uid, id, shown);
+    pass.ctx.requeue(requeues);
     if !fits || observing {
         return;
     }
@@ -340,7 +340,7 @@ pub async fn absence_proven(pass: &mut Reconciliation) -> Result<bool, Failure> 
     let Ok(place) = pass.observed.workspace.clone() else { return Ok(false) };
     let recorded = pass.status.workspace_id.as_deref().and_then(Id::parse);
     let workspace = recorded.unwrap_or_else(|| place.workspace_id.clone());
-    let vouched = match pass.session()?.get_workspace(&workspace).await {
+    let probe = match pass.session()?.get_workspace(&workspace).await {
         Ok(found) if found.id == workspace => WorkspaceProbe::Found,
         Ok(_) => WorkspaceProbe::NotFound,
         Err(CallError::Failed(error)) => match error.kind {
@@ -350,7 +350,7 @@ pub async fn absence_proven(pass: &mut Reconciliation) -> Result<bool, Failure> 
         },
         Err(deferred) => return Err(deferred.into()),
     };
-    Ok(delete::absence_is_proven(&pass.status, &place, vouched))
+    Ok(delete::absence_is_proven(&pass.status, &place, probe))
 }
 
 /// A refused key concerns the Workspace: this requests a check of its key.

@@ -87,8 +87,8 @@ pub async fn report(mut pass: Box<Reconciliation>, outcome: &Outcome) -> (Report
     pass.publish_notes();
     let uid = pass.uid();
     if pass.status.bound_to(&uid).is_none() && !pass.memory.binding_unsure {
-        let wakes = pass.ctx.index().give_up_adoption(&uid);
-        pass.ctx.requeue(wakes);
+        let requeues = pass.ctx.index().give_up_adoption(&uid);
+        pass.ctx.requeue(requeues);
     }
     remember(&mut pass, &summary, now);
     match summary.wake {

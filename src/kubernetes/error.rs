@@ -4,7 +4,7 @@ use ohallo_core::api::conditions::Reason;
 use ohallo_core::failure::Failure;
 
 /// The longest text about a missing permission, in characters: enough for names of resources and namespaces.
-const LONGEST_RIGHT: usize = 300;
+const MAX_PERMISSION_CHARS: usize = 300;
 
 /// The API server's error without anything that it quotes, except the name of a missing permission.
 pub fn describe(error: &kube::Error) -> String {
@@ -16,7 +16,7 @@ pub fn describe(error: &kube::Error) -> String {
         .and_then(|(_, rest)| rest.split_once("\" cannot "))
     {
         Some((_, what)) if status.code == 403 => {
-            let what: String = what.chars().filter(|c| !c.is_control()).take(LONGEST_RIGHT).collect();
+            let what: String = what.chars().filter(|c| !c.is_control()).take(MAX_PERMISSION_CHARS).collect();
             format!("{said}: the service account cannot {what}")
         }
         _ => said,

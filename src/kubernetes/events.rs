@@ -17,16 +17,16 @@ use ohallo_core::api::MANAGER;
 use ohallo_core::text;
 
 /// The most events that wait to be published. More are dropped and counted, because the status shows the same.
-const WAITING: usize = 1000;
+const MAX_WAITING: usize = 1000;
 
 /// While the queue has room, the next event waits this many times the duration of the previous one.
-const YIELD: f64 = 4.0;
+const YIELD_FACTOR: f64 = 4.0;
 
 /// The longest duration of one event's request, and the longest wait after it.
-const LONGEST: Duration = Duration::from_secs(10);
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The namespace of events about cluster-scoped objects.
-const OF_CLUSTER: &str = "default";
+const CLUSTER_NAMESPACE: &str = "default";
 
 /// The longest note that the API server accepts, in bytes.
 const MAX_NOTE_BYTES: usize = 1024;
@@ -58,7 +58,7 @@ pub struct Publisher {
 }
 
 pub fn events() -> (Events, Publisher) {
-    let (sender, receiver) = mpsc::channel(WAITING);
+    let (sender, receiver) = mpsc::channel(MAX_WAITING);
     (Events { queue: sender }, Publisher { queue: receiver })
 }
 
@@ -122,8 +122,8 @@ impl Publisher {
         if waiting == 0 {
             return Duration::ZERO;
         }
-        let room = WAITING.saturating_sub(waiting) as f64 / WAITING as f64;
-        took.mul_f64(YIELD * room).min(LONGEST)
+        let room = MAX_WAITING.saturating_sub(waiting) as f64 / MAX_WAITING as f64;
+        took.mul_f64(YIELD_FACTOR * room).min(PUBLISH_TIMEOUT)
     }
 }
 
@@ -133,8 +133,8 @@ async fn publish(client: &Client, object: &ObjectReference, note: PendingEvent) 
     let event = event(object, note, clock::now());
     let reason = event.reason.clone();
     let api: Api<Event> =
-        Api::namespaced(client.clone(), event.metadata.namespace.as_deref().unwrap_or(OF_CLUSTER));
-    match tokio::time::timeout(LONGEST, api.create(&PostParams::default(), &event)).await {
+        Api::namespaced(client.clone(), event.metadata.namespace.as_deref().unwrap_or(CLUSTER_NAMESPACE));
+    match tokio::time::timeout(PUBLISH_TIMEOUT, api.create(&PostParams::default(), &event)).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => tracing::debug!(reason, %error, "event not published"),
         Err(_) => tracing::debug!(reason, "event not published in time"),
@@ -149,7 +149,7 @@ fn event(object: &ObjectReference, note: PendingEvent, now: Timestamp) -> Event 
     let name = name.split_at(name.floor_char_boundary(MAX_NAME_BYTES.saturating_sub(suffix.len()))).0;
     // Each part of a name must end in a letter or a digit.
     let name = format!("{}{suffix}", name.trim_end_matches(['-', '.']));
-    let namespace = object.namespace.clone().unwrap_or_else(|| OF_CLUSTER.into());
+    let namespace = object.namespace.clone().unwrap_or_else(|| CLUSTER_NAMESPACE.into());
     Event {
         metadata: ObjectMeta { name: Some(name), namespace: Some(namespace), ..ObjectMeta::default() },
         event_time: Some(MicroTime(now)),

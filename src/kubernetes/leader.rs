@@ -94,7 +94,7 @@ impl Candidate {
     }
 
     /// Competes for the lease and holds it until `over`, then releases it.
-    pub async fn run(self, over: CancellationToken, tell: impl Fn(LeaderEvent<'_>)) {
+    pub async fn run(self, over: CancellationToken, notify: impl Fn(LeaderEvent<'_>)) {
         let mut election = Election::new(self.identity.clone(), self.terms, clock::instant());
         while !over.is_cancelled() {
             let wait = election.due().saturating_duration_since(clock::instant());
@@ -102,7 +102,7 @@ impl Candidate {
                 break;
             }
             let lapsed = election.expire(clock::instant());
-            self.take_in(&election, lapsed, &tell);
+            self.take_in(&election, lapsed, &notify);
             if election.due() > clock::instant() {
                 continue;
             }
@@ -112,15 +112,15 @@ impl Candidate {
                 tenure.until.saturating_duration_since(began).min(MAX_REQUEST_TIME)
             });
             // The shutdown does not cancel the request: its response shows whether the lease must be released.
-            let answer = self.send(&ask, limit, &tell).await;
+            let answer = self.send(&ask, limit, &notify).await;
             let change = election.handle(&ask, answer, began, clock::instant());
-            tell(LeaderEvent::OtherLeads(election.other_leads(clock::instant())));
-            self.take_in(&election, change, &tell);
+            notify(LeaderEvent::OtherLeads(election.other_leads(clock::instant())));
+            self.take_in(&election, change, &notify);
         }
-        self.give_back(election, &tell).await;
+        self.give_back(election, &notify).await;
     }
 
-    fn take_in(&self, election: &Election, change: Option<Change>, tell: &impl Fn(LeaderEvent<'_>)) {
+    fn take_in(&self, election: &Election, change: Option<Change>, notify: &impl Fn(LeaderEvent<'_>)) {
         self.tenure.send_replace(election.tenure());
         let (lease, identity) = (self.name.as_str(), self.identity.as_str());
         match change {
@@ -131,12 +131,12 @@ impl Candidate {
                     epoch = epoch.transitions,
                     "acquired the lease; this replica leads"
                 );
-                tell(LeaderEvent::Leads);
+                notify(LeaderEvent::Leads);
             }
             Some(Change::Lost(epoch, why)) => {
                 let epoch = epoch.transitions;
                 tracing::warn!(lease, identity, epoch, why, "lost the lease; this replica no longer leads");
-                tell(LeaderEvent::Follows);
+                notify(LeaderEvent::Follows);
             }
             None => {}
         }
@@ -151,7 +151,7 @@ impl Candidate {
         &self,
         ask: &LeaseRequest,
         limit: Duration,
-        tell: &impl Fn(LeaderEvent<'_>),
+        notify: &impl Fn(LeaderEvent<'_>),
     ) -> LeaseResponse {
         let api = self.api();
         let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
@@ -173,7 +173,7 @@ impl Candidate {
                     ("the API server did not keep what was written: an admission policy or webhook changes the lease".to_owned(), true)
                 }
                 _ => {
-                    tell(LeaderEvent::Reachable);
+                    notify(LeaderEvent::Reachable);
                     return LeaseResponse::Found(Box::new(lease));
                 }
             },
@@ -187,21 +187,21 @@ impl Candidate {
             }
             Err(_) => ("no answer in time".to_owned(), false),
         };
-        tell(LeaderEvent::Unreachable { why: &why, refused });
+        notify(LeaderEvent::Unreachable { why: &why, refused });
         LeaseResponse::Failed
     }
 
     /// Stops acting, then releases the lease, so that a standby need not wait until it expires.
-    async fn give_back(&self, mut election: Election, tell: &impl Fn(LeaderEvent<'_>)) {
+    async fn give_back(&self, mut election: Election, notify: &impl Fn(LeaderEvent<'_>)) {
         let tenure = election.tenure();
         let mut lease = election.release();
-        self.take_in(&election, None, tell);
+        self.take_in(&election, None, notify);
         let Some(tenure) = tenure else { return };
-        tell(LeaderEvent::Follows);
+        notify(LeaderEvent::Follows);
         let epoch = tenure.epoch;
         for _ in 0..RELEASE_ATTEMPTS {
             let Some(released) = lease.take() else { return };
-            match self.send(&LeaseRequest::Replace(released), MAX_REQUEST_TIME, tell).await {
+            match self.send(&LeaseRequest::Replace(released), MAX_REQUEST_TIME, notify).await {
                 LeaseResponse::Found(_) => {
                     let (lease, epoch) = (self.name.as_str(), epoch.transitions);
                     tracing::info!(lease, identity = self.identity, epoch, "released the lease");
@@ -209,7 +209,7 @@ impl Candidate {
                 }
                 LeaseResponse::Missing => return,
                 LeaseResponse::Conflict | LeaseResponse::Failed => {
-                    match self.send(&LeaseRequest::Read, MAX_REQUEST_TIME, tell).await {
+                    match self.send(&LeaseRequest::Read, MAX_REQUEST_TIME, notify).await {
                         LeaseResponse::Found(found) => lease = election.release_again(&found, epoch),
                         _ => break,
                     }

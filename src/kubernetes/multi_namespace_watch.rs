@@ -199,7 +199,7 @@ fn deleted<K: Clone>(object: &Arc<K>) -> watcher::Event<K> {
 #[cfg(test)]
 mod tests {
     use kube::runtime::reflector;
-    use kube::runtime::watcher::Event as Told;
+    use kube::runtime::watcher::Event as WatchEvent;
 
     use super::*;
     use ohallo_core::api::workspace::Workspace;
@@ -225,13 +225,13 @@ mod tests {
         }
 
         /// Returns the events that are passed on, then the names in the store.
-        fn take(&mut self, watch: usize, event: Told<Workspace>) -> (Vec<String>, Vec<String>) {
+        fn take(&mut self, watch: usize, event: WatchEvent<Workspace>) -> (Vec<String>, Vec<String>) {
             let passed = self.reflected.take(watch, Ok(event)).map(|event| match event.unwrap() {
-                Told::Init => "init".to_owned(),
-                Told::InitDone => "done".to_owned(),
-                Told::InitApply(object) => format!("list {}", object.name_any()),
-                Told::Apply(object) => format!("apply {}", object.name_any()),
-                Told::Delete(object) => format!("delete {}", object.name_any()),
+                WatchEvent::Init => "init".to_owned(),
+                WatchEvent::InitDone => "done".to_owned(),
+                WatchEvent::InitApply(object) => format!("list {}", object.name_any()),
+                WatchEvent::Apply(object) => format!("apply {}", object.name_any()),
+                WatchEvent::Delete(object) => format!("delete {}", object.name_any()),
             });
             let passed = passed.collect();
             let mut stored: Vec<_> = self.store.state().iter().map(|object| object.name_any()).collect();
@@ -240,7 +240,7 @@ mod tests {
         }
 
         #[track_caller]
-        fn check(&mut self, watch: usize, event: Told<Workspace>, passed: &[&str], stored: &[&str]) {
+        fn check(&mut self, watch: usize, event: WatchEvent<Workspace>, passed: &[&str], stored: &[&str]) {
             let expected =
                 [passed, stored].map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>());
             assert_eq!(<[_; 2]>::from(self.take(watch, event)), expected);
@@ -250,27 +250,27 @@ mod tests {
     #[test]
     fn the_list_is_done_when_every_namespace_is_listed_and_the_store_holds_all_objects() {
         let mut two = Two::new();
-        two.check(0, Told::Init, &["init"], &[]);
-        two.check(0, Told::InitApply(workspace("a", "kept")), &["list kept"], &["kept"]);
-        two.check(0, Told::InitApply(workspace("a", "gone")), &["list gone"], &["gone", "kept"]);
-        two.check(0, Told::InitDone, &[], &["gone", "kept"]);
+        two.check(0, WatchEvent::Init, &["init"], &[]);
+        two.check(0, WatchEvent::InitApply(workspace("a", "kept")), &["list kept"], &["kept"]);
+        two.check(0, WatchEvent::InitApply(workspace("a", "gone")), &["list gone"], &["gone", "kept"]);
+        two.check(0, WatchEvent::InitDone, &[], &["gone", "kept"]);
         two.check(
             1,
-            Told::InitApply(workspace("b", "broken")),
+            WatchEvent::InitApply(workspace("b", "broken")),
             &["list broken"],
             &["broken", "gone", "kept"],
         );
         // A list that broke off starts again.
-        two.check(1, Told::Init, &["init"], &["broken", "gone", "kept"]);
-        two.check(0, Told::Delete(workspace("a", "gone")), &["delete gone"], &["broken", "kept"]);
-        two.check(0, Told::Apply(workspace("a", "late")), &["apply late"], &["broken", "kept", "late"]);
+        two.check(1, WatchEvent::Init, &["init"], &["broken", "gone", "kept"]);
+        two.check(0, WatchEvent::Delete(workspace("a", "gone")), &["delete gone"], &["broken", "kept"]);
+        two.check(0, WatchEvent::Apply(workspace("a", "late")), &["apply late"], &["broken", "kept", "late"]);
         two.check(
             1,
-            Told::InitApply(workspace("b", "late")),
+            WatchEvent::InitApply(workspace("b", "late")),
             &["list late"],
             &["broken", "kept", "late", "late"],
         );
-        two.check(1, Told::InitDone, &["delete broken", "done"], &["kept", "late", "late"]);
+        two.check(1, WatchEvent::InitDone, &["delete broken", "done"], &["kept", "late", "late"]);
     }
 
     #[test]
@@ -278,20 +278,20 @@ mod tests {
         let mut two = Two::new();
         for (watch, namespace) in ["a", "b"].into_iter().enumerate() {
             for name in ["kept", "gone"] {
-                two.take(watch, Told::InitApply(workspace(namespace, name)));
+                two.take(watch, WatchEvent::InitApply(workspace(namespace, name)));
             }
-            two.take(watch, Told::InitDone);
+            two.take(watch, WatchEvent::InitDone);
         }
-        two.check(0, Told::Init, &["init"], &["gone", "gone", "kept", "kept"]);
+        two.check(0, WatchEvent::Init, &["init"], &["gone", "gone", "kept", "kept"]);
         let mut changed = workspace("a", "kept");
         changed.spec.suspend = Some(true);
-        two.check(0, Told::InitApply(changed), &["list kept"], &["gone", "gone", "kept", "kept"]);
+        two.check(0, WatchEvent::InitApply(changed), &["list kept"], &["gone", "gone", "kept", "kept"]);
         let suspended = two.store.state().iter().filter(|object| object.spec.suspend == Some(true)).count();
         assert_eq!(suspended, 1, "the store has an object of the list before the list ends");
-        two.check(0, Told::InitDone, &["delete gone", "done"], &["gone", "kept", "kept"]);
+        two.check(0, WatchEvent::InitDone, &["delete gone", "done"], &["gone", "kept", "kept"]);
         // The first list has no effect any more.
-        two.check(0, Told::Init, &["init"], &["gone", "kept", "kept"]);
-        two.check(0, Told::InitDone, &["delete kept", "done"], &["gone", "kept"]);
+        two.check(0, WatchEvent::Init, &["init"], &["gone", "kept", "kept"]);
+        two.check(0, WatchEvent::InitDone, &["delete kept", "done"], &["gone", "kept"]);
     }
 
     #[test]
@@ -299,12 +299,12 @@ mod tests {
         let (store, writer) = reflector::store();
         let mut one = Reflected::new(writer, 1, Vec::new());
         for namespace in ["a", "b"] {
-            one.take(0, Ok(Told::InitApply(workspace(namespace, "n")))).for_each(drop);
+            one.take(0, Ok(WatchEvent::InitApply(workspace(namespace, "n")))).for_each(drop);
         }
-        one.take(0, Ok(Told::InitDone)).for_each(drop);
-        one.take(0, Ok(Told::Init)).for_each(drop);
-        one.take(0, Ok(Told::InitApply(workspace("b", "n")))).for_each(drop);
-        assert_eq!(one.take(0, Ok(Told::InitDone)).count(), 2);
+        one.take(0, Ok(WatchEvent::InitDone)).for_each(drop);
+        one.take(0, Ok(WatchEvent::Init)).for_each(drop);
+        one.take(0, Ok(WatchEvent::InitApply(workspace("b", "n")))).for_each(drop);
+        assert_eq!(one.take(0, Ok(WatchEvent::InitDone)).count(), 2);
         assert_eq!(
             store.state().iter().filter_map(|object| ResourceExt::namespace(&**object)).collect::<Vec<_>>(),
             ["b"]

@@ -182,7 +182,7 @@ fn is_cut(namespace: &PartialObjectMeta<Namespace>) -> bool {
 }
 
 /// The most bytes of other operators' finalizers that the cache of a Workspace keeps.
-const FOREIGN: usize = 512;
+const MAX_FOREIGN_FINALIZER_BYTES: usize = 512;
 
 /// Replaces all finalizers but the operator's own by counts, and keeps the position of its own.
 fn leave_out_others(finalizers: &mut Vec<String>) {
@@ -211,7 +211,7 @@ fn trim_workspace<K: WorkspaceKind>(object: &mut K) {
     }
     if let Some(finalizers) = &mut metadata.finalizers {
         let others = finalizers.iter().filter(|name| *name != finalizer::IN_USE);
-        if others.map(String::len).sum::<usize>() > FOREIGN {
+        if others.map(String::len).sum::<usize>() > MAX_FOREIGN_FINALIZER_BYTES {
             leave_out_others(finalizers);
         }
     }
@@ -235,14 +235,14 @@ fn take_in_channel(ctx: &Context, event: &Event<Channel>) {
     match event {
         Ok(watcher::Event::Apply(channel)) => {
             note_ends(ctx, channel);
-            let wakes = ctx.index().put(channel);
-            ctx.requeue(wakes);
+            let requeues = ctx.index().put(channel);
+            ctx.requeue(requeues);
             ctx.requeue_channel(&NamespacedName::of(channel));
         }
         Ok(watcher::Event::InitApply(channel)) => {
             note_ends(ctx, channel);
-            let wakes = ctx.index().put(channel);
-            ctx.requeue(wakes);
+            let requeues = ctx.index().put(channel);
+            ctx.requeue(requeues);
             // The end of this list may wait for a list of another namespace, which may not be permitted.
             if ctx.listed.is_done() {
                 ctx.enqueue_channel(&NamespacedName::of(channel), Priority::Background);
@@ -251,18 +251,18 @@ fn take_in_channel(ctx: &Context, event: &Event<Channel>) {
         Ok(watcher::Event::Delete(channel)) => {
             let name = NamespacedName::of(channel);
             ended(ctx, &name, LastSeen::of(channel));
-            let wakes = ctx.index().remove(&name);
-            gone(ctx, channel.uid().as_deref(), wakes);
+            let requeues = ctx.index().remove(&name);
+            gone(ctx, channel.uid().as_deref(), requeues);
             // Removes the object from the queue.
             ctx.requeue_channel(&name);
         }
         Ok(watcher::Event::Init) => ctx.list_channels(true),
         Ok(watcher::Event::InitDone) => {
             let vanished = ctx.index().retain(|name| ctx.channels.get(&object_ref(name)).is_some());
-            for (name, last, wakes) in vanished {
+            for (name, last, requeues) in vanished {
                 let uid = last.uid.clone();
                 ended(ctx, &name, last);
-                gone(ctx, Some(&uid), wakes);
+                gone(ctx, Some(&uid), requeues);
             }
             ctx.list_channels(false);
             let all = ctx.channels.state();
@@ -292,11 +292,11 @@ fn ended(ctx: &Context, name: &NamespacedName, last: LastSeen) {
     ctx.orphans.ended(name.clone(), last, memory, ctx.leadership.epoch().is_some());
 }
 
-fn gone(ctx: &Context, uid: Option<&str>, wakes: Requeues) {
+fn gone(ctx: &Context, uid: Option<&str>, requeues: Requeues) {
     if let Some(uid) = uid {
         ctx.forget(uid);
     }
-    ctx.requeue(wakes);
+    ctx.requeue(requeues);
 }
 
 /// Whether a Channel is not Ready or is terminating.

@@ -10,7 +10,7 @@ use kube::Client;
 use kube::client::Body;
 
 /// The longest duration of a request that is not a watch, response included.
-pub const LONGEST: Duration = Duration::from_secs(30);
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A client with a timeout on its requests. A watch ends at the time that it requested; only its response must
 /// begin in time.

@@ -25,15 +25,15 @@ use ohallo_core::placeholder::{CUT, SECRET_DATA, left_out};
 const LEVELS: usize = 100;
 
 /// The longest key with a rule, in bytes; a longer key matches no rule.
-const LONGEST_KEY: usize = 64;
+const MAX_KEY_BYTES: usize = 64;
 
 /// The longest text outside `spec.config` and a Secret's data, in bytes of JSON. The schemas allow longer texts
 /// only in a condition's message, and the operator writes no longer ones.
-const LONGEST_TEXT: usize = 4096;
+const MAX_TEXT_BYTES: usize = 4096;
 
 /// The longest text in `spec.credentials` that a cache keeps, in bytes of JSON: a Secret's name has at most
 /// 253.
-const LONGEST_CREDENTIAL: usize = 256;
+const MAX_CREDENTIAL_BYTES: usize = 256;
 
 /// How many foreign finalizers of an object are kept. [`left_out`] stands for the rest.
 const FINALIZERS: usize = 32;
@@ -349,9 +349,9 @@ impl Sanitizer {
             _ => Role::Value,
         };
         let limit = match (role, self.value_node(), self.mode) {
-            (Role::Value, Node::Credentials, Mode::Cached) => LONGEST_CREDENTIAL,
+            (Role::Value, Node::Credentials, Mode::Cached) => MAX_CREDENTIAL_BYTES,
             (Role::Value, Node::Free, _) | (Role::Key, ..) => usize::MAX,
-            _ => LONGEST_TEXT,
+            _ => MAX_TEXT_BYTES,
         };
         match role {
             Role::Key => {
@@ -383,7 +383,7 @@ impl Sanitizer {
         }
         text.read(byte);
         match text.role {
-            Role::Decides | Role::Finalizer if self.word.len() <= LONGEST_TEXT => self.word.push(byte),
+            Role::Decides | Role::Finalizer if self.word.len() <= MAX_TEXT_BYTES => self.word.push(byte),
             Role::Key => self.write(&[byte]),
             Role::Value if !text.cut => self.write(&[byte]),
             _ => {}
@@ -413,7 +413,7 @@ impl Sanitizer {
         frame.child = Node::Free;
         let before = *frame;
         let word = std::mem::take(&mut self.word);
-        let known = Some(word.as_slice()).filter(|word| word.len() <= LONGEST_KEY);
+        let known = Some(word.as_slice()).filter(|word| word.len() <= MAX_KEY_BYTES);
         let rule = known.and_then(|word| std::str::from_utf8(word).ok()).map_or(
             if self.subject == Subject::Other { Rule::Keep(Node::Free) } else { Rule::Drop },
             |word| self.rule(before.node, word),
@@ -518,7 +518,7 @@ impl Sanitizer {
         let own = [finalizer::CHANNEL, finalizer::IN_USE].map(str::as_bytes).contains(&self.word.as_slice());
         let Some(frame) = self.frames.last_mut() else { return };
         frame.value = true;
-        if self.word.len() > LONGEST_TEXT || !(own || frame.kept < FINALIZERS) {
+        if self.word.len() > MAX_TEXT_BYTES || !(own || frame.kept < FINALIZERS) {
             frame.left_out = frame.left_out.saturating_add(1);
             return;
         }

@@ -21,7 +21,7 @@ fn the_defaults_are_those_of_the_help() {
     assert_eq!(settings.create_path, "/api/workspaces/{workspaceId}/channels");
     assert_eq!((settings.concurrency, settings.burst, settings.requests_per_second), (16, 20, 10.0));
     assert_eq!((settings.request_timeout.as_secs(), settings.create_timeout.as_secs()), (20, 60));
-    let terms = settings.lease_terms();
+    let terms = settings.lease_durations();
     assert_eq!((terms.duration.as_secs(), terms.deadline.as_secs(), terms.retry.as_secs()), (60, 40, 5));
     assert!(!settings.leader_elect && settings.lease_name == "ohallo-operator");
     assert_eq!(settings.http_addr.to_string(), "0.0.0.0:8080");

@@ -29,13 +29,13 @@ const CRDS: Prerequisite = Prerequisite {
 const DOCUMENT: &str = "/openapi/v3/apis/ohallo.eu/v1alpha1";
 
 /// How often the operator reads the served schema while it runs.
-const EVERY: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How often it reads the schema while that lacks fields, or after a write was not stored.
-const SOON: Duration = Duration::from_secs(1);
+const FAST_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How many times it reads the schema that often after a write that was not stored.
-const CHECKS: u32 = 5;
+const FAST_POLLS: u32 = 5;
 
 /// Waits for the CustomResourceDefinitions. Reports in the log and in `/readyz` while they are missing or too
 /// old.
@@ -131,18 +131,18 @@ async fn document(client: &Client, known: Option<&HeaderValue>) -> Option<(Serve
 /// single namespaces lacks. The API server answers 304 without a body if the document is unchanged.
 pub async fn follow(ctx: &Context, readiness: &Readiness) {
     let mut known = None;
-    let mut soon = 0_u32;
+    let mut fast_polls = 0_u32;
     loop {
         let lacking = ctx.schema.lacks();
-        let wait = if soon > 0 || lacking.is_some() { SOON } else { EVERY };
-        soon = soon.saturating_sub(1);
+        let wait = if fast_polls > 0 || lacking.is_some() { FAST_POLL_INTERVAL } else { POLL_INTERVAL };
+        fast_polls = fast_polls.saturating_sub(1);
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             // The served document changes a moment after the definition.
             () = ctx.schema.asked() => {
-                soon = CHECKS;
+                fast_polls = FAST_POLLS;
                 // Limits the rate, however many writes are not stored.
-                tokio::time::sleep(SOON).await;
+                tokio::time::sleep(FAST_POLL_INTERVAL).await;
             }
         }
         let Some((served, version)) = document(&ctx.client, known.as_ref()).await else { continue };

@@ -43,7 +43,7 @@ pub fn count_objects(ctx: &Context) -> Census {
             claimants.into_iter().for_each(|namespace| count_claim(&mut census, namespace));
         }
         if ctx.settings.object_metrics {
-            one(&mut census, &channel, &status);
+            add_series(&mut census, &channel, &status);
         }
     }
     let sizes = ctx.sizes().into_iter();
@@ -75,7 +75,7 @@ fn count_claim(census: &mut Census, namespace: String) {
 }
 
 /// The series of one Channel, by its name.
-fn one(census: &mut Census, channel: &Channel, status: &ChannelStatus) {
+fn add_series(census: &mut Census, channel: &Channel, status: &ChannelStatus) {
     let object =
         ObjectLabels { namespace: channel.namespace().unwrap_or_default(), name: channel.name_any() };
     let info = InfoLabels {

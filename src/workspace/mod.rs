@@ -59,7 +59,7 @@ const KEY_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// What this process remembers of one Workspace between reconciles.
 #[derive(Clone, Debug, Default)]
 pub struct InMemoryState {
-    gate: Option<Cooldown<u64>>,
+    cooldown: Option<Cooldown<u64>>,
     /// The leadership epoch of this state; `None` on a standby.
     epoch: Option<Epoch>,
     failures: u32,
@@ -69,24 +69,26 @@ pub struct InMemoryState {
     /// Channels have used it since this process began.
     used: bool,
     /// How often in a row the API server did not store the finalizer, and when it is resent.
-    unmarked: u32,
-    mark_again: Option<Instant>,
+    finalizer_failures: u32,
+    resend_finalizer_at: Option<Instant>,
     /// Its finalizer existed when this process first listed it, and its users are not known yet.
-    marked_before: bool,
+    finalizer_at_start: bool,
 }
 
 impl InMemoryState {
     /// How long it rests: at most until its finalizer is resent. An elapsed resend time is ignored, because a
     /// standby sends nothing.
     fn until_finalizer_retry(&self, rest: Duration, now: Instant) -> Duration {
-        let again =
-            self.mark_again.and_then(|at| at.checked_duration_since(now)).filter(|again| !again.is_zero());
+        let again = self
+            .resend_finalizer_at
+            .and_then(|at| at.checked_duration_since(now))
+            .filter(|again| !again.is_zero());
         again.map_or(rest, |again| rest.min(again))
     }
 
     /// The state of a Workspace that has the finalizer when this process starts.
     pub fn of_earlier_process() -> Self {
-        Self { marked_before: true, ..Self::default() }
+        Self { finalizer_at_start: true, ..Self::default() }
     }
 }
 
@@ -119,9 +121,15 @@ pub async fn reconcile<K: WorkspaceApi>(
     };
     let mut memory = ctx.workspace_memory(&uid);
     if memory.epoch != epoch {
-        let InMemoryState { used, unmarked, mark_again, marked_before, .. } = memory;
-        memory =
-            InMemoryState { epoch, used, unmarked, mark_again, marked_before, ..InMemoryState::default() };
+        let InMemoryState { used, finalizer_failures, resend_finalizer_at, finalizer_at_start, .. } = memory;
+        memory = InMemoryState {
+            epoch,
+            used,
+            finalizer_failures,
+            resend_finalizer_at,
+            finalizer_at_start,
+            ..InMemoryState::default()
+        };
     }
     let secret = object.key_secret(&ctx.settings.operator_namespace);
     // The version of the Secret that the key check uses; a later version triggers another check.
@@ -129,7 +137,9 @@ pub async fn reconcile<K: WorkspaceApi>(
         ctx.secrets.version(SecretId::of(&secret.namespace, &secret.name))
     });
     let now_inputs = inputs(&object, &used);
-    if let Some(rest) = memory.gate.as_ref().and_then(|gate| gate.remaining(now, |was| *was != now_inputs)) {
+    if let Some(rest) =
+        memory.cooldown.as_ref().and_then(|cooldown| cooldown.remaining(now, |was| *was != now_inputs))
+    {
         let early = memory.checked.map(|at| KEY_CHECK_INTERVAL.saturating_sub(now.duration_since(at)));
         match early.filter(|early| !early.is_zero()) {
             _ if !ctx.key_check_requested(&handle) => {
@@ -154,7 +164,7 @@ pub async fn reconcile<K: WorkspaceApi>(
     memory.failures = summary.failures;
     memory.unwritten = 0;
     let wake = memory.until_finalizer_retry(summary.wake, clock::instant());
-    memory.gate = Some(Cooldown::new(inputs(&object, &used), clock::instant() + wake));
+    memory.cooldown = Some(Cooldown::new(inputs(&object, &used), clock::instant() + wake));
     ctx.remember_workspace(&uid, memory);
     let failed = summary.failures > 0;
     Ok(if failed { Requeue::Retry(wake) } else { Requeue::After(wake) })
@@ -241,7 +251,7 @@ fn cooldown_remaining<K: WorkspaceApi>(
     let handle = object.handle();
     let memory = ctx.workspace_memory(uid);
     let used = ctx.in_use(&handle);
-    let marked = has_finalizer(object) || memory.mark_again.is_some_and(|at| at > now);
+    let marked = has_finalizer(object) || memory.resend_finalizer_at.is_some_and(|at| at > now);
     if memory.epoch != ctx.leadership.epoch() || used != marked || ctx.key_check_requested(&handle) {
         return None;
     }
@@ -250,7 +260,7 @@ fn cooldown_remaining<K: WorkspaceApi>(
         ctx.secrets.version(SecretId::of(&secret.namespace, &secret.name))
     });
     let now_inputs = inputs(object, &used);
-    memory.gate.as_ref()?.remaining(now, |was| *was != now_inputs)
+    memory.cooldown.as_ref()?.remaining(now, |was| *was != now_inputs)
 }
 
 /// A hash of the inputs that end the cooldown when they change.
@@ -270,7 +280,10 @@ fn is_abandoned<K: WorkspaceApi>(object: &K, memory: &InMemoryState, ctx: &Conte
     let handle = object.handle();
     let watches_all = ctx.settings.channel_selector.is_none()
         && (handle.namespace.is_some() || ctx.settings.namespaces.is_empty());
-    memory.marked_before && !memory.used && watches_all && ctx.index().users_of_workspace(&handle).is_empty()
+    memory.finalizer_at_start
+        && !memory.used
+        && watches_all
+        && ctx.index().users_of_workspace(&handle).is_empty()
 }
 
 /// Sets or removes the finalizer, depending on whether Channels use the workspace. `None` if the object is
@@ -292,14 +305,14 @@ async fn patch_metadata<K: WorkspaceApi>(
     let abandoned = marked && !used && is_abandoned(object, &memory, ctx);
     let foreign = marked && !used && !terminating && !memory.used && !abandoned;
     let done = used == marked || foreign || (used && terminating);
-    if done && memory.mark_again.is_some() {
+    if done && memory.resend_finalizer_at.is_some() {
         // Nothing is left to resend.
         ctx.remember_workspace(
             uid,
-            InMemoryState { unmarked: 0, mark_again: None, ..ctx.workspace_memory(uid) },
+            InMemoryState { finalizer_failures: 0, resend_finalizer_at: None, ..ctx.workspace_memory(uid) },
         );
     }
-    let waits = memory.mark_again.is_some_and(|at| at > clock::instant());
+    let waits = memory.resend_finalizer_at.is_some_and(|at| at > clock::instant());
     if done || waits || !leads(ctx, epoch) {
         return Ok((used || !terminating).then(|| object.clone()));
     }
@@ -320,7 +333,7 @@ async fn patch_metadata<K: WorkspaceApi>(
         Err(error) => return Err(error.into()),
     };
     if abandoned {
-        ctx.remember_workspace(uid, InMemoryState { marked_before: false, ..ctx.workspace_memory(uid) });
+        ctx.remember_workspace(uid, InMemoryState { finalizer_at_start: false, ..ctx.workspace_memory(uid) });
         orphan_reports::report_abandoned(ctx, object);
     }
     Ok(patched)
@@ -335,13 +348,16 @@ fn has_finalizer<K: WorkspaceApi>(object: &K) -> bool {
 fn note_finalizer<K: WorkspaceApi>(returned: &K, uid: &str, ctx: &Context, used: bool) {
     let memory = ctx.workspace_memory(uid);
     if has_finalizer(returned) == used {
-        ctx.remember_workspace(uid, InMemoryState { unmarked: 0, mark_again: None, ..memory });
+        ctx.remember_workspace(
+            uid,
+            InMemoryState { finalizer_failures: 0, resend_finalizer_at: None, ..memory },
+        );
         return;
     }
-    let unmarked = memory.unmarked.saturating_add(1);
-    let mark_again = Some(clock::instant() + backoff::backoff(unmarked, rand::random()));
+    let finalizer_failures = memory.finalizer_failures.saturating_add(1);
+    let resend_finalizer_at = Some(clock::instant() + backoff::backoff(finalizer_failures, rand::random()));
     ctx.metrics.write_not_stored(K::NAME);
-    if unmarked == 1 {
+    if finalizer_failures == 1 {
         let (kind, name, namespace) = (K::NAME, returned.name_any(), returned.namespace());
         tracing::error!(
             kind,
@@ -358,7 +374,7 @@ fn note_finalizer<K: WorkspaceApi>(returned: &K, uid: &str, ctx: &Context, used:
         );
         ctx.publish(returned, vec![PendingEvent::warning(Reason::StatusNotStored.as_str(), text)]);
     }
-    ctx.remember_workspace(uid, InMemoryState { unmarked, mark_again, ..memory });
+    ctx.remember_workspace(uid, InMemoryState { finalizer_failures, resend_finalizer_at, ..memory });
 }
 
 /// Whether a write that belongs to this epoch is still allowed.
@@ -436,8 +452,8 @@ mod tests {
     fn a_finalizer_to_resend_shortens_the_rest_until_it_is_due_and_not_after() {
         let (now, rest) = (clock::instant(), Duration::from_secs(600));
         for (again, expected) in [(None, 600), (Some(0), 600), (Some(5), 5), (Some(900), 600)] {
-            let mark_again = again.map(|seconds| now + Duration::from_secs(seconds));
-            let memory = InMemoryState { mark_again, ..InMemoryState::default() };
+            let resend_finalizer_at = again.map(|seconds| now + Duration::from_secs(seconds));
+            let memory = InMemoryState { resend_finalizer_at, ..InMemoryState::default() };
             assert_eq!(memory.until_finalizer_retry(rest, now).as_secs(), expected, "{again:?}");
         }
     }

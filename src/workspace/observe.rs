@@ -17,7 +17,7 @@ use ohallo_core::workspace::kind::WorkspaceKind;
 use ohallo_core::workspace::model::KeyCheck;
 
 /// The longest API key, in bytes: one is kept in memory for each workspace.
-const KEY_MAX: usize = 1024;
+const MAX_KEY_BYTES: usize = 1024;
 
 /// Checks the key. Sets `used` to the version of the Secret that it read.
 pub async fn check_key<K: WorkspaceKind>(object: &K, ctx: &Context, used: &mut Version) -> KeyCheck {
@@ -138,7 +138,7 @@ fn decode(value: Option<&[u8]>) -> Result<ApiKey, &'static str> {
     let value = value.ok_or("has no entry")?;
     // A line break at the end of a file is not part of a key.
     let text = std::str::from_utf8(value).map_err(|_| "holds no text in the entry")?.trim();
-    if text.is_empty() || text.len() > KEY_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if text.is_empty() || text.len() > MAX_KEY_BYTES || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err("holds no API key in the entry");
     }
     Ok(ApiKey::new(text.to_owned()))

@@ -19,7 +19,8 @@ pub fn candidate(client: &Client, settings: &Settings) -> (Option<Candidate>, Le
         return (None, Leadership::always());
     }
     let lease = (settings.operator_namespace.clone(), settings.lease_name.clone());
-    let (candidate, leadership) = Candidate::new(client.clone(), lease, identity(), settings.lease_terms());
+    let (candidate, leadership) =
+        Candidate::new(client.clone(), lease, identity(), settings.lease_durations());
     (Some(candidate), leadership)
 }
 
@@ -48,12 +49,12 @@ pub fn elect(
             return;
         }
         let silent = AtomicBool::new(false);
-        candidate.run(over, |news| take_in(news, &ctx, &readiness, &silent)).await;
+        candidate.run(over, |event| take_in(event, &ctx, &readiness, &silent)).await;
     }))
 }
 
-fn take_in(news: LeaderEvent<'_>, ctx: &Context, readiness: &Readiness, silent: &AtomicBool) {
-    match news {
+fn take_in(event: LeaderEvent<'_>, ctx: &Context, readiness: &Readiness, silent: &AtomicBool) {
+    match event {
         LeaderEvent::Leads => {
             ctx.metrics.leader(true);
             readiness.role("leader");

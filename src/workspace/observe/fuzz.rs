@@ -22,7 +22,7 @@ proptest! {
             Ok(key) => {
                 let text = std::str::from_utf8(&value).unwrap().trim();
                 prop_assert_eq!(key.expose(), text);
-                prop_assert!((1..=KEY_MAX).contains(&text.len()) && text.bytes().all(|byte| (b'!'..=b'~').contains(&byte)));
+                prop_assert!((1..=MAX_KEY_BYTES).contains(&text.len()) && text.bytes().all(|byte| (b'!'..=b'~').contains(&byte)));
                 prop_assert!(reqwest::header::HeaderValue::from_str(text).is_ok());
             }
             // The message is one of ours, whatever the value: it can't quote any part of the value.
@@ -33,11 +33,11 @@ proptest! {
 
 #[test]
 fn each_kind_of_content_is_a_key_or_has_its_message() {
-    let long = [b'k'; KEY_MAX + 1];
+    let long = [b'k'; MAX_KEY_BYTES + 1];
     for (value, expected) in [
         (None, Err("has no entry")),
         (Some(&b"sf_live_v1_a\r\n"[..]), Ok("sf_live_v1_a")),
-        (Some(&long[..KEY_MAX]), Ok(std::str::from_utf8(&long[..KEY_MAX]).unwrap())),
+        (Some(&long[..MAX_KEY_BYTES]), Ok(std::str::from_utf8(&long[..MAX_KEY_BYTES]).unwrap())),
         (Some(&long), Err("holds no API key in the entry")),
         (Some(b""), Err("holds no API key in the entry")),
         (Some(b" \n"), Err("holds no API key in the entry")),

@@ -60,8 +60,9 @@ async fn a_missing_permission_is_named_by_verb_and_resource_and_nothing_is_creat
     harness
         .apply(&role("writer", &[("ohallo.eu", &["channels"], &["patch"]), ("", &["secrets"], &["watch"])]));
     harness.apply(&binding("writer", &user));
-    let rest =
-        format!("permissions: the service account is not allowed to update channels.ohallo.eu/status {here}: grant");
+    let rest = format!(
+        "permissions: the service account is not allowed to update channels.ohallo.eu/status {here}: grant"
+    );
     program.until("/readyz", 503, &rest).await;
     assert_eq!(
         harness.count(Operation::CreateChannel),
