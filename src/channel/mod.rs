@@ -150,7 +150,7 @@ async fn run_and_report(
         let slot = ctx.ohallo.heavy().slot();
         (Box::new(Reconciliation::new(ctx, channel.clone(), epoch, slot)), Some(Outcome::Failed(failure)))
     };
-    let (pass, outcome) = match AssertUnwindSafe(work).catch_unwind().await {
+    let (reconciliation, outcome) = match AssertUnwindSafe(work).catch_unwind().await {
         Ok(Ok(done)) => done,
         Ok(Err(_)) => failed(Reason::ApiUnavailable, "The reconcile timed out; the operator retries."),
         Err(_) => {
@@ -160,8 +160,8 @@ async fn run_and_report(
             failed(Reason::InternalError, text)
         }
     };
-    let Some(outcome) = outcome else { return report::finished(pass) };
-    AssertUnwindSafe(report(pass, &outcome)).catch_unwind().await.unwrap_or_else(|_| {
+    let Some(outcome) = outcome else { return report::finished(reconciliation) };
+    AssertUnwindSafe(report(reconciliation, &outcome)).catch_unwind().await.unwrap_or_else(|_| {
         ctx.metrics.panicked();
         (Report::Wake(RECONCILE_TIMEOUT), ReconcileResult::Transient)
     })
@@ -280,31 +280,31 @@ fn initial_cooldown(channel: &Channel, now: &Triggers) -> Option<cooldown::Coold
 
 /// Observes, plans and executes until nothing is left to do, a requeue is needed, or a step fails. `None`: the
 /// object is deleted.
-async fn run(mut pass: Box<Reconciliation>) -> (Box<Reconciliation>, Option<Outcome>) {
-    if pass.resends {
+async fn run(mut reconciliation: Box<Reconciliation>) -> (Box<Reconciliation>, Option<Outcome>) {
+    if reconciliation.resends {
         // The report resends the status, and nothing else is decided before the API server stores it.
-        let failure = stored::failure(&pass.memory.lost);
-        return (pass, Some(Outcome::Failed(failure)));
+        let failure = stored::failure(&reconciliation.memory.lost);
+        return (reconciliation, Some(Outcome::Failed(failure)));
     }
-    if let Err(failure) = observe::observe(&mut pass).await {
-        return (pass, Some(Outcome::Failed(failure)));
+    if let Err(failure) = observe::observe(&mut reconciliation).await {
+        return (reconciliation, Some(Outcome::Failed(failure)));
     }
     for _ in 0..MAX_STEPS {
-        let step = match plan(&pass.input()) {
-            Plan::Settled(verdict) => return (pass, Some(Outcome::Settled(verdict))),
+        let step = match plan(&reconciliation.input()) {
+            Plan::Settled(verdict) => return (reconciliation, Some(Outcome::Settled(verdict))),
             Plan::Work(step) => step,
         };
         let pushes = matches!(step, Step::PushCredentials { .. });
-        let (after, next) = execute(pass, step).await;
-        pass = after;
+        let (after, next) = execute(reconciliation, step).await;
+        reconciliation = after;
         match next {
-            Ok(Next::Continue) if pass.superseded => return (pass, Some(Outcome::More)),
+            Ok(Next::Continue) if reconciliation.superseded => return (reconciliation, Some(Outcome::More)),
             Ok(Next::Continue) => {}
-            Ok(Next::Requeue) => return (pass, Some(Outcome::More)),
-            Ok(Next::Finished) => return (pass, None),
-            Err(failure) if pushes => return (pass, Some(Outcome::PushFailed(failure))),
-            Err(failure) => return (pass, Some(Outcome::Failed(failure))),
+            Ok(Next::Requeue) => return (reconciliation, Some(Outcome::More)),
+            Ok(Next::Finished) => return (reconciliation, None),
+            Err(failure) if pushes => return (reconciliation, Some(Outcome::PushFailed(failure))),
+            Err(failure) => return (reconciliation, Some(Outcome::Failed(failure))),
         }
     }
-    (pass, Some(Outcome::More))
+    (reconciliation, Some(Outcome::More))
 }
