@@ -75,7 +75,7 @@ fn a_bad_flag_or_variable_gets_one_sentence_and_exit_code_2() {
         (&["run", "--request-timeout", "90"], ("A", ""), "--create-timeout must not be shorter"),
         (&["run", "--lease-retry-seconds", "0"], ("A", ""), "whole seconds"),
         (&["run", "--lease-duration-seconds", "40"], ("A", ""), "must be longer than"),
-        (&["run", "--lease-name", "A_b"], ("A", ""), "the name of a Lease"),
+        (&["run", "--lease-name", "A_b"], ("A", ""), "a Lease name is"),
         (&["run"], ("OHALLO_LEADER_ELECT", "maybe"), "OHALLO_LEADER_ELECT"),
         (&["run", "--api-url", "api.ohallo.eu"], ("A", ""), "https://api.ohallo.eu"),
         (&["run", "--api-url", "http://ohallo.example"], ("A", ""), "plain http://"),
