@@ -174,7 +174,6 @@ mod tests {
     use std::collections::BTreeSet;
 
     use k8s_openapi::api::rbac::v1::PolicyRule;
-    use serde::Deserialize;
 
     use super::*;
     use crate::settings::tests::parse;
@@ -186,9 +185,7 @@ mod tests {
     /// What the shipped roles grant, in the same words; the lease apart, which names its place.
     fn shipped() -> BTreeSet<String> {
         let text = include_str!("../../deploy/kustomize/base/rbac.yaml");
-        let documents = serde_yaml_ng::Deserializer::from_str(text);
-        let documents: Vec<_> =
-            documents.map(|document| serde_json::Value::deserialize(document).unwrap()).collect();
+        let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(text).unwrap();
         let role = documents.iter().find(|object| object["kind"] == "ClusterRole").unwrap();
         let rules: Vec<PolicyRule> = serde_json::from_value(role["rules"].clone()).unwrap();
         let mut told = BTreeSet::new();

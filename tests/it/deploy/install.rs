@@ -20,13 +20,13 @@ fn previous() -> tempfile::TempDir {
     };
     edit("Chart.yaml", &|text| text.replace("ersion: 0.1.0", "ersion: 0.0.9"));
     edit("files/crds/channels.ohallo.eu.yaml", &|text| {
-        let mut crd: Value = serde_yaml_ng::from_str(&text).unwrap();
+        let mut crd: Value = serde_saphyr::from_str(&text).unwrap();
         let schema = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
         for (part, field) in [("spec", "provisioningRetry"), ("status", "drift")] {
             let properties = schema["properties"][part]["properties"].as_object_mut().unwrap();
             assert!(properties.remove(field).is_some(), "{field}");
         }
-        serde_yaml_ng::to_string(&crd).unwrap()
+        ohallo_operator::manifest::yaml(&crd).unwrap()
     });
     chart
 }

@@ -103,7 +103,8 @@ fn the_components_files_are_those_of_the_chart() {
         objects.retain(|object| kinds.iter().any(|kind| object["kind"] == *kind));
         // The Role for the lease is in the base.
         objects.retain(|object| object["metadata"]["name"] != "ohallo-operator-lease");
-        let yaml: Vec<_> = objects.iter().map(|object| serde_yaml_ng::to_string(object).unwrap()).collect();
+        let yaml: Vec<_> =
+            objects.iter().map(|object| ohallo_operator::manifest::yaml(object).unwrap()).collect();
         let head = "# Made from the chart: OHALLO_TEST_WRITE=1 cargo test --test it the_components\n";
         let text = format!("{head}{}", yaml.join("---\n"));
         let path = Path::new(ROOT).join(format!("deploy/kustomize/components/{file}.yaml"));
@@ -163,7 +164,8 @@ fn of_a_user(components: &str) -> Vec<Value> {
         {"apiVersion": "ohallo.eu/v1alpha1", "kind": "Channel", "metadata": {"name": "b"},
          "spec": {"channelType": "chat", "displayName": "B", "workspaceRef": {"kind": "ClusterWorkspace", "name": "shared"}}},
     ]);
-    let texts = objects.as_array().unwrap().iter().map(|object| serde_yaml_ng::to_string(object).unwrap());
+    let texts =
+        objects.as_array().unwrap().iter().map(|object| ohallo_operator::manifest::yaml(object).unwrap());
     std::fs::write(folder.path().join("objects.yaml"), texts.collect::<Vec<_>>().join("---\n")).unwrap();
     let secret = |name: &str| json!({"name": name, "literals": [format!("apiKey={name}")]});
     let kustomization = json!({
@@ -176,7 +178,7 @@ fn of_a_user(components: &str) -> Vec<Value> {
     });
     std::fs::write(
         folder.path().join("kustomization.yaml"),
-        serde_yaml_ng::to_string(&kustomization).unwrap(),
+        ohallo_operator::manifest::yaml(&kustomization).unwrap(),
     )
     .unwrap();
     let folder = folder.path().to_str().unwrap();

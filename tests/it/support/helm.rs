@@ -4,7 +4,6 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
-use serde::Deserialize;
 use serde_json::Value;
 use testbed::{ControlPlane, User};
 
@@ -68,11 +67,8 @@ pub fn render_as(release: &str, namespace: &str, values: &[&str]) -> Result<Vec<
 }
 
 pub fn documents(yaml: &str) -> Vec<Value> {
-    let documents = serde_yaml_ng::Deserializer::from_str(yaml);
-    documents
-        .map(|document| Value::deserialize(document).unwrap())
-        .filter(|object| !object.is_null())
-        .collect()
+    let documents: Vec<Value> = serde_saphyr::from_multiple(yaml).unwrap();
+    documents.into_iter().filter(|object| !object.is_null()).collect()
 }
 
 /// The objects of a kind.

@@ -35,7 +35,7 @@ impl Prometheus {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("prometheus.yaml");
-        std::fs::write(&config, serde_yaml_ng::to_string(&configuration(targets)).unwrap()).unwrap();
+        std::fs::write(&config, ohallo_operator::manifest::yaml(&configuration(targets)).unwrap()).unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let program = tokio::task::spawn_blocking(|| testbed::tool("prometheus").unwrap()).await.unwrap();
         let child = Command::new(program)
