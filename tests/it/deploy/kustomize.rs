@@ -13,7 +13,7 @@ use crate::support::canary;
 use crate::support::clusters::{empty, end, established, kubectl};
 use crate::support::differences::differences;
 use crate::support::harness::{TENANT, WORKSPACE, kubectl_as};
-use crate::support::helm::{HOME, documents, output_text, render, stored_arguments};
+use crate::support::helm::{OPERATOR_NAMESPACE, documents, output_text, render, stored_arguments};
 use crate::support::program::Program;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -269,16 +269,25 @@ async fn each_overlay_is_applied_in_one_go_and_its_operator_works() {
         let folder = format!("{ROOT}/deploy/kustomize/overlays/{overlay}");
         kubectl(plane, &["apply", "-k", &folder]);
         established(plane);
-        let mut args: Vec<_> =
-            stored_arguments(plane).iter().map(|arg| arg.replace("$(POD_NAMESPACE)", HOME)).collect();
+        let mut args: Vec<_> = stored_arguments(plane)
+            .iter()
+            .map(|arg| arg.replace("$(POD_NAMESPACE)", OPERATOR_NAMESPACE))
+            .collect();
         args.push(format!("--api-url={}", sim.url()));
         let mut operator = Program::named(plane, User::Operator, "pod", &args);
         operator.until("/readyz", 200, "this replica: leader").await;
-        let applied =
-            kubectl_as(plane, User::Admin, &["-n", HOME, "apply", "-f", "-"], Some(&objects.to_string()));
+        let applied = kubectl_as(
+            plane,
+            User::Admin,
+            &["-n", OPERATOR_NAMESPACE, "apply", "-f", "-"],
+            Some(&objects.to_string()),
+        );
         assert!(applied.status.success(), "{}", output_text(&applied));
-        kubectl(plane, &["-n", HOME, "wait", "--for=condition=Ready", "channel/a", "--timeout=180s"]);
-        kubectl(plane, &["-n", HOME, "delete", "channel/a", "--timeout=180s"]);
+        kubectl(
+            plane,
+            &["-n", OPERATOR_NAMESPACE, "wait", "--for=condition=Ready", "channel/a", "--timeout=180s"],
+        );
+        kubectl(plane, &["-n", OPERATOR_NAMESPACE, "delete", "channel/a", "--timeout=180s"]);
         assert_eq!(
             (sim.count(ohallo_sim::Operation::CreateChannel), sim.channel_count()),
             (n + 1, 0),

@@ -88,7 +88,7 @@ async fn a_config_however_deep_stops_nobody_but_its_own_channel() {
     assert!(created.status.success());
     harness
         .sim
-        .wait_until(|sim| sim.count(Operation::CreateChannel) == 2, crate::support::harness::PATIENCE)
+        .wait_until(|sim| sim.count(Operation::CreateChannel) == 2, crate::support::harness::WAIT_TIMEOUT)
         .await
         .unwrap();
     let deleted = harness.kubectl(&["delete", "channel", "deep", "deeper", "deepest", "--timeout=60s"], None);
@@ -254,7 +254,7 @@ async fn times_and_numbers_of_any_shape_that_the_api_server_lets_pass_stop_nobod
     assert!(created.status.success());
     harness
         .sim
-        .wait_until(|sim| sim.count(Operation::CreateChannel) == 2, crate::support::harness::PATIENCE)
+        .wait_until(|sim| sim.count(Operation::CreateChannel) == 2, crate::support::harness::WAIT_TIMEOUT)
         .await
         .unwrap();
     let all = harness.kubectl(&["delete", "channel", "fields"], None);

@@ -100,6 +100,20 @@ fn panels_do_not_overlap_have_a_unit_and_a_query_of_the_chosen_data_source() {
 }
 
 #[test]
+fn every_documented_metric_is_in_a_panel() {
+    // With `--object-metrics` alone.
+    let opt_in = ["ohallo_channel_info", "ohallo_channel_condition"];
+    let queries: Vec<_> = panels().into_iter().flat_map(|panel| panel.queries).collect();
+    let page = text("docs/monitoring.md");
+    let names = page.lines().filter_map(|line| line.strip_prefix("| `ohallo_")?.split('`').next());
+    let names: Vec<_> = names.map(|name| format!("ohallo_{name}")).collect();
+    assert!(names.len() > 20, "{names:?}");
+    for name in names.iter().filter(|name| !opt_in.contains(&name.as_str())) {
+        assert!(queries.iter().any(|query| query.expr.contains(name)), "{name} is in no panel");
+    }
+}
+
+#[test]
 fn the_picture_of_the_dashboard_is_small() {
     const MAX_BYTES: usize = 40_000;
     let picture = text("docs/images/dashboard.svg");

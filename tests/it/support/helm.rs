@@ -11,7 +11,7 @@ use crate::support::harness::kubectl_as;
 
 pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/helm/ohallo-operator");
 pub const RELEASE: &str = "ohallo-operator";
-pub const HOME: &str = "ohallo-system";
+pub const OPERATOR_NAMESPACE: &str = "ohallo-system";
 
 /// Keeps Helm from the user's folders and settings.
 pub fn isolate(command: &mut Command, home: &Path) {
@@ -53,7 +53,7 @@ pub fn on(plane: &ControlPlane, args: &[&str]) -> String {
 
 /// What the chart renders with these `--set-json` values, or Helm's error.
 pub fn render(values: &[&str]) -> Result<Vec<Value>, String> {
-    render_as(RELEASE, HOME, values)
+    render_as(RELEASE, OPERATOR_NAMESPACE, values)
 }
 
 pub fn render_as(release: &str, namespace: &str, values: &[&str]) -> Result<Vec<Value>, String> {
@@ -86,7 +86,7 @@ pub fn arguments(deployment: &Value) -> Vec<String> {
 
 /// The same of the Deployment that is in the cluster.
 pub fn stored_arguments(plane: &ControlPlane) -> Vec<String> {
-    let get = ["get", "deployment", RELEASE, "-n", HOME, "-o", "json"];
+    let get = ["get", "deployment", RELEASE, "-n", OPERATOR_NAMESPACE, "-o", "json"];
     let output = kubectl_as(plane, User::Admin, &get, None);
     arguments(&serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", output_text(&output))))
 }

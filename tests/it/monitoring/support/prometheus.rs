@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::monitoring::{file, scrape, text, yaml};
-use crate::support::harness::PATIENCE;
+use crate::support::harness::WAIT_TIMEOUT;
 
 pub const JOB: &str = "ohallo-operator";
 
@@ -53,7 +53,7 @@ impl Prometheus {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         };
-        if tokio::time::timeout(PATIENCE, up).await.is_err() {
+        if tokio::time::timeout(WAIT_TIMEOUT, up).await.is_err() {
             panic!("Prometheus scrapes nothing: {}", this.log());
         }
         this
