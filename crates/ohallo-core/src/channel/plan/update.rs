@@ -50,7 +50,8 @@ pub fn plan(
         ReadFreshness::Doubtful => split_by_drift_policy(view, &view.declared()),
     };
     if !due.is_empty() {
-        // With `driftPolicy: Report`, values that are still to be sent must not be listed as drift: they would then be only reported.
+        // With `driftPolicy: Report`, values that are still to be sent must not be listed as drift: the next reconcile
+        // would then only report them.
         let drift = to_status(if is_report_only(view) { &reported } else { &due });
         if view.contested() {
             return Some(Conclusion { drift, ..not_converging(&due) }.settled());
