@@ -285,10 +285,10 @@ mod tests {
     fn credentials_of_64_kib_are_sent_names_included_and_more_are_refused_by_what_is_too_large() {
         for (size, refused) in [
             (65_535, None),
-            (65_536, Some("more than 65536 bytes together")),
+            (65_536, Some("more than 65536 bytes in total")),
             (
                 65_537,
-                Some("The value of key \"a\" in Secret \"s\" is larger than 64 KiB: store a smaller value."),
+                Some("The entry \"a\" of Secret \"s\" is larger than 64 KiB: store a smaller value."),
             ),
             (65_538, Some("is larger than 64 KiB: store a smaller value.")),
         ] {
