@@ -116,7 +116,7 @@ async fn a_hostile_id_in_a_status_is_called_nowhere_and_holds_the_object_until_i
         harness.excused.push(name.clone());
         harness.delete(&name).await;
         let channel = harness.has(&name, "DeletionBlocked", "AbsenceNotProven").await;
-        assert!(message(&channel, "DeletionBlocked").contains("is no id of oHallo's"));
+        assert!(message(&channel, "DeletionBlocked").contains("is not a valid oHallo id"));
         harness.annotate(&name, RELEASE, hostile).await;
         harness.wait_deleted(&name).await;
     }
