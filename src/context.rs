@@ -1,4 +1,4 @@
-//! What every pass shares: clients, stores, and what this process remembers.
+//! What every reconcile shares: clients, stores, and the state that this process keeps in memory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
@@ -38,7 +38,8 @@ use ohallo_core::workspace::access::allows;
 use ohallo_core::workspace::kind::WorkspaceKind;
 use ohallo_core::{backoff, conditions};
 
-/// How many objects are read at the same time because the cache does not have them in full.
+/// How many objects are read from the API server at the same time, because the cache does not hold them in
+/// full.
 const READS: usize = 4;
 
 pub struct Context {
@@ -47,64 +48,65 @@ pub struct Context {
     pub ohallo: ohallo_client::Client,
     pub metrics: Arc<Metrics>,
     pub events: Events,
-    /// Whether effects may begin; the only process there is unless it was set.
+    /// Whether effects may begin. Unless it is set, this process is the only one and always leads.
     pub leadership: Leadership,
     pub channels: Store<Channel>,
     pub workspaces: Store<Workspace>,
     pub cluster_workspaces: Store<ClusterWorkspace>,
     pub namespaces: Store<PartialObjectMeta<Namespace>>,
     pub secrets: Secrets,
-    /// What the store has not of the Channels.
+    /// The parts of Channels that the store leaves out.
     pub kept: ObjectCache,
-    /// Who reads what is not kept: each object may take some hundred KiB until it is decoded.
+    /// Limits concurrent reads of objects that the cache lacks: each may take some hundred KiB until it is
+    /// decoded.
     pub reads: Semaphore,
     pub index: Mutex<Index>,
-    /// What objects that disappeared left in oHallo.
+    /// Objects whose end is still to be reported, because they may leave a channel in oHallo.
     pub orphans: Orphans,
-    /// What is to be reconciled.
+    /// The objects that wait to be reconciled.
     pub queue: Queue,
     pub listed: CacheSync,
-    /// Whether the API server keeps every field of this version.
+    /// Whether the API server stores every field of this version.
     pub schema: Schema,
     listing_channels: AtomicBool,
-    /// Creates under way: the process waits for them before it ends.
+    /// Creates in flight: the process waits for them before it exits.
     pub tasks: TaskTracker,
-    /// Cancelled when the process has no time left.
+    /// Cancelled when the shutdown grace period is over.
     pub ended: CancellationToken,
     held: Mutex<HashMap<WorkspaceKey, CachedApiKey>>,
     consistency: Mutex<Consistency>,
     memories: Mutex<HashMap<String, Arc<Mutex<InMemoryState>>>>,
     workspace_memories: Mutex<HashMap<String, crate::workspace::InMemoryState>>,
-    /// Workspaces whose key was refused to a Channel.
+    /// Workspaces whose key oHallo refused to a Channel.
     rechecks: Mutex<HashSet<WorkspaceKey>>,
 }
 
-/// Whether every kind was listed once: before that it can't be said that an object is not there. Not the stores' own
-/// `wait_until_ready`: it wakes only the last of several waiters, and each controller is one.
+/// Whether every kind was listed once: before that, a missing object may still exist. The stores' own
+/// `wait_until_ready` does not serve: it wakes only the last of several waiters, and each controller waits.
 #[derive(Default)]
 pub struct CacheSync {
     missing: Mutex<BTreeSet<&'static str>>,
     done: CancellationToken,
 }
 
-/// The last good key of a workspace. No Debug.
+/// The last valid key of a workspace. It has no `Debug`.
 #[derive(Clone)]
 pub struct CachedApiKey {
-    /// Of the Workspace that it was read for.
+    /// The uid of the Workspace that the key was read for.
     pub uid: String,
     pub key: ApiKey,
     pub workspace_id: Id,
-    /// When oHallo last refused to create here.
+    /// When oHallo last refused to create a channel here.
     pub create_unsupported: Option<std::time::Instant>,
-    /// A create of this process succeeded here: oHallo supports it, whatever it answers to another.
+    /// A create of this process succeeded here: oHallo supports it, whatever it answers to another create.
     pub has_created: bool,
-    /// The key has read a channel of this workspace: it sees what is there.
+    /// The key has read a channel of this workspace: it can see the workspace's channels.
     pub has_read: bool,
-    /// oHallo has no list of channels.
+    /// oHallo does not support the list of channels.
     pub list_unsupported: bool,
 }
 
-/// A Workspace or ClusterWorkspace, as a Channel looks at it.
+/// A Workspace or ClusterWorkspace, as its Channels see it.
 pub struct WorkspaceSnapshot {
     pub uid: String,
     pub generation: Option<i64>,
@@ -118,12 +120,12 @@ pub struct WorkspaceSnapshot {
 // === impl CacheSync ===
 
 impl CacheSync {
-    /// A kind that is waited for.
+    /// Registers a kind that must be listed.
     pub fn expect(&self, kind: &'static str) {
         self.missing.lock().unwrap_or_else(PoisonError::into_inner).insert(kind);
     }
 
-    /// A kind that was listed.
+    /// Marks a kind as listed.
     pub fn mark(&self, kind: &'static str) {
         let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
         missing.remove(kind);
@@ -194,18 +196,18 @@ impl Context {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Which reads may be older than a write.
+    /// The consistency windows: which reads may be older than a write.
     pub fn consistency(&self) -> MutexGuard<'_, Consistency> {
         self.consistency.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is remembered of the object with this uid.
+    /// The in-memory state of the object with this uid.
     pub fn memory(&self, uid: &str) -> Arc<Mutex<InMemoryState>> {
         let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
         memories.entry(uid.to_owned()).or_default().clone()
     }
 
-    /// Runs `decide` on what is remembered of an object, where no reconcile works on it or `in_any_case`.
+    /// Runs `decide` on an object's in-memory state if no reconcile works on it, or `in_any_case`.
     pub fn while_idle<T>(
         &self,
         uid: &str,
@@ -213,7 +215,7 @@ impl Context {
         in_any_case: bool,
         decide: impl FnOnce(&mut InMemoryState) -> T,
     ) -> Option<T> {
-        // CachedApiKey to the end: a reconcile that begins meanwhile waits for it.
+        // Locked to the end: a reconcile that begins meanwhile waits for it.
         let memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
         let mapped = memories.get(uid).is_some_and(|found| Arc::ptr_eq(found, memory));
         if Arc::strong_count(memory) > 1 + usize::from(mapped) && !in_any_case {
@@ -222,17 +224,17 @@ impl Context {
         Some(decide(&mut memory.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    /// Forgets an object that is gone.
+    /// Forgets the in-memory state of a deleted object.
     pub fn forget(&self, uid: &str) {
         self.memories.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
-        let wakes = self.index().unclaim(uid);
-        self.requeue(wakes);
+        let requeues = self.index().unclaim(uid);
+        self.requeue(requeues);
     }
 
-    /// Forgets what belongs to objects that are not there any more. Most of it went with them; a reconcile that ended
-    /// later may have brought it back.
+    /// Forgets what belongs to deleted objects. Their deletion removed most of it; a reconcile that ended later
+    /// may have restored some.
     pub fn sweep(&self) {
-        // Before that the stores do not have what is there.
+        // Before every kind is listed, the stores are incomplete.
         if !self.listed.is_done() {
             return;
         }
@@ -240,7 +242,7 @@ impl Context {
         let workspaces = self.workspaces.state().into_iter().filter_map(|found| found.uid());
         let clusters = self.cluster_workspaces.state().into_iter().filter_map(|found| found.uid());
         let workspaces: HashSet<_> = workspaces.chain(clusters).collect();
-        // Of a create under way its task holds the memory.
+        // The task of a create in flight holds the object's in-memory state.
         retain(&self.memories, |uid, memory| channels.contains(uid) || Arc::strong_count(memory) > 1);
         retain(&self.workspace_memories, |uid, _| workspaces.contains(uid));
         retain(&self.held, |handle, _| self.workspace_snapshot(handle).is_some() || self.in_use(handle));
@@ -252,7 +254,7 @@ impl Context {
         rechecks.retain(|handle| self.workspace_snapshot(handle).is_some());
     }
 
-    /// How many entries each map has, by its name.
+    /// How many entries each map has, by the map's name.
     pub fn sizes(&self) -> [(&'static str, usize); 8] {
         [
             ("channels", self.memories.lock().unwrap_or_else(PoisonError::into_inner).len()),
@@ -283,13 +285,13 @@ impl Context {
         self.workspace_memories.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 
-    /// Makes a Workspace look at its key soon: it was refused to one of its Channels.
+    /// Requests a check of a Workspace's key, because oHallo refused it to one of its Channels.
     pub fn request_key_check(&self, handle: &WorkspaceKey) {
         self.rechecks.lock().unwrap_or_else(PoisonError::into_inner).insert(handle.clone());
         self.requeue_workspace(handle);
     }
 
-    /// Whether a Workspace was asked to look and has not begun to.
+    /// Whether a key check of a Workspace is requested and has not begun.
     pub fn key_check_requested(&self, handle: &WorkspaceKey) -> bool {
         self.rechecks.lock().unwrap_or_else(PoisonError::into_inner).contains(handle)
     }
@@ -312,7 +314,7 @@ impl Context {
         }
     }
 
-    /// Forgets the key of a workspace that nobody needs any more.
+    /// Forgets the key of a workspace that no Channel needs any more.
     pub fn forget_key(&self, handle: &WorkspaceKey) {
         self.all_held().remove(handle);
     }
@@ -321,7 +323,7 @@ impl Context {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The workspace that a handle names, as the watch last saw it.
+    /// The workspace that a key names, as the cache holds it.
     pub fn workspace_snapshot(&self, handle: &WorkspaceKey) -> Option<WorkspaceSnapshot> {
         match &handle.namespace {
             Some(namespace) => {
@@ -349,12 +351,12 @@ impl Context {
         }
     }
 
-    /// The labels of a namespace, as the watch last saw them; `None` where it has not seen the namespace.
+    /// The labels of a namespace, as the cache holds them; `None` if the cache lacks the namespace.
     pub fn namespace_labels(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
         self.namespaces.get(&ObjectRef::new(namespace)).map(|found| found.labels().clone())
     }
 
-    /// Whether the workspace that a handle names must stay.
+    /// Whether Channels use this workspace, so that its finalizer must remain.
     pub fn in_use(&self, handle: &WorkspaceKey) -> bool {
         let allowed = self.workspace_snapshot(handle).map(|lookup| lookup.allowed);
         self.index().in_use(handle, |namespace| match &allowed {
@@ -364,7 +366,7 @@ impl Context {
         })
     }
 
-    /// Notes whether the list of Channels is being read again: what is cached meanwhile may lack some.
+    /// Records whether a list of Channels is in progress: meanwhile the cache may lack some.
     pub fn list_channels(&self, begun: bool) {
         self.listing_channels.store(begun, Ordering::Release);
     }
@@ -373,9 +375,9 @@ impl Context {
         self.listing_channels.load(Ordering::Acquire)
     }
 
-    pub fn requeue(&self, wakes: Requeues) {
-        wakes.channels.iter().for_each(|name| self.requeue_channel(name));
-        if let Some(handle) = wakes.handle {
+    pub fn requeue(&self, requeues: Requeues) {
+        requeues.channels.iter().for_each(|name| self.requeue_channel(name));
+        if let Some(handle) = requeues.handle {
             self.requeue_workspace(&handle);
         }
     }
@@ -384,7 +386,7 @@ impl Context {
         self.enqueue_channel(name, Priority::Interactive);
     }
 
-    /// Requeues every object: this process has begun to lead.
+    /// Requeues every object, because this process has begun to lead.
     pub fn requeue_all(&self) {
         let background = Priority::Background;
         self.workspaces
@@ -399,7 +401,8 @@ impl Context {
             .for_each(|channel| self.enqueue_channel(&NamespacedName::of(channel), background));
     }
 
-    /// Requeues every object, and at once those whose writes were not kept: the API server keeps every field again.
+    /// Requeues every object after the API server stores every field again. Objects whose writes were not
+    /// stored run without their cooldown.
     pub fn schema_serves_again(&self) {
         let lost = |status: &ChannelStatus| {
             let ready = conditions::find(&status.conditions, kind::READY);
@@ -427,14 +430,14 @@ impl Context {
         self.enqueue_workspace(handle, Priority::Interactive);
     }
 
-    /// Leaves events to be published.
+    /// Queues events to be published.
     pub fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, notes: Vec<PendingEvent>) {
         let dropped = self.events.leave(object, notes);
         self.metrics.events_dropped(dropped);
     }
 
-    /// How often a settled Channel is read: as declared, or as the rate of its key and its namespace's share of the rate of all
-    /// keys allow.
+    /// How often a settled Channel is read: at its declared interval, or less often if a rate limit requires
+    /// it. The limits are the key's rate and the namespace's share of the total rate.
     pub fn read_interval(&self, channel: &Channel) -> Duration {
         let (of_key, of_namespace, namespaces) = {
             let index = self.index();
@@ -447,7 +450,7 @@ impl Context {
     }
 }
 
-/// The key of a Channel in its store.
+/// The key of a Channel in the store.
 pub fn object_ref(name: &NamespacedName) -> ObjectRef<Channel> {
     ObjectRef::new(&name.name).within(&name.namespace)
 }
@@ -460,7 +463,8 @@ fn retain<K: Eq + Hash, V>(map: &Mutex<HashMap<K, V>>, keep: impl Fn(&K, &V) -> 
     }
 }
 
-/// With one of these traits the crate does not compile: the types hold API keys, or a proxy's password.
+/// The crate does not compile if these types implement one of these traits: they hold API keys or a proxy's
+/// password.
 const _: () = {
     use ohallo_core::secret::no_debug::{No as _, Told};
     assert!(
@@ -505,9 +509,10 @@ pub mod tests {
         Context::new(client, settings, ohallo, metrics, events().0, stores)
     }
 
-    /// As a day of objects, keys and Workspaces that come and go, with reconciles that end after the deletion.
+    /// Simulates a day of objects, keys and Workspaces that come and go, with reconciles that end after the
+    /// deletion.
     #[tokio::test]
-    async fn what_is_remembered_of_deleted_objects_ends_also_where_a_late_reconcile_brought_it_back() {
+    async fn state_of_deleted_objects_is_forgotten_even_if_a_late_reconcile_restored_it() {
         let ctx = context();
         ctx.listed.expect("channels");
         for round in 0..3000_usize {
@@ -536,14 +541,14 @@ pub mod tests {
         let total = |ctx: &Context| ctx.sizes().iter().map(|(_, size)| size).sum::<usize>();
         let before = total(&ctx);
         ctx.sweep();
-        assert_eq!(total(&ctx), before, "it is not known yet what is there");
+        assert_eq!(total(&ctx), before, "nothing is forgotten before the first list is complete");
         let at_work = ctx.memory("at work");
         ctx.listed.mark("channels");
         ctx.sweep();
         assert_eq!(
             ctx.sizes().map(|(_, size)| size),
             [1, 0, 0, 0, 0, 0, 0, 0],
-            "only what a create under way holds"
+            "only the state that a create in flight holds remains"
         );
         drop(at_work);
         ctx.sweep();

@@ -1,7 +1,8 @@
-//! Runs reconciles: the work queue that the whole process shares, and the workers behind it.
+//! Runs reconciles: the workers behind the work queue that the whole process shares.
 //!
-//! Our own in place of `kube::runtime::Controller`, whose scheduler is first in, first out over all namespaces, starts a
-//! reconcile before its API key can serve it, and has an unbounded channel for requeues.
+//! It replaces `kube::runtime::Controller`, whose scheduler is first in, first out over all namespaces. That
+//! scheduler also starts a reconcile before the rate limit of its API key allows it, and has an unbounded
+//! channel for requeues.
 //! - A reconciler gets the newest stored object. An object that is not stored is dropped from the queue.
 //! - An object never runs twice at the same time. An event during a run requeues the object after it.
 //! - An event replaces a requeue time.
@@ -26,21 +27,21 @@ use ohallo_core::backoff::Requeue;
 use ohallo_core::rate_limiter::{Lane, Refusal};
 use ohallo_core::work_queue::{Blocked, Gate, ObjectKey, ObjectKind, Resolved, Route, Started};
 
-/// The wait after a reconcile that panicked outside of what it catches itself.
+/// The wait after a reconcile whose panic nothing else caught.
 const AFTER_PANIC: Duration = Duration::from_secs(60);
 
-/// Asks the objects and the API keys.
-struct Door<'a>(&'a Arc<Context>);
+/// Decides what may start: by the objects' cooldowns and by the rate limits of the API keys.
+struct QueueGate<'a>(&'a Arc<Context>);
 
 /// Runs reconciles until the stop, then waits for those that run.
 pub async fn run(ctx: &Arc<Context>, stop: &CancellationToken) {
-    // Nothing is judged missing by a list that is not complete.
+    // An incomplete list must not make an object look missing.
     if stop.run_until_cancelled(ctx.listed.wait()).await.is_none() {
         return;
     }
     let mut running = JoinSet::new();
     while !stop.is_cancelled() {
-        let again = match ctx.queue.pop(&mut Door(ctx)) {
+        let again = match ctx.queue.pop(&mut QueueGate(ctx)) {
             Ok(started) => {
                 let kind = started.object.kind.name();
                 ctx.metrics.workqueue_waited(kind, started.waited);
@@ -54,14 +55,14 @@ pub async fn run(ctx: &Arc<Context>, stop: &CancellationToken) {
             () = stop.cancelled() => {}
             Some(Ok((object, requeue))) = running.join_next() => ctx.queue.done(&object, requeue),
             () = ctx.queue.added() => {}
-            // Yields where more objects are to be resolved.
+            // Yields between batches when more objects are to be resolved.
             () = tokio::time::sleep(wait) => {}
         }
     }
     while running.join_next().await.is_some() {}
 }
 
-/// One reconcile. A bug in it stays in its object.
+/// Runs one reconcile. A panic affects only its own object.
 async fn reconcile(ctx: Arc<Context>, started: Started<Option<Permit>>) -> (Arc<ObjectKey>, Requeue) {
     let Started { object, permit, .. } = started;
     let work = AssertUnwindSafe(reconcile_kind(&ctx, &object, permit)).catch_unwind();
@@ -104,9 +105,9 @@ fn reference<K: kube::runtime::reflector::Lookup<DynamicType = ()>>(object: &Obj
     }
 }
 
-// === impl Door ===
+// === impl QueueGate ===
 
-impl Gate for Door<'_> {
+impl Gate for QueueGate<'_> {
     type Permit = Option<Permit>;
 
     fn resolve(&mut self, object: &ObjectKey, now: Instant) -> Resolved {
@@ -134,7 +135,7 @@ impl Gate for Door<'_> {
         now: Instant,
     ) -> Result<(Self::Permit, u32), Blocked> {
         let Some(key) = route.key else { return Ok((None, 1)) };
-        // An object that does not exist any more ends at once.
+        // A deleted object ends at once.
         let Some(found) = self.0.channels.get(&reference(object)) else { return Ok((None, 1)) };
         let (workspace, tokens) = channel::tokens(&found, self.0);
         let caller = Caller { namespace: object.namespace.clone(), workspace, lane: Lane::User };

@@ -1,28 +1,28 @@
 //! A Kubernetes operator for oHallo channels: the I/O around the decisions of [`ohallo_core`].
 //!
 //! ```text
-//!  a Channel, its Secrets or its Workspace changed, or its requeue time has come
+//!  a Channel, its Secrets or its Workspace changed, or its requeue time is due
 //!         │
 //!         ▼
-//!    queue.rs, controller.rs   start what cooldown, API key and workers allow
+//!    queue.rs, controller.rs   start what cooldown, rate limit and workers allow
 //!         │                    (ohallo_core::work_queue decides)
 //!         ▼
 //!    channel/observe.rs        read the Secrets, the Workspace and the channel in oHallo
 //!         │
 //!         ▼
-//!    ohallo_core::channel::plan  ◄───┐   a verdict (nothing to do) or a step (something to do)
+//!    ohallo_core::channel::plan  ◄───┐   a conclusion (nothing to do) or a step (something to do)
 //!         │                          │
 //!         ├─ step ─► channel/execute.rs   one effect; the next plan starts from its answer
 //!         │
-//!         ▼  a verdict, or the first error
+//!         ▼  a conclusion, or the first error
 //!    ohallo_core::channel::status    conditions, events and the requeue time
 //!         │
 //!         ▼
 //!    channel/report.rs         write the status, if it differs from the stored one
 //! ```
 //!
-//! A Workspace takes the same way in fewer steps. [`ohallo_client`] makes the calls to oHallo. README.md says how to try,
-//! test and change the operator.
+//! A Workspace passes through fewer of these steps. [`ohallo_client`] calls oHallo. README.md explains how to
+//! try, test and change the operator.
 
 mod channel;
 mod context;

@@ -30,14 +30,14 @@ enum Command {
     Run(Box<Settings>),
     /// Print the CustomResourceDefinitions as YAML
     Crd {
-        /// Write one file for each of them into this directory instead
+        /// Write one file for each CustomResourceDefinition into this directory instead
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
 }
 
 fn main() -> ExitCode {
-    // Fails only where a provider is there already, which is as good.
+    // Fails only if another provider is installed, which serves equally well.
     _ = rustls::crypto::ring::default_provider().install_default();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -56,40 +56,41 @@ fn run(settings: Settings) -> ExitCode {
     };
     let format = settings.log_format(std::io::stderr().is_terminal());
     match logs::init(format, settings.otlp_endpoint.as_ref()) {
-        // Dropped after the work: it sends what is left.
+        // Dropped after the work: the drop sends the remaining spans.
         Ok(_traces) => ended(operate(settings)),
         Err(error) => refused(&error.to_string()),
     }
 }
 
 fn operate(settings: Settings) -> anyhow::Result<()> {
-    // One thread: the work is waiting, and a second one costs more in switches and memory than it saves.
+    // One thread: most of the time is spent waiting, and a second thread costs more in switches and memory than
+    // it saves.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("the runtime could not be started")?;
     runtime.block_on(async {
-        let terminate = signal(SignalKind::terminate()).context("SIGTERM can't be listened to")?;
-        let interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be listened to")?;
+        let terminate = signal(SignalKind::terminate()).context("the SIGTERM handler can't be installed")?;
+        let interrupt = signal(SignalKind::interrupt()).context("the SIGINT handler can't be installed")?;
         Ok(ohallo_operator::run(settings, stop(terminate, interrupt)).await?)
     })
 }
 
-/// Resolves at the first signal; from then on a second one ends the process at once.
+/// Resolves at the first signal; after that, a second signal exits the process immediately.
 async fn stop(mut terminate: Signal, mut interrupt: Signal) {
     let name = one_of(&mut terminate, &mut interrupt).await.0;
     tracing::info!(
         signal = name,
-        "stopping once what is in flight is recorded; a second signal ends at once"
+        "stopping after in-flight work is recorded; a second signal exits immediately"
     );
     tokio::spawn(async move {
         let (name, code) = one_of(&mut terminate, &mut interrupt).await;
-        tracing::warn!(signal = name, "ended at once, something may be unrecorded");
+        tracing::warn!(signal = name, "exited immediately; in-flight work may be unrecorded");
         std::process::exit(code);
     });
 }
 
-/// The signal that came, and the exit code that a shell gives it.
+/// The received signal, and the exit code that a shell gives it.
 async fn one_of(terminate: &mut Signal, interrupt: &mut Signal) -> (&'static str, i32) {
     tokio::select! {
         _ = terminate.recv() => ("SIGTERM", 143),
@@ -107,7 +108,7 @@ fn crd(out: Option<&Path>) -> anyhow::Result<()> {
         };
         let name = crd.metadata.name.context("a CRD has no name")?;
         let file = dir.join(format!("{name}.yaml"));
-        std::fs::create_dir_all(dir).with_context(|| format!("{} can't be made", dir.display()))?;
+        std::fs::create_dir_all(dir).with_context(|| format!("{} can't be created", dir.display()))?;
         std::fs::write(&file, yaml).with_context(|| format!("{} can't be written", file.display()))?;
     }
     Ok(())
@@ -128,7 +129,7 @@ fn refused(sentence: &str) -> ExitCode {
     ExitCode::from(BAD_USAGE)
 }
 
-/// `--help` and `--version` as clap prints them; anything else as one sentence.
+/// `--help` and `--version` as clap prints them; any other error as one sentence.
 fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         _ = error.print();
@@ -141,7 +142,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     refused(&format!("{sentence}{}", variable(error).unwrap_or_default()))
 }
 
-/// clap names the flag also where its variable was wrong.
+/// clap names the flag even if the value came from its variable.
 fn variable(error: &clap::Error) -> Option<String> {
     let Some(ContextValue::String(arg)) = error.get(ContextKind::InvalidArg) else { return None };
     let flag = arg.split(' ').next()?;

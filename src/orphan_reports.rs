@@ -1,5 +1,6 @@
-//! Reports oHallo channels whose object disappeared without a deletion by this operator: a log line at ERROR, a count and
-//! an event for each. What reconciles under way find out is waited for.
+//! Reports oHallo channels whose object disappeared without a deletion by this operator: an ERROR log line, a
+//! count and an event for each. A report waits for the reconcile in progress, because it may still learn the
+//! id.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +18,13 @@ use ohallo_core::index::NamespacedName;
 use ohallo_core::text;
 use ohallo_core::workspace::kind::WorkspaceKind;
 
-/// How often a reconcile under way is waited for.
+/// How often the operator checks whether a reconcile in progress has ended.
 const POLL: Duration = Duration::from_millis(100);
 
-/// How long after an API server that did not answer is asked again.
+/// How long after a missing response the operator asks the API server again.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// The longest id in a report, in characters: the schema of the status allows no longer one.
+/// The longest id in a report, in characters: the limit of the status schema.
 const MAX_ID_CHARS: usize = 256;
 
 /// The reason of the event.
@@ -39,19 +40,19 @@ pub async fn run(ctx: &Context) {
     }
 }
 
-/// Reports what is left when no reconcile is waited for any more.
+/// Reports the rest at shutdown, without waiting for reconciles.
 pub async fn finish(ctx: &Context) {
     settle(ctx, true).await;
 }
 
-/// Reports what is known by now; how long to wait for the rest.
+/// Reports what is known now. Returns how long to wait for the rest.
 async fn settle(ctx: &Context, last: bool) -> Option<Duration> {
     let (ended, dropped) = ctx.orphans.take(ctx.leadership.epoch().is_some());
     if dropped > 0 {
         (0..dropped).for_each(|_| ctx.metrics.id_orphaned());
         tracing::error!(
             dropped,
-            "more Channels disappeared while no replica led than can be reported by name; their channels may be left in oHallo"
+            "too many Channels disappeared while no replica led to report each; their channels may be left in oHallo"
         );
     }
     let mut again = None;
@@ -69,8 +70,8 @@ async fn settle(ctx: &Context, last: bool) -> Option<Duration> {
     again
 }
 
-/// Whether the object still exists with its finalizer: a watch by labels cannot tell an object that no longer has them from
-/// one that was deleted. `None` where the API server does not answer.
+/// Whether the object still exists with its finalizer: a watch by labels can't distinguish a deleted object
+/// from one that lost the labels. `None` if the API server does not answer.
 async fn exists(ctx: &Context, ended: &Ended) -> Option<bool> {
     if ctx.settings.channel_selector.is_none() {
         return Some(false);
@@ -86,7 +87,8 @@ async fn exists(ctx: &Context, ended: &Ended) -> Option<bool> {
     }
 }
 
-/// Reports what the object leaves behind. `Err` where a reconcile of it is under way, which may yet find out: how long to wait.
+/// Reports what the object leaves behind. `Err` if a reconcile of it is in progress and may still learn more:
+/// how long to wait.
 fn decide(ctx: &Context, ended: &Ended, last: bool) -> Result<(), Duration> {
     let left = ctx.while_idle(&ended.last.uid, &ended.memory, last, |memory| {
         let left = orphans(&ended.last, memory);
@@ -100,7 +102,7 @@ fn decide(ctx: &Context, ended: &Ended, last: bool) -> Result<(), Duration> {
     Ok(())
 }
 
-/// Whether it is a create of another Channel that still exists, of which the object was a copy.
+/// Whether it is a create of another Channel that still exists, of which this object was a copy.
 fn is_of_another(ctx: &Context, orphan: &Orphan, own: &str) -> bool {
     let Orphan::Attempt(attempt) = orphan else { return false };
     let is_it = |channel: &Arc<Channel>| channel.metadata.uid.as_ref() == Some(&attempt.uid);
@@ -117,7 +119,7 @@ pub fn report(ctx: &Context, name: &NamespacedName, uid: &str, orphan: &Orphan) 
                 channel = name,
                 namespace,
                 channel_id = id,
-                "a Channel lost its finalizer to someone else; its channel is left in oHallo"
+                "another client removed the finalizer of a Channel; its channel is left in oHallo"
             );
             format!(
                 "channel {id} is left in oHallo. Adopt it with spec.channelId, or delete it in oHallo's dashboard."
@@ -128,12 +130,12 @@ pub fn report(ctx: &Context, name: &NamespacedName, uid: &str, orphan: &Orphan) 
                 channel = name,
                 namespace,
                 attempt = id,
-                "a Channel lost its finalizer to someone else; a channel may be left in oHallo"
+                "another client removed the finalizer of a Channel; a channel may be left in oHallo"
             );
-            format!("create {id} may have left a channel in oHallo. Look for it in oHallo's dashboard.")
+            format!("create {id} may have left a channel in oHallo. Search oHallo's dashboard for it.")
         }
     };
-    // After the line: who waits for the count finds it.
+    // Counted after the log line, so that whoever waits for the count finds the line.
     ctx.metrics.id_orphaned();
     let metadata = ObjectMeta {
         name: Some(name.clone()),
@@ -142,11 +144,11 @@ pub fn report(ctx: &Context, name: &NamespacedName, uid: &str, orphan: &Orphan) 
         ..ObjectMeta::default()
     };
     let object = Channel { metadata, ..Channel::default() };
-    let note = format!("The finalizer of this Channel was removed by someone else: {what}");
+    let note = format!("Another client removed the finalizer of this Channel: {what}");
     ctx.publish(&object, vec![PendingEvent::warning(REASON, note)]);
 }
 
-/// Reports a Workspace that is in use by Channels that disappeared while no operator ran. Which ones is not known.
+/// Reports that Channels which used a Workspace disappeared while no operator ran. Which Channels is unknown.
 pub fn report_abandoned<K: WorkspaceKind>(ctx: &Context, workspace: &K) {
     let (kind, name, namespace) = (K::NAME, workspace.name_any(), workspace.namespace());
     tracing::error!(
@@ -156,7 +158,7 @@ pub fn report_abandoned<K: WorkspaceKind>(ctx: &Context, workspace: &K) {
         "Channels of this workspace disappeared while no operator ran; channels may be left in oHallo"
     );
     ctx.metrics.id_orphaned();
-    let note = "Channels that used this workspace disappeared while no operator ran, so channels may be left in oHallo. Look for them in \
-                oHallo's dashboard.";
+    let note = "Channels that used this workspace disappeared while no operator ran, so channels may be left in oHallo. Search \
+                oHallo's dashboard for them.";
     ctx.publish(workspace, vec![PendingEvent::warning(REASON, note)]);
 }

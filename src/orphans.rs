@@ -1,4 +1,4 @@
-//! Objects whose end is still to be reported, because a reconcile of them is under way or nobody leads.
+//! Objects whose end is not reported yet, because a reconcile of them is in progress or no replica leads.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,7 +8,7 @@ use ohallo_core::channel::in_memory_state::InMemoryState;
 use ohallo_core::channel::last_seen::LastSeen;
 use ohallo_core::index::NamespacedName;
 
-/// Objects whose end is still to be reported.
+/// Objects whose end is not reported yet.
 #[derive(Default)]
 pub struct Orphans {
     inner: Mutex<Inner>,
@@ -18,13 +18,13 @@ pub struct Orphans {
 #[derive(Default)]
 struct Inner {
     waiting: Vec<Ended>,
-    /// Another replica holds the lease, and reports what this one sees.
+    /// Another replica holds the lease, and reports what this one also sees.
     other_leads: bool,
-    /// Objects there was no room for.
+    /// Objects that exceeded the limit and were only counted.
     dropped: u64,
 }
 
-/// An object that disappeared, or that the operator's finalizer no longer keeps.
+/// A deleted object, or one that the operator's finalizer no longer protects.
 pub struct Ended {
     pub name: NamespacedName,
     pub last: LastSeen,
@@ -36,7 +36,7 @@ pub struct Ended {
 // === impl Inner ===
 
 impl Inner {
-    /// One entry for each object: two of them would each take the other for a reconcile under way.
+    /// One entry for each object: each of two entries would take the other for a reconcile in progress.
     fn wait(&mut self, mut ended: Ended) {
         if let Some(at) = self.waiting.iter().position(|known| Arc::ptr_eq(&known.memory, &ended.memory)) {
             ended.led |= self.waiting.swap_remove(at).led;
@@ -48,7 +48,8 @@ impl Inner {
 // === impl Orphans ===
 
 impl Orphans {
-    /// Notes the end of an object: it is reported once no reconcile of it is under way, and this process leads.
+    /// Records the end of an object. The report follows once no reconcile of it is in progress and this process
+    /// leads.
     pub fn ended(&self, name: NamespacedName, last: LastSeen, memory: Arc<Mutex<InMemoryState>>, led: bool) {
         {
             let memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,7 +74,7 @@ impl Orphans {
         self.changed.notify_one();
     }
 
-    /// Notes whether another replica holds the lease: it reports what this one sees.
+    /// Records whether another replica holds the lease: that replica reports what this one also sees.
     pub fn other_leads(&self, leads: bool) {
         let mut inner = self.lock();
         inner.other_leads = leads;
@@ -83,13 +84,13 @@ impl Orphans {
         }
     }
 
-    /// This process has begun to lead.
+    /// Records that this process has begun to lead.
     pub fn leads(&self) {
         self.lock().other_leads = false;
         self.changed.notify_one();
     }
 
-    /// Takes what may be reported now.
+    /// Takes the objects that may be reported now.
     pub fn take(&self, leads: bool) -> (Vec<Ended>, u64) {
         let mut inner = self.lock();
         let waiting = std::mem::take(&mut inner.waiting);
@@ -102,7 +103,7 @@ impl Orphans {
         self.lock().wait(ended);
     }
 
-    /// Something can be reported that could not before.
+    /// Waits until something can be reported that could not before.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
@@ -112,12 +113,12 @@ impl Orphans {
     }
 }
 
-/// The most objects that wait until this process leads.
+/// The most objects that a standby keeps until it leads.
 const MAX_WAITING: usize = 1000;
 
 #[cfg(test)]
 impl Orphans {
-    /// The uids of the objects that wait.
+    /// The uids of the waiting objects.
     pub fn waiting(&self) -> Vec<String> {
         self.lock().waiting.iter().map(|ended| ended.last.uid.clone()).collect()
     }
@@ -152,14 +153,14 @@ mod tests {
         assert_eq!(taken(&orphans, false), 0);
         orphans.leads();
         assert_eq!((taken(&orphans, true), taken(&orphans, true)), (1, 0));
-        // What a leader saw it reports, whoever leads by then.
+        // A process reports what it saw as leader, whichever replica leads by then.
         note(&orphans, true, |_| {});
         orphans.other_leads(true);
         assert_eq!(taken(&orphans, false), 1);
     }
 
     #[test]
-    fn what_the_operator_ended_or_never_had_a_channel_is_not_kept() {
+    fn an_object_that_the_operator_released_or_that_never_had_a_channel_is_not_kept() {
         let orphans = Orphans::default();
         note(&orphans, true, |memory| memory.deletion_reported = true);
         note(&orphans, true, |memory| memory.removes_finalizer = true);
@@ -187,7 +188,7 @@ mod tests {
             orphans.ended(NamespacedName::new("a", "b"), last(), Arc::clone(&memory), led);
         }
         assert_eq!(orphans.waiting(), ["u"]);
-        assert_eq!(Arc::strong_count(&memory), 2, "the other entry is no reconcile under way");
+        assert_eq!(Arc::strong_count(&memory), 2, "the other entry is no reconcile in progress");
         let (now, _) = orphans.take(false);
         assert_eq!(now.len(), 1);
     }

@@ -1,4 +1,5 @@
-//! The work queue of the process: what waits to be reconciled, shared by the watches and the workers.
+//! The work queue of the process: the objects that wait to be reconciled, shared by the watches and the
+//! workers.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,25 +22,25 @@ pub struct Queue {
 // === impl Queue ===
 
 impl Queue {
-    /// For so many workers.
+    /// A queue for this many workers.
     pub fn new(concurrency: u16, metrics: Arc<Metrics>) -> Self {
         let limits = Limits::of(usize::from(concurrency), KEY_CONCURRENCY);
         Self { inner: Mutex::new(WorkQueue::new(limits)), changed: Notify::new(), metrics }
     }
 
-    /// Reconciles an object as soon as it can run.
+    /// Adds an object: it is reconciled as soon as it can run.
     pub fn add(&self, object: ObjectKey, priority: Priority) {
         self.metrics.workqueue_add(object.kind.name());
         self.lock().add(object, priority, clock::instant());
         self.changed.notify_one();
     }
 
-    /// How many objects wait to run.
+    /// How many objects wait to run, by kind and priority.
     pub fn depth(&self) -> BTreeMap<(ObjectKind, Priority), usize> {
         self.lock().depth().clone()
     }
 
-    /// The next start, or when to ask again.
+    /// The next object to start, or when to ask again.
     pub fn pop<G: Gate>(&self, gate: &mut G) -> Result<Started<G::Permit>, Option<Instant>> {
         let now = clock::instant();
         let mut queue = self.lock();
@@ -62,7 +63,7 @@ impl Queue {
         self.lock().done(object, again, now);
     }
 
-    /// An object was added.
+    /// Waits until an object is added.
     pub async fn added(&self) {
         self.changed.notified().await;
     }
@@ -72,8 +73,8 @@ impl Queue {
     }
 }
 
-/// Reconciles under one API key at the same time, in all namespaces.
+/// Concurrent reconciles under one API key, in all namespaces.
 const KEY_CONCURRENCY: usize = 12;
 
-/// The longest sleep, where nothing has a time.
+/// The longest sleep if no object has a requeue time.
 pub const IDLE: Duration = Duration::from_secs(3600);

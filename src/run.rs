@@ -1,4 +1,4 @@
-//! Puts the parts together and runs them until it is told to stop.
+//! Assembles the operator and runs it until it is stopped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,18 +21,18 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::object_counts::count_objects;
 use crate::{channel, controller, orphan_reports};
 
-/// How often what belongs to deleted objects is looked for.
-const SWEEP: Duration = Duration::from_secs(60);
+/// How often the in-memory state of deleted objects is swept.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How often, at the end, an id is sent again that the API server did not keep.
-const RECORD: Duration = Duration::from_secs(2);
+/// How often, during shutdown, an id is resent that the API server did not store.
+const RECORD_RETRY: Duration = Duration::from_secs(2);
 
 /// Why the operator can't run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error(transparent)]
     Client(#[from] api_server::SetupError),
-    #[error("the client of oHallo can't be set up: {0}")]
+    #[error("the oHallo client can't be set up: {0}")]
     Ohallo(#[from] ohallo_client::SetupError),
     #[error("--ca-file can't be read: {0}")]
     CaFile(#[source] std::io::Error),
@@ -43,7 +43,7 @@ pub enum RunError {
 /// Runs the operator until `shutdown` resolves, then drains.
 ///
 /// # Errors
-/// Only what keeps it from beginning; whatever happens later is told in statuses, the log and `/readyz`.
+/// Only what prevents the start; later failures appear in statuses, in the log and in `/readyz`.
 pub async fn run(
     settings: Settings,
     shutdown: impl Future<Output = ()> + Send + 'static,
@@ -53,7 +53,7 @@ pub async fn run(
     run_with(settings, client, listener, shutdown).await
 }
 
-/// As [`run`], with a client and a listener that are there already.
+/// As [`run`], with an existing client and listener.
 ///
 /// # Errors
 /// As [`run`].
@@ -77,7 +77,7 @@ pub async fn run_with(
         }
     };
     let readiness = Readiness::default();
-    readiness.set("CustomResourceDefinitions", Err("not looked for yet".into()));
+    readiness.set("CustomResourceDefinitions", Err("not checked yet".into()));
     let stop = CancellationToken::new();
     let serving = {
         let (metrics, readiness, stop) = (Arc::clone(&metrics), readiness.clone(), stop.clone());
@@ -85,14 +85,15 @@ pub async fn run_with(
             async move { http_server::serve(listener, metrics, readiness, stop.cancelled_owned()).await },
         )
     };
-    let client = request_timeout::before(response_sanitizer::before(client), request_timeout::LONGEST);
+    let client =
+        request_timeout::before(response_sanitizer::before(client), request_timeout::REQUEST_TIMEOUT);
     let work = operate(settings, client, ohallo, metrics, readiness, stop.child_token());
     let running = async {
         tokio::pin!(work, shutdown);
         tokio::select! {
             () = &mut work => {}
             () = &mut shutdown => {
-                tracing::info!("stopping: no new work is begun, what is under way is finished");
+                tracing::info!("stopping: no new reconciles start, those in progress finish");
                 stop.cancel();
                 work.await;
             }
@@ -173,9 +174,9 @@ async fn operate(
     };
     let sweeping = async {
         loop {
-            tokio::time::sleep(SWEEP).await;
+            tokio::time::sleep(SWEEP_INTERVAL).await;
             ctx.sweep();
-            // A standby reconciles nothing, and nobody else knows these ids.
+            // A standby does not reconcile, and no other process knows these ids.
             if ctx.leadership.epoch().is_none() {
                 channel::record_unrecorded(&ctx).await;
             }
@@ -199,30 +200,33 @@ async fn operate(
     ctx.tasks.close();
     if tokio::time::timeout(SHUTDOWN_GRACE, recorded(&ctx)).await.is_err() {
         let ids = ctx.metrics.ids_unrecorded();
-        tracing::error!(ids, "the time to stop is over with a create under way or an id that is not stored");
+        tracing::error!(
+            ids,
+            "the shutdown grace period ended with a create in flight or an id that is not stored"
+        );
         ctx.ended.cancel();
     }
     orphan_reports::finish(&ctx).await;
-    // Last: from then on another replica acts.
+    // Last: after that, another replica may act.
     over.cancel();
     if let Err(error) = electing.await {
         tracing::error!(%error, "the lease was not released");
     }
     published.cancel();
     if let Err(error) = publishing.await {
-        tracing::warn!(%error, "events were not published to the end");
+        tracing::warn!(%error, "the event publisher failed");
     }
 }
 
-/// Waits until every create has ended and every id that oHallo answered is in a status.
+/// Waits until every create has ended and every id that oHallo returned is in a status.
 async fn recorded(ctx: &Arc<Context>) {
     ctx.tasks.wait().await;
     while channel::record_unrecorded(ctx).await > 0 {
-        tokio::time::sleep(RECORD).await;
+        tokio::time::sleep(RECORD_RETRY).await;
     }
 }
 
-/// Waits for the work, and after the stop for no longer than the grace.
+/// Waits for the work; after the stop, at most for the grace period.
 async fn drained(work: impl Future<Output = ()>, stop: &CancellationToken) {
     let late = async {
         stop.cancelled().await;
@@ -230,6 +234,6 @@ async fn drained(work: impl Future<Output = ()>, stop: &CancellationToken) {
     };
     tokio::select! {
         () = work => {}
-        () = late => tracing::warn!("work was under way when the time to stop was over"),
+        () = late => tracing::warn!("reconciles were still running when the shutdown grace period ended"),
     }
 }

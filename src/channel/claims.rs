@@ -1,5 +1,5 @@
-//! Asks who else claims the channel of an object that is being deleted: the cache, and where that may lag behind an event
-//! that matters, the API server.
+//! Finds other Channels that claim the channel of a terminating object: in the cache, or from the API server if
+//! the cache may lag behind a relevant event.
 
 use kube::api::{Api, ListParams};
 use kube::{Resource, ResourceExt};
@@ -16,42 +16,44 @@ use ohallo_core::channel::plan::plan;
 use ohallo_core::failure::Failure;
 use ohallo_core::index::{Claim, Elsewhere, Index, NamespacedName, Rivals, Shown};
 
-/// How many objects one page of a list holds: all of them are in memory at once.
+/// How many objects one page of a list holds: the whole page is in memory at once.
 const PAGE: u32 = 20;
 
-/// Asks at the begin of a reconcile: those of the same namespace, and where the deletion waits already, all.
-pub async fn first(pass: &mut Reconciliation, id: &str) -> Result<(), Failure> {
-    let (me, now) = (NamespacedName::of(&pass.channel), clock::instant());
-    if pass.memory.delete_unsure.is_some_and(|at| now.saturating_duration_since(at) >= CACHE_LAG) {
-        release(pass);
+/// Runs at the start of a reconcile: checks Channels of the same namespace, and all Channels if the deletion
+/// already waits.
+pub async fn first(reconciliation: &mut Reconciliation, id: &str) -> Result<(), Failure> {
+    let (me, now) = (NamespacedName::of(&reconciliation.channel), clock::instant());
+    if reconciliation.memory.delete_unsure.is_some_and(|at| now.saturating_duration_since(at) >= CACHE_LAG) {
+        release(reconciliation);
     }
-    let rivals = pass.ctx.index().rivals(id, &me);
+    let rivals = reconciliation.ctx.index().rivals(id, &me);
     let heir = match &rivals.heir {
         None => None,
-        Some(name) if bound_afresh(pass, name, id).await? => Some(name.clone()),
-        // The cache and the API server disagree on who is bound: nothing is deleted meanwhile.
+        Some(name) if bound_afresh(reconciliation, name, id).await? => Some(name.clone()),
+        // The cache and the API server disagree on which Channel is bound: nothing is deleted until they agree.
         Some(_) => return Err(Failure::deferred(std::time::Duration::from_secs(1))),
     };
-    let waits = pass.memory.wait.is_some() || waiting_message(&pass.status).is_some();
-    found(pass, id, &rivals, heir, waits.then_some(rivals.elsewhere));
+    let waits = reconciliation.memory.wait.is_some() || waiting_message(&reconciliation.status).is_some();
+    found(reconciliation, id, &rivals, heir, waits.then_some(rivals.elsewhere));
     Ok(())
 }
 
-/// Asks once more, right before the DELETE, and reserves the id for it. `false`: the plan is another one now.
-pub async fn last(pass: &mut Reconciliation, id: &str, fresh: &Channel) -> Result<bool, Failure> {
-    let listed = match must_list(pass, fresh) {
-        true => Some(list(pass, id).await?),
+/// Checks again right before the DELETE, and reserves the id for it. Returns `false` if the plan has changed.
+pub async fn last(reconciliation: &mut Reconciliation, id: &str, fresh: &Channel) -> Result<bool, Failure> {
+    let listed = match must_list(reconciliation, fresh) {
+        true => Some(list(reconciliation, id).await?),
         false => None,
     };
-    let (ctx, me, uid) = (pass.ctx.clone(), NamespacedName::of(&pass.channel), pass.uid());
-    // One lock from the check to the reservation.
+    let (ctx, me, uid) =
+        (reconciliation.ctx.clone(), NamespacedName::of(&reconciliation.channel), reconciliation.uid());
+    // The lock is held from the check to the reservation.
     let mut index = ctx.index();
     let rivals = listed.as_ref().unwrap_or(&index).rivals(id, &me);
     if rivals.heir.is_some() {
         return Err(Failure::deferred(std::time::Duration::from_millis(300)));
     }
-    found_in(pass, &index, id, &rivals, None, Some(rivals.elsewhere));
-    if !matches!(plan(&pass.input()), Plan::Work(Step::Delete { .. })) {
+    found_in(reconciliation, &index, id, &rivals, None, Some(rivals.elsewhere));
+    if !matches!(plan(&reconciliation.input()), Plan::Work(Step::Delete { .. })) {
         return Ok(false);
     }
     if index.claim(id, &me, &uid, Claim::Delete) {
@@ -60,34 +62,34 @@ pub async fn last(pass: &mut Reconciliation, id: &str, fresh: &Channel) -> Resul
     Err(Failure::deferred(std::time::Duration::from_secs(1)))
 }
 
-/// Ends the reservations of this object: its DELETE is answered.
-pub fn release(pass: &mut Reconciliation) {
-    pass.memory.delete_unsure = None;
-    let wakes = pass.ctx.index().unclaim(&pass.uid());
-    pass.ctx.requeue(wakes);
+/// Ends this object's reservations, because oHallo answered its DELETE.
+pub fn release(reconciliation: &mut Reconciliation) {
+    reconciliation.memory.delete_unsure = None;
+    let requeues = reconciliation.ctx.index().unclaim(&reconciliation.uid());
+    reconciliation.ctx.requeue(requeues);
 }
 
 fn found(
-    pass: &mut Reconciliation,
+    reconciliation: &mut Reconciliation,
     id: &str,
     rivals: &Rivals,
     heir: Option<NamespacedName>,
     elsewhere: Option<Elsewhere>,
 ) {
-    let ctx = pass.ctx.clone();
+    let ctx = reconciliation.ctx.clone();
     let index = ctx.index();
-    found_in(pass, &index, id, rivals, heir, elsewhere);
+    found_in(reconciliation, &index, id, rivals, heir, elsewhere);
 }
 
 fn found_in(
-    pass: &mut Reconciliation,
+    reconciliation: &mut Reconciliation,
     index: &Index,
     id: &str,
     rivals: &Rivals,
     heir: Option<NamespacedName>,
     elsewhere: Option<Elsewhere>,
 ) {
-    let namespace = pass.channel.namespace().unwrap_or_default();
+    let namespace = reconciliation.channel.namespace().unwrap_or_default();
     let claims = Claims {
         heir: heir.map(|heir| (heir.namespace == namespace).then_some(heir.name)),
         outranked: rivals.outranked,
@@ -95,27 +97,31 @@ fn found_in(
         more: rivals.more,
         elsewhere,
     };
-    let waited = pass.memory.wait.is_some();
-    let said = waiting_message(&pass.status).map(str::to_owned);
-    note(&mut pass.memory, said.as_deref(), &claims, clock::instant());
-    if !waited && pass.memory.wait.is_some() {
+    let waited = reconciliation.memory.wait.is_some();
+    let said = waiting_message(&reconciliation.status).map(str::to_owned);
+    note(&mut reconciliation.memory, said.as_deref(), &claims, clock::instant());
+    if !waited && reconciliation.memory.wait.is_some() {
         let others = index.claimants_elsewhere(id, &namespace);
         let all = rivals.beside.iter().chain(&others);
         let claimants: Vec<_> = all.map(|name| format!("{}/{}", name.namespace, name.name)).collect();
         tracing::info!(
-            channel = pass.channel.name_any(),
+            channel = reconciliation.channel.name_any(),
             namespace,
             channel_id = id,
             claimants = claimants.join(", "),
-            "the deletion waits: other Channels claim the oHallo channel"
+            "the deletion waits: other Channels claim the channel in oHallo"
         );
     }
-    pass.observed.claims = Some(claims);
+    reconciliation.observed.claims = Some(claims);
 }
 
-/// Whether this Channel, as the API server now has it, lives and is bound to the id.
-async fn bound_afresh(pass: &Reconciliation, name: &NamespacedName, id: &str) -> Result<bool, Failure> {
-    let api: Api<Channel> = Api::namespaced(pass.ctx.client.clone(), &name.namespace);
+/// Whether this Channel is living and bound to the id, read from the API server.
+async fn bound_afresh(
+    reconciliation: &Reconciliation,
+    name: &NamespacedName,
+    id: &str,
+) -> Result<bool, Failure> {
+    let api: Api<Channel> = Api::namespaced(reconciliation.ctx.client.clone(), &name.namespace);
     match api.get(&name.name).await {
         Ok(heir) => {
             let uid = heir.uid().unwrap_or_default();
@@ -127,18 +133,19 @@ async fn bound_afresh(pass: &Reconciliation, name: &NamespacedName, id: &str) ->
     }
 }
 
-/// Whether the cache may lack a claimant that was there when the object was deleted: a list is in progress, each namespace
-/// is watched by itself, or the API server has an older object than the cache (it was restored from a backup).
-fn must_list(pass: &Reconciliation, fresh: &Channel) -> bool {
-    pass.ctx.listing_channels()
-        || pass.ctx.settings.namespaces.len() > 1
-        || version(fresh) < version(&pass.channel)
+/// Whether the cache may lack a claimant that existed when the object was deleted. True during a list, and if each
+/// namespace has its own watch. Also true if the API server's object is older than the cached one, as after a restore
+/// from a backup.
+fn must_list(reconciliation: &Reconciliation, fresh: &Channel) -> bool {
+    reconciliation.ctx.listing_channels()
+        || reconciliation.ctx.settings.namespaces.len() > 1
+        || version(fresh) < version(&reconciliation.channel)
 }
 
-/// The Channels that have to do with this id, by a consistent list of each watched namespace.
-async fn list(pass: &Reconciliation, id: &str) -> Result<Index, Failure> {
-    let settings = &pass.ctx.settings;
-    let client = &pass.ctx.client;
+/// The Channels that refer to this id, by a consistent list of each watched namespace.
+async fn list(reconciliation: &Reconciliation, id: &str) -> Result<Index, Failure> {
+    let settings = &reconciliation.ctx.settings;
+    let client = &reconciliation.ctx.client;
     let apis: Vec<Api<Channel>> = if settings.namespaces.is_empty() {
         vec![Api::all(client.clone())]
     } else {
@@ -159,7 +166,7 @@ async fn list(pass: &Reconciliation, id: &str) -> Result<Index, Failure> {
                 }
                 found.put(channel);
                 let (name, uid) = (NamespacedName::of(channel), channel.uid().unwrap_or_default());
-                if pass.ctx.index().has_right(id, &name, &uid) {
+                if reconciliation.ctx.index().has_right(id, &name, &uid) {
                     found.judge(&name, &uid, id, Shown::Reads);
                 }
             }

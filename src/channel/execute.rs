@@ -1,4 +1,4 @@
-//! Does one step. The only file that changes anything in oHallo.
+//! Executes one step of a plan. Only this file and `born.rs` change anything in oHallo.
 
 use kube::ResourceExt;
 
@@ -23,125 +23,132 @@ use ohallo_core::index::{Claim, NamespacedName};
 use ohallo_core::remote::{Changes, Id, RemoteChannel};
 use ohallo_core::text::{self, seconds};
 
-/// Does the step. Takes the pass, because a create goes on in a task of its own.
+/// Executes the step. Takes ownership of the reconciliation, because a create continues in its own task.
 pub async fn execute(
-    mut pass: Box<Reconciliation>,
+    mut reconciliation: Box<Reconciliation>,
     step: Step,
 ) -> (Box<Reconciliation>, Result<Next, Failure>) {
     let result = match step {
-        Step::Create { attempt, body } => return born::create(pass, attempt, body).await,
-        Step::RecordId { attempt } => return born::record(pass, attempt).await,
-        Step::Adopt { id } => adopt(&mut pass, &id).await,
-        Step::RestoreMetadata => restore_metadata(&mut pass).await,
-        Step::Update { id, changes, fields, cause } => update(&mut pass, &id, &changes, &fields, cause).await,
-        Step::PushCredentials { id } => push_credentials(&mut pass, &id).await,
-        Step::Retry { id, attempts, request } => retry(&mut pass, &id, attempts, request).await,
-        Step::Test { id, request } => test(&mut pass, &id, request).await,
-        Step::Delete { id } => delete(&mut pass, &id).await,
-        Step::RemoveFinalizer(parting) => remove_finalizer(&mut pass, &parting).await,
+        Step::Create { attempt, body } => return born::create(reconciliation, attempt, body).await,
+        Step::RecordId { attempt } => return born::record(reconciliation, attempt).await,
+        Step::Adopt { id } => adopt(&mut reconciliation, &id).await,
+        Step::RestoreMetadata => restore_metadata(&mut reconciliation).await,
+        Step::Update { id, changes, fields, cause } => {
+            update(&mut reconciliation, &id, &changes, &fields, cause).await
+        }
+        Step::PushCredentials { id } => push_credentials(&mut reconciliation, &id).await,
+        Step::Retry { id, attempts, request } => retry(&mut reconciliation, &id, attempts, request).await,
+        Step::Test { id, request } => test(&mut reconciliation, &id, request).await,
+        Step::Delete { id } => delete(&mut reconciliation, &id).await,
+        Step::RemoveFinalizer(outcome) => remove_finalizer(&mut reconciliation, &outcome).await,
     };
-    pass.remember();
-    (pass, result)
+    reconciliation.remember();
+    (reconciliation, result)
 }
 
-async fn adopt(pass: &mut Reconciliation, id: &Id) -> Result<Next, Failure> {
-    pass.schema_serves()?;
-    let (name, uid) = (NamespacedName::of(&pass.channel), pass.uid());
-    if !pass.ctx.index().claim(id.as_str(), &name, &uid, Claim::Adopt) {
-        pass.observed.owner = Some(None);
+async fn adopt(reconciliation: &mut Reconciliation, id: &Id) -> Result<Next, Failure> {
+    reconciliation.schema_serves()?;
+    let (name, uid) = (NamespacedName::of(&reconciliation.channel), reconciliation.uid());
+    if !reconciliation.ctx.index().claim(id.as_str(), &name, &uid, Claim::Adopt) {
+        reconciliation.observed.owner = Some(None);
         return Ok(Next::Continue);
     }
-    if !pass.input().has_finalizer() {
-        pass.patch_metadata(None).await?;
+    if !reconciliation.input().has_finalizer() {
+        reconciliation.patch_metadata(None).await?;
     }
-    let Remote::Found(remote) = pass.observed.remote.clone() else { return Ok(Next::Requeue) };
-    let predecessor = pass.observed.predecessor.clone();
-    born::bind(pass, &remote, predecessor.as_ref().map_or(Origin::Adopted.as_str(), |from| &from.origin));
+    let Remote::Found(remote) = reconciliation.observed.remote.clone() else { return Ok(Next::Requeue) };
+    let predecessor = reconciliation.observed.predecessor.clone();
+    born::bind(
+        reconciliation,
+        &remote,
+        predecessor.as_ref().map_or(Origin::Adopted.as_str(), |from| &from.origin),
+    );
     let from = predecessor.map(|from| format!(" from the Channel {:?}, which is being deleted", from.name));
-    pass.note(PendingEvent::normal("Adopted", format!("Adopted channel {id}{}.", from.unwrap_or_default())));
+    reconciliation
+        .note(PendingEvent::normal("Adopted", format!("Adopted channel {id}{}.", from.unwrap_or_default())));
     Ok(Next::Continue)
 }
 
-async fn restore_metadata(pass: &mut Reconciliation) -> Result<Next, Failure> {
-    let created = pass.status.origin() == Some(Origin::Created);
-    let lost = created && !pass.input().has_own_intent();
-    let number = pass.memory.attempt.as_ref().map_or(1, |own| own.number);
-    let attempt = ohallo_core::channel::binding::AttemptId { uid: pass.uid(), number };
-    pass.patch_metadata(lost.then(|| attempt.intent(clock::now()))).await?;
+async fn restore_metadata(reconciliation: &mut Reconciliation) -> Result<Next, Failure> {
+    let created = reconciliation.status.origin() == Some(Origin::Created);
+    let lost = created && !reconciliation.input().has_own_intent();
+    let number = reconciliation.memory.attempt.as_ref().map_or(1, |own| own.number);
+    let attempt = ohallo_core::channel::binding::AttemptId { uid: reconciliation.uid(), number };
+    reconciliation.patch_metadata(lost.then(|| attempt.intent(clock::now()))).await?;
     Ok(Next::Continue)
 }
 
 async fn update(
-    pass: &mut Reconciliation,
+    reconciliation: &mut Reconciliation,
     id: &Id,
     changes: &Changes,
     fields: &[String],
     cause: Cause,
 ) -> Result<Next, Failure> {
-    let digest = pass.input().digest();
+    let digest = reconciliation.input().digest();
     let values = changes.display_name.is_some() || changes.config.is_some();
     let first = changes.enabled.is_some()
-        && !pass.memory.bound_by_this_process
-        && pass.memory.last_update_digest.is_none();
-    pass.permitted().await?;
-    let answer = pass.session()?.update(id, changes).await;
+        && !reconciliation.memory.bound_by_this_process
+        && reconciliation.memory.last_update_digest.is_none();
+    reconciliation.permitted().await?;
+    let answer = reconciliation.session()?.update(id, changes).await;
     let late = clock::instant() + CACHE_LAG;
     match answer {
         Ok(remote) => {
             if changes.enabled.is_some() {
-                pass.memory.resend_enabled_at = pass
+                reconciliation.memory.resend_enabled_at = reconciliation
                     .memory
                     .resend_enabled_at
                     .filter(|due| *due > clock::instant())
                     .or(first.then_some(late));
             }
-            let ignored = if values { ignored(pass, &remote) } else { Vec::new() };
-            let answer = update::answer_values(&pass.input(), &remote);
-            let past = pass.status.applied.take().unwrap_or_default();
-            pass.status.applied = Some(AppliedStatus {
+            let ignored = if values { ignored(reconciliation, &remote) } else { Vec::new() };
+            let answer = update::answer_values(&reconciliation.input(), &remote);
+            let past = reconciliation.status.applied.take().unwrap_or_default();
+            reconciliation.status.applied = Some(AppliedStatus {
                 enabled: changes.enabled.or(past.enabled),
                 digest: if values && ignored.is_empty() { Some(digest.clone()) } else { past.digest },
             });
             if values {
-                pass.memory.note_update(digest);
-                wrote(pass, id, Write::Values(answer));
+                reconciliation.memory.note_update(digest);
+                wrote(reconciliation, id, Write::Values(answer));
             } else {
-                wrote(pass, id, Write::Other);
+                wrote(reconciliation, id, Write::Other);
             }
-            pass.memory.test_due |=
+            reconciliation.memory.test_due |=
                 changes.config.is_some() && cause == Cause::Manifest && ignored.is_empty();
-            pass.observed.remote = Remote::Found(Box::new(remote));
-            // What answers a change of `enabled` alone may be older than the last update of the values.
-            pass.observed.updated = values;
+            reconciliation.observed.remote = Remote::Found(Box::new(remote));
+            // The response to a change of `enabled` alone may be older than the last update of the values.
+            reconciliation.observed.updated = values;
             let applied: Vec<_> = fields.iter().filter(|field| !ignored.contains(field)).cloned().collect();
-            note_update(pass, &applied, cause);
+            note_update(reconciliation, &applied, cause);
             Ok(Next::Continue)
         }
-        Err(error) if is_stale(pass, &error) => Ok(Next::Continue),
+        Err(error) if is_stale(reconciliation, &error) => Ok(Next::Continue),
         Err(error) => {
             if is_ambiguous(&error) {
-                let declared = pass.input().values_digest();
+                let declared = reconciliation.input().values_digest();
                 let lost = Write::Values(Values { declared, answer: Answer::Lost });
-                wrote(pass, id, if values { lost } else { Write::Other });
+                wrote(reconciliation, id, if values { lost } else { Write::Other });
             }
             if changes.enabled.is_some() && is_ambiguous(&error) {
-                pass.memory.resend_enabled_at = Some(late);
-                // It can't be read back, and a process that comes after this one knows of no call under way.
-                if let Some(applied) = &mut pass.status.applied {
+                reconciliation.memory.resend_enabled_at = Some(late);
+                // `enabled` can't be read back, and a later process knows of no call in flight.
+                if let Some(applied) = &mut reconciliation.status.applied {
                     applied.enabled = None;
                 }
             }
-            Err(refused(pass, error))
+            Err(refused(reconciliation, error))
         }
     }
 }
 
-/// The paths at which oHallo answered an update with the value that it had before: it ignored what was sent.
-fn ignored(pass: &Reconciliation, answer: &RemoteChannel) -> Vec<String> {
-    let Remote::Found(before) = &pass.observed.remote else { return Vec::new() };
-    let view = pass.input();
+/// The paths at which an update returned the previous value: oHallo ignored the update.
+fn ignored(reconciliation: &Reconciliation, answer: &RemoteChannel) -> Vec<String> {
+    let Remote::Found(before) = &reconciliation.observed.remote else { return Vec::new() };
+    let view = reconciliation.input();
     let before = view.differences(before);
-    // What is only reported was not sent.
+    // Report-only fields were not sent.
     let kept = update::split_by_drift_policy(&view, &view.differences(answer))
         .0
         .into_iter()
@@ -150,40 +157,41 @@ fn ignored(pass: &Reconciliation, answer: &RemoteChannel) -> Vec<String> {
 }
 
 /// Opens the consistency window of a write.
-fn wrote(pass: &mut Reconciliation, id: &Id, write: Write) {
-    pass.ctx.consistency().wrote(id.as_str(), write, clock::instant());
-    pass.take_window(id.as_str());
-    // It was there.
-    pass.memory.absence = None;
+fn wrote(reconciliation: &mut Reconciliation, id: &Id, write: Write) {
+    reconciliation.ctx.consistency().wrote(id.as_str(), write, clock::instant());
+    reconciliation.take_window(id.as_str());
+    // The channel existed.
+    reconciliation.memory.absence = None;
 }
 
-/// Whether a call was answered with a 404 that may be older than a write: the plan is made again with that.
-fn is_stale(pass: &mut Reconciliation, error: &CallError) -> bool {
+/// Whether oHallo answered 404 where a read may be older than a write. The next plan then treats the channel as
+/// stale.
+fn is_stale(reconciliation: &mut Reconciliation, error: &CallError) -> bool {
     let CallError::Failed(error) = error else { return false };
-    let stale = stale_absence(pass).filter(|_| error.kind == ErrorKind::NotFound);
+    let stale = stale_absence(reconciliation).filter(|_| error.kind == ErrorKind::NotFound);
     if let Some(remote) = &stale {
-        pass.observed.remote = remote.clone();
+        reconciliation.observed.remote = remote.clone();
     }
     stale.is_some()
 }
 
-fn note_update(pass: &mut Reconciliation, fields: &[String], cause: Cause) {
+fn note_update(reconciliation: &mut Reconciliation, fields: &[String], cause: Cause) {
     if fields.is_empty() {
         return;
     }
     match cause {
         Cause::Manifest => {
             let names = text::list(fields.iter().map(String::as_str), MAX_DIFFERENCES);
-            pass.note(PendingEvent::normal("Updated", format!("Updated {names}.")));
+            reconciliation.note(PendingEvent::normal("Updated", format!("Updated {names}.")));
         }
         Cause::Drift => {
-            // It can't be read: it is sent along, and nobody knows that it was changed.
+            // `enabled` can't be read: it is sent along with every correction, so it is not reported as drift.
             let drifted: Vec<_> =
                 fields.iter().map(String::as_str).filter(|field| *field != "enabled").collect();
             let names = text::list(drifted.iter().copied(), MAX_DIFFERENCES);
-            let names = format!("Put back {names}, changed in oHallo.");
-            pass.note(PendingEvent::normal("DriftCorrected", names));
-            drifted.into_iter().for_each(|path| pass.ctx.metrics.drift_detected(path));
+            let names = format!("Reverted {names}, changed in oHallo.");
+            reconciliation.note(PendingEvent::normal("DriftCorrected", names));
+            drifted.into_iter().for_each(|path| reconciliation.ctx.metrics.drift_detected(path));
         }
     }
 }
@@ -192,27 +200,31 @@ fn is_ambiguous(error: &CallError) -> bool {
     matches!(error, CallError::Failed(error) if error.class == Class::Ambiguous)
 }
 
-async fn push_credentials(pass: &mut Reconciliation, id: &Id) -> Result<Next, Failure> {
+async fn push_credentials(reconciliation: &mut Reconciliation, id: &Id) -> Result<Next, Failure> {
     let (Some(credentials), DesiredCredentials::Ready { digest, keys, sources }) =
-        (pass.credentials.clone(), pass.observed.credentials.clone())
+        (reconciliation.credentials.clone(), reconciliation.observed.credentials.clone())
     else {
         return Ok(Next::Requeue);
     };
-    let changed = pass.memory.last_push_digest != Some(digest);
-    let first = !pass.memory.bound_by_this_process && pass.memory.last_push_digest.is_none();
-    pass.permitted().await?;
-    let answer = pass.session()?.store_credentials(id, &credentials).await;
+    let changed = reconciliation.memory.last_push_digest != Some(digest);
+    let first =
+        !reconciliation.memory.bound_by_this_process && reconciliation.memory.last_push_digest.is_none();
+    reconciliation.permitted().await?;
+    let answer = reconciliation.session()?.store_credentials(id, &credentials).await;
     let now = clock::instant();
     match answer {
         Ok(()) => {
-            wrote(pass, id, Write::Other);
-            pass.ctx.metrics.credential_push("success");
-            pass.memory.resend_credentials_at =
-                pass.memory.resend_credentials_at.filter(|due| *due > now).or(first.then(|| now + CACHE_LAG));
-            pass.memory.last_push_digest = Some(digest);
+            wrote(reconciliation, id, Write::Other);
+            reconciliation.ctx.metrics.credential_push("success");
+            reconciliation.memory.resend_credentials_at = reconciliation
+                .memory
+                .resend_credentials_at
+                .filter(|due| *due > now)
+                .or(first.then(|| now + CACHE_LAG));
+            reconciliation.memory.last_push_digest = Some(digest);
             if changed {
-                pass.memory.test_due = true;
-                pass.note(PendingEvent::normal(
+                reconciliation.memory.test_due = true;
+                reconciliation.note(PendingEvent::normal(
                     "CredentialsPushed",
                     format!(
                         "Sent the credentials {}.",
@@ -221,96 +233,96 @@ async fn push_credentials(pass: &mut Reconciliation, id: &Id) -> Result<Next, Fa
                 ));
             }
             let pushed_at = Some(seconds(clock::now()));
-            pass.status.credentials = Some(CredentialsStatus { keys, pushed_at, sources });
+            reconciliation.status.credentials = Some(CredentialsStatus { keys, pushed_at, sources });
             Ok(Next::Continue)
         }
-        Err(error) if is_stale(pass, &error) => Ok(Next::Continue),
+        Err(error) if is_stale(reconciliation, &error) => Ok(Next::Continue),
         Err(error) => {
             if is_ambiguous(&error) {
-                wrote(pass, id, Write::Other);
-                pass.memory.last_push_digest = None;
-                pass.memory.resend_credentials_at = Some(now + CACHE_LAG);
+                wrote(reconciliation, id, Write::Other);
+                reconciliation.memory.last_push_digest = None;
+                reconciliation.memory.resend_credentials_at = Some(now + CACHE_LAG);
             }
             if !matches!(error, CallError::Deferred(_)) {
-                pass.ctx.metrics.credential_push("error");
+                reconciliation.ctx.metrics.credential_push("error");
             }
             let message = Failure::of_credentials(error.clone(), &keys).message;
-            Err(Failure { message, ..refused(pass, error) })
+            Err(Failure { message, ..refused(reconciliation, error) })
         }
     }
 }
 
 async fn retry(
-    pass: &mut Reconciliation,
+    reconciliation: &mut Reconciliation,
     id: &Id,
     attempts: i64,
     request: Option<String>,
 ) -> Result<Next, Failure> {
-    pass.permitted().await?;
-    let counted = transition::retry(&pass.input(), attempts, request);
-    let past = pass.status.provisioning.replace(counted);
-    if let Err(failure) = pass.write_ahead().await {
+    reconciliation.permitted().await?;
+    let counted = transition::retry(&reconciliation.input(), attempts, request);
+    let past = reconciliation.status.provisioning.replace(counted);
+    if let Err(failure) = reconciliation.write_ahead().await {
         // Nothing was sent.
-        pass.status.provisioning = past;
+        reconciliation.status.provisioning = past;
         return Err(failure);
     }
-    // What is counted and not sent is one retry less, which is better than one too many.
-    pass.fence()?;
-    pass.observed.remote = Remote::Unread;
-    let answer = pass.session()?.retry_provisioning(id).await;
-    // A 404 that may be older than a write says nothing of the retry either.
+    // A retry that is counted but not sent costs one attempt. That is better than one attempt too many.
+    reconciliation.fence()?;
+    reconciliation.observed.remote = Remote::Unread;
+    let answer = reconciliation.session()?.retry_provisioning(id).await;
+    // A 404 that may be older than a write does not show the outcome of the retry either.
     let unknown = match &answer {
         Ok(()) => false,
-        Err(error) => is_ambiguous(error) || is_stale(pass, error),
+        Err(error) => is_ambiguous(error) || is_stale(reconciliation, error),
     };
     if unknown || answer.is_ok() {
-        wrote(pass, id, Write::Retry);
+        wrote(reconciliation, id, Write::Retry);
     }
     let result = match &answer {
         Ok(()) => "success",
         Err(_) if unknown => "unknown",
         Err(_) => "error",
     };
-    pass.ctx.metrics.provisioning_retry(result);
+    reconciliation.ctx.metrics.provisioning_retry(result);
     match answer {
         Ok(()) => {
-            pass.note(PendingEvent::normal(
+            reconciliation.note(PendingEvent::normal(
                 "ProvisioningRetried",
                 "Asked oHallo to provision the channel again.",
             ));
             Ok(Next::Requeue)
         }
-        // It may have begun, and is counted: what became of it shows at the next look.
+        // oHallo may have accepted it, and it is counted: the next poll shows the outcome.
         Err(_) if unknown => Ok(Next::Requeue),
-        Err(error) => Err(refused(pass, error)),
+        Err(error) => Err(refused(reconciliation, error)),
     }
 }
 
-async fn test(pass: &mut Reconciliation, id: &Id, request: String) -> Result<Next, Failure> {
-    pass.permitted().await?;
-    let past = pass.status.test.clone();
-    let mut test = transition::test(&pass.input(), request);
-    pass.status.test = Some(test.clone());
-    if let Err(failure) = pass.write_ahead().await {
+async fn test(reconciliation: &mut Reconciliation, id: &Id, request: String) -> Result<Next, Failure> {
+    reconciliation.permitted().await?;
+    let past = reconciliation.status.test.clone();
+    let mut test = transition::test(&reconciliation.input(), request);
+    reconciliation.status.test = Some(test.clone());
+    if let Err(failure) = reconciliation.write_ahead().await {
         // Nothing was sent.
-        pass.status.test = past;
+        reconciliation.status.test = past;
         return Err(failure);
     }
-    pass.fence()?;
-    let due = std::mem::take(&mut pass.memory.test_due);
+    reconciliation.fence()?;
+    let due = std::mem::take(&mut reconciliation.memory.test_due);
     let mut refusal = None;
-    let answer = pass.session()?.test(id).await;
-    let stale = answer.as_ref().err().is_some_and(|error| is_stale(pass, error));
+    let answer = reconciliation.session()?.test(id).await;
+    let stale = answer.as_ref().err().is_some_and(|error| is_stale(reconciliation, error));
     if answer.is_ok() || answer.as_ref().err().is_some_and(is_ambiguous) {
-        wrote(pass, id, Write::Other);
+        wrote(reconciliation, id, Write::Other);
     }
     let result = match answer {
         Ok(true) => TestResult::Passed,
         Ok(false) => TestResult::Failed,
         Err(_) if stale => TestResult::Unknown,
         Err(CallError::Failed(error)) if error.class == Class::NotSent => {
-            pass.status.test = past;
-            pass.memory.test_due = due;
+            reconciliation.status.test = past;
+            reconciliation.memory.test_due = due;
             return Err(error.into());
         }
         Err(CallError::Failed(error)) => {
@@ -321,18 +333,22 @@ async fn test(pass: &mut Reconciliation, id: &Id, request: String) -> Result<Nex
     };
     test.result = Some(result.as_str().into());
     test.finished_at = Some(seconds(clock::now()));
-    pass.status.test = Some(test);
-    let channel_type = pass.channel.spec.channel_type.clone().unwrap_or_default();
+    reconciliation.status.test = Some(test);
+    let channel_type = reconciliation.channel.spec.channel_type.clone().unwrap_or_default();
     let label = match result {
         TestResult::Passed => "passed",
         TestResult::Failed => "failed",
         TestResult::Unknown => "unknown",
     };
-    pass.ctx.metrics.connectivity_test(&channel_type, label);
+    reconciliation.ctx.metrics.connectivity_test(&channel_type, label);
     match result {
-        TestResult::Passed => pass.note(PendingEvent::normal("TestPassed", "The connectivity test passed.")),
-        TestResult::Failed => pass.note(PendingEvent::warning("TestFailed", "The connectivity test failed.")),
-        TestResult::Unknown => pass.note(PendingEvent::warning(
+        TestResult::Passed => {
+            reconciliation.note(PendingEvent::normal("TestPassed", "The connectivity test passed."))
+        }
+        TestResult::Failed => {
+            reconciliation.note(PendingEvent::warning("TestFailed", "The connectivity test failed."))
+        }
+        TestResult::Unknown => reconciliation.note(PendingEvent::warning(
             "TestOutcomeUnknown",
             refusal.unwrap_or_else(|| "A connectivity test was sent and its answer was lost.".into()),
         )),
@@ -340,77 +356,86 @@ async fn test(pass: &mut Reconciliation, id: &Id, request: String) -> Result<Nex
     Ok(Next::Continue)
 }
 
-async fn delete(pass: &mut Reconciliation, id: &Id) -> Result<Next, Failure> {
-    pass.permitted().await?;
-    // Irreversible: decided again on the object as it now is.
-    let Some(fresh) = pass.fresh().await? else { return Ok(Next::Finished) };
-    if delete::must_replan(&pass.channel, &fresh, id) {
-        pass.channel = fresh;
-        pass.status = pass.channel.status.clone().unwrap_or_default();
+async fn delete(reconciliation: &mut Reconciliation, id: &Id) -> Result<Next, Failure> {
+    reconciliation.permitted().await?;
+    // Irreversible: decide again on the object as it now is.
+    let Some(fresh) = reconciliation.fresh().await? else { return Ok(Next::Finished) };
+    if delete::must_replan(&reconciliation.channel, &fresh, id) {
+        reconciliation.channel = fresh;
+        reconciliation.status = reconciliation.channel.status.clone().unwrap_or_default();
         // An id that this process has seen bound is not lost with the status.
-        if let Some(binding) = pass.memory.binding.clone() {
-            binding.restore(&pass.channel, &mut pass.status);
+        if let Some(binding) = reconciliation.memory.binding.clone() {
+            binding.restore(&reconciliation.channel, &mut reconciliation.status);
         }
-        return Ok(if pass.input().terminating() { Next::Continue } else { Next::Requeue });
+        return Ok(if reconciliation.input().terminating() { Next::Continue } else { Next::Requeue });
     }
-    let sends = claims::last(pass, id.as_str(), &fresh).await?;
-    pass.channel = fresh;
+    let sends = claims::last(reconciliation, id.as_str(), &fresh).await?;
+    reconciliation.channel = fresh;
     if !sends {
         return Ok(Next::Continue);
     }
-    if let Err(failure) = pass.fence() {
-        claims::release(pass);
+    if let Err(failure) = reconciliation.fence() {
+        claims::release(reconciliation);
         return Err(failure);
     }
-    // Before it is sent: this pass may be ended while it waits for the answer, and the reservation must end all the same.
-    pass.memory.delete_unsure = Some(clock::instant());
-    pass.remember();
-    match pass.session()?.delete(id).await {
-        // Until the object is removed nobody adopts what was deleted.
+    // Before the request: this reconcile may end while it waits for the response, and the reservation must end
+    // anyway.
+    reconciliation.memory.delete_unsure = Some(clock::instant());
+    reconciliation.remember();
+    match reconciliation.session()?.delete(id).await {
+        // Until the object is removed, no other Channel adopts the deleted channel.
         Ok(()) => {
-            wrote(pass, id, Write::Delete);
-            pass.memory.delete_unsure = None;
-            pass.memory.deleted = true;
-            pass.remember();
+            wrote(reconciliation, id, Write::Delete);
+            reconciliation.memory.delete_unsure = None;
+            reconciliation.memory.deleted = true;
+            reconciliation.remember();
             Ok(Next::Continue)
         }
-        Err(error) if is_stale(pass, &error) => {
-            claims::release(pass);
+        Err(error) if is_stale(reconciliation, &error) => {
+            claims::release(reconciliation);
             Ok(Next::Continue)
         }
         Err(CallError::Failed(error)) if error.kind == ErrorKind::NotFound => {
-            claims::release(pass);
-            absent(pass, id).await
+            claims::release(reconciliation);
+            absent(reconciliation, id).await
         }
         Err(error) => {
             if !is_ambiguous(&error) {
-                claims::release(pass);
+                claims::release(reconciliation);
             }
-            pass.memory.absence = None;
-            Err(refused(pass, error))
+            reconciliation.memory.absence = None;
+            Err(refused(reconciliation, error))
         }
     }
 }
 
-async fn absent(pass: &mut Reconciliation, id: &Id) -> Result<Next, Failure> {
-    if !absence_proven(pass).await? {
-        pass.memory.absence = None;
+async fn absent(reconciliation: &mut Reconciliation, id: &Id) -> Result<Next, Failure> {
+    if !absence_proven(reconciliation).await? {
+        reconciliation.memory.absence = None;
         let message = format!(
-            "oHallo answers 404 for channel {id}, but the API key can't show that it belongs to the channel's workspace, so it may still be there. Restore the key, or leave the channel: annotate this object with {}={id}.",
+            "oHallo answers 404 for channel {id}, but the API key can't show that it belongs to the channel's workspace, so the channel may still exist. Restore the key, or leave the channel in oHallo: annotate this object with {}={id}.",
             annotation::RELEASE
         );
         return Err(Failure::missing_input(Reason::AbsenceNotProven, message));
     }
-    delete::record_absence(&mut pass.memory, &mut pass.observed.remote, id.as_str(), clock::instant());
+    delete::record_absence(
+        &mut reconciliation.memory,
+        &mut reconciliation.observed.remote,
+        id.as_str(),
+        clock::instant(),
+    );
     Ok(Next::Continue)
 }
 
-async fn remove_finalizer(pass: &mut Reconciliation, parting: &DeletionOutcome) -> Result<Next, Failure> {
-    pass.remove_finalizer(*parting != DeletionOutcome::Deleted).await?;
-    let id = pass.status.channel_id.as_deref().or(pass.memory.unrecorded_id());
+async fn remove_finalizer(
+    reconciliation: &mut Reconciliation,
+    outcome: &DeletionOutcome,
+) -> Result<Next, Failure> {
+    reconciliation.remove_finalizer(*outcome != DeletionOutcome::Deleted).await?;
+    let id = reconciliation.status.channel_id.as_deref().or(reconciliation.memory.unrecorded_id());
     let id = id.unwrap_or("of unknown id").to_owned();
-    let heir = pass.observed.claims.as_ref().and_then(|claims| claims.heir.clone()).flatten();
-    let note = match parting {
+    let heir = reconciliation.observed.claims.as_ref().and_then(|claims| claims.heir.clone()).flatten();
+    let note = match outcome {
         DeletionOutcome::HandedOver => {
             let to = heir.map_or("another Channel".to_owned(), |name| format!("the Channel {name:?}"));
             Some(PendingEvent::normal(
@@ -429,20 +454,20 @@ async fn remove_finalizer(pass: &mut Reconciliation, parting: &DeletionOutcome) 
             Some(PendingEvent::normal("Released", format!("Channel {id} was released and stays in oHallo.")))
         }
     };
-    let told = std::mem::replace(&mut pass.memory.deletion_reported, true);
-    if !told {
+    let reported = std::mem::replace(&mut reconciliation.memory.deletion_reported, true);
+    if !reported {
         tracing::info!(
-            channel = pass.channel.name_any(),
-            namespace = pass.channel.namespace(),
+            channel = reconciliation.channel.name_any(),
+            namespace = reconciliation.channel.namespace(),
             channel_id = id,
-            outcome = ?parting,
-            "the finalizer is removed"
+            outcome = ?outcome,
+            "removed the finalizer"
         );
     }
-    if let Some(note) = note.filter(|_| !told) {
-        pass.note(note);
+    if let Some(note) = note.filter(|_| !reported) {
+        reconciliation.note(note);
     }
-    pass.publish_notes();
-    claims::release(pass);
+    reconciliation.publish_notes();
+    claims::release(reconciliation);
     Ok(Next::Finished)
 }

@@ -11,7 +11,7 @@ use ohallo_core::channel::triggers::Triggers;
 use ohallo_core::conditions;
 use ohallo_core::index::{NamespacedName, WorkspaceKey};
 
-/// The inputs of a pass over this object, as the watches last saw them.
+/// The inputs that trigger a reconcile of this object, as the caches hold them.
 pub fn inputs(ctx: &Context, channel: &Channel) -> Triggers {
     let name = NamespacedName::of(channel);
     let handle = WorkspaceKey::of(channel);
@@ -31,13 +31,13 @@ pub fn inputs(ctx: &Context, channel: &Channel) -> Triggers {
     }
 }
 
-/// Another Channel holds the id, and does not hand it over to this one.
+/// Whether another Channel holds the id and does not hand it over to this one.
 fn conflict(ctx: &Context, id: &str, name: &NamespacedName, uid: &str) -> bool {
     let owned = ctx.index().owner(id, name, uid).is_some();
     owned && predecessor(ctx, id, name).is_none()
 }
 
-/// What a deletion waits for.
+/// A hash of what a deletion waits for.
 fn rivals(ctx: &Context, id: &str, name: &NamespacedName) -> u64 {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
@@ -51,7 +51,8 @@ fn workspace_input(ctx: &Context, handle: &WorkspaceKey, namespace: &str) -> u64
     let lookup = ctx.workspace_snapshot(handle);
     if let Some(lookup) = &lookup {
         (&lookup.uid, lookup.generation, lookup.terminating).hash(&mut hasher);
-        // Usable is usable: by which word, and whether the cache shows it yet, is no reason to call again.
+        // A usable Workspace is one state. The reason of its Ready condition, and whether the cache shows it
+        // yet, require no new call.
         let held = ctx.cached_key(handle).is_some_and(|held| held.uid == lookup.uid);
         match conditions::find(&lookup.status.conditions, kind::READY) {
             Some(ready) if ready.status == "False" => ready.reason.hash(&mut hasher),
@@ -64,8 +65,8 @@ fn workspace_input(ctx: &Context, handle: &WorkspaceKey, namespace: &str) -> u64
     hasher.finish()
 }
 
-/// The terminating Channel of the same namespace that hands the id over to `me`. One that retains its channel hands nothing
-/// over: it goes, and the id is adopted as any other.
+/// The terminating Channel of the same namespace that hands the id over to `me`. A Channel that retains its
+/// channel hands nothing over: after its deletion, the id is adopted like any other.
 pub fn predecessor(ctx: &Context, id: &str, me: &NamespacedName) -> Option<Predecessor> {
     let name = ctx.index().takes_over(id, me)?;
     let channel = ctx.channels.get(&object_ref(&name))?;

@@ -42,10 +42,10 @@ use ohallo_core::{conditions, cooldown};
 
 pub use crate::channel::born::record_unrecorded;
 
-/// The longest that one pass may take.
+/// The longest duration of one reconcile.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The most steps of one pass: more can only be a mistake of ours.
+/// The most steps of one reconcile: more indicate a bug of the operator.
 const MAX_STEPS: usize = 12;
 
 /// The status of a Channel could not be written.
@@ -63,9 +63,9 @@ pub async fn reconcile(
     permit: Option<Permit>,
 ) -> Result<Requeue, StatusWriteError> {
     let Some(uid) = channel.uid() else { return Ok(Requeue::Never) };
-    // A standby does nothing: whoever begins to lead requeues every object.
+    // A standby does nothing: a new leader requeues every object.
     let Some(epoch) = ctx.leadership.epoch() else { return Ok(Requeue::Never) };
-    // Asked again: much may have happened while it waited.
+    // Checked again: the inputs may have changed while the object waited in the queue.
     if let Some(rest) = cooldown_remaining(&channel, &uid, &ctx, epoch) {
         return Ok(Requeue::After(rest));
     }
@@ -77,12 +77,12 @@ pub async fn reconcile(
     };
     let started = clock::instant();
     let _active = ctx.metrics.reconciling("Channel");
-    let span = traces::pass(&*whole);
+    let span = traces::reconcile(&*whole);
     let mut first = Box::new(Reconciliation::new(&ctx, *whole, epoch, slot));
     first.permit = permit;
     let channel = first.channel.without_config();
     let (report, result) = run_and_report(first, &channel, &ctx, epoch).instrument(span.clone()).await;
-    traces::passed(&span, result);
+    traces::reconciled(&span, result);
     let took = clock::instant().saturating_duration_since(started);
     ctx.metrics.reconciled("Channel", result, took);
     log(&channel, result, took, &report);
@@ -94,15 +94,15 @@ pub async fn reconcile(
     }
 }
 
-/// An object with all that a reconcile needs of it.
+/// An object with everything that its reconcile needs.
 enum FullObject {
     Found(Box<Channel>),
     Gone,
-    /// It is heavy, and another heavy one is being reconciled.
+    /// The object is heavy, and another heavy object is being reconciled.
     Busy,
 }
 
-/// The object as the cache keeps it, else as the API server has it.
+/// Returns the object from the cache if it is complete there, else from the API server.
 async fn read_in_full(
     light: &Channel,
     ctx: &Context,
@@ -112,7 +112,7 @@ async fn read_in_full(
         return Ok(FullObject::Found(Box::new(kept)));
     }
     let read = async |whole| {
-        // Never closed; a request ends within its own time.
+        // The semaphore is never closed; a request ends within its own timeout.
         let _permit = ctx.reads.acquire().await;
         response_sanitizer::read(&ctx.client, light, whole).await
     };
@@ -129,15 +129,15 @@ async fn read_in_full(
     Ok(found.map_or(FullObject::Gone, |found| FullObject::Found(Box::new(found))))
 }
 
-/// Whether a reconcile of this object takes some MiB of memory: what a config that may be sent becomes once decoded.
-/// An object of the cache may say so too.
+/// Whether a reconcile of this object takes some MiB of memory, for a decoded config that may be sent. Also
+/// works on an object of the cache.
 pub fn is_heavy(channel: &Channel) -> bool {
     let config = channel.spec.left_out.as_ref().and_then(|left_out| left_out.config);
     let calls = channel.spec.suspend != Some(true) && channel.metadata.deletion_timestamp.is_none();
     calls && config.is_some_and(|size| size.decoded > heavy::LIGHT && config::fits(size))
 }
 
-/// One pass within its time, and its report. A bug in it stays in its object.
+/// Runs one reconcile with its timeout and reports it. A panic affects only its own object.
 async fn run_and_report(
     first: Box<Reconciliation>,
     channel: &Channel,
@@ -150,23 +150,24 @@ async fn run_and_report(
         let slot = ctx.ohallo.heavy().slot();
         (Box::new(Reconciliation::new(ctx, channel.clone(), epoch, slot)), Some(Outcome::Failed(failure)))
     };
-    let (pass, outcome) = match AssertUnwindSafe(work).catch_unwind().await {
+    let (reconciliation, outcome) = match AssertUnwindSafe(work).catch_unwind().await {
         Ok(Ok(done)) => done,
-        Ok(Err(_)) => failed(Reason::ApiUnavailable, "A pass took too long; it is tried again by itself."),
+        Ok(Err(_)) => failed(Reason::ApiUnavailable, "The reconcile timed out; the operator retries."),
         Err(_) => {
             ctx.metrics.panicked();
-            let text = "The operator failed on this object; its log has the place. It is tried again.";
+            let text =
+                "The operator failed on this object; its log names the source line. The operator retries.";
             failed(Reason::InternalError, text)
         }
     };
-    let Some(outcome) = outcome else { return report::finished(pass) };
-    AssertUnwindSafe(report(pass, &outcome)).catch_unwind().await.unwrap_or_else(|_| {
+    let Some(outcome) = outcome else { return report::finished(reconciliation) };
+    AssertUnwindSafe(report(reconciliation, &outcome)).catch_unwind().await.unwrap_or_else(|_| {
         ctx.metrics.panicked();
         (Report::Wake(RECONCILE_TIMEOUT), ReconcileResult::Transient)
     })
 }
 
-/// How the controller goes on when a status could not be written.
+/// When to retry after a status write failed.
 pub fn error_policy(channel: Arc<Channel>, _: &StatusWriteError, ctx: Arc<Context>) -> Requeue {
     let cell = ctx.memory(&channel.uid().unwrap_or_default());
     let mut memory = cell.lock().unwrap_or_else(PoisonError::into_inner);
@@ -174,7 +175,7 @@ pub fn error_policy(channel: Arc<Channel>, _: &StatusWriteError, ctx: Arc<Contex
     Requeue::Retry(backoff::backoff(memory.failures, rand::random()))
 }
 
-/// How the work queue takes a Channel.
+/// Resolves a Channel for the work queue: deleted, resting, or ready to run.
 pub fn resolve(channel: &Channel, ctx: &Context, now: Instant) -> Resolved {
     let (Some(uid), Some(epoch)) = (channel.uid(), ctx.leadership.epoch()) else { return Resolved::Gone };
     if let Some(rest) = cooldown_remaining(channel, &uid, ctx, epoch) {
@@ -188,7 +189,8 @@ pub fn resolve(channel: &Channel, ctx: &Context, now: Instant) -> Resolved {
     let suspended = channel.spec.suspend == Some(true)
         || ctx.workspace_snapshot(&handle).is_none_or(|workspace| workspace.suspended);
     let held = ctx.cached_key(&handle).filter(|_| deletes && !suspended);
-    // Ready is not kept longer than the last read confirms it, whenever its key serves it.
+    // Ready expires two read intervals after the last read: the read must happen before that, if the rate limit
+    // allows.
     let read = ctx.memory(&uid).lock().unwrap_or_else(PoisonError::into_inner).last_read_at;
     let ready = conditions::find(&status.conditions, kind::READY).filter(|ready| ready.status == "True");
     let lapses = ready.is_some_and(|ready| ready.observed_generation == channel.metadata.generation)
@@ -202,14 +204,14 @@ pub fn resolve(channel: &Channel, ctx: &Context, now: Instant) -> Resolved {
     })
 }
 
-/// The Workspace that its calls count for, and how many tokens its reconcile starts with.
+/// The Workspace whose rate limit its calls count against, and how many tokens its reconcile starts with.
 pub fn tokens(channel: &Channel, ctx: &Context) -> (WorkspaceKey, u32) {
     let cell = ctx.memory(&channel.uid().unwrap_or_default());
     let tokens = cell.lock().unwrap_or_else(PoisonError::into_inner).tokens;
     (WorkspaceKey::of(channel), tokens.max(1))
 }
 
-/// One line for each pass.
+/// Logs one line for each reconcile.
 fn log(channel: &Channel, result: ReconcileResult, took: Duration, report: &Report) {
     let outcome = result.as_str();
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -231,11 +233,13 @@ fn log(channel: &Channel, result: ReconcileResult, took: Duration, report: &Repo
     }
 }
 
-/// How soon an object that waits for the CustomResourceDefinitions is resolved again; their return requeues it.
+/// How soon an object that waits for the CustomResourceDefinitions is resolved again. Their return also
+/// requeues it.
 const OUTDATED_REQUEUE: Duration = Duration::from_secs(30);
 
 /// Whether a status write would destroy what the API server still stores of this object: with an older
-/// CustomResourceDefinition it reads objects without those fields. What only memory holds is sent again all the same.
+/// CustomResourceDefinition it reads objects without the new fields. A status that only memory holds is resent
+/// anyway.
 fn would_lose(channel: &Channel, memory: &InMemoryState) -> bool {
     let in_memory = memory.unstored.is_some() || memory.unrecorded_id().is_some();
     let marked = channel.finalizers().iter().any(|name| name == finalizer::CHANNEL);
@@ -243,7 +247,8 @@ fn would_lose(channel: &Channel, memory: &InMemoryState) -> bool {
     (marked || holds) && !in_memory
 }
 
-/// How long this object need not be looked at: it is older than what this process wrote, or nothing has changed since its last pass.
+/// How long this object needs no reconcile: it is older than this process's last write, or nothing has changed
+/// since its last reconcile.
 fn cooldown_remaining(channel: &Channel, uid: &str, ctx: &Context, epoch: Epoch) -> Option<Duration> {
     let cell = ctx.memory(uid);
     let now = clock::instant();
@@ -266,39 +271,40 @@ fn cooldown_remaining(channel: &Channel, uid: &str, ctx: &Context, epoch: Epoch)
     Some(rest)
 }
 
-/// After a restart a settled Channel is first read at a random point of its interval.
+/// After a restart, a settled Channel is first read at a random point of its interval.
 fn initial_cooldown(channel: &Channel, now: &Triggers) -> Option<cooldown::Cooldown<Triggers>> {
     let inputs = Triggers { secrets: settled::pushed_at_rest(channel)?, key: None, ..now.clone() };
     let first = existing::declared_interval(&channel.spec).mul_f64(rand::random());
     Some(cooldown::Cooldown::new(inputs, clock::instant() + first))
 }
 
-/// Observes, plans and acts until there is nothing to do, a look is needed, or a step fails. `None`: the object is gone.
-async fn run(mut pass: Box<Reconciliation>) -> (Box<Reconciliation>, Option<Outcome>) {
-    if pass.resends {
-        // Its report writes the status again, and nothing is decided before that is kept.
-        let failure = stored::failure(&pass.memory.lost);
-        return (pass, Some(Outcome::Failed(failure)));
+/// Observes, plans and executes until nothing is left to do, a requeue is needed, or a step fails. `None`: the
+/// object is deleted.
+async fn run(mut reconciliation: Box<Reconciliation>) -> (Box<Reconciliation>, Option<Outcome>) {
+    if reconciliation.resends {
+        // The report resends the status, and nothing else is decided before the API server stores it.
+        let failure = stored::failure(&reconciliation.memory.lost);
+        return (reconciliation, Some(Outcome::Failed(failure)));
     }
-    if let Err(failure) = observe::observe(&mut pass).await {
-        return (pass, Some(Outcome::Failed(failure)));
+    if let Err(failure) = observe::observe(&mut reconciliation).await {
+        return (reconciliation, Some(Outcome::Failed(failure)));
     }
     for _ in 0..MAX_STEPS {
-        let step = match plan(&pass.input()) {
-            Plan::Settled(verdict) => return (pass, Some(Outcome::Settled(verdict))),
+        let step = match plan(&reconciliation.input()) {
+            Plan::Settled(verdict) => return (reconciliation, Some(Outcome::Settled(verdict))),
             Plan::Work(step) => step,
         };
         let pushes = matches!(step, Step::PushCredentials { .. });
-        let (after, next) = execute(pass, step).await;
-        pass = after;
+        let (after, next) = execute(reconciliation, step).await;
+        reconciliation = after;
         match next {
-            Ok(Next::Continue) if pass.superseded => return (pass, Some(Outcome::More)),
+            Ok(Next::Continue) if reconciliation.superseded => return (reconciliation, Some(Outcome::More)),
             Ok(Next::Continue) => {}
-            Ok(Next::Requeue) => return (pass, Some(Outcome::More)),
-            Ok(Next::Finished) => return (pass, None),
-            Err(failure) if pushes => return (pass, Some(Outcome::PushFailed(failure))),
-            Err(failure) => return (pass, Some(Outcome::Failed(failure))),
+            Ok(Next::Requeue) => return (reconciliation, Some(Outcome::More)),
+            Ok(Next::Finished) => return (reconciliation, None),
+            Err(failure) if pushes => return (reconciliation, Some(Outcome::PushFailed(failure))),
+            Err(failure) => return (reconciliation, Some(Outcome::Failed(failure))),
         }
     }
-    (pass, Some(Outcome::More))
+    (reconciliation, Some(Outcome::More))
 }

@@ -1,4 +1,4 @@
-//! One pass over one Channel: what it works on, and its writes to the API server.
+//! One reconcile of one Channel: its state, and its writes to the API server.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -32,19 +32,19 @@ use ohallo_core::secret_id::SecretId;
 use ohallo_core::secret_version::Version;
 use ohallo_core::{conditions, metadata_patch, text};
 
-/// How often a guarded write is tried again on a newer version before the pass is.
+/// How often a guarded write is retried on a newer version before the object is requeued.
 const WRITE_ATTEMPTS: usize = 4;
 
-/// The longest text of an event, in characters: the API server takes 1 kB.
+/// The longest text of an event, in characters: the API server accepts 1 kB.
 const MAX_NOTE_CHARS: usize = 900;
 
 pub struct Reconciliation {
     pub ctx: Arc<Context>,
-    /// In which its effects may begin, and in no other.
+    /// The only epoch in which its effects may begin.
     pub epoch: Epoch,
-    /// The object as this pass knows it: as watched, then as its own writes were answered.
+    /// The object as this reconcile knows it: from the watch, then from the responses to its own writes.
     pub channel: Channel,
-    /// The status as it shall become.
+    /// The status to be written.
     pub status: ChannelStatus,
     pub observed: Observed,
     pub memory: InMemoryState,
@@ -53,19 +53,19 @@ pub struct Reconciliation {
     /// Tokens that were taken before it started.
     pub permit: Option<Permit>,
     pub credentials: Option<Credentials>,
-    /// Of the API key that this pass calls with: for values of oHallo's that the status shows.
+    /// Redacts the API key of this reconcile from values of oHallo that the status shows.
     pub redactor: Redactor,
     pub notes: Vec<PendingEvent>,
     pub secret_versions: Vec<(SecretId, Version)>,
-    /// Where it keeps the right to heavy work.
+    /// Holds the permission for heavy work.
     pub slot: HeavySlot,
-    /// It made the last attempt to create, and may say what became of it.
+    /// This reconcile made the last create attempt, and may record its outcome.
     pub owns_attempt: bool,
-    /// The object was changed by somebody else while this pass worked on an older version.
+    /// A user changed the object while this reconcile worked on an older version.
     pub outdated: bool,
-    /// It only sends the status again that the API server did not keep: its memory is what must not be lost.
+    /// It only resends the status that the API server did not store: its in-memory state must not be lost.
     pub resends: bool,
-    /// Its manifest was: what was read for the older one says nothing of it.
+    /// A user changed the manifest: what was read for the older one no longer applies.
     pub superseded: bool,
     began: Triggers,
     cell: Arc<Mutex<InMemoryState>>,
@@ -74,11 +74,11 @@ pub struct Reconciliation {
 /// What follows a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Plan again: what was read is still true, or the step's answer took its place.
+    /// Plan again: what was read still holds, or the step's response replaced it.
     Continue,
-    /// Look again in a moment.
+    /// Requeue soon.
     Requeue,
-    /// The object is gone.
+    /// The object is deleted.
     Finished,
 }
 
@@ -86,11 +86,11 @@ pub enum Next {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StatusWrite {
     Applied,
-    /// The API server accepted it and did not keep these.
+    /// The API server accepted the write but did not store these fields.
     NotStored(Vec<PersistedField>),
-    /// The object is not there any more.
+    /// The object no longer exists.
     ObjectGone,
-    /// Somebody else wrote the status, or leads: what this pass found may be old.
+    /// Another writer changed the status, or another replica leads: what this reconcile read may be outdated.
     Conflict,
 }
 
@@ -105,7 +105,7 @@ impl Reconciliation {
             memory.protected = true;
             memory.removes_finalizer = false;
         }
-        // Before anything is looked up: what changes during the pass must open the gate again.
+        // Before anything is read: a change during the reconcile must trigger another one.
         let began = inputs(ctx, &channel);
         memory.note_read(&channel);
         let mut status = binding::trusted_status(&channel);
@@ -173,24 +173,24 @@ impl Reconciliation {
         }
     }
 
-    /// Asked right before every effect but the record of an id: whether it may begin.
+    /// Checks right before every effect, except the record of an id, whether it may begin.
     pub fn fence(&self) -> Result<(), Failure> {
         if self.ctx.leadership.epoch() == Some(self.epoch) {
             return Ok(());
         }
         Err(Failure {
-            message: "This process does not lead any more.".into(),
+            message: "This process is no longer the leader.".into(),
             ..Failure::deferred(Duration::from_secs(1))
         })
     }
 
-    /// The token of the next call, which changes something, and the leave to make it.
+    /// Waits for the token of the next changing call, then checks the fence.
     pub async fn permitted(&mut self) -> Result<(), Failure> {
         self.session()?.ready().await?;
         self.fence()
     }
 
-    /// Whether the API server keeps every field of this version: nothing new is begun before.
+    /// Whether the API server stores every field of this version: nothing new begins before that.
     pub fn schema_serves(&self) -> Result<(), Failure> {
         self.ctx.schema.lacks().map_or(Ok(()), |lacks| Err(stored::outdated(&lacks)))
     }
@@ -205,12 +205,12 @@ impl Reconciliation {
         self.channel.uid().unwrap_or_default()
     }
 
-    /// Takes in which reads of this channel may be older than a write.
+    /// Updates which reads of this channel may be older than a write.
     pub fn take_window(&mut self, id: &str) {
         self.observed.window = self.ctx.consistency().window(id, clock::instant());
     }
 
-    /// What somebody waits for goes before regular looks.
+    /// Calls that a user waits for have priority over periodic polls.
     pub fn lane(&self) -> Lane {
         let view = self.input();
         let settled = conditions::is_true(&self.status.conditions, kind::READY)
@@ -225,12 +225,12 @@ impl Reconciliation {
         if settled { Lane::Background } else { Lane::User }
     }
 
-    /// The inputs as this pass found them.
+    /// The inputs at the start of this reconcile.
     pub fn began(&self) -> &Triggers {
         &self.began
     }
 
-    /// The inputs as this pass used them.
+    /// The inputs that this reconcile used.
     pub fn inputs(&self) -> Triggers {
         let mut inputs = Triggers { own: Triggers::own(&self.channel), ..self.began.clone() };
         for (secret, version) in &self.secret_versions {
@@ -242,7 +242,7 @@ impl Reconciliation {
         inputs
     }
 
-    /// Makes what this pass knows known to the next.
+    /// Stores the in-memory state for the next reconcile.
     pub fn remember(&self) {
         let mut cell = self.cell.lock().unwrap_or_else(PoisonError::into_inner);
         *cell = cell.succeeded_by(&self.memory, self.owns_attempt);
@@ -262,7 +262,8 @@ impl Reconciliation {
         Api::namespaced(self.ctx.client.clone(), &self.channel.namespace().unwrap_or_default())
     }
 
-    /// The object as it now is; `None` where it is gone, or another of the same name is there.
+    /// The object as the API server has it now; `None` if it is deleted or replaced by another of the same
+    /// name.
     pub async fn fresh(&self) -> Result<Option<Channel>, Failure> {
         match self.api().get(&self.channel.name_any()).await {
             Ok(fresh) => Ok(Some(fresh).filter(|fresh| fresh.metadata.uid == self.channel.metadata.uid)),
@@ -271,7 +272,8 @@ impl Reconciliation {
         }
     }
 
-    /// Sets our finalizer and, where given, an annotation, in one patch that carries the version it was decided on.
+    /// Sets the operator's finalizer and, if given, an annotation, in one patch guarded by the object's
+    /// version.
     pub async fn patch_metadata(&mut self, intent: Option<String>) -> Result<(), Failure> {
         let annotation = intent.as_deref().map(|intent| (annotation::CREATE_INTENT, intent));
         let patch = metadata_patch::set(&self.channel.metadata, finalizer::CHANNEL, annotation);
@@ -288,7 +290,8 @@ impl Reconciliation {
         Err(Failure::deferred(Duration::from_secs(1)))
     }
 
-    /// Counts a write that the API server did not keep. What is new about it is logged, and an id also published.
+    /// Counts a write that the API server did not store. New losses are logged, and the loss of an id is also
+    /// published.
     fn not_stored(&mut self, lost: &[PersistedField], id: Option<&str>) {
         self.ctx.metrics.write_not_stored("Channel");
         self.ctx.schema.check();
@@ -313,16 +316,16 @@ impl Reconciliation {
         }
     }
 
-    /// Takes our finalizer off, and only ours. An object that is gone is done. Where a changed manifest would change
-    /// the decision (`revocable`) it is decided again.
+    /// Removes only the operator's finalizer. A deleted object needs nothing. If a changed manifest would
+    /// change the decision (`revocable`), the operator decides again.
     pub async fn remove_finalizer(&mut self, revocable: bool) -> Result<(), Failure> {
         for _ in 0..WRITE_ATTEMPTS {
             self.fence()?;
-            // A process that starts later can tell this from a finalizer that somebody else removed.
+            // A later process can tell this from a finalizer that another client removed.
             let uid = self.uid();
             let removed = (annotation::FINALIZER_REMOVED, uid.as_str());
             let patch = metadata_patch::remove(&self.channel.metadata, finalizer::CHANNEL, Some(removed));
-            // Before it is sent: the watch may show its effect before the answer comes.
+            // Before the request: the watch may show its effect before the response arrives.
             self.memory.removes_finalizer = true;
             self.remember();
             match self.patch(patch).await {
@@ -345,7 +348,7 @@ impl Reconciliation {
         Err(changed())
     }
 
-    /// A guarded patch of metadata. `None` where the object is gone.
+    /// A guarded patch of metadata. `None` if the object is deleted.
     async fn patch(&mut self, patch: json_patch::Patch) -> Result<Option<()>, Failure> {
         let patch = Patch::Json::<()>(patch);
         if let Err(failure) = self.fence() {
@@ -368,7 +371,8 @@ impl Reconciliation {
                 if matches!(&error, kube::Error::Api(status) if status.code == 409) {
                     return Err(changed());
                 }
-                // 422 answers another object of the same name, a finalizer at another position, and what a policy refuses.
+                // 422 means another object of the same name, a finalizer at another position, or a policy's
+                // refusal.
                 let refused = matches!(&error, kube::Error::Api(status) if status.code == 422);
                 let same = |fresh: Channel| {
                     fresh.metadata.resource_version == self.channel.metadata.resource_version
@@ -381,13 +385,14 @@ impl Reconciliation {
         }
     }
 
-    /// Writes the status, guarded. On a newer version whose status is still the one this pass began with, ours is laid
-    /// over it. Only one that holds a new id is not `fenced`: whoever leads, no other process knows the id.
+    /// Writes the status, guarded. If a newer version still has the status that this reconcile began with, the
+    /// new status replaces it. Only a status with a new id is not `fenced`: no other process knows the id,
+    /// whichever leads.
     pub async fn write(&mut self, status: &ChannelStatus, fenced: bool) -> Result<StatusWrite, kube::Error> {
         let uid = self.uid();
         let bound = |status: &ChannelStatus| status.bound_to(&uid).is_some();
         if bound(status) && !self.channel.status.as_ref().is_some_and(bound) {
-            // Before it is sent: this pass may be ended while it waits for the answer.
+            // Before the request: this reconcile may end while it waits for the response.
             self.memory.binding_unsure = true;
             self.remember();
         }
@@ -409,7 +414,7 @@ impl Reconciliation {
             if fenced && self.fence().is_err() {
                 return Ok(StatusWrite::Conflict);
             }
-            // The spec in it is ignored.
+            // The API server ignores the spec in it.
             let mut object = self.channel.without_config();
             object.status = Some(status.clone());
             object.metadata.managed_fields = None;
@@ -447,7 +452,7 @@ impl Reconciliation {
         Ok(StatusWrite::Conflict)
     }
 
-    /// Writes the status before a call whose repetition must be impossible.
+    /// Writes the status before a call that must not be repeated.
     pub async fn write_ahead(&mut self) -> Result<(), Failure> {
         let status = self.status.clone();
         match self.write(&status, true).await {
@@ -458,7 +463,7 @@ impl Reconciliation {
         }
     }
 
-    /// Works on with what somebody else made of the object.
+    /// Continues with the object as another client changed it.
     pub fn replace_object(&mut self, fresh: Channel) {
         self.outdated |= Triggers::own(&fresh) != Triggers::own(&self.channel);
         self.superseded |= fresh.metadata.generation != self.channel.metadata.generation;
@@ -467,13 +472,13 @@ impl Reconciliation {
 
     fn adopt_version(&mut self, channel: Channel) {
         self.memory.written = version(&channel).map(|version| (version, clock::instant()));
-        // What was sent before carries an older version, and is refused.
+        // Earlier writes carry an older version, and the API server refuses them.
         self.memory.binding_unsure = false;
         self.replace(channel);
         self.remember();
     }
 
-    /// An answer comes without a large config. Of the same generation, the spec is the one that is known.
+    /// A response comes without a large config. At the same generation, the known spec still applies.
     fn replace(&mut self, mut fresh: Channel) {
         let missing = fresh.spec.left_out.is_some();
         if missing && fresh.metadata.generation == self.channel.metadata.generation {
@@ -483,7 +488,7 @@ impl Reconciliation {
     }
 }
 
-/// Reports an object that holds no id any more, while this process has seen it bound.
+/// Reports an object that lost its id, although this process has seen it bound.
 fn missing(channel: &Channel, binding: &persisted::RecordedBinding) -> PendingEvent {
     let id = &binding.channel_id;
     tracing::error!(
@@ -500,7 +505,7 @@ fn missing(channel: &Channel, binding: &persisted::RecordedBinding) -> PendingEv
 
 fn changed() -> Failure {
     Failure {
-        message: "The object was changed meanwhile.".into(),
+        message: "The object changed during the reconcile.".into(),
         ..Failure::deferred(Duration::from_millis(300))
     }
 }

@@ -1,7 +1,7 @@
-//! The client of the API server: which cluster, through which proxy, trusting which authorities.
+//! The client of the API server: which cluster, through which proxy, trusting which certificate authorities.
 //!
-//! The proxy is chosen here and not by kube: kube 5.0 refuses to start on an entry of `NO_PROXY` that it does not know, and
-//! compares the entries with the proxy's own address.
+//! The proxy is chosen here and not by kube. kube 5.0 refuses to start on an entry of `NO_PROXY` that it can't
+//! parse, and compares the entries with the proxy's own address.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -20,24 +20,24 @@ use tower::{BoxError, Layer, Service, ServiceExt};
 
 use crate::settings::Settings;
 
-/// Stands in a kubeconfig for its proxy, so that kube reads neither that nor the environment.
+/// Replaces the proxy of a kubeconfig, so that kube reads neither that nor the environment.
 const UNREAD: &str = "http://proxy.invalid";
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    #[error("no way to the cluster: {0}")]
+    #[error("the cluster configuration can't be loaded: {0}")]
     Kubeconfig(String),
     #[error("the client of the API server can't be set up: {0}")]
     Client(#[source] kube::Error),
-    /// Without the URL, which may hold a password.
+    /// The error omits the URL, which may hold a password.
     #[error(
         "the proxy of the API server (proxy-url of the kubeconfig, or {0}) must be an http:// or https:// URL"
     )]
     Proxy(&'static str),
 }
 
-/// What of the environment chooses a proxy.
+/// The environment variables that choose a proxy.
 #[derive(Debug, Default)]
 struct Environment {
     http: Option<String>,
@@ -46,10 +46,10 @@ struct Environment {
 }
 
 /// # Errors
-/// No cluster, or a proxy that can't be used.
+/// No cluster is configured, or the proxy can't be used.
 pub async fn client(settings: &Settings) -> Result<Client, SetupError> {
     let (mut config, proxy) = config(settings).await?;
-    // Hidden retries would repeat a POST and outlive a pass; the gate retries.
+    // Hidden retries would repeat a POST and outlive a reconcile; the work queue retries.
     config.default_retry = false;
     config.proxy_url = None;
     match proxy_of(&config.cluster_url, proxy.as_deref(), &Environment::read())? {
@@ -58,7 +58,7 @@ pub async fn client(settings: &Settings) -> Result<Client, SetupError> {
     }
 }
 
-/// The cluster, and what its kubeconfig has as proxy.
+/// The cluster, and the proxy from its kubeconfig.
 async fn config(settings: &Settings) -> Result<(Config, Option<String>), SetupError> {
     let said = |error: &dyn std::error::Error| SetupError::Kubeconfig(error.to_string());
     let options = KubeConfigOptions { context: settings.context.clone(), ..KubeConfigOptions::default() };
@@ -75,7 +75,7 @@ async fn config(settings: &Settings) -> Result<(Config, Option<String>), SetupEr
         Ok(found) => Ok(found),
         Err(error) if named => Err(SetupError::Kubeconfig(error)),
         Err(error) => match Config::incluster() {
-            // It reads the authorities again when they change.
+            // kube rereads the certificate authorities when they change.
             Ok(config) => Ok((config, None)),
             Err(other) => Err(SetupError::Kubeconfig(format!("{}; {error}", said(&other)))),
         },
@@ -95,12 +95,12 @@ async fn from_kubeconfig(
         cluster.proxy_url = Some(UNREAD.to_owned());
     }
     let mut config = Config::from_custom_kubeconfig(file, options).await?;
-    // Read again when it changes.
+    // Reread when the file changes.
     config.root_cert_file = authorities;
     Ok((config, proxy))
 }
 
-/// The cluster of the context.
+/// The cluster of the selected context.
 fn chosen<'a>(file: &'a Kubeconfig, options: &KubeConfigOptions) -> Option<&'a Cluster> {
     let name = options.context.as_ref().or(file.current_context.as_ref())?;
     let context = file.contexts.iter().find(|context| context.name == *name)?.context.as_ref()?;
@@ -159,7 +159,7 @@ fn through(config: &Config, proxy: &Intercept) -> Result<Client, kube::Error> {
     let mut direct = HttpConnector::new();
     direct.enforce_http(false);
     if proxy.uri().scheme_str() == Some("https") {
-        // The proxy's certificate is no business of the cluster's authorities.
+        // The cluster's certificate authorities do not apply to the proxy's certificate.
         let to_proxy = Config::new(proxy.uri().clone()).rustls_https_connector_with_connector(direct)?;
         tunnel(config, proxy, to_proxy)
     } else {
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn f78_of_a_kubeconfig_the_proxy_and_the_file_of_authorities_are_those_of_the_chosen_context() {
+    async fn f78_the_proxy_and_the_authorities_file_of_a_kubeconfig_are_those_of_the_selected_context() {
         let text = "
 clusters:
 - {name: a, cluster: {server: 'https://a.example', proxy-url: 'http://proxy-a', certificate-authority-data: ''}}

@@ -1,4 +1,5 @@
-//! Reads `--ca-file` again when it changes: certificate authorities are rotated, and a restart for each would be forgotten.
+//! Rereads `--ca-file` when it changes: certificate authorities rotate, and users would forget to restart the
+//! operator.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use ohallo_client;
 /// How often the file is read. A mounted Secret takes about a minute to change.
 const POLL: Duration = Duration::from_secs(10);
 
-/// Never ends. `known` is what the client trusts already.
+/// Polls the file and never ends. `known` is the content that the client already trusts.
 pub async fn follow(ohallo: &ohallo_client::Client, path: &Path, mut known: Vec<u8>) {
     let mut complained = None;
     loop {
@@ -24,15 +25,13 @@ pub async fn follow(ohallo: &ohallo_client::Client, path: &Path, mut known: Vec<
                 complained = None;
                 if changed {
                     known = read.unwrap_or_default();
-                    tracing::info!(
-                        "--ca-file has changed; its certificate authorities are trusted from now on"
-                    );
+                    tracing::info!("--ca-file changed; its certificate authorities are now trusted");
                 }
             }
             Err(error) if complained.as_ref() != Some(&error) => {
                 tracing::warn!(
                     error,
-                    "--ca-file has changed and can't be used; the certificate authorities from before are trusted"
+                    "--ca-file changed and can't be used; the previous certificate authorities remain trusted"
                 );
                 complained = Some(error);
             }

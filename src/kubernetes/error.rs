@@ -1,12 +1,12 @@
-//! What an error of the API server means, and how it is shown.
+//! Converts an error of the API server into a failure or a short description.
 
 use ohallo_core::api::conditions::Reason;
 use ohallo_core::failure::Failure;
 
-/// Of the API server's words about a missing permission; names of resources and namespaces are no longer.
-const LONGEST_RIGHT: usize = 300;
+/// The longest text about a missing permission, in characters: enough for names of resources and namespaces.
+const MAX_PERMISSION_CHARS: usize = 300;
 
-/// The API server's error without anything it quotes; of a missing permission also which.
+/// The API server's error without anything that it quotes, except the name of a missing permission.
 pub fn describe(error: &kube::Error) -> String {
     let kube::Error::Api(status) = error else { return "no answer".into() };
     let said = format!("{} {}", status.code, status.reason);
@@ -16,14 +16,14 @@ pub fn describe(error: &kube::Error) -> String {
         .and_then(|(_, rest)| rest.split_once("\" cannot "))
     {
         Some((_, what)) if status.code == 403 => {
-            let what: String = what.chars().filter(|c| !c.is_control()).take(LONGEST_RIGHT).collect();
+            let what: String = what.chars().filter(|c| !c.is_control()).take(MAX_PERMISSION_CHARS).collect();
             format!("{said}: the service account cannot {what}")
         }
         _ => said,
     }
 }
 
-/// What the API server's refusal means for a pass.
+/// The failure of a reconcile that an error of the API server causes.
 pub fn to_failure(error: &kube::Error) -> Failure {
     let why = match error {
         kube::Error::Api(status) => format!("the API server answered {} {}", status.code, status.reason),
@@ -31,7 +31,7 @@ pub fn to_failure(error: &kube::Error) -> Failure {
     };
     Failure::transient(
         Reason::InternalError,
-        format!("A write to the cluster failed: {why}; it is tried again by itself."),
+        format!("A write to the API server failed: {why}; the operator retries."),
     )
 }
 
@@ -52,6 +52,9 @@ mod tests {
         let named = "403 Forbidden: the service account cannot patch resource \"channels\" in API group \"ohallo.eu\" \
                      in the namespace \"t\"";
         assert_eq!(refused(rbac), named);
-        assert_eq!(refused("admission webhook denied the request: a secret cannot be told"), "403 Forbidden");
+        assert_eq!(
+            refused("admission webhook denied the request: a secret cannot be shown"),
+            "403 Forbidden"
+        );
     }
 }

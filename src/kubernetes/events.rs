@@ -1,5 +1,5 @@
-//! Events: published one at a time, beside the passes. In a burst they would cost the API server as much again as
-//! the work that they tell of; so they may come a little later, and none holds a pass.
+//! Events: published one at a time, apart from the reconciles. Published at once, a burst would cost the API
+//! server as much again as the reconciles. Events may come a little later instead, and none delays a reconcile.
 
 use std::time::Duration;
 
@@ -16,29 +16,29 @@ use ohallo_client::clock;
 use ohallo_core::api::MANAGER;
 use ohallo_core::text;
 
-/// What waits to be published; more is dropped and counted, as the status says the same.
-const WAITING: usize = 1000;
+/// The most events that wait to be published. More are dropped and counted, because the status shows the same.
+const MAX_WAITING: usize = 1000;
 
-/// How many times as long as an event took the next one waits while there is room.
-const YIELD: f64 = 4.0;
+/// While the queue has room, the next event waits this many times the duration of the previous one.
+const YIELD_FACTOR: f64 = 4.0;
 
-/// The longest that the API server may take for one event.
-const LONGEST: Duration = Duration::from_secs(10);
+/// The longest duration of one event's request, and the longest wait after it.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where events about what is in no namespace go.
-const OF_CLUSTER: &str = "default";
+/// The namespace of events about cluster-scoped objects.
+const CLUSTER_NAMESPACE: &str = "default";
 
-/// The longest note that the API server takes, in bytes.
+/// The longest note that the API server accepts, in bytes.
 const MAX_NOTE_BYTES: usize = 1024;
 
 /// The longest name of an event, and the longest reporting instance, in bytes.
 const MAX_NAME_BYTES: usize = 253;
 const MAX_INSTANCE_BYTES: usize = 128;
 
-/// How long the process waits for what it has not published at its end.
-const PARTING: Duration = Duration::from_secs(3);
+/// How long the process waits at shutdown for unpublished events.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// An event to be published once the status stands.
+/// An event to be published after the status is written.
 #[derive(Clone, Debug)]
 pub struct PendingEvent {
     pub warning: bool,
@@ -46,19 +46,19 @@ pub struct PendingEvent {
     pub text: String,
 }
 
-/// Where passes leave their events.
+/// The queue that reconciles add their events to.
 #[derive(Clone)]
 pub struct Events {
     queue: mpsc::Sender<(ObjectReference, PendingEvent)>,
 }
 
-/// What publishes them.
+/// Publishes the queued events.
 pub struct Publisher {
     queue: mpsc::Receiver<(ObjectReference, PendingEvent)>,
 }
 
 pub fn events() -> (Events, Publisher) {
-    let (sender, receiver) = mpsc::channel(WAITING);
+    let (sender, receiver) = mpsc::channel(MAX_WAITING);
     (Events { queue: sender }, Publisher { queue: receiver })
 }
 
@@ -77,7 +77,7 @@ impl PendingEvent {
 // === impl Events ===
 
 impl Events {
-    /// Leaves events to be published; how many there was no room for.
+    /// Queues events to be published. Returns how many were dropped because the queue was full.
     pub fn leave<K: Resource<DynamicType = ()>>(&self, object: &K, notes: Vec<PendingEvent>) -> u64 {
         let mut dropped = 0;
         for note in notes {
@@ -87,7 +87,7 @@ impl Events {
         dropped
     }
 
-    /// How many wait to be published.
+    /// How many events wait to be published.
     pub fn waiting(&self) -> i64 {
         let waiting = self.queue.max_capacity().saturating_sub(self.queue.capacity());
         i64::try_from(waiting).unwrap_or(i64::MAX)
@@ -97,7 +97,7 @@ impl Events {
 // === impl Publisher ===
 
 impl Publisher {
-    /// Publishes until the stop, and then what is left.
+    /// Publishes until the stop, then publishes the rest.
     pub async fn run(mut self, client: Client, stop: CancellationToken) {
         while let Some(Some((object, note))) = stop.run_until_cancelled(self.queue.recv()).await {
             let begun = clock::instant();
@@ -111,44 +111,45 @@ impl Publisher {
                 publish(&client, &object, note).await;
             }
         };
-        if tokio::time::timeout(PARTING, rest).await.is_err() {
-            tracing::warn!("the time to stop was over with events unpublished");
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT, rest).await.is_err() {
+            tracing::warn!("the shutdown grace period ended with unpublished events");
         }
     }
 
-    /// Events give way to the work that they tell of, the less the fuller their queue is.
+    /// Events yield to the reconciles that they report; the fuller their queue is, the less they yield.
     fn rest(&self, took: Duration) -> Duration {
         let waiting = self.queue.len();
         if waiting == 0 {
             return Duration::ZERO;
         }
-        let room = WAITING.saturating_sub(waiting) as f64 / WAITING as f64;
-        took.mul_f64(YIELD * room).min(LONGEST)
+        let room = MAX_WAITING.saturating_sub(waiting) as f64 / MAX_WAITING as f64;
+        took.mul_f64(YIELD_FACTOR * room).min(PUBLISH_TIMEOUT)
     }
 }
 
-/// What can't be published (a terminating namespace takes none) is dropped: the status says the same.
+/// Publishes one event. An event that can't be published (as in a terminating namespace) is dropped: the status
+/// shows the same.
 async fn publish(client: &Client, object: &ObjectReference, note: PendingEvent) {
     let event = event(object, note, clock::now());
     let reason = event.reason.clone();
     let api: Api<Event> =
-        Api::namespaced(client.clone(), event.metadata.namespace.as_deref().unwrap_or(OF_CLUSTER));
-    match tokio::time::timeout(LONGEST, api.create(&PostParams::default(), &event)).await {
+        Api::namespaced(client.clone(), event.metadata.namespace.as_deref().unwrap_or(CLUSTER_NAMESPACE));
+    match tokio::time::timeout(PUBLISH_TIMEOUT, api.create(&PostParams::default(), &event)).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => tracing::debug!(reason, %error, "event not published"),
         Err(_) => tracing::debug!(reason, "event not published in time"),
     }
 }
 
-/// Not kube's recorder: it makes names that are too long where the object's name is, and keeps every event in memory for
-/// series that can't come, as events come on changes only.
+/// Builds the event without kube's recorder. The recorder makes too long names for objects with long names. It
+/// also keeps every event in memory for series, which never occur because events follow changes only.
 fn event(object: &ObjectReference, note: PendingEvent, now: Timestamp) -> Event {
     let suffix = format!(".{:x}", now.as_nanosecond());
     let name = object.name.as_deref().unwrap_or(MANAGER);
     let name = name.split_at(name.floor_char_boundary(MAX_NAME_BYTES.saturating_sub(suffix.len()))).0;
-    // A part of a name ends in a letter or a digit.
+    // Each part of a name must end in a letter or a digit.
     let name = format!("{}{suffix}", name.trim_end_matches(['-', '.']));
-    let namespace = object.namespace.clone().unwrap_or_else(|| OF_CLUSTER.into());
+    let namespace = object.namespace.clone().unwrap_or_else(|| CLUSTER_NAMESPACE.into());
     Event {
         metadata: ObjectMeta { name: Some(name), namespace: Some(namespace), ..ObjectMeta::default() },
         event_time: Some(MicroTime(now)),
@@ -163,7 +164,7 @@ fn event(object: &ObjectReference, note: PendingEvent, now: Timestamp) -> Event 
     }
 }
 
-/// Which replica reports.
+/// The name of this replica.
 fn instance() -> String {
     let named = |variable| std::env::var(variable).ok().filter(|name: &String| !name.is_empty());
     named("POD_NAME").or_else(|| named("HOSTNAME")).unwrap_or_else(|| MANAGER.into())

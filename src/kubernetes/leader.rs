@@ -1,8 +1,9 @@
-//! Who may act. With several replicas one holds a Lease, and what it begins is fenced by the epoch in which it holds it.
+//! Leader election. Of several replicas, one holds a Lease; its effects are fenced by the epoch in which it
+//! holds the Lease.
 //!
-//! Our own, as `kube-lease-manager` 0.13.1 judges a lease by the times in its record: a dead holder's with a time to come
-//! is never taken, a live holder's whose time is moved back is taken at once, while that one still leads, and of 150 races
-//! for a lease that had run out one had two winners.
+//! This replaces `kube-lease-manager` 0.13.1, which judges a lease by the times in its record. It never takes a
+//! dead holder's lease with a future time. It takes a live holder's lease at once if the time is moved back,
+//! while that holder still leads. Of 150 races for an expired lease, one had two winners.
 
 use std::time::Duration;
 
@@ -22,20 +23,20 @@ pub mod replica;
 pub use ohallo_core::lease::LeaseDurations;
 pub use ohallo_core::lease::election::Epoch;
 
-/// The longest that one request may take; one of a holder is cut shorter by the end of its tenure.
+/// The longest duration of one request; a holder's request is also limited by the end of its lease hold.
 const MAX_REQUEST_TIME: Duration = Duration::from_secs(10);
 
-/// How often a refused release is tried again.
+/// How many times a failed release is retried.
 const RELEASE_ATTEMPTS: usize = 3;
 
-/// Whether this process may act, and in which epoch. Clones share it.
+/// Whether this process may act, and in which epoch. Clones share the state.
 #[derive(Clone)]
 pub struct Leadership {
     tenure: watch::Receiver<Option<LeaseHold>>,
     elected: bool,
 }
 
-/// The side that decides it.
+/// Takes part in the election and decides the leadership.
 pub struct Candidate {
     pub client: Client,
     pub namespace: String,
@@ -45,14 +46,14 @@ pub struct Candidate {
     tenure: watch::Sender<Option<LeaseHold>>,
 }
 
-/// What an election has come to.
+/// What happened in the election.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaderEvent<'a> {
     Leads,
     Follows,
     /// Whether another process was seen to lead.
     OtherLeads(bool),
-    /// The lease can't be reached, and why; `refused` where that needs somebody to change something.
+    /// The lease can't be reached, and why; `refused` if a user has to change something.
     Unreachable {
         why: &'a str,
         refused: bool,
@@ -63,12 +64,12 @@ pub enum LeaderEvent<'a> {
 // === impl Leadership ===
 
 impl Leadership {
-    /// Of the only process there is: one epoch that does not end.
+    /// The leadership of a single process: one epoch that never ends.
     pub fn always() -> Self {
         Self { tenure: watch::channel(None).1, elected: false }
     }
 
-    /// The epoch in which an effect may begin now. Asked again right before each one.
+    /// The epoch in which an effect may begin now. Checked again right before each effect.
     pub fn epoch(&self) -> Option<Epoch> {
         if !self.elected {
             return Some(Epoch { term: 0, transitions: 0 });
@@ -92,8 +93,8 @@ impl Candidate {
         (candidate, Leadership { tenure, elected: true })
     }
 
-    /// Competes for the lease and holds it until `over`; then gives it back.
-    pub async fn run(self, over: CancellationToken, tell: impl Fn(LeaderEvent<'_>)) {
+    /// Competes for the lease and holds it until `over`, then releases it.
+    pub async fn run(self, over: CancellationToken, notify: impl Fn(LeaderEvent<'_>)) {
         let mut election = Election::new(self.identity.clone(), self.terms, clock::instant());
         while !over.is_cancelled() {
             let wait = election.due().saturating_duration_since(clock::instant());
@@ -101,7 +102,7 @@ impl Candidate {
                 break;
             }
             let lapsed = election.expire(clock::instant());
-            self.take_in(&election, lapsed, &tell);
+            self.take_in(&election, lapsed, &notify);
             if election.due() > clock::instant() {
                 continue;
             }
@@ -110,27 +111,32 @@ impl Candidate {
             let limit = election.tenure().map_or(MAX_REQUEST_TIME, |tenure| {
                 tenure.until.saturating_duration_since(began).min(MAX_REQUEST_TIME)
             });
-            // Not cut short by the end: an answer that comes then says whether there is something to give back.
-            let answer = self.send(&ask, limit, &tell).await;
+            // The shutdown does not cancel the request: its response shows whether the lease must be released.
+            let answer = self.send(&ask, limit, &notify).await;
             let change = election.handle(&ask, answer, began, clock::instant());
-            tell(LeaderEvent::OtherLeads(election.other_leads(clock::instant())));
-            self.take_in(&election, change, &tell);
+            notify(LeaderEvent::OtherLeads(election.other_leads(clock::instant())));
+            self.take_in(&election, change, &notify);
         }
-        self.give_back(election, &tell).await;
+        self.give_back(election, &notify).await;
     }
 
-    fn take_in(&self, election: &Election, change: Option<Change>, tell: &impl Fn(LeaderEvent<'_>)) {
+    fn take_in(&self, election: &Election, change: Option<Change>, notify: &impl Fn(LeaderEvent<'_>)) {
         self.tenure.send_replace(election.tenure());
         let (lease, identity) = (self.name.as_str(), self.identity.as_str());
         match change {
             Some(Change::Acquired(epoch)) => {
-                tracing::info!(lease, identity, epoch = epoch.transitions, "leading: the lease was acquired");
-                tell(LeaderEvent::Leads);
+                tracing::info!(
+                    lease,
+                    identity,
+                    epoch = epoch.transitions,
+                    "acquired the lease; this replica leads"
+                );
+                notify(LeaderEvent::Leads);
             }
             Some(Change::Lost(epoch, why)) => {
                 let epoch = epoch.transitions;
-                tracing::warn!(lease, identity, epoch, why, "not leading any more: the lease was lost");
-                tell(LeaderEvent::Follows);
+                tracing::warn!(lease, identity, epoch, why, "lost the lease; this replica no longer leads");
+                notify(LeaderEvent::Follows);
             }
             None => {}
         }
@@ -140,12 +146,12 @@ impl Candidate {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// Sends one request, and says what its answer means.
+    /// Sends one request and interprets its response.
     pub async fn send(
         &self,
         ask: &LeaseRequest,
         limit: Duration,
-        tell: &impl Fn(LeaderEvent<'_>),
+        notify: &impl Fn(LeaderEvent<'_>),
     ) -> LeaseResponse {
         let api = self.api();
         let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
@@ -167,7 +173,7 @@ impl Candidate {
                     ("the API server did not keep what was written: an admission policy or webhook changes the lease".to_owned(), true)
                 }
                 _ => {
-                    tell(LeaderEvent::Reachable);
+                    notify(LeaderEvent::Reachable);
                     return LeaseResponse::Found(Box::new(lease));
                 }
             },
@@ -181,35 +187,38 @@ impl Candidate {
             }
             Err(_) => ("no answer in time".to_owned(), false),
         };
-        tell(LeaderEvent::Unreachable { why: &why, refused });
+        notify(LeaderEvent::Unreachable { why: &why, refused });
         LeaseResponse::Failed
     }
 
-    /// Stops acting, then says so: a standby need not wait for the lease to run out.
-    async fn give_back(&self, mut election: Election, tell: &impl Fn(LeaderEvent<'_>)) {
+    /// Stops acting, then releases the lease, so that a standby need not wait until it expires.
+    async fn give_back(&self, mut election: Election, notify: &impl Fn(LeaderEvent<'_>)) {
         let tenure = election.tenure();
         let mut lease = election.release();
-        self.take_in(&election, None, tell);
+        self.take_in(&election, None, notify);
         let Some(tenure) = tenure else { return };
-        tell(LeaderEvent::Follows);
+        notify(LeaderEvent::Follows);
         let epoch = tenure.epoch;
         for _ in 0..RELEASE_ATTEMPTS {
             let Some(released) = lease.take() else { return };
-            match self.send(&LeaseRequest::Replace(released), MAX_REQUEST_TIME, tell).await {
+            match self.send(&LeaseRequest::Replace(released), MAX_REQUEST_TIME, notify).await {
                 LeaseResponse::Found(_) => {
                     let (lease, epoch) = (self.name.as_str(), epoch.transitions);
-                    tracing::info!(lease, identity = self.identity, epoch, "the lease was released");
+                    tracing::info!(lease, identity = self.identity, epoch, "released the lease");
                     return;
                 }
                 LeaseResponse::Missing => return,
                 LeaseResponse::Conflict | LeaseResponse::Failed => {
-                    match self.send(&LeaseRequest::Read, MAX_REQUEST_TIME, tell).await {
+                    match self.send(&LeaseRequest::Read, MAX_REQUEST_TIME, notify).await {
                         LeaseResponse::Found(found) => lease = election.release_again(&found, epoch),
                         _ => break,
                     }
                 }
             }
         }
-        tracing::warn!(lease = self.name, "the lease was not released: others wait until it runs out");
+        tracing::warn!(
+            lease = self.name,
+            "the lease was not released; standby replicas wait until it expires"
+        );
     }
 }

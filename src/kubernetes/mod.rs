@@ -1,4 +1,4 @@
-//! What the operator reads from and writes to the Kubernetes API.
+//! Reads and writes of the Kubernetes API.
 
 pub mod api_server;
 pub mod authorities;

@@ -1,4 +1,5 @@
-//! Watches: what is kept of each object, and several namespaces as one stream and one store.
+//! Watches: trims each object before it is stored, and merges the watches of several namespaces into one stream
+//! and one store.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt::Debug;
@@ -15,7 +16,7 @@ use serde::de::DeserializeOwned;
 use crate::telemetry::http_server::Readiness;
 use crate::telemetry::metrics::Metrics;
 
-/// How many objects one answer to a list holds: it is in memory as a whole, as JSON and decoded.
+/// How many objects one page of a list holds: the whole page is in memory, as JSON and decoded.
 const PAGE: u32 = 50;
 
 /// What a watch of one kind needs.
@@ -27,13 +28,13 @@ pub struct Watching {
     pub readiness: Readiness,
 }
 
-/// An event of one namespace, or of all.
+/// An event of the watch of one namespace, or of all.
 pub type Event<K> = watcher::Result<watcher::Event<K>>;
 
 // === impl Watching ===
 
 impl Watching {
-    /// The Api of each namespace; of the whole cluster where none is named.
+    /// The Api of each namespace, or of the whole cluster if no namespace is named.
     pub fn apis<K>(&self, namespaces: &[String]) -> Vec<Api<K>>
     where
         K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
@@ -44,7 +45,7 @@ impl Watching {
         namespaces.iter().map(|namespace| Api::namespaced(self.client.clone(), namespace)).collect()
     }
 
-    /// Watches each Api, with backoff, and takes out of each object what is not stored.
+    /// Watches each Api, with backoff, and trims each object with `trim`.
     pub fn events<K>(
         &self,
         apis: Vec<Api<K>>,
@@ -75,9 +76,9 @@ impl Watching {
             Err(error) => {
                 self.metrics.watch_restarted(self.kind);
                 let why = reason(error);
-                tracing::warn!(kind = self.kind, error = why, "the watch broke; it is begun again");
+                tracing::warn!(kind = self.kind, error = why, "a watch failed; the operator restarts it");
                 if is_permission(error) {
-                    let why = format!("the service account may not list and watch them: {why}");
+                    let why = format!("the service account is not allowed to list and watch them: {why}");
                     self.readiness.trouble(self.kind, namespace, why);
                 }
             }
@@ -100,7 +101,7 @@ fn api_error(error: &watcher::Error) -> Option<&kube::core::Status> {
     }
 }
 
-/// Why, without what a body might quote.
+/// The error's reason, without content that a body might quote.
 fn reason(error: &watcher::Error) -> String {
     match api_error(error) {
         Some(status) => format!("{} {}", status.code, status.message),
@@ -110,10 +111,11 @@ fn reason(error: &watcher::Error) -> String {
 
 /// Keeps a store current from several watches of one kind, and passes their events on once the store has them.
 ///
-/// The store takes each object of a list as it comes, and loses at the end of the list what the list lacks. kube's
-/// `reflector` keeps a list apart until it is complete: at each relist it holds all objects twice.
+/// The store takes each object of a list as it comes. At the end of the list it drops the objects that the list
+/// lacks. kube's `reflector` keeps a list apart until it is complete, so at each relist it holds all objects
+/// twice.
 ///
-/// `Init` says that a list has begun, `InitDone` that none is in progress.
+/// `Init` means that a list has begun, `InitDone` that no list is in progress.
 pub fn reflected<K>(
     writer: Writer<K>,
     watches: Vec<BoxStream<'static, Event<K>>>,
@@ -131,7 +133,7 @@ where
 struct Reflected<K: Lookup<DynamicType = ()> + Clone + 'static> {
     writer: Writer<K>,
     store: Store<K>,
-    /// The namespace of each watch; empty where one watch has all.
+    /// The namespace of each watch; empty if one watch covers all.
     namespaces: Vec<String>,
     /// Watches whose list is in progress.
     listing: BTreeSet<usize>,
@@ -172,7 +174,7 @@ where
         Box::new(std::iter::once(event))
     }
 
-    /// Takes out of the store what a list did not bring.
+    /// Drops the objects that a list lacks from the store, and returns them.
     fn vanished(&mut self, watch: usize) -> Vec<Arc<K>> {
         let listed = self.listed.get_mut(watch).map(std::mem::take).unwrap_or_default();
         let namespace = self.namespaces.get(watch);
@@ -197,7 +199,7 @@ fn deleted<K: Clone>(object: &Arc<K>) -> watcher::Event<K> {
 #[cfg(test)]
 mod tests {
     use kube::runtime::reflector;
-    use kube::runtime::watcher::Event as Told;
+    use kube::runtime::watcher::Event as WatchEvent;
 
     use super::*;
     use ohallo_core::api::workspace::Workspace;
@@ -222,14 +224,14 @@ mod tests {
             Self { reflected: Reflected::new(writer, 2, vec!["a".into(), "b".into()]), store }
         }
 
-        /// What is passed on of an event, then the names in the store.
-        fn take(&mut self, watch: usize, event: Told<Workspace>) -> (Vec<String>, Vec<String>) {
+        /// Returns the events that are passed on, then the names in the store.
+        fn take(&mut self, watch: usize, event: WatchEvent<Workspace>) -> (Vec<String>, Vec<String>) {
             let passed = self.reflected.take(watch, Ok(event)).map(|event| match event.unwrap() {
-                Told::Init => "init".to_owned(),
-                Told::InitDone => "done".to_owned(),
-                Told::InitApply(object) => format!("list {}", object.name_any()),
-                Told::Apply(object) => format!("apply {}", object.name_any()),
-                Told::Delete(object) => format!("delete {}", object.name_any()),
+                WatchEvent::Init => "init".to_owned(),
+                WatchEvent::InitDone => "done".to_owned(),
+                WatchEvent::InitApply(object) => format!("list {}", object.name_any()),
+                WatchEvent::Apply(object) => format!("apply {}", object.name_any()),
+                WatchEvent::Delete(object) => format!("delete {}", object.name_any()),
             });
             let passed = passed.collect();
             let mut stored: Vec<_> = self.store.state().iter().map(|object| object.name_any()).collect();
@@ -238,7 +240,7 @@ mod tests {
         }
 
         #[track_caller]
-        fn check(&mut self, watch: usize, event: Told<Workspace>, passed: &[&str], stored: &[&str]) {
+        fn check(&mut self, watch: usize, event: WatchEvent<Workspace>, passed: &[&str], stored: &[&str]) {
             let expected =
                 [passed, stored].map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>());
             assert_eq!(<[_; 2]>::from(self.take(watch, event)), expected);
@@ -246,29 +248,29 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_done_when_those_of_all_namespaces_are_and_the_store_has_what_there_is() {
+    fn the_list_is_done_when_every_namespace_is_listed_and_the_store_holds_all_objects() {
         let mut two = Two::new();
-        two.check(0, Told::Init, &["init"], &[]);
-        two.check(0, Told::InitApply(workspace("a", "kept")), &["list kept"], &["kept"]);
-        two.check(0, Told::InitApply(workspace("a", "gone")), &["list gone"], &["gone", "kept"]);
-        two.check(0, Told::InitDone, &[], &["gone", "kept"]);
+        two.check(0, WatchEvent::Init, &["init"], &[]);
+        two.check(0, WatchEvent::InitApply(workspace("a", "kept")), &["list kept"], &["kept"]);
+        two.check(0, WatchEvent::InitApply(workspace("a", "gone")), &["list gone"], &["gone", "kept"]);
+        two.check(0, WatchEvent::InitDone, &[], &["gone", "kept"]);
         two.check(
             1,
-            Told::InitApply(workspace("b", "broken")),
+            WatchEvent::InitApply(workspace("b", "broken")),
             &["list broken"],
             &["broken", "gone", "kept"],
         );
-        // A list that broke off midway begins again.
-        two.check(1, Told::Init, &["init"], &["broken", "gone", "kept"]);
-        two.check(0, Told::Delete(workspace("a", "gone")), &["delete gone"], &["broken", "kept"]);
-        two.check(0, Told::Apply(workspace("a", "late")), &["apply late"], &["broken", "kept", "late"]);
+        // A list that broke off starts again.
+        two.check(1, WatchEvent::Init, &["init"], &["broken", "gone", "kept"]);
+        two.check(0, WatchEvent::Delete(workspace("a", "gone")), &["delete gone"], &["broken", "kept"]);
+        two.check(0, WatchEvent::Apply(workspace("a", "late")), &["apply late"], &["broken", "kept", "late"]);
         two.check(
             1,
-            Told::InitApply(workspace("b", "late")),
+            WatchEvent::InitApply(workspace("b", "late")),
             &["list late"],
             &["broken", "kept", "late", "late"],
         );
-        two.check(1, Told::InitDone, &["delete broken", "done"], &["kept", "late", "late"]);
+        two.check(1, WatchEvent::InitDone, &["delete broken", "done"], &["kept", "late", "late"]);
     }
 
     #[test]
@@ -276,20 +278,20 @@ mod tests {
         let mut two = Two::new();
         for (watch, namespace) in ["a", "b"].into_iter().enumerate() {
             for name in ["kept", "gone"] {
-                two.take(watch, Told::InitApply(workspace(namespace, name)));
+                two.take(watch, WatchEvent::InitApply(workspace(namespace, name)));
             }
-            two.take(watch, Told::InitDone);
+            two.take(watch, WatchEvent::InitDone);
         }
-        two.check(0, Told::Init, &["init"], &["gone", "gone", "kept", "kept"]);
+        two.check(0, WatchEvent::Init, &["init"], &["gone", "gone", "kept", "kept"]);
         let mut changed = workspace("a", "kept");
         changed.spec.suspend = Some(true);
-        two.check(0, Told::InitApply(changed), &["list kept"], &["gone", "gone", "kept", "kept"]);
+        two.check(0, WatchEvent::InitApply(changed), &["list kept"], &["gone", "gone", "kept", "kept"]);
         let suspended = two.store.state().iter().filter(|object| object.spec.suspend == Some(true)).count();
         assert_eq!(suspended, 1, "the store has an object of the list before the list ends");
-        two.check(0, Told::InitDone, &["delete gone", "done"], &["gone", "kept", "kept"]);
-        // Nothing is left of the first list.
-        two.check(0, Told::Init, &["init"], &["gone", "kept", "kept"]);
-        two.check(0, Told::InitDone, &["delete kept", "done"], &["gone", "kept"]);
+        two.check(0, WatchEvent::InitDone, &["delete gone", "done"], &["gone", "kept", "kept"]);
+        // The first list has no effect any more.
+        two.check(0, WatchEvent::Init, &["init"], &["gone", "kept", "kept"]);
+        two.check(0, WatchEvent::InitDone, &["delete kept", "done"], &["gone", "kept"]);
     }
 
     #[test]
@@ -297,12 +299,12 @@ mod tests {
         let (store, writer) = reflector::store();
         let mut one = Reflected::new(writer, 1, Vec::new());
         for namespace in ["a", "b"] {
-            one.take(0, Ok(Told::InitApply(workspace(namespace, "n")))).for_each(drop);
+            one.take(0, Ok(WatchEvent::InitApply(workspace(namespace, "n")))).for_each(drop);
         }
-        one.take(0, Ok(Told::InitDone)).for_each(drop);
-        one.take(0, Ok(Told::Init)).for_each(drop);
-        one.take(0, Ok(Told::InitApply(workspace("b", "n")))).for_each(drop);
-        assert_eq!(one.take(0, Ok(Told::InitDone)).count(), 2);
+        one.take(0, Ok(WatchEvent::InitDone)).for_each(drop);
+        one.take(0, Ok(WatchEvent::Init)).for_each(drop);
+        one.take(0, Ok(WatchEvent::InitApply(workspace("b", "n")))).for_each(drop);
+        assert_eq!(one.take(0, Ok(WatchEvent::InitDone)).count(), 2);
         assert_eq!(
             store.state().iter().filter_map(|object| ResourceExt::namespace(&**object)).collect::<Vec<_>>(),
             ["b"]

@@ -1,4 +1,5 @@
-//! What each watch brings: into the stores, the index and the cache of Secrets, and to whom it is news.
+//! Feeds the events of each watch into the stores, the index and the cache of Secrets, and requeues the
+//! affected objects.
 
 use std::sync::Arc;
 
@@ -40,7 +41,7 @@ impl Watches<'_> {
         Watching { client, kind, metrics, readiness: self.readiness.clone() }
     }
 
-    /// Never ends.
+    /// Watches Channels; never ends.
     pub async fn channels(&self, writer: Writer<Channel>) {
         let settings = &self.ctx.settings;
         let watching = self.of("channels");
@@ -59,7 +60,7 @@ impl Watches<'_> {
             .await;
     }
 
-    /// Never ends.
+    /// Watches Workspaces; never ends.
     pub async fn namespaced(&self, writer: Writer<Workspace>) {
         let settings = &self.ctx.settings;
         let watching = self.of("workspaces");
@@ -71,7 +72,7 @@ impl Watches<'_> {
         self.workspaces(writer, events, settings.namespaces.clone(), "workspaces").await;
     }
 
-    /// Never ends.
+    /// Watches ClusterWorkspaces; never ends.
     pub async fn cluster(&self, writer: Writer<ClusterWorkspace>) {
         let watching = self.of("clusterworkspaces");
         let api = Api::all(self.ctx.client.clone());
@@ -102,7 +103,7 @@ impl Watches<'_> {
             .await;
     }
 
-    /// Labels of namespaces decide who may use a ClusterWorkspace.
+    /// Watches Namespaces: their labels decide which ones may use a ClusterWorkspace.
     pub async fn namespaces(&self, writer: Writer<PartialObjectMeta<Namespace>>) {
         let watching = self.of("namespaces");
         let events = watching.events(
@@ -111,7 +112,8 @@ impl Watches<'_> {
             |_| {},
         );
         let known = |event: Event<PartialObjectMeta<Namespace>>| async {
-            // Whether it may use a ClusterWorkspace is not known: it is none that has labels.
+            // Without its labels, the operator can't tell whether it may use a ClusterWorkspace: it counts as a
+            // namespace without labels.
             match event {
                 Ok(watcher::Event::Apply(namespace)) if is_cut(&namespace) => {
                     Some(Ok(watcher::Event::Delete(namespace)))
@@ -137,7 +139,8 @@ impl Watches<'_> {
             .await;
     }
 
-    /// Metadata only. Begun when it is known who uses what: what it tells of a Secret that nobody uses is not kept.
+    /// Watches the metadata of Secrets. It starts after every other kind is listed, because versions of unused
+    /// Secrets are not kept.
     pub async fn secrets(&self) {
         let watching = self.of("secrets");
         let ctx = self.ctx;
@@ -173,15 +176,15 @@ impl Watches<'_> {
     }
 }
 
-/// Whether its labels were too many to be read.
+/// Whether the labels were too large to be read.
 fn is_cut(namespace: &PartialObjectMeta<Namespace>) -> bool {
     namespace.labels().contains_key(placeholder::CUT)
 }
 
-/// What a Workspace's cache keeps of texts that its operator did not write, in bytes.
-const FOREIGN: usize = 512;
+/// The most bytes of other operators' finalizers that the cache of a Workspace keeps.
+const MAX_FOREIGN_FINALIZER_BYTES: usize = 512;
 
-/// Leaves of a list its own finalizer, at its position.
+/// Replaces all finalizers but the operator's own by counts, and keeps the position of its own.
 fn leave_out_others(finalizers: &mut Vec<String>) {
     let mut left_out = 0;
     let mut kept = Vec::new();
@@ -198,7 +201,8 @@ fn leave_out_others(finalizers: &mut Vec<String>) {
     *finalizers = kept;
 }
 
-/// Takes out of a Workspace what a tenant could make large. What is cut is read or written again where it is needed.
+/// Trims the parts of a Workspace that a tenant could make large. The operator rereads or rewrites them when it
+/// needs them.
 fn trim_workspace<K: WorkspaceKind>(object: &mut K) {
     let metadata = object.meta_mut();
     if let Some(annotations) = &mut metadata.annotations {
@@ -207,13 +211,13 @@ fn trim_workspace<K: WorkspaceKind>(object: &mut K) {
     }
     if let Some(finalizers) = &mut metadata.finalizers {
         let others = finalizers.iter().filter(|name| *name != finalizer::IN_USE);
-        if others.map(String::len).sum::<usize>() > FOREIGN {
+        if others.map(String::len).sum::<usize>() > MAX_FOREIGN_FINALIZER_BYTES {
             leave_out_others(finalizers);
         }
     }
     if let Some(mut status) = object.status().cloned() {
         let messages = status.conditions.iter().map(|condition| condition.message.len());
-        // More than the operator ever writes, so it is written again.
+        // More than the operator ever writes, so the operator rewrites it.
         if messages.sum::<usize>() > 4 * conditions::MESSAGE {
             status.conditions.iter_mut().for_each(|condition| condition.message = String::new());
             object.set_status(status);
@@ -231,15 +235,15 @@ fn take_in_channel(ctx: &Context, event: &Event<Channel>) {
     match event {
         Ok(watcher::Event::Apply(channel)) => {
             note_ends(ctx, channel);
-            let wakes = ctx.index().put(channel);
-            ctx.requeue(wakes);
+            let requeues = ctx.index().put(channel);
+            ctx.requeue(requeues);
             ctx.requeue_channel(&NamespacedName::of(channel));
         }
         Ok(watcher::Event::InitApply(channel)) => {
             note_ends(ctx, channel);
-            let wakes = ctx.index().put(channel);
-            ctx.requeue(wakes);
-            // The end of this list may wait for one of another namespace, which cannot be listed.
+            let requeues = ctx.index().put(channel);
+            ctx.requeue(requeues);
+            // The end of this list may wait for a list of another namespace, which may not be permitted.
             if ctx.listed.is_done() {
                 ctx.enqueue_channel(&NamespacedName::of(channel), Priority::Background);
             }
@@ -247,18 +251,18 @@ fn take_in_channel(ctx: &Context, event: &Event<Channel>) {
         Ok(watcher::Event::Delete(channel)) => {
             let name = NamespacedName::of(channel);
             ended(ctx, &name, LastSeen::of(channel));
-            let wakes = ctx.index().remove(&name);
-            gone(ctx, channel.uid().as_deref(), wakes);
-            // Drops what is queued of it.
+            let requeues = ctx.index().remove(&name);
+            gone(ctx, channel.uid().as_deref(), requeues);
+            // Removes the object from the queue.
             ctx.requeue_channel(&name);
         }
         Ok(watcher::Event::Init) => ctx.list_channels(true),
         Ok(watcher::Event::InitDone) => {
             let vanished = ctx.index().retain(|name| ctx.channels.get(&object_ref(name)).is_some());
-            for (name, last, wakes) in vanished {
+            for (name, last, requeues) in vanished {
                 let uid = last.uid.clone();
                 ended(ctx, &name, last);
-                gone(ctx, Some(&uid), wakes);
+                gone(ctx, Some(&uid), requeues);
             }
             ctx.list_channels(false);
             let all = ctx.channels.state();
@@ -269,7 +273,7 @@ fn take_in_channel(ctx: &Context, event: &Event<Channel>) {
     }
 }
 
-/// Notes an object that another of the same name took the place of, and one that nothing but other finalizers keeps.
+/// Records the end of an object that another of the same name replaced, or that only other finalizers keep.
 fn note_ends(ctx: &Context, channel: &Channel) {
     let name = NamespacedName::of(channel);
     let replaced = ctx.index().last_seen(&name).filter(|last| channel.uid().as_ref() != Some(&last.uid));
@@ -288,14 +292,14 @@ fn ended(ctx: &Context, name: &NamespacedName, last: LastSeen) {
     ctx.orphans.ended(name.clone(), last, memory, ctx.leadership.epoch().is_some());
 }
 
-fn gone(ctx: &Context, uid: Option<&str>, wakes: Requeues) {
+fn gone(ctx: &Context, uid: Option<&str>, requeues: Requeues) {
     if let Some(uid) = uid {
         ctx.forget(uid);
     }
-    ctx.requeue(wakes);
+    ctx.requeue(requeues);
 }
 
-/// Whether a Channel is not Ready or is to be deleted.
+/// Whether a Channel is not Ready or is terminating.
 fn waits(ctx: &Context, name: &NamespacedName) -> bool {
     ctx.channels.get(&object_ref(name)).is_some_and(|channel| {
         let conditions = channel.status.as_ref().map(|status| status.conditions.as_slice());
@@ -313,7 +317,8 @@ fn take_in_workspace<K: WorkspaceKind>(ctx: &Context, event: &Event<K>) {
             if let Some(uid) = object.uid().filter(|_| marked && !ctx.listed.is_done()) {
                 ctx.remember_workspace(&uid, InMemoryState::of_earlier_process());
             }
-            // What has become unusable a Channel that works sees at its next look; one that waits is to say what for.
+            // A Ready Channel notices an unusable Workspace at its next poll. A waiting Channel runs now, to
+            // report what it waits for.
             let ready = object.status().and_then(|status| conditions::find(&status.conditions, kind::READY));
             let usable = ready.is_some_and(|ready| ready.status != "False") || object.suspended();
             let users = ctx.index().users_of_workspace(&handle);
@@ -332,7 +337,7 @@ fn take_in_workspace<K: WorkspaceKind>(ctx: &Context, event: &Event<K>) {
             if !ctx.in_use(&handle) {
                 ctx.forget_key(&handle);
             }
-            // Drops what is queued of it.
+            // Removes the object from the queue.
             ctx.requeue_workspace(&handle);
         }
         _ => {}
@@ -346,7 +351,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_workspace_little_is_kept_that_a_tenant_could_make_large() {
+    fn the_cache_of_a_workspace_keeps_little_that_a_tenant_could_make_large() {
         let own = finalizer::IN_USE;
         let condition = |message: &str| json!({"type": "Ready", "status": "True", "reason": "Verified", "message": message, "lastTransitionTime": "2026-01-01T00:00:00Z"});
         let made = |others: &[&str], message: &str| -> Workspace {

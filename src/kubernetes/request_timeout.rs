@@ -1,5 +1,5 @@
-//! No request to the API server waits for ever: a connection that has died without a word would hold its object, and
-//! in the end every worker, while the lease is renewed.
+//! Limits the time of every request to the API server. A dead connection would otherwise hold its object and,
+//! in the end, every worker, while the lease is renewed.
 
 use std::time::Duration;
 
@@ -9,10 +9,11 @@ use http_body_util::BodyExt;
 use kube::Client;
 use kube::client::Body;
 
-/// How long a request that is not a watch may take, its answer included.
-pub const LONGEST: Duration = Duration::from_secs(30);
+/// The longest duration of a request that is not a watch, response included.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A client whose requests end in time. A watch ends by what it asked for; its answer must begin in time.
+/// A client with a timeout on its requests. A watch ends at the time that it requested; only its response must
+/// begin in time.
 pub fn before(client: Client, longest: Duration) -> Client {
     let namespace = client.default_namespace().to_owned();
     let service = tower::service_fn(move |request: Request<Body>| {
@@ -43,7 +44,7 @@ fn is_watch<B>(request: &Request<B>) -> bool {
 mod tests {
     use super::*;
 
-    /// Accepts and never answers.
+    /// A server that accepts connections and never answers.
     async fn silent() -> (tokio::net::TcpListener, Client) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -52,7 +53,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_that_is_not_answered_ends_in_time() {
+    async fn a_request_without_a_response_ends_in_time() {
         let (_listener, client) = silent().await;
         for path in ["/api/v1/namespaces/a/secrets/b", "/api/v1/secrets?watch=true"] {
             let request = Request::get(path).body(Vec::new()).unwrap();
@@ -62,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_is_known_by_its_query() {
+    fn a_watch_is_recognized_by_its_query() {
         for (path, watch) in [
             ("/api/v1/secrets?watch=true", true),
             ("/api/v1/secrets?&watch=true&timeoutSeconds=290", true),

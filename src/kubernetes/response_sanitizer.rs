@@ -1,9 +1,9 @@
-//! Projects the API server's answers onto what the operator reads, while they stream in. Whatever a tenant stores in
-//! an object costs no memory unless the operator uses it, and nothing that can't be decoded comes through: one such
-//! object would stop the list, and with it every other object of the cluster.
+//! Projects the API server's responses onto what the operator reads, while they stream in. What a tenant stores
+//! in an object costs no memory unless the operator uses it. Nothing undecodable passes: one such object would
+//! stop the list, and with it every other object of the cluster.
 //!
-//! Dropped: what nobody reads (labels, owner references, managed fields, foreign annotations), what is deeper than
-//! [`LEVELS`], and, with a note of it, what is larger than its bound: see [`Mode`].
+//! It drops what the operator never reads (labels, owner references, managed fields, foreign annotations) and
+//! what is deeper than [`LEVELS`]. It also drops what exceeds its bound, with a note: see [`Mode`].
 
 use std::fmt::Debug;
 
@@ -21,59 +21,60 @@ use ohallo_core::channel::config;
 use ohallo_core::decoded_size::Meter;
 use ohallo_core::placeholder::{CUT, SECRET_DATA, left_out};
 
-/// The levels that are let through: fewer than serde_json reads, and many more than any object has that is acted on.
+/// The nesting levels that pass: fewer than serde_json reads, and many more than any valid object has.
 const LEVELS: usize = 100;
 
-/// The longest key that decides anything, in bytes; a longer one is none of those that are kept.
-const LONGEST_KEY: usize = 64;
+/// The longest key with a rule, in bytes; a longer key matches no rule.
+const MAX_KEY_BYTES: usize = 64;
 
-/// The longest text outside `spec.config` and a Secret's data, in bytes of JSON: the schemas allow no longer one but a
-/// condition's message, and the operator writes no longer one there.
-const LONGEST_TEXT: usize = 4096;
+/// The longest text outside `spec.config` and a Secret's data, in bytes of JSON. The schemas allow longer texts
+/// only in a condition's message, and the operator writes no longer ones.
+const MAX_TEXT_BYTES: usize = 4096;
 
-/// The longest text in `spec.credentials` that a cache keeps, in bytes of JSON: the name of a Secret has 253.
-const LONGEST_CREDENTIAL: usize = 256;
+/// The longest text in `spec.credentials` that a cache keeps, in bytes of JSON: a Secret's name has at most
+/// 253.
+const MAX_CREDENTIAL_BYTES: usize = 256;
 
-/// How many finalizers of others are kept of an object. [`left_out`] stands for the rest.
+/// How many foreign finalizers of an object are kept. [`left_out`] stands for the rest.
 const FINALIZERS: usize = 32;
 
 /// The most bytes of JSON in a namespace's labels.
 const LABELS: usize = 16 * 1024;
 
-/// A config that is decoded with less than this is kept in the cache, in bytes of memory.
+/// The cache keeps a config that takes at most this many bytes of memory once decoded.
 const CACHED_CONFIG: u64 = 16 * 1024;
 
-/// The most bytes of JSON in a part of a status that is kept in the cache.
+/// The most bytes of JSON in a part of a status that the cache keeps.
 const CACHED_PART: usize = 4 * 1024;
 
-/// How much of an object comes through.
+/// How much of an object passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     /// Lists and watches: what the cache keeps of a thousand objects.
     Cached,
-    /// Answers with one object: all of it, but a config that is large once decoded.
+    /// Responses with one object: all of it, except a config that is large once decoded.
     Light,
-    /// All of it, but a config that is too large to be sent to oHallo in any case.
+    /// All of it, except a config that is too large to be sent to oHallo.
     Whole,
 }
 
-/// Put into a request's extensions it asks for the object with its largest parts. One such request at a time: its
-/// answer may take some MiB.
+/// A request extension that asks for the object with its largest parts. Send one such request at a time: its
+/// response may take some MiB.
 #[derive(Clone, Copy, Debug)]
 pub struct Whole;
 
-/// Whose object an answer holds.
+/// The kind of the objects in a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Subject {
     Channel,
     Workspace,
     Namespace,
     Secret,
-    /// Nothing that a tenant writes: only what can't be decoded is taken out.
+    /// Nothing that a tenant writes: only undecodable parts are dropped.
     Other,
 }
 
-/// Where in an answer a value stands.
+/// Where in a response a value is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Node {
     Root,
@@ -85,14 +86,14 @@ enum Node {
     Spec,
     Status,
     Credentials,
-    /// Texts in it are cut.
+    /// Its texts are cut.
     Part,
     /// Everything in it is kept.
     #[default]
     Free,
 }
 
-/// What becomes of a member of an object.
+/// What happens to a member of an object.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Rule {
     Drop,
@@ -100,38 +101,38 @@ enum Rule {
     Hold(Node, Bound),
 }
 
-/// How large a value may be that is held back until it is known to be small enough.
+/// How large a value may be that is buffered until its size is known.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Bound {
-    /// Bytes of JSON as they came.
+    /// Bytes of JSON as received.
     raw: usize,
     /// Bytes of JSON without needless escapes.
     compact: u64,
     /// Bytes of memory once decoded.
     cost: u64,
-    /// What stands for the member where it is larger.
+    /// What replaces the member if it is larger.
     instead: &'static str,
 }
 
-/// Projects JSON that comes in any pieces.
-struct Sieve {
+/// Projects JSON that arrives in arbitrary pieces.
+struct Sanitizer {
     subject: Subject,
     mode: Mode,
     frames: Vec<Frame>,
     text: Option<Text>,
     skipping: Option<Skip>,
     holding: Option<Hold>,
-    /// The key, or the finalizer, that is being read.
+    /// The key or finalizer that is being read.
     word: Vec<u8>,
     out: Vec<u8>,
 }
 
-/// An object or a list whose end has not come.
+/// An object or a list that is still open.
 #[derive(Clone, Copy, Debug, Default)]
 struct Frame {
     node: Node,
     object: bool,
-    /// Something of it has been written, so that the next needs a comma.
+    /// A member of it has been written, so the next needs a comma.
     any: bool,
     /// A key comes next.
     key: bool,
@@ -140,11 +141,11 @@ struct Frame {
     /// What the next value is.
     child: Node,
     kept: usize,
-    /// Finalizers that were left out since the last that is kept.
+    /// Finalizers that were left out since the last kept one.
     left_out: usize,
-    /// Something in it was cut or dropped by its size.
+    /// A part of it was cut, or dropped because of its size.
     cut: bool,
-    /// Bytes, and decoded bytes, of a config that was dropped.
+    /// Bytes, and decoded bytes, of a dropped config.
     config: Option<(u64, u64)>,
 }
 
@@ -153,10 +154,10 @@ struct Frame {
 struct Text {
     role: Role,
     escaped: bool,
-    /// Hexadecimal digits of a `\u` that are missing.
+    /// Hexadecimal digits of a `\u` that are still to come.
     digits: u8,
     code: u32,
-    /// The second half of a surrogate pair is missing.
+    /// The second half of a surrogate pair is still to come.
     half: bool,
     length: usize,
     limit: usize,
@@ -165,7 +166,7 @@ struct Text {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
-    /// A key by which is decided.
+    /// A key that selects a rule.
     Decides,
     Key,
     Value,
@@ -176,14 +177,14 @@ enum Role {
 #[derive(Clone, Copy, Debug)]
 struct Skip {
     depth: usize,
-    /// It ends with its last bracket; else with the comma or bracket after it.
+    /// It ends with its last bracket; otherwise with the comma or bracket after it.
     bracket: bool,
 }
 
 struct Hold {
-    /// Of the object whose member it is.
+    /// The level of the object that the member belongs to.
     level: usize,
-    /// As that object was before.
+    /// That object's frame before the member.
     before: Frame,
     config: bool,
     bound: Bound,
@@ -195,35 +196,36 @@ struct Hold {
     over: bool,
 }
 
-/// A client whose answers come through a sieve.
+/// A client whose responses pass the sanitizer.
 pub fn before(client: Client) -> Client {
-    with(client, Sieve::of)
+    with(client, Sanitizer::of)
 }
 
-/// A client that can decode whatever the API server stores: only what is too deep and managed fields are taken out.
+/// A client that can decode whatever the API server stores: only managed fields and too deep parts are dropped.
 pub fn readable(client: Client) -> Client {
-    with(client, |_| Sieve::new(Subject::Other, Mode::Light))
+    with(client, |_| Sanitizer::new(Subject::Other, Mode::Light))
 }
 
-fn with(client: Client, sieve: fn(&Request<Body>) -> Sieve) -> Client {
+fn with(client: Client, sanitizer: fn(&Request<Body>) -> Sanitizer) -> Client {
     let namespace = client.default_namespace().to_owned();
-    let service = tower::service_fn(move |request: Request<Body>| {
-        let client = client.clone();
-        async move {
-            let mut sieve = sieve(&request);
-            let response = client.send(request).await?;
-            Ok::<_, kube::Error>(
-                response.map(|body| body.map_frame(move |frame| frame.map_data(|bytes| sieve.pass(&bytes)))),
-            )
-        }
-    });
+    let service =
+        tower::service_fn(move |request: Request<Body>| {
+            let client = client.clone();
+            async move {
+                let mut sanitizer = sanitizer(&request);
+                let response = client.send(request).await?;
+                Ok::<_, kube::Error>(response.map(|body| {
+                    body.map_frame(move |frame| frame.map_data(|bytes| sanitizer.filter(&bytes)))
+                }))
+            }
+        });
     Client::new(service, namespace)
 }
 
-/// Reads an object again, with its largest parts where `whole`. `None` where it is not there any more.
+/// Reads an object from the API server, with its largest parts if `whole`. `None` if it no longer exists.
 ///
 /// # Errors
-/// Those of the API server and of the way to it.
+/// Errors of the API server and of the connection to it.
 pub async fn read<K>(client: &Client, object: &K, whole: bool) -> kube::Result<Option<K>>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
@@ -242,9 +244,9 @@ where
     }
 }
 
-// === impl Sieve ===
+// === impl Sanitizer ===
 
-impl Sieve {
+impl Sanitizer {
     fn new(subject: Subject, mode: Mode) -> Self {
         Self {
             subject,
@@ -287,7 +289,7 @@ impl Sieve {
         Self::new(subject, mode)
     }
 
-    fn pass(&mut self, bytes: &[u8]) -> Bytes {
+    fn filter(&mut self, bytes: &[u8]) -> Bytes {
         self.out.reserve(if self.subject == Subject::Other { bytes.len() } else { 0 });
         bytes.iter().for_each(|byte| self.take(*byte));
         std::mem::take(&mut self.out).into()
@@ -318,7 +320,7 @@ impl Sieve {
         self.structure(byte);
     }
 
-    /// A byte outside of strings and of what is skipped.
+    /// Handles a byte outside of strings and of skipped parts.
     fn structure(&mut self, byte: u8) {
         match byte {
             b'"' => self.begin_text(),
@@ -326,7 +328,7 @@ impl Sieve {
             b'}' | b']' => self.close(byte),
             b',' => self.next(),
             b':' => {
-                // With a key by which was decided it has been written.
+                // A key that selects a rule is already written.
                 if self.frames.last().is_none_or(|frame| !frame.node.decides()) {
                     self.write(b":");
                 }
@@ -347,9 +349,9 @@ impl Sieve {
             _ => Role::Value,
         };
         let limit = match (role, self.value_node(), self.mode) {
-            (Role::Value, Node::Credentials, Mode::Cached) => LONGEST_CREDENTIAL,
+            (Role::Value, Node::Credentials, Mode::Cached) => MAX_CREDENTIAL_BYTES,
             (Role::Value, Node::Free, _) | (Role::Key, ..) => usize::MAX,
-            _ => LONGEST_TEXT,
+            _ => MAX_TEXT_BYTES,
         };
         match role {
             Role::Key => {
@@ -370,7 +372,7 @@ impl Sieve {
         if text.ends_with(byte) {
             return self.end_text(text);
         }
-        // Before a character begins, and not between the halves of a pair.
+        // Cut before a character begins, and not between the halves of a surrogate pair.
         if !text.cut && text.length >= text.limit && text.role == Role::Value {
             let whole = !text.escaped && text.digits == 0 && !text.half && byte & 0xc0 != 0x80;
             if whole || text.length >= text.limit.saturating_add(16) {
@@ -381,7 +383,7 @@ impl Sieve {
         }
         text.read(byte);
         match text.role {
-            Role::Decides | Role::Finalizer if self.word.len() <= LONGEST_TEXT => self.word.push(byte),
+            Role::Decides | Role::Finalizer if self.word.len() <= MAX_TEXT_BYTES => self.word.push(byte),
             Role::Key => self.write(&[byte]),
             Role::Value if !text.cut => self.write(&[byte]),
             _ => {}
@@ -411,7 +413,7 @@ impl Sieve {
         frame.child = Node::Free;
         let before = *frame;
         let word = std::mem::take(&mut self.word);
-        let known = Some(word.as_slice()).filter(|word| word.len() <= LONGEST_KEY);
+        let known = Some(word.as_slice()).filter(|word| word.len() <= MAX_KEY_BYTES);
         let rule = known.and_then(|word| std::str::from_utf8(word).ok()).map_or(
             if self.subject == Subject::Other { Rule::Keep(Node::Free) } else { Rule::Drop },
             |word| self.rule(before.node, word),
@@ -461,7 +463,7 @@ impl Sieve {
             (Node::Root | Object, "data") if self.subject == Subject::Secret && self.mode != Mode::Cached => {
                 Rule::Hold(Free, Bound::raw(SECRET_DATA, "\"data\":{\"…\":\"\"}"))
             }
-            // The rest of a Secret, and of a Namespace, is nobody's business; the last are those of an error.
+            // The operator reads nothing else of a Secret or a Namespace; the last ones are those of an error.
             (
                 Node::Root | Object,
                 "apiVersion" | "kind" | "type" | "status" | "message" | "reason" | "code" | "details",
@@ -480,7 +482,7 @@ impl Sieve {
             (Annotations, name) if annotation::ALL.contains(&name) => Rule::Keep(Part),
             (Spec, "config") => Rule::Hold(Free, self.config_bound()),
             (Spec, "credentials") => Rule::Keep(Credentials),
-            // Ours, below: an object that comes with it is not believed.
+            // The sanitizer writes this field itself: a value from the API server is not trusted.
             (Spec | Status, "leftOut") => Rule::Drop,
             (Status, "credentials" | "drift" | "plannedChanges" | "conditions") => {
                 Rule::Hold(Part, Bound::raw(self.part_bound(key), ""))
@@ -490,7 +492,7 @@ impl Sieve {
         }
     }
 
-    /// Whether it is of one of the operator's own kinds.
+    /// Whether it is one of the operator's own kinds.
     fn custom(&self) -> bool {
         matches!(self.subject, Subject::Channel | Subject::Workspace)
     }
@@ -516,7 +518,7 @@ impl Sieve {
         let own = [finalizer::CHANNEL, finalizer::IN_USE].map(str::as_bytes).contains(&self.word.as_slice());
         let Some(frame) = self.frames.last_mut() else { return };
         frame.value = true;
-        if self.word.len() > LONGEST_TEXT || !(own || frame.kept < FINALIZERS) {
+        if self.word.len() > MAX_TEXT_BYTES || !(own || frame.kept < FINALIZERS) {
             frame.left_out = frame.left_out.saturating_add(1);
             return;
         }
@@ -539,7 +541,7 @@ impl Sieve {
         }
     }
 
-    /// The first byte of a value; in a list the comma before it is due.
+    /// Starts a value; in a list it writes the comma that is due.
     fn begin_value(&mut self) {
         let Some(frame) = self.frames.last_mut() else { return };
         let begun = std::mem::replace(&mut frame.value, true);
@@ -555,7 +557,7 @@ impl Sieve {
         }
     }
 
-    /// What the value is that begins now.
+    /// The node of the value that begins now.
     fn value_node(&self) -> Node {
         match self.frames.last() {
             None => Node::Root,
@@ -575,7 +577,7 @@ impl Sieve {
         self.write(&[byte]);
         let object = byte == b'{';
         let node = match (object, node) {
-            // A list where an object is due, or the other way round: nothing in it decides.
+            // A list where an object is due, or the reverse: nothing in it selects a rule.
             (true, Node::Items | Node::Finalizers) => Node::Part,
             (false, node) if node.decides() => Node::Part,
             (_, node) => node,
@@ -616,7 +618,7 @@ impl Sieve {
         }
     }
 
-    /// Ends what is held back, where its end has come.
+    /// Ends the buffered value if its end has come.
     fn end_hold(&mut self) {
         if self.holding.as_ref().is_none_or(|hold| hold.level != self.frames.len()) {
             return;
@@ -638,7 +640,7 @@ impl Sieve {
         }
     }
 
-    /// Something inside of a spec or a status was cut.
+    /// Records that a part of a spec or a status was cut.
     fn note_cut(&mut self) {
         let part = self.frames.iter_mut().find(|frame| matches!(frame.node, Node::Spec | Node::Status));
         if let Some(frame) = part {
@@ -652,7 +654,7 @@ impl Sieve {
         hold.prefix -= prefix;
         let value = bytes.get(prefix..).unwrap_or_default();
         hold.raw = hold.raw.saturating_add(value.len());
-        // What is too large to be sent is counted no further than that.
+        // A value that is too large to be sent is counted no further.
         if hold.config || !hold.over {
             value.iter().for_each(|byte| hold.meter.take(*byte));
         }
@@ -679,13 +681,13 @@ impl Bound {
 // === impl Node ===
 
 impl Node {
-    /// Whether the keys of such an object decide what is kept of it.
+    /// Whether the keys of such an object select rules.
     fn decides(self) -> bool {
         use Node::{Annotations, Metadata, Object, Root, Spec, Status};
         matches!(self, Root | Object | Metadata | Annotations | Spec | Status)
     }
 
-    /// What the values in such a list, or in such an object whose keys do not decide, are.
+    /// The node of the values in such a list, or in an object whose keys select no rules.
     fn inner(self) -> Self {
         match self {
             Self::Items => Self::Object,
@@ -703,7 +705,7 @@ impl Text {
         Self { role, escaped: false, digits: 0, code: 0, half: false, length: 0, limit, cut: false }
     }
 
-    /// Whether this is the quotation mark at the end.
+    /// Whether this is the closing quotation mark.
     fn ends_with(&self, byte: u8) -> bool {
         byte == b'"' && !self.escaped && self.digits == 0
     }

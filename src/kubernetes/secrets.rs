@@ -1,4 +1,5 @@
-//! Secrets: a metadata-only watch says which version is there, a GET fetches the content once for all who use it.
+//! Secrets: a metadata-only watch reports the current version, and one GET fetches the content for all its
+//! users.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,23 +20,23 @@ use ohallo_core::secret_content::Content;
 use ohallo_core::secret_id::SecretId;
 use ohallo_core::secret_version::Version;
 
-/// How long a content is kept for its other users.
+/// How long a content is cached for its other users.
 const KEPT: Duration = Duration::from_secs(300);
 
-/// The most content that is kept, in bytes.
+/// The most content that is cached, in bytes.
 const KEPT_BYTES: u64 = 4 * 1024 * 1024;
 
 /// How many Secrets are read at the same time: each may take some hundred KiB until it is decoded.
 const READS: usize = 4;
 
-/// How often a content that is older than what is known is read again.
+/// How many times a content is read again if it is older than the known version.
 const TRIES: usize = 4;
 
 pub struct Secrets {
     client: Client,
     cache: Cache<SecretId, Arc<Content>>,
     reads: Arc<Semaphore>,
-    /// Of the Secrets that somebody uses.
+    /// The versions of the Secrets in use.
     versions: Mutex<HashMap<SecretId, Version>>,
     /// What each watch (of a namespace, or of all) has listed since its list began.
     listing: Mutex<HashMap<Option<String>, HashSet<SecretId>>>,
@@ -54,20 +55,22 @@ impl Secrets {
         Self { client, cache, reads, versions: Mutex::default(), listing: Mutex::default() }
     }
 
-    /// The content as of the newest version the watch has told of; one GET, however many ask at once.
+    /// The content at the newest version that the watch has reported, with one GET for any number of concurrent
+    /// callers.
     pub async fn get(&self, name: &NamespacedName) -> Result<Arc<Content>, Failure> {
-        // kube puts a name into the path as it is: "../../other/secrets/x" would be read elsewhere by whatever
-        // tidies paths on the way.
+        // kube puts a name into the path unchanged: a proxy that normalizes paths would read
+        // "../../other/secrets/x" elsewhere.
         if !is_name(&name.name) {
             return Ok(Arc::new(Content::Absent));
         }
         let id = SecretId::of(&name.namespace, &name.name);
-        // What a GET under way when the Secret changed was answered can be older than what the watch has told since.
+        // A GET that was in flight when the Secret changed may return an older version than the watch has
+        // reported since.
         for attempt in 0..TRIES {
             let content = self.kept(name, id).await?;
             let version = content.version();
             let doubtful = match (self.version(id), version) {
-                // Either may be the newer: a second look tells.
+                // Either may be the newer: a second read decides.
                 (Version::Present(_), Version::Absent) | (Version::Absent, Version::Present(_)) => {
                     attempt == 0
                 }
@@ -86,7 +89,7 @@ impl Secrets {
     async fn kept(&self, name: &NamespacedName, id: SecretId) -> Result<Arc<Content>, Failure> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &name.namespace);
         let read = async {
-            // Never closed.
+            // The semaphore is never closed.
             let _permit = self.reads.acquire().await;
             match api.get(&name.name).await {
                 Ok(secret) => Ok(Arc::new(Content::of(secret))),
@@ -97,12 +100,13 @@ impl Secrets {
         self.cache.try_get_with(id, read).await.map_err(|error| unreadable(name, &error))
     }
 
-    /// The version that was last seen of a Secret that somebody uses.
+    /// The last known version of a Secret in use.
     pub fn version(&self, secret: SecretId) -> Version {
         self.versions().get(&secret).copied().unwrap_or(Version::Unknown)
     }
 
-    /// Takes in an event of the watch of a namespace, or of all. `used` tells whether anybody uses a Secret. Answers which changed.
+    /// Handles an event of the watch of a namespace, or of all. `used` returns whether a Secret is in use.
+    /// Returns the changed Secrets.
     pub async fn see(
         &self,
         event: &watcher::Event<PartialObjectMeta<Secret>>,
@@ -125,7 +129,7 @@ impl Secrets {
                 }
                 None => Vec::new(),
             },
-            // A GET may have told one user of it before: the others are woken all the same.
+            // A GET may have shown the change to one user already; the other users are requeued anyway.
             watcher::Event::Apply(secret) => {
                 return self.changed(self.named(secret, &used).await, present(secret)).await;
             }
@@ -140,7 +144,8 @@ impl Secrets {
         changed
     }
 
-    /// Which Secret it is, if anybody uses it. What was kept of another is out of date: its next user reads it anew.
+    /// The Secret's id, if it is in use. The cached content of an unused Secret is outdated: its next user
+    /// reads it again.
     async fn named(
         &self,
         secret: &PartialObjectMeta<Secret>,
@@ -167,7 +172,7 @@ impl Secrets {
         vec![id]
     }
 
-    /// What a list did not bring again.
+    /// The Secrets that a list lacks.
     fn vanished(&self, scope: Option<String>) -> Vec<SecretId> {
         let listed = self.listing().remove(&scope).unwrap_or_default();
         let inside = |id: &&SecretId| scope.as_ref().is_none_or(|namespace| id.is_in(namespace));
@@ -179,7 +184,7 @@ impl Secrets {
     fn note(&self, id: SecretId, version: Version) -> Vec<SecretId> {
         let mut versions = self.versions();
         match versions.get(&id) {
-            // The watch may lag behind a GET: what it then tells is old.
+            // The watch may lag behind a GET: then its event is outdated.
             Some(known) if *known == version || version.is_older(*known) => Vec::new(),
             _ => {
                 versions.insert(id, version);
@@ -188,7 +193,7 @@ impl Secrets {
         }
     }
 
-    /// Forgets the versions of Secrets that nobody uses any more.
+    /// Forgets the versions of Secrets that are no longer in use.
     pub fn retain(&self, used: impl Fn(SecretId) -> bool) {
         let mut versions = self.versions();
         versions.retain(|id, _| used(*id));
@@ -198,7 +203,7 @@ impl Secrets {
         }
     }
 
-    /// How many versions are remembered.
+    /// How many versions are stored.
     pub fn len(&self) -> usize {
         self.versions().len()
     }
@@ -219,7 +224,7 @@ impl Secrets {
 fn unreadable(name: &NamespacedName, error: &kube::Error) -> Failure {
     let why = match error {
         kube::Error::Api(status) if status.code == 403 => {
-            "the operator's service account may not get secrets there; grant it the verb".to_owned()
+            "the operator's service account is not allowed to get Secrets there; grant it the verb".to_owned()
         }
         kube::Error::Api(status) => format!("the API server answered {}", status.code),
         _ => "the API server did not answer".to_owned(),
@@ -232,8 +237,8 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_can_be_no_secret_s_name_is_absent_without_a_call() {
-        // Nobody listens: whoever calls, fails.
+    async fn a_secret_with_an_impossible_name_is_absent_without_a_call() {
+        // No server listens: a call would fail.
         let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
         let secrets = Secrets::new(Client::try_from(config).unwrap());
         let long = "a".repeat(254);
@@ -269,7 +274,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn names_that_come_and_go_leave_no_version_behind_and_those_of_nobody_are_never_kept() {
+    async fn versions_of_deleted_and_of_unused_secrets_are_not_kept() {
         use watcher::Event;
         let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
         let secrets = Secrets::new(Client::try_from(config).unwrap());

@@ -1,15 +1,15 @@
-//! The syntax of a label selector, so that a wrong one is refused at the start, not by every list and watch.
+//! The syntax of a label selector, so that the start fails on a wrong one instead of every list and watch.
 
-/// Gives the selector back, as the API server takes it.
+/// Returns the selector unchanged if the API server accepts it.
 pub(super) fn valid(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
-        return Err("a selector must not be empty, leave it out to select everything".to_owned());
+        return Err("a selector must not be empty; omit the flag to select everything".to_owned());
     }
     requirements(text)?.into_iter().try_for_each(requirement)?;
     Ok(text.trim().to_owned())
 }
 
-/// Splits at the commas that are not inside brackets.
+/// Splits at commas outside brackets.
 fn requirements(text: &str) -> Result<Vec<&str>, String> {
     let mut inside = false;
     for c in text.chars() {
@@ -59,15 +59,15 @@ fn label_key(text: &str) -> Result<(), String> {
     let fits =
         name.len() <= 63 && is_name(name, "-_.") && prefix.len() <= 253 && prefix.split('.').all(label);
     let lower = !prefix.chars().any(|c| c.is_ascii_uppercase());
-    if fits && lower { Ok(()) } else { Err(format!("'{text}' is no label key")) }
+    if fits && lower { Ok(()) } else { Err(format!("'{text}' is not a label key")) }
 }
 
 fn value(text: &str) -> Result<(), String> {
     let fits = text.is_empty() || (text.len() <= 63 && is_name(text, "-_."));
-    if fits { Ok(()) } else { Err(format!("'{text}' is no label value")) }
+    if fits { Ok(()) } else { Err(format!("'{text}' is not a label value")) }
 }
 
-/// ASCII letters and digits, and inside also `others`.
+/// Whether the text has ASCII letters and digits at its ends, and inside also `others`.
 fn is_name(text: &str, others: &str) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric();
     text.starts_with(word) && text.ends_with(word) && text.chars().all(|c| word(c) || others.contains(c))
@@ -78,7 +78,7 @@ mod tests {
     use crate::settings::selector::valid;
 
     #[test]
-    fn what_the_api_server_takes_is_taken() {
+    fn a_selector_that_the_api_server_accepts_is_accepted() {
         for good in [
             "a",
             "!a",
@@ -96,23 +96,23 @@ mod tests {
     }
 
     #[test]
-    fn what_it_would_refuse_is_refused_with_a_sentence() {
+    fn a_selector_that_it_would_reject_is_rejected_with_a_sentence() {
         for (bad, sentence) in [
             ("", "must not be empty"),
             ("  ", "must not be empty"),
-            ("a=b,", "is no label key"),
-            ("a=b c", "'b c' is no label value"),
-            ("=b", "'' is no label key"),
+            ("a=b,", "is not a label key"),
+            ("a=b c", "'b c' is not a label value"),
+            ("=b", "'' is not a label key"),
             ("a in b)", "brackets"),
             ("a in (b", "brackets"),
             ("a in ((b))", "brackets"),
             ("a (b)", "must read like"),
             ("a within (b)", "must read like"),
-            ("Example.com/a=b", "is no label key"),
-            ("x/y/z=b", "is no label key"),
-            ("-a=b", "is no label key"),
-            ("a=b=c", "is no label value"),
-            ("a=ü", "is no label value"),
+            ("Example.com/a=b", "is not a label key"),
+            ("x/y/z=b", "is not a label key"),
+            ("-a=b", "is not a label key"),
+            ("a=b=c", "is not a label value"),
+            ("a=ü", "is not a label value"),
         ] {
             let refused = valid(bad).unwrap_err();
             assert!(refused.contains(sentence), "{bad}: {refused}");

@@ -8,7 +8,7 @@ struct Cli {
     settings: Settings,
 }
 
-/// As the command line gives them.
+/// Parses arguments as the command line gives them.
 pub(crate) fn parse(args: &[&str]) -> Result<Settings, String> {
     let cli = Cli::try_parse_from([&["run"], args].concat()).map_err(|error| error.to_string())?;
     cli.settings.checked().map_err(|error| error.to_string())
@@ -21,7 +21,7 @@ fn the_defaults_are_those_of_the_help() {
     assert_eq!(settings.create_path, "/api/workspaces/{workspaceId}/channels");
     assert_eq!((settings.concurrency, settings.burst, settings.requests_per_second), (16, 20, 10.0));
     assert_eq!((settings.request_timeout.as_secs(), settings.create_timeout.as_secs()), (20, 60));
-    let terms = settings.lease_terms();
+    let terms = settings.lease_durations();
     assert_eq!((terms.duration.as_secs(), terms.deadline.as_secs(), terms.retry.as_secs()), (60, 40, 5));
     assert!(!settings.leader_elect && settings.lease_name == "ohallo-operator");
     assert_eq!(settings.http_addr.to_string(), "0.0.0.0:8080");
@@ -45,7 +45,7 @@ fn every_setting_has_a_variable_and_a_help_text() {
 }
 
 #[test]
-fn a_leader_stops_before_others_begin_and_can_miss_a_renewal() {
+fn a_leader_stops_before_a_standby_takes_over_and_can_miss_a_renewal() {
     parse(&["--lease-duration-seconds=3", "--lease-renew-deadline-seconds=2", "--lease-retry-seconds=1"])
         .unwrap();
     for wrong in
@@ -62,7 +62,7 @@ fn a_leader_stops_before_others_begin_and_can_miss_a_renewal() {
 }
 
 #[test]
-fn namespaces_repeat_split_and_lose_their_doubles() {
+fn namespaces_repeat_split_and_lose_their_duplicates() {
     let settings = parse(&["--namespace", "b,a", "--namespace=b"]).unwrap();
     assert_eq!(settings.namespaces, ["a", "b"]);
     assert!(!settings.serves_cluster_workspaces());
@@ -91,18 +91,18 @@ fn the_rate_of_all_keys_has_a_default_unless_the_rate_of_a_key_has_no_limit() {
 }
 
 #[test]
-fn plain_http_is_for_this_machine_or_when_told() {
+fn plain_http_is_for_this_machine_or_by_flag() {
     for fine in ["http://127.0.0.1:8000", "http://localhost", "http://[::1]:80", "https://sim.example/base"] {
         parse(&["--api-url", fine]).unwrap();
     }
     for far in ["http://10.0.0.1", "http://localhost.example", "http://api.ohallo.eu"] {
-        assert!(parse(&["--api-url", far]).err().unwrap().contains("would show API keys to the network"));
+        assert!(parse(&["--api-url", far]).err().unwrap().contains("would send API keys unencrypted"));
         parse(&["--api-url", far, "--allow-insecure-api"]).unwrap();
     }
 }
 
 #[test]
-fn a_bad_value_is_refused_with_a_sentence() {
+fn a_bad_value_is_rejected_with_a_sentence() {
     for (flag, value, sentence) in [
         ("--api-url", "api.ohallo.eu", "write an address like https://api.ohallo.eu"),
         ("--api-url", "ftp://x", "must begin with https://"),
@@ -152,7 +152,7 @@ fn a_bad_value_is_refused_with_a_sentence() {
         ("--request-timeout", "0", "whole seconds from 1 to 600"),
         ("--create-timeout", "601", "whole seconds from 1 to 600"),
         ("--create-timeout", "5", "must not be shorter than --request-timeout"),
-        ("--channel-selector", "a=b,", "is no label key"),
+        ("--channel-selector", "a=b,", "is not a label key"),
         ("--workspace-selector", "a in (b", "brackets"),
         ("--http-addr", ":8080", "an IP address and a port"),
         ("--log-format", "xml", "json, human"),
@@ -169,7 +169,7 @@ fn a_bad_value_is_refused_with_a_sentence() {
 }
 
 #[test]
-fn traces_go_to_the_collector_that_is_named_and_else_nowhere() {
+fn traces_go_to_the_named_collector_and_else_nowhere() {
     for fine in ["http://collector:4318/", "https://collector.example/base"] {
         let settings = parse(&["--otlp-endpoint", fine]).unwrap();
         assert_eq!(settings.otlp_endpoint.as_ref().map(reqwest::Url::as_str), Some(fine));

@@ -1,4 +1,4 @@
-//! What a value must be, each with the sentence that refuses it.
+//! Validates values of flags, each with the sentence that rejects it.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,37 +9,38 @@ use reqwest::Url;
 use ohallo_core::api::is_name;
 use ohallo_core::lease::{LeaseDurations, MAX_DURATION};
 
-/// Settings that don't fit together, or a file that does not serve.
+/// Settings that contradict each other, or an unusable file.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// Plain HTTP would send API keys over the network unencrypted.
     #[error(
-        "--api-url is plain http:// to {0}, which would show API keys to the network; \
-         use https:// or give --allow-insecure-api"
+        "--api-url is plain http:// to {0}, which would send API keys unencrypted; \
+         use https:// or set --allow-insecure-api"
     )]
     Insecure(String),
-    /// `--proxy` is no URL; not quoted, since it may hold a password.
+    /// `--proxy` is not a URL. The error does not quote it, because it may hold a password.
     #[error("--proxy must be a URL like http://proxy.example:3128")]
     Proxy,
     /// `--ca-file` can't be read.
     #[error("--ca-file {0} can't be read: {1}")]
     CaUnreadable(PathBuf, #[source] std::io::Error),
-    /// `--ca-file` is not what it should be.
+    /// `--ca-file` holds no certificate.
     #[error("--ca-file {0} has no PEM certificate in it (no line BEGIN CERTIFICATE)")]
     CaEmpty(PathBuf),
-    /// A create is the slowest call; less time for it than for others turns its answers into lost ones.
+    /// A create is the slowest call: with a shorter timeout than other calls, the operator would lose its
+    /// responses.
     #[error("--create-timeout must not be shorter than --request-timeout")]
     CreateTimeout,
-    /// The leader must have stopped when another may begin, and must be able to miss a renewal.
+    /// The leader must have stopped before a standby takes over, and must be able to miss a renewal.
     #[error(
         "--lease-duration-seconds must be longer than --lease-renew-deadline-seconds, \
-         and that longer than --lease-retry-seconds"
+         and --lease-renew-deadline-seconds longer than --lease-retry-seconds"
     )]
     Lease,
 }
 
 pub(super) fn api_url(text: &str) -> Result<Url, &'static str> {
-    // The parser drops some of these and takes others for a slash: what is read would not be what was written.
+    // The parser drops some of these and takes others for a slash: the parsed URL would differ from the text.
     if text.contains(|c: char| c.is_control() || c.is_whitespace() || c == '\\') {
         return Err("it must hold no white space, no control characters and no \\");
     }
@@ -48,7 +49,7 @@ pub(super) fn api_url(text: &str) -> Result<Url, &'static str> {
         return Err("it must begin with https:// (or http://) and name a host");
     }
     if holds_login(&url) {
-        return Err("it must hold no user or password, API keys come from Secrets");
+        return Err("it must hold no user or password; API keys come from Secrets");
     }
     if goes_on(&url) {
         return Err("it must have no ? and no #");
@@ -75,7 +76,7 @@ fn holds_login(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
 }
 
-/// Behind the path.
+/// Whether something follows the path.
 fn goes_on(url: &Url) -> bool {
     url.query().is_some() || url.fragment().is_some()
 }
@@ -135,8 +136,7 @@ pub(super) fn window(text: &str) -> Result<Duration, &'static str> {
 }
 
 pub(super) fn lease_name(text: &str) -> Result<String, &'static str> {
-    namespace(text)
-        .map_err(|_| "the name of a Lease is here 1 to 63 of a-z, 0-9 and -, with no - at the ends")
+    namespace(text).map_err(|_| "a Lease name is 1 to 63 of a-z, 0-9 and -, with no - at the ends")
 }
 
 pub(super) fn lease(terms: &LeaseDurations) -> Result<(), SettingsError> {
@@ -148,7 +148,7 @@ pub(super) fn http_addr(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| "write an IP address and a port, like 0.0.0.0:8080 or [::]:8080")
 }
 
-/// safety.md §7: plain HTTP only to this machine, or when told so.
+/// safety.md §7: plain HTTP only to this machine, or with `--allow-insecure-api`.
 pub(super) fn transport(url: &Url, allow_insecure: bool) -> Result<(), SettingsError> {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();

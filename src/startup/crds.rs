@@ -1,4 +1,5 @@
-//! Waits until the API server knows our kinds, with every field of this version, and follows whether it still does.
+//! Waits until the API server serves the operator's kinds with every field of this version, and monitors that
+//! it still does.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -24,19 +25,20 @@ const CRDS: Prerequisite = Prerequisite {
     waiting: "waiting for the CustomResourceDefinitions",
     remedy: "apply crds/ of this version, or upgrade the chart",
 };
-/// What every authenticated user may read.
+/// The served schema, which every authenticated user may read.
 const DOCUMENT: &str = "/openapi/v3/apis/ohallo.eu/v1alpha1";
 
-/// How often the served schema is read while the operator runs.
-const EVERY: Duration = Duration::from_secs(10);
+/// How often the operator reads the served schema while it runs.
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How often while it lacks fields, or a write was not kept a moment ago.
-const SOON: Duration = Duration::from_secs(1);
+/// How often it reads the schema while that lacks fields, or after a write was not stored.
+const FAST_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How many times it is read so after a write that was not kept.
-const CHECKS: u32 = 5;
+/// How many times it reads the schema that often after a write that was not stored.
+const FAST_POLLS: u32 = 5;
 
-/// Says so in the log and in `/readyz` while they are missing or too old.
+/// Waits for the CustomResourceDefinitions. Reports in the log and in `/readyz` while they are missing or too
+/// old.
 pub async fn wait_for_crds(client: &Client, settings: &Settings, readiness: &Readiness) {
     CRDS.met(readiness, || problem(client, settings)).await;
 }
@@ -77,7 +79,7 @@ async fn probe<K: Resource + Clone + Debug + DeserializeOwned>(api: Api<K>, name
     }
 }
 
-/// The API server drops fields that its schema lacks. Where it does not tell its schema nothing can be said.
+/// What the served schema lacks: the API server drops such fields. Empty if the schema can't be read.
 async fn older(client: &Client, settings: &Settings) -> String {
     match document(client, None).await {
         Some((served, _)) => lacks(&served, settings).0,
@@ -85,7 +87,7 @@ async fn older(client: &Client, settings: &Settings) -> String {
     }
 }
 
-/// What the served schema lacks, in words, and how many fields that are.
+/// What the served schema lacks, as a text, and how many fields.
 fn lacks(served: &Served, settings: &Settings) -> (String, usize) {
     let ours = ohallo_core::api::crds();
     let served_here = |kind: &str| kind != "ClusterWorkspace" || settings.serves_cluster_workspaces();
@@ -100,7 +102,8 @@ fn lacks(served: &Served, settings: &Settings) -> (String, usize) {
     (old.collect::<Vec<_>>().join(", "), fields)
 }
 
-/// The published schema and its version; `None` where it can't be read, or is still the `known` one.
+/// The served schema and its version; `None` if it can't be read, or if it is unchanged since the `known`
+/// version.
 async fn document(client: &Client, known: Option<&HeaderValue>) -> Option<(Served, Option<HeaderValue>)> {
     let mut request = http::Request::get(DOCUMENT);
     if let Some(known) = known {
@@ -120,25 +123,26 @@ async fn document(client: &Client, known: Option<&HeaderValue>) -> Option<(Serve
     tokio::time::timeout(MAX_CHECK_TIME, answer).await.ok()?
 }
 
-/// Follows the served schema while the operator runs: an older definition that is applied later drops fields as well.
+/// Monitors the served schema while the operator runs: an older definition that is applied later also drops
+/// fields.
 ///
-/// Polled, as what prunes is what is served, and every authenticated user may read that: a watch of the
-/// CustomResourceDefinitions needs a right of the whole cluster, which an operator for single namespaces has not. An
-/// unchanged document is answered 304 without a body.
+/// The schema is polled, because the served schema decides which fields are pruned, and every authenticated
+/// user may read it. A watch of the CustomResourceDefinitions needs a cluster-wide right, which an operator for
+/// single namespaces lacks. The API server answers 304 without a body if the document is unchanged.
 pub async fn follow(ctx: &Context, readiness: &Readiness) {
     let mut known = None;
-    let mut soon = 0_u32;
+    let mut fast_polls = 0_u32;
     loop {
         let lacking = ctx.schema.lacks();
-        let wait = if soon > 0 || lacking.is_some() { SOON } else { EVERY };
-        soon = soon.saturating_sub(1);
+        let wait = if fast_polls > 0 || lacking.is_some() { FAST_POLL_INTERVAL } else { POLL_INTERVAL };
+        fast_polls = fast_polls.saturating_sub(1);
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
-            // The document follows a changed definition a moment later.
+            // The served document changes a moment after the definition.
             () = ctx.schema.asked() => {
-                soon = CHECKS;
-                // However many writes are not kept.
-                tokio::time::sleep(SOON).await;
+                fast_polls = FAST_POLLS;
+                // Limits the rate, however many writes are not stored.
+                tokio::time::sleep(FAST_POLL_INTERVAL).await;
             }
         }
         let Some((served, version)) = document(&ctx.client, known.as_ref()).await else { continue };
@@ -153,12 +157,12 @@ pub async fn follow(ctx: &Context, readiness: &Readiness) {
         if let Some(missing) = missing {
             tracing::error!(
                 missing,
-                "the CustomResourceDefinitions became older than this operator; it reconciles nothing that a write would damage: {}",
+                "the CustomResourceDefinitions became older than this operator; it pauses every reconcile that could lose stored fields: {}",
                 CRDS.remedy
             );
             readiness.set(CRDS.part, Err(format!("{missing}: {}", CRDS.remedy)));
         } else {
-            tracing::info!("the CustomResourceDefinitions have every field again; reconciling goes on");
+            tracing::info!("the CustomResourceDefinitions have every field again; reconciling continues");
             readiness.set(CRDS.part, Ok(()));
             ctx.schema_serves_again();
         }

@@ -1,4 +1,4 @@
-//! What must be there before the operator begins: its CustomResourceDefinitions and its permissions.
+//! Prerequisites that the operator checks before it starts: its CustomResourceDefinitions and its permissions.
 
 mod checks;
 pub mod crds;

@@ -1,5 +1,5 @@
-//! Whether the service account may do what the operator is about to do. Asked before it begins: one that may make a
-//! channel and not write down its id does harm.
+//! Checks whether the service account has the permissions that the operator needs. The check comes first: an
+//! operator that can create a channel but can't record its id does harm.
 
 use futures::stream::{self, StreamExt};
 use k8s_openapi::api::authorization::v1::{
@@ -22,53 +22,54 @@ const AT_ONCE: usize = 8;
 const OHALLO: &str = "ohallo.eu";
 const LEASES: &str = "coordination.k8s.io";
 
-/// Something that will be asked of the API server.
+/// One permission that the operator needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Right {
     verb: &'static str,
     group: &'static str,
     resource: &'static str,
     subresource: Option<&'static str>,
-    /// `None`: all, or none to be in.
+    /// `None`: all namespaces, or a cluster-scoped resource.
     namespace: Option<String>,
     name: Option<String>,
 }
 
-/// Waits until it may do all of it; says in the log and in `/readyz` what is missing.
+/// Waits for all permissions; reports in the log and in `/readyz` which are missing.
 pub async fn wait_for_permissions(client: &Client, settings: &Settings, readiness: &Readiness) {
     let (rights, events) = (rights(settings), events(settings));
     PERMISSIONS.met(readiness, || missing(client, &rights)).await;
     let without = missing(client, &events).await;
     if !without.is_empty() {
-        tracing::warn!(missing = without, "going on without events: {}", PERMISSIONS.remedy);
+        tracing::warn!(missing = without, "continuing without events: {}", PERMISSIONS.remedy);
     }
 }
 
-/// What the work goes on without.
+/// Permissions that the operator works without.
 fn events(settings: &Settings) -> Vec<Right> {
     let group = "events.k8s.io";
     scopes(settings).iter().flat_map(|scope| each(&["create"], group, "events", scope.as_ref())).collect()
 }
 
-/// The namespaces, or all.
+/// The watched namespaces; `None` stands for all.
 fn scopes(settings: &Settings) -> Vec<Option<String>> {
     let all = settings.namespaces.is_empty().then_some(None);
     settings.namespaces.iter().cloned().map(Some).chain(all).collect()
 }
 
-/// Which of them are denied, in words; nothing if none.
+/// The denied permissions as a text; empty if none is denied.
 async fn missing(client: &Client, rights: &[Right]) -> String {
     let asked: Vec<_> = rights.iter().map(|right| denied(client.clone(), right.clone())).collect();
     let denied: Vec<Option<Right>> = stream::iter(asked).buffered(AT_ONCE).collect().await;
-    let told: Vec<_> = denied.iter().flatten().map(Right::told).collect();
-    if told.is_empty() {
+    let described: Vec<_> = denied.iter().flatten().map(Right::description).collect();
+    if described.is_empty() {
         String::new()
     } else {
-        format!("the service account may not {}", list_with_ellipsis(&told))
+        format!("the service account is not allowed to {}", list_with_ellipsis(&described))
     }
 }
 
-/// The right, if it is denied. An answer that can't be had says nothing: the work itself will tell.
+/// Returns the permission if it is denied. Without an answer the operator assumes that it is granted: the work
+/// itself would fail.
 async fn denied(client: Client, right: Right) -> Option<Right> {
     let api: Api<SelfSubjectAccessReview> = Api::all(client);
     let (params, review) = (PostParams::default(), right.review());
@@ -82,8 +83,8 @@ async fn denied(client: Client, right: Right) -> Option<Right> {
     }
 }
 
-/// What the work can't do without. Not `get secrets`: it may be granted for single ones, and what is missing of it is
-/// told where it is missed.
+/// The permissions that the operator needs. `get secrets` is not among them: it may be granted for single
+/// Secrets, and their users report a missing permission.
 fn rights(settings: &Settings) -> Vec<Right> {
     let home = Some(settings.operator_namespace.clone());
     let mut rights: Vec<Right> =
@@ -141,7 +142,7 @@ impl Right {
         Self { subresource, ..self }
     }
 
-    fn told(&self) -> String {
+    fn description(&self) -> String {
         let group = if self.group.is_empty() { String::new() } else { format!(".{}", self.group) };
         let part = self.subresource.map(|name| format!("/{name}")).unwrap_or_default();
         let name = self.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
@@ -179,30 +180,31 @@ mod tests {
     use crate::settings::tests::parse;
 
     fn asked(flags: &[&str]) -> BTreeSet<String> {
-        rights(&parse(flags).unwrap()).iter().map(Right::told).collect()
+        rights(&parse(flags).unwrap()).iter().map(Right::description).collect()
     }
 
-    /// What the shipped roles grant, in the same words; the lease apart, which names its place.
+    /// The permissions that the shipped roles grant, in the same words. The Lease is excluded, because its rule
+    /// names a namespace.
     fn shipped() -> BTreeSet<String> {
         let text = include_str!("../../deploy/kustomize/base/rbac.yaml");
         let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(text).unwrap();
         let role = documents.iter().find(|object| object["kind"] == "ClusterRole").unwrap();
         let rules: Vec<PolicyRule> = serde_json::from_value(role["rules"].clone()).unwrap();
-        let mut told = BTreeSet::new();
+        let mut granted = BTreeSet::new();
         for rule in rules {
             let group = rule.api_groups.unwrap_or_default().concat();
             let group = if group.is_empty() { group } else { format!(".{group}") };
             for resource in rule.resources.iter().flatten() {
                 let (resource, part) = resource.split_once('/').unwrap_or((resource, ""));
                 let part = if part.is_empty() { String::new() } else { format!("/{part}") };
-                told.extend(rule.verbs.iter().map(|verb| format!("{verb} {resource}{group}{part}")));
+                granted.extend(rule.verbs.iter().map(|verb| format!("{verb} {resource}{group}{part}")));
             }
         }
-        told
+        granted
     }
 
     #[test]
-    fn it_asks_for_all_that_the_shipped_role_grants_but_what_it_can_do_without() {
+    fn it_asks_for_every_permission_of_the_shipped_role_that_it_needs() {
         let asked = asked(&[]);
         let left: Vec<_> = shipped().difference(&asked).cloned().collect();
         assert_eq!(left, ["create events.events.k8s.io", "get secrets"]);
@@ -210,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn in_listed_namespaces_it_asks_for_each_and_for_nothing_cluster_wide() {
+    fn with_listed_namespaces_it_asks_for_each_and_for_nothing_cluster_wide() {
         let listed = asked(&["--namespace=a,b", "--leader-elect", "--operator-namespace=home"]);
         assert!(listed.contains("patch channels.ohallo.eu in namespace b"), "{listed:?}");
         assert!(listed.contains("update leases.coordination.k8s.io ohallo-operator in namespace home"));

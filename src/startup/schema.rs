@@ -1,10 +1,10 @@
-//! What the served schema lacks, as it was last read.
+//! What the served schema lacks, as last read.
 
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-/// What the served schema lacks, as it was last read.
+/// What the served schema lacks, as last read.
 #[derive(Debug, Default)]
 pub struct Schema {
     lacks: Mutex<Option<String>>,
@@ -19,12 +19,12 @@ impl Schema {
         self.lacks.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Makes [`follow`] read the schema now: a write was not kept.
+    /// Requests a read of the schema now, because the API server did not store a write.
     pub fn check(&self) {
         self.asked.notify_one();
     }
 
-    /// Returns when [`Self::check_key`] was called.
+    /// Waits until [`Self::check`] is called.
     pub async fn asked(&self) {
         self.asked.notified().await;
     }

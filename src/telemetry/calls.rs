@@ -1,4 +1,4 @@
-//! What metrics, traces and logs say of the calls to oHallo.
+//! Records metrics, traces and logs of the calls to oHallo.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use ohallo_client::{CallObserver, CallResult, FinishedCall};
 use ohallo_core::classify::Operation;
 use ohallo_core::rate_limiter::Lane;
 
-/// Observes the calls of the operator's client.
+/// Observes the calls of the oHallo client.
 pub struct Calls(pub Arc<Metrics>);
 
 impl CallObserver for Calls {

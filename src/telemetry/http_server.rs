@@ -1,4 +1,5 @@
-//! `/livez`, `/readyz` and `/metrics`, on `--http-addr`. Nothing here asks the API server or oHallo.
+//! `/livez`, `/readyz` and `/metrics`, on `--http-addr`. Their responses need no call to the API server or
+//! oHallo.
 
 mod connections;
 
@@ -24,25 +25,25 @@ use ohallo_client::clock;
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What the operator waits for before it can work; clones share it.
+/// The readiness of each part of the operator; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
     role: Arc<Mutex<Option<&'static str>>>,
-    /// By what it is and in which namespace; of all where that is empty.
+    /// By part and namespace; an empty namespace stands for all.
     parts: Arc<Mutex<BTreeMap<(&'static str, String), Part>>>,
 }
 
 #[derive(Debug)]
 struct Part {
     state: Result<(), String>,
-    /// What went wrong with it a while ago, and when.
+    /// The last problem of the part, and when it occurred.
     trouble: Option<(Instant, String)>,
 }
 
-/// How long a trouble is told of that is not met again: what broke may be whole with nothing to say so.
-const TROUBLED: Duration = Duration::from_secs(120);
+/// How long a problem is reported that does not recur: the part may work again without an event that shows it.
+const TROUBLE_TTL: Duration = Duration::from_secs(120);
 
-/// The address of `--http-addr` can't be listened on.
+/// The operator can't listen on the address of `--http-addr`.
 #[derive(Debug, thiserror::Error)]
 #[error("--http-addr {addr} {}: {cause}", problem(.cause))]
 pub struct BindError {
@@ -57,10 +58,10 @@ struct Shared {
     scrapes: Arc<Mutex<Scrapes>>,
 }
 
-/// How often metrics are encoded, at most, in a second: encoding visits every object on the one thread there is.
+/// The most encodings of metrics in a second: an encoding visits every object, on the only thread.
 const MAX_SCRAPES: usize = 10;
 
-/// What was encoded lately. Whoever asks more often than [`MAX_SCRAPES`] is answered with the last one.
+/// The last encoded metrics. A client that exceeds [`MAX_SCRAPES`] gets the last encoding.
 #[derive(Default)]
 struct Scrapes {
     encoded_at: VecDeque<Instant>,
@@ -73,7 +74,8 @@ pub async fn bind(addr: SocketAddr) -> Result<TcpListener, BindError> {
     TcpListener::bind(addr).await.map_err(|cause| BindError { addr, cause })
 }
 
-/// Answers until `shutdown` resolves, then for a moment what is under way: no client can keep it from ending.
+/// Serves until `shutdown` resolves, then gives requests in flight a moment to finish. No client can delay the
+/// exit.
 pub async fn serve(
     listener: TcpListener,
     metrics: Arc<Metrics>,
@@ -125,24 +127,24 @@ impl Scrapes {
 // === impl Readiness ===
 
 impl Readiness {
-    /// Says how `what` stands: there, or missing and why. From the first call on it is waited for.
+    /// Sets the state of a part: ready, or why not. From the first call, readiness depends on it.
     pub fn set(&self, what: &'static str, state: Result<(), String>) {
         self.set_in(what, "", state);
     }
 
-    /// The same for the part of it that is in one namespace.
+    /// Sets the state of a part in one namespace.
     pub fn set_in(&self, what: &'static str, namespace: &str, state: Result<(), String>) {
         self.parts().insert((what, namespace.to_owned()), Part { state, trouble: None });
     }
 
-    /// Says what goes wrong with it, for as long as it is said again.
+    /// Reports a problem of a part; it expires unless it recurs.
     pub fn trouble(&self, what: &'static str, namespace: &str, why: String) {
         if let Some(part) = self.parts().get_mut(&(what, namespace.to_owned())) {
             part.trouble = Some((clock::instant(), why));
         }
     }
 
-    /// It works.
+    /// Clears the problem of a part.
     pub fn works(&self, what: &'static str, namespace: &str) {
         if let Some(part) = self.parts().get_mut(&(what, namespace.to_owned())) {
             part.trouble = None;
@@ -153,12 +155,12 @@ impl Readiness {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What this replica does, told with what is there.
+    /// Sets this replica's role, which the response shows after the parts.
     pub fn role(&self, role: &'static str) {
         *self.role.lock().unwrap_or_else(PoisonError::into_inner) = Some(role);
     }
 
-    /// `Ok` with what is there, or `Err` with what is missing, one a line. Before anything was
+    /// `Ok` with the parts, or `Err` with the parts that are not ready, one on each line. Before the first
     /// [`set`](Self::set) the operator is starting, which is not ready.
     pub fn report(&self) -> Result<String, String> {
         let (parts, now) = (self.parts(), clock::instant());
@@ -184,7 +186,7 @@ impl Readiness {
 
 impl Part {
     fn missing(&self, now: Instant) -> Option<&str> {
-        let recent = |at: &Instant| now.saturating_duration_since(*at) < TROUBLED;
+        let recent = |at: &Instant| now.saturating_duration_since(*at) < TROUBLE_TTL;
         let trouble = self.trouble.as_ref().filter(|(at, _)| recent(at)).map(|(_, why)| why.as_str());
         trouble.or(self.state.as_ref().err().map(String::as_str))
     }
@@ -195,8 +197,8 @@ impl Part {
 fn problem(cause: &io::Error) -> &'static str {
     match cause.kind() {
         io::ErrorKind::AddrInUse => "is in use",
-        io::ErrorKind::AddrNotAvailable => "is no address of this machine",
-        io::ErrorKind::PermissionDenied => "may not be listened on by this user",
+        io::ErrorKind::AddrNotAvailable => "is not an address of this machine",
+        io::ErrorKind::PermissionDenied => "is not allowed for this user",
         _ => "can't be listened on",
     }
 }
@@ -232,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trouble_is_told_of_until_it_is_over_or_long_past() {
+    fn a_problem_is_reported_until_it_ends_or_expires() {
         let readiness = Readiness::default();
         readiness.set_in("channels", "a", Err("not listed yet".into()));
         readiness.set_in("channels", "b", Ok(()));
@@ -244,14 +246,14 @@ mod tests {
         readiness.works("channels", "a");
         assert_eq!(readiness.report(), Ok("channels: ok\n".into()));
         readiness.trouble("channels", "a", "403".into());
-        let long_ago = clock::instant().checked_sub(TROUBLED).unwrap();
+        let long_ago = clock::instant().checked_sub(TROUBLE_TTL).unwrap();
         for part in readiness.parts().values_mut() {
             part.trouble = part.trouble.take().map(|(_, why)| (long_ago, why));
         }
         assert_eq!(
             readiness.report(),
             Ok("channels: ok\n".into()),
-            "nothing may have been there to tell that it works"
+            "a part may work again without an event that shows it"
         );
     }
 
@@ -279,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn metrics_are_encoded_a_few_times_a_second_however_often_they_are_asked_for() {
+    fn metrics_are_encoded_a_few_times_a_second_for_any_number_of_requests() {
         let (metrics, mut scrapes, now) = (Metrics::new(), Scrapes::default(), clock::instant());
         let panics = |at: Instant, scrapes: &mut Scrapes| {
             metrics.panicked();

@@ -1,5 +1,5 @@
-//! Logs: one line an event, to stderr, filtered so that no credential can reach them through a library. Spans are of
-//! the traces alone.
+//! Logs: one line for each event, to stderr. A filter keeps credentials in libraries' events out. Spans belong
+//! to the traces only.
 
 use std::io::{self, Write};
 use std::panic::PanicHookInfo;
@@ -15,34 +15,34 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::telemetry::traces::{self, Traces, TracesError};
 
-/// How a log line looks.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object on each line.
     Json,
-    /// Plain text for a person at a terminal.
+    /// Plain text for a user at a terminal.
     Human,
 }
 
-/// Why logging could not be set up.
+/// Why logging can't be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// `RUST_LOG` is not a filter.
+    /// `RUST_LOG` is not a valid filter.
     #[error("RUST_LOG is not a log filter ({0}); write info, debug or ohallo_operator=debug")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
-    /// Something else has set a subscriber before.
+    /// Another subscriber is already installed.
     #[error("logging was set up twice in this process")]
     Twice(#[from] TryInitError),
     #[error(transparent)]
     Traces(#[from] TracesError),
 }
 
-/// Lets one event be one line: everything that could end it, hide text or steer a terminal is escaped.
+/// Keeps each event on one line: it escapes characters that end a line, hide text or steer a terminal.
 #[derive(Clone, Copy)]
 struct OneLine<W>(W);
 
-/// Logs to stderr in the given format, filtered by `RUST_LOG` (default `info`), panics included; and sends traces to
-/// the collector, if there is one, until what it gives is dropped.
+/// Logs to stderr in the given format, filtered by `RUST_LOG` (default `info`), including panics. Sends traces
+/// to the collector, if there is one, until the returned value is dropped.
 pub fn init(format: LogFormat, collector: Option<&Url>) -> Result<Option<Traces>, TelemetryError> {
     let user = std::env::var("RUST_LOG").unwrap_or_default();
     let lines = tracing_subscriber::fmt::layer().with_writer(OneLine(io::stderr)).with_ansi(false);
@@ -59,9 +59,9 @@ pub fn init(format: LogFormat, collector: Option<&Url>) -> Result<Option<Traces>
     Ok(traces)
 }
 
-/// The user's filter (empty means `info`), and on top of it a cap that no directive can lift.
+/// The user's filter (empty means `info`), and a separate cap that no directive can lift.
 ///
-/// A cap of its own, not directives appended to the user's: the longer target wins among directives, so
+/// The cap is separate, because appended directives would not suffice: the longer target wins, so
 /// `kube_client::client=trace` would beat an appended `kube_client=error`.
 pub fn filter<S>(user: &str) -> Result<impl Filter<S> + use<S>, tracing_subscriber::filter::ParseError>
 where
@@ -76,8 +76,9 @@ fn allowed(it: &Metadata<'_>) -> bool {
     it.is_event() && *it.level() <= cap(it.target())
 }
 
-/// kube_client logs whole bodies, Secrets included, at WARN when it can't read one; HTTP and TLS libraries
-/// log headers and frames below INFO. Of each refused request it would tell a second time what its pass tells.
+/// kube_client logs whole bodies, Secrets included, at WARN when it can't decode one; HTTP and TLS libraries
+/// log headers and frames below INFO. kube_client's request builder is off, because the reconcile already logs
+/// each failed request.
 fn cap(target: &str) -> LevelFilter {
     match target.split("::").next() {
         _ if target == "kube_client::client::builder" => LevelFilter::OFF,
@@ -88,10 +89,10 @@ fn cap(target: &str) -> LevelFilter {
     }
 }
 
-/// The place only: the payload may quote what was being worked on.
+/// Logs only the source line: the payload may quote the object.
 fn log_panic(info: &PanicHookInfo<'_>) {
     let place = info.location().map(|at| format!("{}:{}", at.file(), at.line())).unwrap_or_default();
-    tracing::error!(place, "a bug made a task panic; please report the place");
+    tracing::error!(place, "a task panicked because of a bug; please report the value of place");
 }
 
 // === impl OneLine ===
@@ -109,14 +110,14 @@ where
 }
 
 impl<W: Write> Write for OneLine<W> {
-    /// The subscriber hands over a whole event, its line end included, in one call.
+    /// The subscriber passes a whole event, including its line end, in one call.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(event);
         let line = text.strip_suffix('\n').unwrap_or(&text);
         let mut out = String::with_capacity(line.len() + 1);
         for c in line.chars() {
             if c.is_control() || steers_text(c) {
-                // Also right inside a JSON string; all of these are below U+10000.
+                // Also valid inside a JSON string, because all of these are below U+10000.
                 out.push_str(&format!("\\u{:04x}", u32::from(c)));
             } else {
                 out.push(c);
@@ -132,7 +133,7 @@ impl<W: Write> Write for OneLine<W> {
     }
 }
 
-/// Line and paragraph separators, and marks that change the direction of what follows.
+/// Line and paragraph separators, and marks that change the text direction.
 fn steers_text(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
@@ -170,7 +171,7 @@ mod tests {
         String::from_utf8(bytes).unwrap()
     }
 
-    fn everybody_speaks() {
+    fn log_from_every_target() {
         tracing::error!(target: "kube_client::client", "kube error");
         tracing::error!(target: "kube_client::client::builder", "kube request");
         tracing::warn!(target: "kube_client::client", "kube body");
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn no_directive_of_the_user_lets_a_library_log_bodies_or_headers() {
+    fn no_user_directive_lets_a_library_log_bodies_or_headers() {
         for user in [
             "trace",
             "kube_client=trace,hyper=trace,h2=trace,reqwest=trace,rustls=trace,tower=trace",
@@ -195,12 +196,12 @@ mod tests {
         ] {
             let text = logged(user, false, || {
                 let _inside = tracing::error_span!(target: "ohallo_operator", "anything").entered();
-                everybody_speaks();
+                log_from_every_target();
             });
             let hidden = ["kube body", "kube request", "wire bytes"];
             assert!(!hidden.iter().any(|hidden| text.contains(hidden)), "{user}: {text}");
         }
-        let text = logged("trace", false, everybody_speaks);
+        let text = logged("trace", false, log_from_every_target);
         assert!(
             ["kube error", "hyper info", "our trace"].iter().all(|wanted| text.contains(wanted)),
             "{text}"
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_filter_it_is_info() {
+    fn the_default_filter_is_info() {
         let text = logged("", false, || {
             tracing::info!(target: "ohallo_operator", "shown");
             tracing::debug!(target: "ohallo_operator", "hidden");
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn one_event_is_one_line_that_steers_no_terminal() {
+    fn one_event_is_one_line_that_can_t_steer_a_terminal() {
         let hostile = "a\nb\r\u{1b}[31mc\u{9b}d\u{7f}e\u{202e}f\u{2028}g";
         for json in [false, true] {
             let text = logged(

@@ -1,4 +1,4 @@
-//! Counts the objects in the caches, when somebody scrapes.
+//! Counts the objects in the caches at each scrape.
 
 use kube::ResourceExt;
 
@@ -14,14 +14,14 @@ use ohallo_core::conditions;
 use ohallo_core::index::NamespacedName;
 use ohallo_core::work_queue::{ObjectKind, Priority};
 
-/// The most namespaces that are counted for one blocked deletion.
+/// The most claimant namespaces that are counted for one blocked deletion.
 const NAMESPACES_OF_A_CLAIM: usize = 8;
 
-/// The most namespaces with a series of their own among those that claim; the others share one. No namespace has its name.
+/// The most claimant namespaces with their own series; the others share one. No namespace can have its name.
 const CLAIMANTS: usize = 100;
 const MORE: &str = "(more)";
 
-/// How many objects there are of each sort.
+/// How many objects of each kind exist.
 pub fn count_objects(ctx: &Context) -> Census {
     let mut census = Census::default();
     for channel in ctx.channels.state() {
@@ -43,7 +43,7 @@ pub fn count_objects(ctx: &Context) -> Census {
             claimants.into_iter().for_each(|namespace| count_claim(&mut census, namespace));
         }
         if ctx.settings.object_metrics {
-            one(&mut census, &channel, &status);
+            add_series(&mut census, &channel, &status);
         }
     }
     let sizes = ctx.sizes().into_iter();
@@ -74,8 +74,8 @@ fn count_claim(census: &mut Census, namespace: String) {
     *census.deletions_claimed.entry(label).or_default() += 1;
 }
 
-/// What is told of one Channel by its name.
-fn one(census: &mut Census, channel: &Channel, status: &ChannelStatus) {
+/// The series of one Channel, by its name.
+fn add_series(census: &mut Census, channel: &Channel, status: &ChannelStatus) {
     let object =
         ObjectLabels { namespace: channel.namespace().unwrap_or_default(), name: channel.name_any() };
     let info = InfoLabels {

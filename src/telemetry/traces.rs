@@ -1,5 +1,5 @@
-//! Traces: one span a pass, and in it one for each call to oHallo. Without a collector nobody asks for these spans
-//! and they are never made.
+//! Traces: one span for each reconcile, and in it one for each call to oHallo. Without a collector the spans
+//! are disabled and cost nothing.
 
 use std::time::Duration;
 
@@ -22,10 +22,10 @@ use tracing_subscriber::registry::Registry;
 
 use ohallo_core::api::values::ReconcileResult;
 
-/// Of the spans, so that neither logs nor other spans mix with them.
+/// The target of the spans, so that neither logs nor other spans mix with them.
 pub const TARGET: &str = "ohallo_operator::traces";
 
-/// The longest that one batch may take, and the last one at the end.
+/// The longest duration of one batch, and of the last one at shutdown.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why no spans can be sent.
@@ -37,13 +37,13 @@ pub enum TracesError {
     Exporter(#[from] ExporterBuildError),
 }
 
-/// What sends the spans. Sends what is left when it is dropped.
+/// The sender of the spans. It sends the remaining spans when it is dropped.
 pub struct Traces(SdkTracerProvider);
 
-/// A layer that sends our spans to a collector by OTLP over HTTP.
+/// A layer that sends the operator's spans to a collector by OTLP over HTTP.
 pub fn layer(endpoint: &Url) -> Result<(Box<dyn Layer<Registry> + Send + Sync>, Traces), TracesError> {
     let mut url = endpoint.clone();
-    // Only a URL that can't be a base has none; the settings let http and https pass alone.
+    // Only a URL that can't be a base has no path segments; the settings accept only http and https.
     if let Ok(mut path) = url.path_segments_mut() {
         path.pop_if_empty().extend(["v1", "traces"]);
     }
@@ -74,8 +74,8 @@ pub fn layer(endpoint: &Url) -> Result<(Box<dyn Layer<Registry> + Send + Sync>, 
     Ok((layer.boxed(), Traces(provider)))
 }
 
-/// The span of one pass over one object.
-pub fn pass<K: Resource<DynamicType = ()>>(object: &K) -> Span {
+/// The span of one reconcile of one object.
+pub fn reconcile<K: Resource<DynamicType = ()>>(object: &K) -> Span {
     let kind = K::kind(&());
     tracing::info_span!(
         target: TARGET,
@@ -90,8 +90,8 @@ pub fn pass<K: Resource<DynamicType = ()>>(object: &K) -> Span {
     )
 }
 
-/// Notes on the span of a pass how it ended.
-pub fn passed(span: &Span, result: ReconcileResult) {
+/// Records the result of a reconcile on its span.
+pub fn reconciled(span: &Span, result: ReconcileResult) {
     span.record("ohallo.outcome", result.as_str());
     if matches!(result, ReconcileResult::Transient | ReconcileResult::Stalled | ReconcileResult::Unwritten) {
         span.record("otel.status_code", "ERROR");
@@ -111,7 +111,7 @@ pub fn call(operation: &'static str) -> Span {
     )
 }
 
-/// Notes on the span of a call what it was answered. Never the answer's text: it may quote what was sent.
+/// Records the response of a call on its span. Never its text: it may quote what was sent.
 pub fn called(span: &Span, status: Option<u16>, error: Option<&'static str>) {
     span.record("http.response.status_code", status);
     if let Some(class) = error {
@@ -120,7 +120,7 @@ pub fn called(span: &Span, status: Option<u16>, error: Option<&'static str>) {
     }
 }
 
-/// The headers that let oHallo's traces go on from this span; none without a collector.
+/// The headers that let oHallo's traces continue this span; none without a collector.
 pub fn headers(span: &Span) -> HeaderMap {
     let mut headers = HeaderMap::new();
     global::get_text_map_propagator(|propagator| {

@@ -1,4 +1,4 @@
-//! Workspaces and ClusterWorkspaces: the same verbs as for Channels, smaller. Here: reconcile.
+//! Workspaces and ClusterWorkspaces: observe, summarize and write, in fewer steps than for Channels.
 
 mod observe;
 
@@ -50,59 +50,61 @@ impl WorkspaceApi for ClusterWorkspace {
     }
 }
 
-/// The longest that one pass may take.
+/// The longest duration of one reconcile.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A Channel whose key was refused makes its Workspace look, at most this often.
+/// A Channel whose key oHallo refused triggers a key check of its Workspace, at most this often.
 const KEY_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What this process remembers of one Workspace between passes.
+/// What this process remembers of one Workspace between reconciles.
 #[derive(Clone, Debug, Default)]
 pub struct InMemoryState {
-    gate: Option<Cooldown<u64>>,
-    /// In which it was closed; none on a standby.
+    cooldown: Option<Cooldown<u64>>,
+    /// The leadership epoch of this state; `None` on a standby.
     epoch: Option<Epoch>,
     failures: u32,
-    /// Writes in a row that the API server did not take.
+    /// Consecutive writes that the API server did not accept.
     unwritten: u32,
     checked: Option<Instant>,
-    /// It has had users since this process began.
+    /// Channels have used it since this process began.
     used: bool,
-    /// How often in a row the API server did not keep the finalizer, and when it is sent again.
-    unmarked: u32,
-    mark_again: Option<Instant>,
-    /// Its finalizer was there when this process listed it first, and whom it protects is not known yet.
-    marked_before: bool,
+    /// How often in a row the API server did not store the finalizer, and when it is resent.
+    finalizer_failures: u32,
+    resend_finalizer_at: Option<Instant>,
+    /// Its finalizer existed when this process first listed it, and its users are not known yet.
+    finalizer_at_start: bool,
 }
 
 impl InMemoryState {
-    /// How long it rests: no longer than until its finalizer is sent again. A time that is over wakes nobody: who does not lead
-    /// sends nothing.
+    /// How long it rests: at most until its finalizer is resent. An elapsed resend time is ignored, because a
+    /// standby sends nothing.
     fn until_finalizer_retry(&self, rest: Duration, now: Instant) -> Duration {
-        let again =
-            self.mark_again.and_then(|at| at.checked_duration_since(now)).filter(|again| !again.is_zero());
+        let again = self
+            .resend_finalizer_at
+            .and_then(|at| at.checked_duration_since(now))
+            .filter(|again| !again.is_zero());
         again.map_or(rest, |again| rest.min(again))
     }
 
-    /// Of a Workspace that this process finds in use when it begins.
+    /// The state of a Workspace that has the finalizer when this process starts.
     pub fn of_earlier_process() -> Self {
-        Self { marked_before: true, ..Self::default() }
+        Self { finalizer_at_start: true, ..Self::default() }
     }
 }
 
-/// The API server did not take a write.
+/// The API server did not accept a write.
 #[derive(Debug, thiserror::Error)]
 #[error("{why}")]
 pub struct StatusWriteError {
     why: String,
-    /// The object was changed meanwhile: nothing is wrong, and it is looked at again.
+    /// The object changed during the reconcile. This is no error: it is reconciled again.
     outdated: bool,
 }
 
-/// Brings one Workspace closer to what it declares. A standby looks too, and keeps the key, but writes nothing.
+/// Reconciles one Workspace. A standby also checks and caches the key, but writes nothing.
 ///
 /// # Errors
-/// Only if the API server did not take a write; every other failure is in the status.
+/// Only if the API server did not accept a write; every other failure is in the status.
 pub async fn reconcile<K: WorkspaceApi>(
     object: Arc<K>,
     ctx: Arc<Context>,
@@ -119,17 +121,25 @@ pub async fn reconcile<K: WorkspaceApi>(
     };
     let mut memory = ctx.workspace_memory(&uid);
     if memory.epoch != epoch {
-        let InMemoryState { used, unmarked, mark_again, marked_before, .. } = memory;
-        memory =
-            InMemoryState { epoch, used, unmarked, mark_again, marked_before, ..InMemoryState::default() };
+        let InMemoryState { used, finalizer_failures, resend_finalizer_at, finalizer_at_start, .. } = memory;
+        memory = InMemoryState {
+            epoch,
+            used,
+            finalizer_failures,
+            resend_finalizer_at,
+            finalizer_at_start,
+            ..InMemoryState::default()
+        };
     }
     let secret = object.key_secret(&ctx.settings.operator_namespace);
-    // The version that the look uses; what comes while it goes on opens the gate again.
+    // The version of the Secret that the key check uses; a later version triggers another check.
     let mut used = secret.map_or(Version::Unknown, |secret| {
         ctx.secrets.version(SecretId::of(&secret.namespace, &secret.name))
     });
     let now_inputs = inputs(&object, &used);
-    if let Some(rest) = memory.gate.as_ref().and_then(|gate| gate.remaining(now, |was| *was != now_inputs)) {
+    if let Some(rest) =
+        memory.cooldown.as_ref().and_then(|cooldown| cooldown.remaining(now, |was| *was != now_inputs))
+    {
         let early = memory.checked.map(|at| KEY_CHECK_INTERVAL.saturating_sub(now.duration_since(at)));
         match early.filter(|early| !early.is_zero()) {
             _ if !ctx.key_check_requested(&handle) => {
@@ -145,22 +155,22 @@ pub async fn reconcile<K: WorkspaceApi>(
     ctx.take_key_check_request(&handle);
     memory.checked = Some(now);
     let _active = ctx.metrics.reconciling(K::NAME);
-    let span = traces::pass(&object);
+    let span = traces::reconcile(&object);
     let summary = check_and_summarize(&object, &ctx, &memory, &mut used).instrument(span.clone()).await;
-    traces::passed(&span, summary.result);
+    traces::reconciled(&span, summary.result);
     let written = write(&object, &summary, &ctx, epoch).await;
     done(&object, &ctx, now, written.as_ref().map(|written| (summary.result, *written)));
     written?;
     memory.failures = summary.failures;
     memory.unwritten = 0;
     let wake = memory.until_finalizer_retry(summary.wake, clock::instant());
-    memory.gate = Some(Cooldown::new(inputs(&object, &used), clock::instant() + wake));
+    memory.cooldown = Some(Cooldown::new(inputs(&object, &used), clock::instant() + wake));
     ctx.remember_workspace(&uid, memory);
     let failed = summary.failures > 0;
     Ok(if failed { Requeue::Retry(wake) } else { Requeue::After(wake) })
 }
 
-/// Counts a pass, by its result or the refusal of its write, and says so in one line.
+/// Counts a reconcile by its result or its failed write, and logs it in one line.
 fn done<K: WorkspaceApi>(
     object: &K,
     ctx: &Context,
@@ -187,7 +197,7 @@ fn done<K: WorkspaceApi>(
     }
 }
 
-/// One look at the key, within its time. A bug in it stays in its object.
+/// One key check with its timeout. A panic affects only its own object.
 async fn check_and_summarize<K: WorkspaceApi>(
     object: &K,
     ctx: &Arc<Context>,
@@ -198,16 +208,19 @@ async fn check_and_summarize<K: WorkspaceApi>(
     let failed = |reason, text| KeyCheck::Failed(Failure::transient(reason, text));
     let finding = match AssertUnwindSafe(work).catch_unwind().await {
         Ok(Ok(finding)) => finding,
-        Ok(Err(_)) => failed(Reason::ApiUnavailable, "A look took too long."),
+        Ok(Err(_)) => failed(Reason::ApiUnavailable, "The API key check timed out."),
         Err(_) => {
             ctx.metrics.panicked();
-            failed(Reason::InternalError, "The operator failed on this object; its log has the place.")
+            failed(
+                Reason::InternalError,
+                "The operator failed on this object; its log names the source line.",
+            )
         }
     };
     status::summarize(object, &finding, memory.failures, rand::random(), clock::now())
 }
 
-/// How the controller goes on when the API server did not take a write.
+/// When to retry after the API server did not accept a write.
 pub fn error_policy<K: WorkspaceApi>(object: Arc<K>, _: &StatusWriteError, ctx: Arc<Context>) -> Requeue {
     let uid = object.uid().unwrap_or_default();
     let memory = ctx.workspace_memory(&uid);
@@ -216,7 +229,7 @@ pub fn error_policy<K: WorkspaceApi>(object: Arc<K>, _: &StatusWriteError, ctx: 
     Requeue::Retry(backoff::backoff(unwritten, rand::random()))
 }
 
-/// How the work queue takes a Workspace: its check makes one call, under a key that is not known before.
+/// Resolves a Workspace for the work queue. Its check makes one call, under a key that is not known yet.
 pub fn resolve<K: WorkspaceApi>(object: &K, ctx: &Context, now: Instant) -> Resolved {
     let Some(uid) = object.uid() else { return Resolved::Gone };
     if let Some(rest) = cooldown_remaining(object, &uid, ctx, now) {
@@ -228,7 +241,7 @@ pub fn resolve<K: WorkspaceApi>(object: &K, ctx: &Context, now: Instant) -> Reso
     Resolved::Ready(Route { key: None, heavy: false, priority, latest: None })
 }
 
-/// How long it has nothing to do: neither its finalizer nor its inputs have changed, and no check is asked for.
+/// How long it needs no reconcile: its finalizer and inputs are unchanged, and no key check is requested.
 fn cooldown_remaining<K: WorkspaceApi>(
     object: &K,
     uid: &str,
@@ -238,7 +251,7 @@ fn cooldown_remaining<K: WorkspaceApi>(
     let handle = object.handle();
     let memory = ctx.workspace_memory(uid);
     let used = ctx.in_use(&handle);
-    let marked = has_finalizer(object) || memory.mark_again.is_some_and(|at| at > now);
+    let marked = has_finalizer(object) || memory.resend_finalizer_at.is_some_and(|at| at > now);
     if memory.epoch != ctx.leadership.epoch() || used != marked || ctx.key_check_requested(&handle) {
         return None;
     }
@@ -247,10 +260,10 @@ fn cooldown_remaining<K: WorkspaceApi>(
         ctx.secrets.version(SecretId::of(&secret.namespace, &secret.name))
     });
     let now_inputs = inputs(object, &used);
-    memory.gate.as_ref()?.remaining(now, |was| *was != now_inputs)
+    memory.cooldown.as_ref()?.remaining(now, |was| *was != now_inputs)
 }
 
-/// What opens the gate when it changes.
+/// A hash of the inputs that end the cooldown when they change.
 fn inputs<K: WorkspaceApi>(object: &K, key: &Version) -> u64 {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
@@ -261,17 +274,21 @@ fn inputs<K: WorkspaceApi>(object: &K, key: &Version) -> u64 {
     hasher.finish()
 }
 
-/// Whether the finalizer protects Channels that disappeared while no operator ran: an earlier process set it, and of all
-/// Channels, which this one watches, none names the Workspace.
+/// Whether the finalizer protects Channels that disappeared while no operator ran. True if an earlier process
+/// set it and this one, which watches all Channels, finds none that names the Workspace.
 fn is_abandoned<K: WorkspaceApi>(object: &K, memory: &InMemoryState, ctx: &Context) -> bool {
     let handle = object.handle();
     let watches_all = ctx.settings.channel_selector.is_none()
         && (handle.namespace.is_some() || ctx.settings.namespaces.is_empty());
-    memory.marked_before && !memory.used && watches_all && ctx.index().users_of_workspace(&handle).is_empty()
+    memory.finalizer_at_start
+        && !memory.used
+        && watches_all
+        && ctx.index().users_of_workspace(&handle).is_empty()
 }
 
-/// Sets or removes the finalizer, as Channels depend on it or not. `None` where the object is gone by that, or was.
-/// Who has never seen it used leaves the finalizer: it may be that of another operator, whose users these are.
+/// Sets or removes the finalizer, depending on whether Channels use the workspace. `None` if the object is
+/// deleted. A process that has never seen users leaves the finalizer: it may belong to another operator with
+/// other Channels.
 async fn patch_metadata<K: WorkspaceApi>(
     object: &K,
     uid: &str,
@@ -288,14 +305,14 @@ async fn patch_metadata<K: WorkspaceApi>(
     let abandoned = marked && !used && is_abandoned(object, &memory, ctx);
     let foreign = marked && !used && !terminating && !memory.used && !abandoned;
     let done = used == marked || foreign || (used && terminating);
-    if done && memory.mark_again.is_some() {
-        // Nothing is left to send again.
+    if done && memory.resend_finalizer_at.is_some() {
+        // Nothing is left to resend.
         ctx.remember_workspace(
             uid,
-            InMemoryState { unmarked: 0, mark_again: None, ..ctx.workspace_memory(uid) },
+            InMemoryState { finalizer_failures: 0, resend_finalizer_at: None, ..ctx.workspace_memory(uid) },
         );
     }
-    let waits = memory.mark_again.is_some_and(|at| at > clock::instant());
+    let waits = memory.resend_finalizer_at.is_some_and(|at| at > clock::instant());
     if done || waits || !leads(ctx, epoch) {
         return Ok((used || !terminating).then(|| object.clone()));
     }
@@ -316,7 +333,7 @@ async fn patch_metadata<K: WorkspaceApi>(
         Err(error) => return Err(error.into()),
     };
     if abandoned {
-        ctx.remember_workspace(uid, InMemoryState { marked_before: false, ..ctx.workspace_memory(uid) });
+        ctx.remember_workspace(uid, InMemoryState { finalizer_at_start: false, ..ctx.workspace_memory(uid) });
         orphan_reports::report_abandoned(ctx, object);
     }
     Ok(patched)
@@ -326,18 +343,21 @@ fn has_finalizer<K: WorkspaceApi>(object: &K) -> bool {
     object.finalizers().iter().any(|name| name == finalizer::IN_USE)
 }
 
-/// A 2xx is no finalizer: where the returned object does not show the patch, it is sent again with backoff, and told once. The key
-/// serves all the same.
+/// Checks that a successful patch of the finalizer was stored. If not, it is resent with backoff and reported
+/// once; the key still serves.
 fn note_finalizer<K: WorkspaceApi>(returned: &K, uid: &str, ctx: &Context, used: bool) {
     let memory = ctx.workspace_memory(uid);
     if has_finalizer(returned) == used {
-        ctx.remember_workspace(uid, InMemoryState { unmarked: 0, mark_again: None, ..memory });
+        ctx.remember_workspace(
+            uid,
+            InMemoryState { finalizer_failures: 0, resend_finalizer_at: None, ..memory },
+        );
         return;
     }
-    let unmarked = memory.unmarked.saturating_add(1);
-    let mark_again = Some(clock::instant() + backoff::backoff(unmarked, rand::random()));
+    let finalizer_failures = memory.finalizer_failures.saturating_add(1);
+    let resend_finalizer_at = Some(clock::instant() + backoff::backoff(finalizer_failures, rand::random()));
     ctx.metrics.write_not_stored(K::NAME);
-    if unmarked == 1 {
+    if finalizer_failures == 1 {
         let (kind, name, namespace) = (K::NAME, returned.name_any(), returned.namespace());
         tracing::error!(
             kind,
@@ -354,15 +374,15 @@ fn note_finalizer<K: WorkspaceApi>(returned: &K, uid: &str, ctx: &Context, used:
         );
         ctx.publish(returned, vec![PendingEvent::warning(Reason::StatusNotStored.as_str(), text)]);
     }
-    ctx.remember_workspace(uid, InMemoryState { unmarked, mark_again, ..memory });
+    ctx.remember_workspace(uid, InMemoryState { finalizer_failures, resend_finalizer_at, ..memory });
 }
 
-/// Whether what was begun in this epoch may be written.
+/// Whether a write that belongs to this epoch is still allowed.
 fn leads(ctx: &Context, epoch: Option<Epoch>) -> bool {
     epoch.is_some() && ctx.leadership.epoch() == epoch
 }
 
-/// Whether there was something to write, and it was.
+/// Writes the status if it differs. Returns whether it was written.
 async fn write<K: WorkspaceApi>(
     object: &K,
     summary: &Summary,
@@ -407,7 +427,7 @@ async fn write<K: WorkspaceApi>(
     }
 }
 
-/// Whether the returned status shows what Channels and people read of it.
+/// Whether the returned status shows the parts that Channels and users read.
 fn is_kept(sent: &WorkspaceStatus, returned: Option<&WorkspaceStatus>) -> bool {
     returned.is_some_and(|kept| {
         let same = conditions::facts(&kept.conditions) == conditions::facts(&sent.conditions);
@@ -429,11 +449,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_finalizer_that_is_to_be_sent_again_wakes_before_it_is_due_and_never_after() {
+    fn a_finalizer_to_resend_shortens_the_rest_until_it_is_due_and_not_after() {
         let (now, rest) = (clock::instant(), Duration::from_secs(600));
         for (again, expected) in [(None, 600), (Some(0), 600), (Some(5), 5), (Some(900), 600)] {
-            let mark_again = again.map(|seconds| now + Duration::from_secs(seconds));
-            let memory = InMemoryState { mark_again, ..InMemoryState::default() };
+            let resend_finalizer_at = again.map(|seconds| now + Duration::from_secs(seconds));
+            let memory = InMemoryState { resend_finalizer_at, ..InMemoryState::default() };
             assert_eq!(memory.until_finalizer_retry(rest, now).as_secs(), expected, "{again:?}");
         }
     }

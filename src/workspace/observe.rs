@@ -1,4 +1,4 @@
-//! Reads the key and asks oHallo whether it is good for the workspace.
+//! Reads the API key and asks oHallo whether it is valid for the workspace.
 
 use secrecy::ExposeSecret;
 
@@ -16,10 +16,10 @@ use ohallo_core::secret_version::Version;
 use ohallo_core::workspace::kind::WorkspaceKind;
 use ohallo_core::workspace::model::KeyCheck;
 
-/// The longest API key, in bytes: one is kept of every workspace.
-const KEY_MAX: usize = 1024;
+/// The longest API key, in bytes: one is kept in memory for each workspace.
+const MAX_KEY_BYTES: usize = 1024;
 
-/// Looks. `used` becomes the version of the Secret that it saw.
+/// Checks the key. Sets `used` to the version of the Secret that it read.
 pub async fn check_key<K: WorkspaceKind>(object: &K, ctx: &Context, used: &mut Version) -> KeyCheck {
     try_check_key(object, ctx, used).await.unwrap_or_else(KeyCheck::Failed)
 }
@@ -58,7 +58,7 @@ async fn try_check_key<K: WorkspaceKind>(
         Err(CallError::Failed(error)) if error.kind == Refusal::NotFound => return Err(not_found()),
         Err(error) => {
             let failure = Failure::from(error);
-            // It may well be good: its Channels find out for themselves.
+            // The key may be valid: its Channels find out when they use it.
             if held.is_none_or(|held| held.uid != uid) && failure.retry != Retry::UserAction {
                 cache_key(object, ctx, key, id);
             }
@@ -91,7 +91,7 @@ fn cache_key<K: WorkspaceKind>(object: &K, ctx: &Context, key: ApiKey, workspace
 }
 
 fn not_found() -> Failure {
-    let message = "oHallo has no such workspace under this API key: correct spec.workspaceId by making another Workspace, or put a key of that workspace into the Secret.";
+    let message = "oHallo shows no such workspace to this API key: store an API key of that workspace in the Secret, or create another Workspace with the right workspaceId.";
     Failure::user_action(Reason::WorkspaceNotFound, message)
 }
 
@@ -113,7 +113,7 @@ async fn read_key<K: WorkspaceKind>(
     *used = content.version();
     if let Content::TooLarge { .. } = &*content {
         let message = format!(
-            "The Secret {:?} holds more than {} KiB: put the API key into a Secret of its own.",
+            "The Secret {:?} holds more than {} KiB: put the API key into a separate Secret.",
             secret.name,
             SECRET_DATA / 1024
         );
@@ -135,11 +135,11 @@ async fn read_key<K: WorkspaceKind>(
 
 /// The API key in a Secret's value, or what is wrong with it.
 fn decode(value: Option<&[u8]>) -> Result<ApiKey, &'static str> {
-    let value = value.ok_or("has no key")?;
-    // A line break at the end of a file is no part of a key.
-    let text = std::str::from_utf8(value).map_err(|_| "holds no text under")?.trim();
-    if text.is_empty() || text.len() > KEY_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("holds no API key under");
+    let value = value.ok_or("has no entry")?;
+    // A line break at the end of a file is not part of a key.
+    let text = std::str::from_utf8(value).map_err(|_| "holds no text in the entry")?.trim();
+    if text.is_empty() || text.len() > MAX_KEY_BYTES || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("holds no API key in the entry");
     }
     Ok(ApiKey::new(text.to_owned()))
 }

@@ -1,4 +1,4 @@
-//! This process's part in the election, and what becomes of it: who works, what the probes and the metrics say.
+//! This replica's part in the election: it requeues objects on leadership, and updates the probes and metrics.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -13,17 +13,18 @@ use crate::kubernetes::leader::{Candidate, LeaderEvent, Leadership};
 use crate::settings::Settings;
 use crate::telemetry::http_server::Readiness;
 
-/// What takes part in the election, if there is one.
+/// Returns the candidate, if replicas elect a leader, and the leadership.
 pub fn candidate(client: &Client, settings: &Settings) -> (Option<Candidate>, Leadership) {
     if !settings.leader_elect {
         return (None, Leadership::always());
     }
     let lease = (settings.operator_namespace.clone(), settings.lease_name.clone());
-    let (candidate, leadership) = Candidate::new(client.clone(), lease, identity(), settings.lease_terms());
+    let (candidate, leadership) =
+        Candidate::new(client.clone(), lease, identity(), settings.lease_durations());
     (Some(candidate), leadership)
 }
 
-/// The pod's name, with what tells it from a process that comes back under the same name.
+/// The pod's name, with a random suffix that distinguishes a restarted process of the same name.
 fn identity() -> String {
     let pod = std::env::var("POD_NAME").ok();
     let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
@@ -31,7 +32,8 @@ fn identity() -> String {
     format!("{}_{:016x}", name.trim(), rand::random::<u64>())
 }
 
-/// Takes part once everything was listed: who can't work shall not lead. Gives the lease back when it is `over`.
+/// Takes part in the election once every kind is listed: a process that can't work must not lead. Releases the
+/// lease when `over` is cancelled.
 pub fn elect(
     candidate: Option<Candidate>,
     ctx: &Arc<Context>,
@@ -47,12 +49,12 @@ pub fn elect(
             return;
         }
         let silent = AtomicBool::new(false);
-        candidate.run(over, |news| take_in(news, &ctx, &readiness, &silent)).await;
+        candidate.run(over, |event| take_in(event, &ctx, &readiness, &silent)).await;
     }))
 }
 
-fn take_in(news: LeaderEvent<'_>, ctx: &Context, readiness: &Readiness, silent: &AtomicBool) {
-    match news {
+fn take_in(event: LeaderEvent<'_>, ctx: &Context, readiness: &Readiness, silent: &AtomicBool) {
+    match event {
         LeaderEvent::Leads => {
             ctx.metrics.leader(true);
             readiness.role("leader");
@@ -69,12 +71,12 @@ fn take_in(news: LeaderEvent<'_>, ctx: &Context, readiness: &Readiness, silent: 
             readiness.set("lease", Ok(()));
         }
         LeaderEvent::Unreachable { why, refused } => {
-            // An API server that is away makes nobody less ready than the others.
+            // An unreachable API server makes no replica less ready than the others.
             if refused {
                 readiness.set("lease", Err(format!("it can't be read or written: {why}")));
             }
             if !silent.swap(true, Relaxed) {
-                tracing::warn!(why, "the lease can't be read or written; it is tried again");
+                tracing::warn!(why, "the lease can't be read or written; the operator retries");
             }
         }
     }

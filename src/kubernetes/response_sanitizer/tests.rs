@@ -18,28 +18,28 @@ fn nested(levels: usize, inner: &str) -> String {
     })
 }
 
-/// As it comes out, fed in pieces of this size.
-fn sieved(subject: Subject, mode: Mode, text: &[u8], piece: usize) -> Vec<u8> {
-    let mut sieve = Sieve::new(subject, mode);
-    text.chunks(piece.max(1)).flat_map(|piece| sieve.pass(piece).to_vec()).collect()
+/// The output for input in pieces of this size.
+fn sanitized(subject: Subject, mode: Mode, text: &[u8], piece: usize) -> Vec<u8> {
+    let mut sanitizer = Sanitizer::new(subject, mode);
+    text.chunks(piece.max(1)).flat_map(|piece| sanitizer.filter(piece).to_vec()).collect()
 }
 
 fn text(text: &str, piece: usize) -> String {
-    String::from_utf8(sieved(Subject::Other, Mode::Light, text.as_bytes(), piece)).unwrap()
+    String::from_utf8(sanitized(Subject::Other, Mode::Light, text.as_bytes(), piece)).unwrap()
 }
 
-/// What comes of a value, however it is cut into pieces and printed.
+/// The output for a value, however it is cut into pieces and printed.
 fn projected(subject: Subject, mode: Mode, value: &Value) -> Value {
     let plain = value.to_string();
-    let whole = sieved(subject, mode, plain.as_bytes(), 1 << 20);
+    let whole = sanitized(subject, mode, plain.as_bytes(), 1 << 20);
     for piece in PIECES {
-        assert_eq!(sieved(subject, mode, plain.as_bytes(), piece), whole, "in pieces of {piece}");
+        assert_eq!(sanitized(subject, mode, plain.as_bytes(), piece), whole, "in pieces of {piece}");
     }
     serde_json::from_slice(&whole)
         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&whole)))
 }
 
-/// Alone, in a list, and in the event of a watch.
+/// The object alone, in a list, and in a watch event.
 fn in_each_place(object: &Value, check: impl Fn(&dyn Fn(Subject, Mode) -> Value)) {
     check(&|subject, mode| projected(subject, mode, object));
     let list = json!({"items": [{}, object, {}], "kind": "List", "metadata": {"resourceVersion": "1", "continue": "c"}});
@@ -62,7 +62,7 @@ fn channel(metadata: Value, spec: Value, status: Value) -> Value {
 }
 
 #[test]
-fn up_to_the_bound_of_levels_everything_comes_as_it_is_and_beyond_it_null() {
+fn up_to_the_level_limit_everything_passes_unchanged_and_beyond_it_is_null() {
     assert_eq!(text(&nested(LEVELS, "7"), 4096), nested(LEVELS, "7"));
     for inner in ["{}", "[]", r#"{"x":[{"y":"}]"}]}"#, &nested(5000, "\"\\\"\"")] {
         let deep = nested(LEVELS, inner);
@@ -74,7 +74,7 @@ fn up_to_the_bound_of_levels_everything_comes_as_it_is_and_beyond_it_null() {
 }
 
 #[test]
-fn of_any_object_managed_fields_are_left_out_where_they_are_its_own() {
+fn managed_fields_are_dropped_from_the_metadata_of_any_object() {
     let fields = json!([{"manager": "a}]\",", "time": "9999-12-31T23:59:59Z", "fieldsV1": {"f:managedFields": {"x": [1, "]"]}}}]);
     let config = json!({"managedFields": [1], "metadata": {"managedFields": [2]}, "items": [{"metadata": {"managedFields": [3]}}]});
     for given in [fields, json!([]), Value::Null] {
@@ -85,7 +85,7 @@ fn of_any_object_managed_fields_are_left_out_where_they_are_its_own() {
 }
 
 #[test]
-fn of_an_object_only_what_the_operator_reads_comes_through() {
+fn only_the_parts_of_an_object_that_the_operator_reads_pass() {
     let metadata = json!({
         "name": "a", "namespace": "b", "uid": "u", "resourceVersion": "7", "generation": 3,
         "creationTimestamp": "2026-01-01T00:00:00Z", "deletionTimestamp": "2026-01-01T00:00:00Z",
@@ -128,7 +128,7 @@ fn of_an_object_only_what_the_operator_reads_comes_through() {
 }
 
 #[test]
-fn an_error_comes_through_whatever_was_asked_for() {
+fn an_error_passes_for_every_kind_of_request() {
     let error = json!({"kind": "Status", "metadata": {}, "status": "Failure", "message": "too old", "reason": "Expired", "code": 410, "details": {"name": "x"}});
     for subject in SUBJECTS {
         in_each_place(&error, |out| assert_eq!(out(subject, Mode::Cached), error));
@@ -172,14 +172,14 @@ fn a_config_that_is_too_large_for_its_place_is_dropped_with_a_note_of_its_size()
 }
 
 #[test]
-fn a_config_counts_as_it_would_be_sent_and_not_as_the_api_server_escapes_it() {
+fn a_config_counts_by_its_size_when_sent_and_not_by_the_api_server_s_escapes() {
     let escaped = format!(r#"{{"spec":{{"config":{{"a":"{}"}}}}}}"#, "\\u003c".repeat(60_000));
-    let out = sieved(Subject::Channel, Mode::Light, escaped.as_bytes(), 1000);
+    let out = sanitized(Subject::Channel, Mode::Light, escaped.as_bytes(), 1000);
     assert_eq!(out, escaped.as_bytes());
 }
 
 #[test]
-fn nobody_can_write_what_the_sieve_notes() {
+fn no_user_can_forge_the_notes_of_the_sanitizer() {
     let note = json!({"cut": true, "config": {"bytes": 1, "decoded": 1}});
     let spec = json!({"leftOut": note, "config": {"leftOut": note}});
     let object = channel(json!({"name": "a", "leftOut": note}), spec, json!({"leftOut": true}));
@@ -190,7 +190,7 @@ fn nobody_can_write_what_the_sieve_notes() {
 }
 
 #[test]
-fn a_long_annotation_stays_present_cut_between_characters_and_can_be_no_intent_any_more() {
+fn a_long_annotation_is_cut_between_characters_and_is_no_longer_an_intent() {
     let intent = "4a1c3f3e-0000-4000-8000-000000000000/1/2026-01-01T00:00:00Z";
     for (name, long) in [
         ("plain", format!("{intent}{}", "[a=b]".repeat(2000))),
@@ -213,7 +213,7 @@ fn a_long_annotation_stays_present_cut_between_characters_and_can_be_no_intent_a
                 .collect();
             let given = if escaped { surrogates } else { plain };
             for piece in PIECES {
-                let out = sieved(Subject::Channel, Mode::Cached, given.as_bytes(), piece);
+                let out = sanitized(Subject::Channel, Mode::Cached, given.as_bytes(), piece);
                 let out: Value = serde_json::from_slice(&out).unwrap();
                 let annotations = &out["metadata"]["annotations"];
                 let kept = annotations[annotation::CREATE_INTENT].as_str().unwrap();
@@ -227,7 +227,7 @@ fn a_long_annotation_stays_present_cut_between_characters_and_can_be_no_intent_a
 }
 
 #[test]
-fn of_many_finalizers_the_own_one_keeps_its_position_and_the_others_that_were_cut_are_counted() {
+fn among_many_finalizers_the_own_one_keeps_its_position_and_the_dropped_ones_are_counted() {
     let others = |from: usize| (from..from + 40).map(|number| format!("example.com/{number}"));
     let many: Vec<String> = others(0)
         .chain([finalizer::CHANNEL.to_owned()])
@@ -260,7 +260,7 @@ fn a_status_larger_than_any_that_the_operator_writes_is_kept_out_of_the_cache() 
 }
 
 #[test]
-fn credentials_keep_their_secrets_names_and_what_else_is_long_is_cut_with_a_note() {
+fn credentials_keep_their_secrets_names_and_other_long_texts_are_cut_with_a_note() {
     let (name, key) = ("s".repeat(253), "é".repeat(253));
     let one = |key: &str| json!([{"name": key, "secretKeyRef": {"name": name, "key": key}}, {"secretRef": {"name": name}}]);
     let object = channel(json!({"name": "a"}), json!({"credentials": one(&key)}), json!({}));
@@ -287,7 +287,7 @@ fn a_secret_is_read_up_to_its_limit_and_labels_of_a_namespace_up_to_theirs() {
 }
 
 #[test]
-fn the_request_says_what_comes_and_how_much_of_it_is_kept() {
+fn the_request_decides_the_subject_and_the_mode() {
     let group = "/apis/ohallo.eu/v1alpha1";
     for (path, whole, subject, mode) in [
         (format!("{group}/channels?&limit=50"), false, Subject::Channel, Mode::Cached),
@@ -319,13 +319,13 @@ fn the_request_says_what_comes_and_how_much_of_it_is_kept() {
         if whole {
             request.extensions_mut().insert(Whole);
         }
-        let sieve = Sieve::of(&request);
-        assert_eq!((sieve.subject, sieve.mode), (subject, mode), "{path}");
+        let sanitizer = Sanitizer::of(&request);
+        assert_eq!((sanitizer.subject, sanitizer.mode), (subject, mode), "{path}");
     }
 }
 
 #[test]
-fn one_line_of_a_watch_does_not_touch_the_next() {
+fn one_line_of_a_watch_does_not_affect_the_next() {
     let (deep, flat) = (nested(200, "1"), nested(3, "2"));
     let out = text(&format!("{deep}\n{flat}\n"), 5);
     assert_eq!(out.lines().nth(1), Some(flat.as_str()));
@@ -334,13 +334,13 @@ fn one_line_of_a_watch_does_not_touch_the_next() {
     let line =
         |size| json!({"type": "ADDED", "object": {"spec": {"config": {"a": "x".repeat(size)}}}}).to_string();
     let out =
-        sieved(Subject::Channel, Mode::Cached, format!("{}\n{}\n", line(100_000), line(10)).as_bytes(), 9);
+        sanitized(Subject::Channel, Mode::Cached, format!("{}\n{}\n", line(100_000), line(10)).as_bytes(), 9);
     let out = String::from_utf8(out).unwrap();
     assert_eq!(out.lines().nth(1), Some(line(10).as_str()));
     assert!(out.lines().next().unwrap().len() < 200);
 }
 
-/// An object as the API server's schema lets it be, and beyond.
+/// An object as the API server's schema allows it, and beyond.
 fn any_channel() -> impl Strategy<Value = Value> {
     let metadata = (object(), select(&[0, 3, 40][..])).prop_map(|(annotations, finalizers)| {
         let finalizers: Vec<String> = (0..finalizers).map(|number| format!("example.com/{number}")).collect();
@@ -375,16 +375,16 @@ proptest! {
     #![proptest_config(config(1000))]
 
     #[test]
-    fn what_nothing_is_taken_out_of_comes_as_it_is(fields in object(), piece in 1..200_usize) {
+    fn an_object_without_dropped_parts_passes_unchanged(fields in object(), piece in 1..200_usize) {
         let whole = json!({"metadata": {"name": "a"}, "spec": {"config": fields}}).to_string();
         prop_assert_eq!(text(&whole, piece), whole.clone());
-        let kept = sieved(Subject::Channel, Mode::Light, whole.as_bytes(), piece);
+        let kept = sanitized(Subject::Channel, Mode::Light, whole.as_bytes(), piece);
         prop_assert_eq!(String::from_utf8(kept).unwrap(), whole);
     }
 
     #[test]
-    fn what_comes_out_decodes_and_is_what_came_in_but_for_what_is_dropped(object in any_channel(), piece in 1..200_usize, mode in select(&MODES[..])) {
-        let out = sieved(Subject::Channel, mode, object.to_string().as_bytes(), piece);
+    fn the_output_decodes_and_equals_the_input_without_the_dropped_parts(object in any_channel(), piece in 1..200_usize, mode in select(&MODES[..])) {
+        let out = sanitized(Subject::Channel, mode, object.to_string().as_bytes(), piece);
         let out: Value = serde_json::from_slice(&out).unwrap();
         let (spec, given) = (&out["spec"], &object["spec"]);
         prop_assert_eq!(&spec["channelType"], &given["channelType"]);
@@ -403,20 +403,20 @@ proptest! {
     }
 
     #[test]
-    fn whatever_stands_in_an_annotation_or_a_config_an_object_can_be_decoded(value in document(), piece in 1..50_usize) {
+    fn an_object_decodes_with_any_annotation_and_any_config(value in document(), piece in 1..50_usize) {
         let note = json!({annotation::CREATE_INTENT: value.to_string(), "x": value.to_string()});
         let object = channel(json!({"name": "a", "annotations": note}), json!({"config": {"a": value}}), json!({}));
-        let out = sieved(Subject::Channel, Mode::Cached, object.to_string().as_bytes(), piece);
+        let out = sanitized(Subject::Channel, Mode::Cached, object.to_string().as_bytes(), piece);
         let decoded: Channel = serde_json::from_slice(&out).unwrap();
         prop_assert_eq!(decoded.spec.config.map(Value::from), Some(object["spec"]["config"].clone()));
     }
 
     #[test]
-    fn whatever_comes_in_no_more_levels_and_not_much_more_text_go_out(after in bytes(), deep in 0..300_usize, piece in 1..50_usize, subject in select(&SUBJECTS[..]), mode in select(&MODES[..])) {
+    fn for_any_input_the_output_has_bounded_levels_and_little_more_text(after in bytes(), deep in 0..300_usize, piece in 1..50_usize, subject in select(&SUBJECTS[..]), mode in select(&MODES[..])) {
         let given = [nested(deep, "1").into_bytes(), after].concat();
-        let out = sieved(subject, mode, &given, piece);
+        let out = sanitized(subject, mode, &given, piece);
         prop_assert!(levels(&out) <= LEVELS);
         prop_assert!(out.len() <= 2 * given.len() + 200);
-        prop_assert_eq!(sieved(subject, mode, &given, 1 << 20), out);
+        prop_assert_eq!(sanitized(subject, mode, &given, 1 << 20), out);
     }
 }

@@ -1,5 +1,5 @@
-//! Connections of the HTTP server, bounded in number, time and size: whoever reaches the port can hold neither memory
-//! nor the place of a probe, nor keep the process from ending.
+//! Connections of the HTTP server, limited in number, time and size. No client can exhaust memory, displace a
+//! probe or delay the exit.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,32 +11,32 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
-/// How many connections there may be. One more closes the oldest: a probe is answered at once, and a client that sends
-/// nothing loses its place.
+/// The most concurrent connections. Another one closes the oldest: a probe gets its response at once, and an
+/// idle client loses its connection.
 const MAX_CONNECTIONS: usize = 256;
 
-/// How long a client may take to send its request's headers.
+/// How long a client may take to send the headers of its request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a connection may last, answer included. It serves one request.
+/// The longest duration of a connection, response included. It serves one request.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The most bytes that a request's headers may have.
+/// The most bytes of a request's headers.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 
-/// How long answers under way have after the shutdown began.
+/// How long responses in flight may take after the shutdown begins.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The wait after the listener refused to accept, as it does while there are no file descriptors.
+/// The wait after the listener failed to accept, as it does without free file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 pub struct Connections {
     routes: Router,
     http: http1::Builder,
-    /// Of a whole connection.
+    /// The timeout of a whole connection.
     timeout: Duration,
     tasks: JoinSet<()>,
-    /// The oldest first, and some that have ended.
+    /// The oldest first; some have already ended.
     open: VecDeque<AbortHandle>,
 }
 
@@ -56,7 +56,7 @@ impl Connections {
         Self { routes, http, timeout: connection, tasks: JoinSet::new(), open: VecDeque::new() }
     }
 
-    /// Accepts until `shutdown` resolves.
+    /// Accepts connections until `shutdown` resolves.
     pub async fn serve(mut self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         tokio::pin!(shutdown);
         loop {
@@ -65,7 +65,7 @@ impl Connections {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
                         self.admit(stream);
-                        // What has arrived on it is read before the next one may close it.
+                        // Data that has arrived on it is read before another connection may close it.
                         tokio::task::yield_now().await;
                     }
                     Err(_) => tokio::time::sleep(ACCEPT_RETRY).await,
@@ -74,7 +74,7 @@ impl Connections {
             }
         }
         drop(listener);
-        // What is still open then is aborted with the set.
+        // Dropping the set aborts the connections that are still open.
         let answered = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(SHUTDOWN_TIMEOUT, answered).await.is_err() {
             tracing::debug!("closing HTTP connections that did not end");
@@ -93,7 +93,7 @@ impl Connections {
         let service = TowerToHyperService::new(self.routes.clone());
         let connection = self.http.serve_connection(TokioIo::new(stream), service);
         let connection = tokio::time::timeout(self.timeout, connection);
-        // A client that breaks off, sends no HTTP or takes too long is no matter of ours.
+        // The operator ignores a client that breaks off, sends no HTTP or takes too long.
         let task = self.tasks.spawn(async move { drop(connection.await) });
         self.open.push_back(task);
     }
@@ -113,11 +113,11 @@ mod tests {
     use super::*;
     use ohallo_client::clock;
 
-    /// How soon a probe must be answered: the default of the kubelet is a second.
+    /// How soon a probe must get its response: the default timeout of the kubelet is one second.
     const PROBE: Duration = Duration::from_secs(1);
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    /// More than the buffers of a connection take.
+    /// More than the buffers of a connection hold.
     async fn large() -> Bytes {
         static LARGE: LazyLock<Bytes> = LazyLock::new(|| vec![b'x'; 64 << 20].into());
         LARGE.clone()
@@ -145,11 +145,11 @@ mod tests {
             let _ = stream.read_to_string(&mut answer).await;
             answer
         };
-        tokio::time::timeout(PROBE, probe).await.expect("the probe is not answered in time")
+        tokio::time::timeout(PROBE, probe).await.expect("the probe got no response in time")
     }
 
     #[tokio::test]
-    async fn f62_a_probe_is_answered_beside_any_number_of_clients_that_send_or_read_nothing() {
+    async fn f62_a_probe_gets_its_response_despite_any_number_of_idle_clients() {
         let (addr, stop, server) = started().await;
         let mut clients = Vec::new();
         for number in 0..2 * MAX_CONNECTIONS {
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn f62_headers_without_end_and_requests_without_one_are_closed() {
+    async fn f62_endless_headers_and_incomplete_requests_are_closed() {
         let (addr, _stop, _server) = started().await;
         let mut endless = TcpStream::connect(addr).await.unwrap();
         let _ = endless.write_all(b"GET /livez HTTP/1.1\r\n").await;
@@ -205,7 +205,7 @@ mod tests {
             let closed = tokio::time::timeout(PATIENCE, slow.read_to_end(&mut Vec::new())).await;
             assert!(closed.is_ok(), "{request:?} is waited for");
         }
-        // It reads a byte now and then, and never all of them.
+        // It reads a byte now and then, and never reads all of them.
         let mut slow = send(addr, b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").await;
         let closed = async { while slow.read_u8().await.is_ok() && slow.write_u8(b' ').await.is_ok() {} };
         assert!(tokio::time::timeout(PATIENCE, closed).await.is_ok(), "it is served for ever");

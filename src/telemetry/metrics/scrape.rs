@@ -1,4 +1,4 @@
-//! Metrics that are computed when somebody scrapes, not kept.
+//! Metrics that are computed at each scrape.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-/// How many objects there are of each sort, counted from the caches.
+/// How many objects of each kind exist, counted from the caches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Census {
     /// Channels by namespace, type and the state of their Ready condition.
@@ -19,13 +19,13 @@ pub struct Census {
     pub workspaces: BTreeMap<WorkspaceLabels, i64>,
     /// Channels whose deletion is blocked, by the reason of `DeletionBlocked`.
     pub deletions_blocked: BTreeMap<String, i64>,
-    /// Claims of other Channels that hold deletions back, by the claimant's namespace.
+    /// Claims of other Channels that delay deletions, by the claimant's namespace.
     pub deletions_claimed: BTreeMap<String, i64>,
     /// Objects in the work queue that wait to run, by kind and priority.
     pub queued: BTreeMap<(&'static str, &'static str), i64>,
     /// What waits, by queue: objects for their reconcile, events for their publication.
     pub waiting: BTreeMap<&'static str, i64>,
-    /// Entries of what is remembered between reconciles, by cache.
+    /// Entries of the in-memory state between reconciles, by cache.
     pub cached: BTreeMap<&'static str, i64>,
     /// Each Channel, only with `--object-metrics`; the value is always 1.
     pub infos: BTreeMap<InfoLabels, i64>,
@@ -42,7 +42,7 @@ pub struct ChannelLabels {
     pub channel_type: String,
     /// `True`, `False` or `Unknown`.
     pub ready: String,
-    /// The reason of Ready; empty before the first look.
+    /// The reason of Ready; empty before the first reconcile.
     pub reason: String,
 }
 
@@ -51,7 +51,7 @@ pub struct ChannelLabels {
 pub struct WorkspaceLabels {
     /// `True`, `False` or `Unknown`.
     pub ready: String,
-    /// The reason of Ready; empty before the first look.
+    /// The reason of Ready; empty before the first reconcile.
     pub reason: String,
 }
 
@@ -70,7 +70,7 @@ pub struct InfoLabels {
     pub channel_type: String,
     /// The id in oHallo; empty before it is known.
     pub channel_id: String,
-    /// oHallo's word for the channel's state.
+    /// The state of the channel, in oHallo's word.
     pub state: String,
 }
 
@@ -85,11 +85,11 @@ pub struct ConditionLabels {
     pub reason: String,
 }
 
-/// Holds the closure that counts; empty until the operator has its caches.
+/// Holds the closure that counts objects; empty until the operator has its caches.
 #[derive(Default)]
 pub(super) struct CensusSource(OnceLock<Box<dyn Fn() -> Census + Send + Sync>>);
 
-/// The process's own figures, under their usual names.
+/// The process's own metrics, under their usual names.
 #[derive(Debug)]
 pub(super) struct Process {
     started: i64,
@@ -132,15 +132,15 @@ impl Collector for CensusSource {
         gauges(&mut to, "deletions_claimed", help, &census.deletions_claimed, |namespace| {
             [("namespace", bounded(namespace))]
         })?;
-        let help = "Objects that wait for their reconcile, by kind and priority";
+        let help = "Objects that wait for a reconcile, by kind and priority";
         gauges(&mut to, "workqueue_depth", help, &census.queued, |(kind, priority)| {
             [("kind", *kind), ("priority", *priority)]
         })?;
-        let help = "Deprecated, see ohallo_workqueue_depth: what waits, by queue";
+        let help = "Deprecated, use ohallo_workqueue_depth: objects and events that wait, by queue";
         gauges(&mut to, "queue_depth", help, &census.waiting, |queue| [("queue", queue)])?;
-        let help = "Entries that are remembered between reconciles, by cache";
+        let help = "Entries kept in memory between reconciles, by cache";
         gauges(&mut to, "cache_entries", help, &census.cached, |cache| [("cache", cache)])?;
-        gauges(&mut to, "channel_info", "Each Channel, with --object-metrics", &census.infos, |labels| {
+        gauges(&mut to, "channel_info", "Each Channel (with --object-metrics)", &census.infos, |labels| {
             [
                 ("namespace", bounded(&labels.object.namespace)),
                 ("name", fitting(&labels.object.name)),
@@ -149,7 +149,7 @@ impl Collector for CensusSource {
                 ("state", bounded(&labels.state)),
             ]
         })?;
-        let help = "Each condition of each Channel, with --object-metrics";
+        let help = "Each condition of each Channel (with --object-metrics)";
         gauges(&mut to, "channel_condition", help, &census.conditions, |labels| {
             [
                 ("namespace", bounded(&labels.object.namespace)),
@@ -172,7 +172,7 @@ fn gauges<'a, K: Ord, const N: usize>(
 where
     [(&'static str, &'a str); N]: EncodeLabelSet,
 {
-    // Keys that a label makes equal must stay one series.
+    // Keys that become equal as labels are summed, so that each series is unique.
     let mut merged: BTreeMap<[(&'static str, &'a str); N], i64> = BTreeMap::new();
     for (key, count) in counts {
         *merged.entry(labels(key)).or_default() += count;
@@ -187,13 +187,13 @@ where
     Ok(())
 }
 
-/// A status can be forged by whoever may write it: what is no name of ours becomes `other`.
+/// A user with write access to a status can forge its values: any other value becomes `other`.
 fn bounded(value: &str) -> &str {
     let fits = value.len() <= 64 && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     if fits { value } else { "other" }
 }
 
-/// The name of an object, or an id, as Kubernetes and oHallo spell them.
+/// The name of an object, or an id, in the syntax of Kubernetes and oHallo.
 fn fitting(value: &str) -> &str {
     let fits = value.len() <= 253 && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b));
     if fits { value } else { "other" }
@@ -210,7 +210,7 @@ impl Process {
 impl Collector for Process {
     fn encode(&self, mut to: DescriptorEncoder) -> fmt::Result {
         let proc = |name: &str| std::fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
-        gauge(&mut to, "process_start_time_seconds", "When the operator started", self.started)?;
+        gauge(&mut to, "process_start_time_seconds", "Start time of the operator", self.started)?;
         if let Some(bytes) = resident_bytes(&proc("status")) {
             gauge(&mut to, "process_resident_memory_bytes", "Resident memory", bytes)?;
         }
@@ -220,7 +220,7 @@ impl Collector for Process {
         }
         if let Some(seconds) = cpu_seconds(&proc("stat")) {
             let counter = ConstCounter::new(seconds);
-            let help = "CPU time, user and system";
+            let help = "CPU time (user and system)";
             counter.encode(to.encode_descriptor(
                 "process_cpu_seconds",
                 help,

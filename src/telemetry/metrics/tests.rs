@@ -107,7 +107,7 @@ const SERIES: &[&str] = &[
 ];
 
 #[test]
-fn every_metric_has_its_name_and_moves_in_both_formats() {
+fn every_metric_has_its_name_and_changes_in_both_formats() {
     let metrics = one_of_each();
     let active = metrics.reconciling("Channel");
     metrics.on_scrape(Box::new(census));
@@ -135,13 +135,13 @@ fn a_forged_reason_adds_no_line_and_no_series() {
 }
 
 #[test]
-fn nothing_of_the_census_is_shown_before_it_can_be_counted() {
+fn object_counts_are_absent_before_objects_can_be_counted() {
     let text = Metrics::new().encode().unwrap();
     assert!(!text.contains("ohallo_channels{"), "{text}");
 }
 
 #[test]
-fn every_metric_is_in_the_documentation_and_nothing_else_is() {
+fn the_documentation_lists_exactly_the_metrics() {
     let metrics = one_of_each();
     drop(metrics.reconciling("Channel"));
     metrics.on_scrape(Box::new(census));
@@ -155,7 +155,7 @@ fn every_metric_is_in_the_documentation_and_nothing_else_is() {
 }
 
 #[test]
-fn what_alerts_look_at_is_there_at_zero_from_the_start() {
+fn counters_that_alerts_use_are_zero_from_the_start() {
     let text = Metrics::new().encode().unwrap();
     for series in [
         "ohallo_drift_detected_total{field=\"config\"} 0",
@@ -203,7 +203,7 @@ fn the_process_shows_its_memory_time_and_files() {
 }
 
 #[test]
-fn odd_proc_texts_give_nothing() {
+fn odd_proc_texts_have_no_value() {
     assert_eq!(scrape::resident_bytes("Name:\tx\nVmRSS:\t    2048 kB\n"), Some(2048 * 1024));
     for odd in ["", "VmRSS:", "VmRSS: x kB", "VmRSS: 9223372036854775807 kB"] {
         assert_eq!(scrape::resident_bytes(odd), None, "{odd}");

@@ -128,7 +128,7 @@ async fn drift_is_put_back_or_reported() {
     for name in ["a", "b"] {
         harness.annotate(name, "ohallo.eu/reconcile-requested-at", "now").await;
     }
-    assert_eq!(harness.event("a", "DriftCorrected").await, "Put back displayName, changed in oHallo.");
+    assert_eq!(harness.event("a", "DriftCorrected").await, "Reverted displayName, changed in oHallo.");
     assert_eq!(harness.sim.channel(&corrected).unwrap().display_name, "Channel a");
     let channel = harness.has("b", "Drifted", "DriftDetected").await;
     let drift = &channel.status.as_ref().unwrap().drift;

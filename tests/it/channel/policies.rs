@@ -190,7 +190,7 @@ async fn a_key_that_is_no_longer_managed_is_reported_once_and_kept() {
     harness.reason("a", "Available").await;
     assert_eq!(
         harness.event("a", "NoLongerManaged").await,
-        "No longer managed, and left as it is in oHallo: config.two.b."
+        "No longer managed, and unchanged in oHallo: config.two.b."
     );
     assert_eq!(harness.sim.channel(&id).unwrap().config.unwrap()["two"]["b"], 2);
     harness.edit("a", json!({"spec": {"config": {"big": "x".repeat(100 * 1024)}}})).await;

@@ -101,7 +101,11 @@ async fn a_secret_that_the_operator_may_not_read_is_reported_and_read_once_it_ma
     harness.workspace_reason("default", "Verified").await;
     harness.create("a", json!({"credentials": [{"secretRef": {"name": "provider"}}]})).await;
     let channel = harness.reason("a", "InternalError").await;
-    assert!(message(&channel, "Ready").contains("may not get secrets"), "{}", message(&channel, "Ready"));
+    assert!(
+        message(&channel, "Ready").contains("not allowed to get Secrets"),
+        "{}",
+        message(&channel, "Ready")
+    );
     assert_eq!(harness.count(Operation::CreateChannel), 0, "nothing is created before its inputs exist");
     harness.apply(&role(&["get"]));
     harness.reason("a", "Available").await;

@@ -154,7 +154,7 @@ async fn f78_rotated_authorities_of_ohallo_and_of_the_api_server_are_trusted_wit
     // The file of the kubeconfig is read again once a minute.
     let ready = |channel: &Channel| state_of(channel, "Ready") == state("True", "Available");
     harness.until_within(Duration::from_secs(150), "b", "available", ready).await;
-    assert!(program.log().contains("--ca-file has changed"));
+    assert!(program.log().contains("--ca-file changed"));
     // What is no certificate replaces nothing.
     std::fs::write(ohallo.authority(), "nonsense").unwrap();
     harness

@@ -14,7 +14,7 @@ use crate::support::program::Program;
 use crate::support::steps::{RELEASE, has_finalizer, single_event, uid, unresolved_create};
 
 const OTHER: &str = "example.com/backup";
-const LINE: &str = "lost its finalizer to someone else";
+const LINE: &str = "another client removed the finalizer of a Channel";
 const EVENT: &str = "ChannelOrphaned";
 
 async fn prepare() -> Harness {

@@ -50,18 +50,19 @@ async fn a_missing_permission_is_named_by_verb_and_resource_and_nothing_is_creat
     let program = Program::named(harness.plane, user, "", &flags);
     let here = format!("in namespace {}", harness.namespace);
     let missing = format!(
-        "permissions: the service account may not patch channels.ohallo.eu {here}, \
+        "permissions: the service account is not allowed to patch channels.ohallo.eu {here}, \
          update channels.ohallo.eu/status {here}, watch secrets {here}: grant"
     );
     program.until("/readyz", 503, &missing).await;
     program.until("/livez", 200, "ok").await;
-    assert!(program.log().contains("may not patch channels.ohallo.eu"), "{}", program.log());
+    assert!(program.log().contains("is not allowed to patch channels.ohallo.eu"), "{}", program.log());
 
     harness
         .apply(&role("writer", &[("ohallo.eu", &["channels"], &["patch"]), ("", &["secrets"], &["watch"])]));
     harness.apply(&binding("writer", &user));
-    let rest =
-        format!("permissions: the service account may not update channels.ohallo.eu/status {here}: grant");
+    let rest = format!(
+        "permissions: the service account is not allowed to update channels.ohallo.eu/status {here}: grant"
+    );
     program.until("/readyz", 503, &rest).await;
     assert_eq!(
         harness.count(Operation::CreateChannel),
@@ -73,9 +74,9 @@ async fn a_missing_permission_is_named_by_verb_and_resource_and_nothing_is_creat
     harness.apply(&binding("status", &user));
     program.until("/readyz", 200, "permissions: ok").await;
     harness.reason("a", "Available").await;
-    let events = format!("may not create events.events.k8s.io {here}");
+    let events = format!("is not allowed to create events.events.k8s.io {here}");
     assert!(
-        program.log().contains(&events) && program.log().contains("going on without events"),
+        program.log().contains(&events) && program.log().contains("continuing without events"),
         "{}",
         program.log()
     );

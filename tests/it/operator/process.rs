@@ -116,7 +116,8 @@ fn without_a_cluster_or_a_port_it_reports_why_and_fails() {
         reported
     };
     assert!(
-        reported(&["run", "--http-addr=127.0.0.1:0", "--kubeconfig=/none"]).contains("no way to the cluster")
+        reported(&["run", "--http-addr=127.0.0.1:0", "--kubeconfig=/none"])
+            .contains("the cluster configuration can't be loaded")
     );
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

@@ -24,11 +24,11 @@ async fn a_secret_that_is_missing_or_holds_no_key_is_waited_for() {
     assert!(message(&waiting, "Ready").contains("ohallo-api-key"), "{}", message(&waiting, "Ready"));
     let missing = ["Ready=False/SecretKeyMissing", "Reconciling=True/SecretKeyMissing"];
     for (unfit, part) in [
-        (json!({"stringData": {"other": "sf_test_v1_x"}}), "has no key \"apiKey\""),
-        (json!({"stringData": {"apiKey": ""}}), "holds no API key under \"apiKey\""),
-        (json!({"stringData": {"apiKey": "two words"}}), "holds no API key under \"apiKey\""),
-        (json!({"data": {"apiKey": "/+8="}}), "holds no text under \"apiKey\""),
-        (json!({"stringData": {"apiKey": "k".repeat(5000)}}), "holds no API key under \"apiKey\""),
+        (json!({"stringData": {"other": "sf_test_v1_x"}}), "has no entry \"apiKey\""),
+        (json!({"stringData": {"apiKey": ""}}), "holds no API key in the entry \"apiKey\""),
+        (json!({"stringData": {"apiKey": "two words"}}), "holds no API key in the entry \"apiKey\""),
+        (json!({"data": {"apiKey": "/+8="}}), "holds no text in the entry \"apiKey\""),
+        (json!({"stringData": {"apiKey": "k".repeat(5000)}}), "holds no API key in the entry \"apiKey\""),
     ] {
         let mut secret = unfit;
         secret["metadata"] = json!({"name": "ohallo-api-key"});
