@@ -28,6 +28,7 @@ mod channel;
 mod context;
 mod controller;
 pub mod kubernetes;
+pub mod manifest;
 mod orphan_reports;
 mod orphans;
 mod queue;

@@ -10,6 +10,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use ohallo_operator::manifest;
 use ohallo_operator::settings::Settings;
 use ohallo_operator::telemetry::logs;
 
@@ -100,7 +101,7 @@ async fn one_of(terminate: &mut Signal, interrupt: &mut Signal) -> (&'static str
 fn crd(out: Option<&Path>) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
     for crd in ohallo_core::api::crds() {
-        let yaml = serde_yaml_ng::to_string(&crd)?;
+        let yaml = manifest::yaml(&crd)?;
         let Some(dir) = out else {
             writeln!(stdout, "---\n{}", yaml.trim_end()).context("stdout can't be written")?;
             continue;

@@ -175,7 +175,6 @@ mod tests {
     use std::collections::BTreeSet;
 
     use k8s_openapi::api::rbac::v1::PolicyRule;
-    use serde::Deserialize;
 
     use super::*;
     use crate::settings::tests::parse;
@@ -188,9 +187,7 @@ mod tests {
     /// names a namespace.
     fn shipped() -> BTreeSet<String> {
         let text = include_str!("../../deploy/kustomize/base/rbac.yaml");
-        let documents = serde_yaml_ng::Deserializer::from_str(text);
-        let documents: Vec<_> =
-            documents.map(|document| serde_json::Value::deserialize(document).unwrap()).collect();
+        let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(text).unwrap();
         let role = documents.iter().find(|object| object["kind"] == "ClusterRole").unwrap();
         let rules: Vec<PolicyRule> = serde_json::from_value(role["rules"].clone()).unwrap();
         let mut granted = BTreeSet::new();

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::encoding::text;
+use prometheus_client::encoding::{prometheus_text, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -14,7 +14,6 @@ use prometheus_client::registry::{Metric, Registry};
 
 use ohallo_core::api::values::{ChannelType, ReconcileResult};
 
-mod exposition;
 mod scrape;
 
 pub use crate::telemetry::metrics::scrape::{
@@ -131,7 +130,9 @@ impl Metrics {
 
     /// The metrics in the Prometheus text format 0.0.4, for scrapers that don't ask for OpenMetrics.
     pub fn encode_plain(&self) -> Result<String, std::fmt::Error> {
-        Ok(exposition::plain(&self.encode()?))
+        let mut out = String::with_capacity(16 * 1024);
+        prometheus_text::encode(&mut out, &self.registry)?;
+        Ok(out)
     }
 
     /// Sets the closure that counts objects at each scrape. Later calls have no effect.

@@ -1,22 +1,21 @@
-//! Work that takes some MiB of memory, such as a config of thousands of values: one reconcile at a time may do it.
+//! Limits work that takes some MiB of memory, such as a config of thousands of values, to one reconcile at a time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// What is decoded with more than this is heavy, in bytes of memory.
+/// A response or object that takes more memory after decoding is heavy; in bytes.
 pub const LIGHT: u64 = 64 * 1024;
 
-/// When work comes back that found the right taken, at least.
+/// The minimum requeue time of heavy work that found the permit taken.
 pub const AGAIN: Duration = Duration::from_secs(1);
 
-/// The right to do heavy work, shared by the process.
+/// The permit for heavy work, shared by the process.
 #[derive(Clone)]
 pub struct Heavy(Arc<Semaphore>);
 
-/// Where one reconcile keeps the right once it has taken it. Clones are the same slot; the last that is dropped gives
-/// the right back.
+/// Holds the permit of one reconcile. Clones share the slot; dropping the last clone releases the permit.
 #[derive(Clone)]
 pub struct HeavySlot {
     right: Arc<Semaphore>,
@@ -40,7 +39,7 @@ impl Heavy {
 // === impl HeavySlot ===
 
 impl HeavySlot {
-    /// Takes the right, if it is free or taken already.
+    /// Takes the permit. True if it was free or this slot already holds it.
     pub fn try_take(&self) -> bool {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.is_none() {
@@ -49,7 +48,7 @@ impl HeavySlot {
         held.is_some()
     }
 
-    /// Waits for the right: for a call whose answer must not be lost.
+    /// Waits for the permit: for a call whose response must not be lost.
     pub async fn take(&self) {
         if self.try_take() {
             return;

@@ -1,4 +1,4 @@
-//! The HTTP under the calls: two clients, what may be configured, and reading an answer within bounds.
+//! The HTTP layer of the calls: two clients, their options, and bounded reads of responses.
 
 use std::net::IpAddr;
 use std::sync::{PoisonError, RwLock};
@@ -21,10 +21,9 @@ use ohallo_core::secret::ApiKey;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const BODY_MAX: usize = 1024 * 1024;
-/// The most memory that an answer may take once it is decoded, in bytes: what the largest config takes that is sent, and
-/// half as much.
+/// The maximum memory of a decoded response, in bytes: one and a half times the largest config that is sent.
 const DECODED_MAX: u64 = 3 * config::MAX_DECODED / 2;
-/// How long the answer to a write waits for the memory that it takes.
+/// How long the response to a write waits for the heavy-work permit.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(10);
 const PLACEHOLDER: &str = "{workspaceId}";
 
@@ -37,18 +36,18 @@ pub(super) struct Http {
 
 struct Clients {
     pooled: reqwest::Client,
-    /// For calls that must never be sent twice: on a reused connection the library may send a request again
-    /// that it believes unsent.
+    /// For calls that must never be sent twice: on a reused connection the library may repeat a request that it
+    /// considers unsent.
     fresh: reqwest::Client,
 }
 
-/// What came of a request, before it is judged.
+/// The result of a request, before its classification.
 pub(super) enum Reply {
     NotConnected(String),
     Untrusted(String),
     Broken(String),
     TimedOut,
-    /// Its answer is large, and another large one is in memory.
+    /// The response is large, and another large one is in memory.
     NoRoom,
     Answered {
         status: u16,
@@ -57,7 +56,7 @@ pub(super) enum Reply {
     },
 }
 
-/// The memory that an answer may take.
+/// The memory budget of a response.
 struct Room<'a> {
     slot: &'a HeavySlot,
     returns: bool,
@@ -70,7 +69,7 @@ impl Room<'_> {
     async fn has(&self, bytes: u64) -> bool {
         match bytes {
             0..=heavy::LIGHT => true,
-            // The text of a refusal is cut in any case.
+            // The text of an error is truncated in any case.
             _ if !self.success => false,
             _ if self.returns => self.slot.try_take(),
             _ => tokio::time::timeout(ROOM_TIMEOUT, self.slot.take()).await.is_ok(),
@@ -94,7 +93,7 @@ impl Clients {
 impl Http {
     pub(super) fn new(options: &Options) -> Result<Self, SetupError> {
         check_url(options)?;
-        // reqwest panics without one. An error means that somebody was earlier, which is as good.
+        // reqwest panics without one. An error means that a provider is already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Ok(Self {
             clients: RwLock::new(Clients::new(options)?),
@@ -103,7 +102,7 @@ impl Http {
         })
     }
 
-    /// Trusts the authorities of these options from the next connection on.
+    /// Trusts the certificate authorities of these options from the next connection on.
     pub(super) fn replace(&self, options: &Options) -> Result<(), SetupError> {
         let clients = Clients::new(options)?;
         *self.clients.write().unwrap_or_else(PoisonError::into_inner) = clients;
@@ -118,7 +117,7 @@ impl Http {
     /// `…/api/{segments}`, each encoded as exactly one segment.
     pub(super) fn url<'a>(&self, segments: impl IntoIterator<Item = &'a str>) -> Url {
         let mut url = self.base.clone();
-        // Only a URL that can't be a base has none; `check_url` let http and https pass alone.
+        // Only a URL that can't be a base has none; `check_url` accepts http and https only.
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(segments);
         }
@@ -195,15 +194,16 @@ fn create_path(path: &str) -> Result<Vec<String>, SetupError> {
 pub(super) fn authorize(request: RequestBuilder, key: &ApiKey) -> Result<RequestBuilder, ApiError> {
     let bearer = Zeroizing::new(format!("Bearer {}", key.expose()));
     let mut value = HeaderValue::from_str(&bearer).map_err(|_| {
-        let text = "the API key holds a character that can't stand in an HTTP header, such as a line break";
+        let text =
+            "the API key contains a character that is not valid in an HTTP header, such as a line break";
         ApiError::new(Class::NotSent, ErrorKind::Unauthorized, text)
     })?;
     value.set_sensitive(true);
     Ok(request.header(AUTHORIZATION, value))
 }
 
-/// Sends, and reads the answer until its end, 1 MiB, or the request's timeout. An answer that is large, or would be once
-/// decoded, takes the right to heavy work: whoever can come back gives up without it, others wait.
+/// Sends, and reads the response until its end, 1 MiB, or the request's timeout. A response that is large, or would be
+/// after decoding, takes the heavy-work permit. Without it, a call that can be repeated gives up; others wait.
 pub(super) async fn send(request: RequestBuilder, slot: &HeavySlot, returns: bool) -> Reply {
     match request.send().await {
         Ok(mut response) => {
@@ -222,7 +222,7 @@ pub(super) async fn send(request: RequestBuilder, slot: &HeavySlot, returns: boo
             Some(failure) => Reply::Untrusted(failure.to_string()),
             None => Reply::NotConnected(describe(error)),
         },
-        // Never left the library: a header or URL it does not take.
+        // Not sent: the library rejected a header or the URL.
         Err(error) if error.is_builder() => Reply::NotConnected(describe(error)),
         Err(error) if error.is_timeout() => Reply::TimedOut,
         Err(error) => Reply::Broken(describe(error)),
@@ -254,11 +254,11 @@ async fn read(response: &mut Response, room: &Room<'_>) -> Result<Vec<u8>, BodyF
     }
 }
 
-/// What of TLS failed, where that is why there is no connection.
+/// The TLS error, where it is the reason of a failed connection.
 fn tls_failure(error: &reqwest::Error) -> Option<&rustls::Error> {
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
-        // An I/O error shows what it holds by `get_ref` alone.
+        // An I/O error returns its inner error only by `get_ref`.
         let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         let tls = inner.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref());
         if tls.is_some() {
@@ -320,7 +320,7 @@ impl Reply {
         }
     }
 
-    /// Whether oHallo itself seems to be there and to answer: not a redirect, not a proxy's page, not overloaded.
+    /// Whether oHallo itself answered and is available: no redirect, no proxy's page, no overload.
     pub(super) fn is_good(&self) -> bool {
         let Self::Answered { status, body: Ok(body), .. } = self else { return false };
         matches!(status, 200..=299 | 400..=499)

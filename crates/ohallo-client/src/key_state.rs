@@ -1,5 +1,5 @@
-//! What all reconciles under one API key share, and what is kept of a Workspace whatever its key is now: rates, and
-//! what the key's last answers say.
+//! State that all reconciles with one API key share, and rates of a Workspace that outlive its key: rate limits, and
+//! the outcome of the key's last calls.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -10,16 +10,16 @@ use ohallo_core::index::WorkspaceKey;
 use ohallo_core::rate_limiter::{Claimant, Limiter, Namespace, Refusal};
 use ohallo_core::secret::{ApiKey, KeyId, Redactor};
 
-/// How long a good answer proves that the key's oHallo is there.
+/// How long a good response proves that oHallo is available to the key.
 const FRESH: Duration = Duration::from_secs(30);
-/// How long it is remembered that the outcome of an unused key's create is unknown.
+/// How long an unused key remembers that the outcome of a create is unknown.
 const AMBIGUITY_TTL: Duration = Duration::from_secs(600);
-/// The wait of a create that another one must end before.
+/// The wait of a create that must follow another one.
 const AFTER_ANOTHER: Duration = Duration::from_secs(1);
-/// How often unused keys and Workspaces are looked for.
+/// How often unused keys and Workspaces are removed.
 const SWEEP: Duration = Duration::from_secs(10);
-/// Key checks of one Workspace: so many at once, then one each [`CHECK_INTERVAL`]. Whoever rotates a key for ever
-/// causes no more calls.
+/// The burst of key checks of one Workspace; after it, one each [`CHECK_INTERVAL`]. It bounds the calls that endless
+/// key rotation causes.
 const CHECK_BURST: u32 = 5;
 const CHECK_INTERVAL: Duration = Duration::from_secs(3);
 
@@ -48,36 +48,36 @@ struct Standing {
     limiter: Limiter,
     last_used: Instant,
     last_good: Option<Instant>,
-    /// Since when a create's outcome is unknown and none was done.
+    /// Since when the outcome of a create is unknown, without a later successful create.
     ambiguous: Option<Instant>,
-    /// Creates permitted or under way.
+    /// Creates that are permitted or in flight.
     creating: usize,
 }
 
-/// The rate of a Workspace over all keys that it has had: a rotated key brings no fresh burst.
+/// The rate of a Workspace over all its keys: a rotated key gets no new burst.
 pub(super) struct WorkspaceState {
     calls: Mutex<Limiter>,
     checks: Mutex<Limiter>,
 }
 
-/// The three rates that a call under one key of one Workspace counts against.
+/// The three rates that limit a call with one key of one Workspace.
 #[derive(Clone)]
 pub(super) struct Rates {
     pub(super) key: Arc<KeyState>,
     workspace: Arc<WorkspaceState>,
 }
 
-/// Which rate refused a call.
+/// Which rate delayed a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wait {
-    /// That of the key or its Workspace.
+    /// The rate of the key or its Workspace.
     Key(Refusal),
-    /// That of all keys alone.
+    /// The rate of all keys.
     All(Refusal),
 }
 
-/// A create's place: while it lives, it counts as under way. One that was sent and ends neither done nor without
-/// effect, be it by an answer or because its task was dropped, leaves the key ambiguous.
+/// Counts a create as in flight until it is dropped. A create that was sent and ends neither done nor without effect,
+/// by its response or because its task was dropped, makes the key ambiguous.
 pub(super) struct Creating {
     state: Arc<KeyState>,
     unsettled: bool,
@@ -86,9 +86,9 @@ pub(super) struct Creating {
 // === impl Keys ===
 
 impl Keys {
-    /// Rates in calls a second, for each key and of all; 0 is no limit.
+    /// Rates in calls per second, for each key and for all keys; 0 means no limit.
     pub(super) fn new(rate: f64, burst: u32, total: f64) -> Self {
-        // The burst of all is a second of it, and no less than that of one key.
+        // The burst for all keys is one second of the rate, and at least the burst of one key.
         let total_burst = burst.max(total.clamp(0.0, f64::from(u32::MAX)) as u32);
         let total = Mutex::new(Limiter::new(total, total_burst));
         Self { rate, burst, total, used: Mutex::default() }
@@ -104,7 +104,7 @@ impl Keys {
         Rates { key, workspace }
     }
 
-    /// Takes the tokens of so many calls from all three rates, or from none.
+    /// Takes the tokens for `tokens` calls from all three rates, or from none.
     pub(super) fn take(
         &self,
         rates: &Rates,
@@ -138,7 +138,7 @@ impl Keys {
     /// Counts a key check of a Workspace.
     ///
     /// # Errors
-    /// How long until it may be.
+    /// How long until the check is allowed.
     pub(super) fn check(&self, workspace: &WorkspaceKey, now: Instant) -> Result<(), Duration> {
         let mut used = lock(&self.used);
         used.sweep(now);
@@ -150,12 +150,12 @@ impl Keys {
         Ok(())
     }
 
-    /// Forgets what differs in nothing from a new one.
+    /// Removes entries that equal a new one.
     pub(super) fn sweep(&self, now: Instant) {
         lock(&self.used).sweep(now);
     }
 
-    /// How many keys and Workspaces are remembered.
+    /// The number of keys and Workspaces with an entry.
     pub(super) fn len(&self) -> (usize, usize) {
         let used = lock(&self.used);
         (used.keys.len(), used.workspaces.len())
@@ -173,7 +173,7 @@ impl Used {
         Arc::clone(self.workspaces.entry(handle.clone()).or_insert_with(|| Arc::new(new())))
     }
 
-    /// Forgets what differs in nothing from a new one. Not at each call: that would cost as much as there are keys.
+    /// Removes entries that equal a new one. Not at each call: the cost grows with the number of keys.
     fn sweep(&mut self, now: Instant) {
         if self.swept.is_some_and(|swept| now.saturating_duration_since(swept) < SWEEP) {
             return;
@@ -218,7 +218,7 @@ impl KeyState {
         Self { standing: Mutex::new(standing), redactor: OnceLock::new() }
     }
 
-    /// Of what oHallo answers under `key`, which is this one; made once.
+    /// The redactor for oHallo's responses to `key`, which must be this state's key; created once.
     pub(super) fn redactor(&self, key: &ApiKey) -> &Redactor {
         self.redactor.get_or_init(|| Redactor::of(key))
     }
@@ -249,10 +249,10 @@ impl KeyState {
         lock(&self.standing).ambiguous = None;
     }
 
-    /// A place for a create.
+    /// Admits a create.
     ///
     /// # Errors
-    /// The wait, while the key's last create is unknown and another is under way.
+    /// The wait, while the outcome of the key's last create is unknown and another one is in flight.
     pub(super) fn permit_create(self: &Arc<Self>) -> Result<Creating, Duration> {
         let mut standing = lock(&self.standing);
         if standing.ambiguous.is_some() && standing.creating > 0 {
@@ -270,18 +270,18 @@ impl Creating {
         &self.state
     }
 
-    /// From here on, being dropped means that the outcome is unknown.
+    /// From this call on, a drop means that the outcome is unknown.
     pub(super) fn sending(&mut self) {
         self.unsettled = true;
     }
 
-    /// The create was done: the key's creates may go together again.
+    /// The create succeeded: the key's creates can run concurrently again.
     pub(super) fn done(&mut self) {
         self.unsettled = false;
         self.state.clear_ambiguity();
     }
 
-    /// The create had no effect, which says nothing about others.
+    /// The create had no effect; the outcome of others remains as it was.
     pub(super) fn without_effect(&mut self) {
         self.unsettled = false;
     }
@@ -297,7 +297,7 @@ impl Drop for Creating {
     }
 }
 
-/// What is guarded stays right at every step, so a panic elsewhere spoils nothing.
+/// Ignores poisoning: the guarded state is consistent at every step, also after a panic.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

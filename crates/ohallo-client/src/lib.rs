@@ -1,5 +1,5 @@
-//! The door to oHallo. A [`Session`] makes the calls of one pass under one key; every call goes through the key's
-//! limiter, every answer through [`ohallo_core::classify::classify`].
+//! The client of oHallo's API. A [`Session`] makes the calls of one reconcile with one API key. Every call passes the
+//! key's rate limiter, and every response passes [`ohallo_core::classify::classify`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,10 +28,10 @@ pub use observer::{CallObserver, CallResult, FinishedCall, NoObserver};
 pub use options::{Options, SetupError};
 pub use session::{Caller, CreatePermit, NotYet, Permit, Session};
 
-/// The pause of a key after a 429 that names none.
+/// The pause of a key after a 429 without `Retry-After`.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(5);
 
-/// The door to oHallo. Cheap to clone.
+/// The client of oHallo's API. Cheap to clone.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -47,35 +47,35 @@ struct Inner {
 
 impl Client {
     /// # Errors
-    /// Options that can't work, or that would send API keys unencrypted.
+    /// Options that are invalid, or that would send API keys unencrypted.
     pub fn new(options: Options, observer: Arc<dyn CallObserver>) -> Result<Self, SetupError> {
         let http = Http::new(&options)?;
         let keys = Keys::new(options.requests_per_second, options.burst, options.total_requests_per_second);
         Ok(Self(Arc::new(Inner { http, options, observer, keys, heavy: Heavy::default() })))
     }
 
-    /// Trusts these certificate authorities (PEM) from the next connection on. Requests under way are not disturbed.
+    /// Trusts these certificate authorities (PEM) from the next connection on. Requests in flight are not affected.
     ///
     /// # Errors
-    /// No readable certificate in it; what was trusted before is.
+    /// No readable certificate; the old certificates remain trusted.
     pub fn trust(&self, ca_pem: Vec<u8>) -> Result<(), SetupError> {
         self.0.http.replace(&Options { ca_pem: Some(ca_pem), ..self.0.options.clone() })
     }
 
-    /// Begins the calls of one pass. `permit` holds the tokens of its first calls.
+    /// Starts the calls of one reconcile. `permit` holds the tokens of its first calls.
     pub fn session(&self, key: ApiKey, caller: Caller, permit: Option<Permit>) -> Session {
         Session::new(Arc::clone(&self.0), key, caller, permit)
     }
 
-    /// The right to heavy work, which large answers take.
+    /// The permit for heavy work, which large responses take.
     pub fn heavy(&self) -> &Heavy {
         &self.0.heavy
     }
 
-    /// Takes the tokens of the first calls of a reconcile that is to start.
+    /// Takes the tokens of the first calls of a reconcile that is about to start.
     ///
     /// # Errors
-    /// How long until it can; nothing was taken.
+    /// How long until it can start; no token was taken.
     pub fn permit(&self, key: KeyId, caller: &Caller, tokens: u32, now: Instant) -> Result<Permit, NotYet> {
         Permit::take(&self.0, key, caller, tokens, now)
     }
@@ -83,17 +83,17 @@ impl Client {
     /// Counts a check of the key of a Workspace.
     ///
     /// # Errors
-    /// How long until it may be: a key that is rotated for ever causes a bounded number of calls.
+    /// How long until the check is allowed: endless key rotation causes a bounded number of calls.
     pub fn permit_check(&self, workspace: &WorkspaceKey, now: Instant) -> Result<(), Duration> {
         self.0.keys.check(workspace, now)
     }
 
-    /// Forgets the rates of keys and Workspaces that nobody uses any more.
+    /// Removes the rates of unused keys and Workspaces.
     pub fn sweep(&self) {
         self.0.keys.sweep(clock::instant());
     }
 
-    /// How many keys and Workspaces have rates that are remembered.
+    /// The number of keys and Workspaces with an entry.
     pub fn rates(&self) -> usize {
         let (keys, workspaces) = self.0.keys.len();
         keys + workspaces
@@ -111,8 +111,8 @@ impl SetupError {
 // === impl Inner ===
 
 impl Inner {
-    /// One request, its answer judged, and what it says about the key remembered.
-    /// `None` where its answer is large and another large one is in memory: a read is made again.
+    /// Sends one request, classifies its response, and updates the state of the key.
+    /// `None` where the response is large and another large one is in memory: the read is repeated later.
     async fn exchange<T>(
         &self,
         state: &KeyState,
@@ -162,7 +162,7 @@ impl Inner {
     }
 }
 
-/// With a Debug on one of these the crate does not compile: they hold API keys, or a proxy's password.
+/// The crate does not compile if one of these has Debug: they hold API keys, or a proxy's password.
 const _: () = {
     use ohallo_core::secret::no_debug::{No as _, Told};
     assert!(!Told::<Session>::DEBUG && !Told::<CreatePermit>::DEBUG && !Told::<Client>::DEBUG);

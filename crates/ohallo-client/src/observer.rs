@@ -1,4 +1,4 @@
-//! What metrics, traces and logs learn of the calls.
+//! Reports calls to metrics, traces and logs.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use tracing::Span;
 use ohallo_core::classify::Operation;
 use ohallo_core::rate_limiter::Lane;
 
-/// A call that ended. It never holds the answer's text, which may quote what was sent.
+/// A call that ended. It never holds the response's text, which may quote the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FinishedCall {
     pub operation: Operation,
-    /// The HTTP status, where there was an answer.
+    /// The HTTP status, where there was a response.
     pub status: Option<u16>,
-    /// The class of the answer for metrics and logs, such as `2xx` or `timeout`.
+    /// The class of the response for metrics and logs, such as `2xx` or `timeout`.
     pub class: &'static str,
     pub result: CallResult,
     pub took: Duration,
@@ -24,13 +24,13 @@ pub struct FinishedCall {
 pub enum CallResult {
     Succeeded,
     Failed,
-    /// The answer is large and another large one is in memory: the read is sent again later.
+    /// The response is large and another large one is in memory: the read is repeated later.
     Deferred,
 }
 
 /// Watches the calls of a [`crate::Client`].
 pub trait CallObserver: Send + Sync + 'static {
-    /// A call begins: the span that it runs in, and the headers that pass its trace on.
+    /// A call starts: returns its span, and the headers that propagate the trace.
     fn started(&self, operation: Operation) -> (Span, HeaderMap);
 
     fn finished(&self, span: &Span, call: &FinishedCall);

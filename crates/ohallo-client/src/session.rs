@@ -1,4 +1,4 @@
-//! The calls of one pass.
+//! The calls of one reconcile.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,38 +20,38 @@ use ohallo_core::remote::{Changes, Id, NewChannel, RemoteChannel, RemoteWorkspac
 use ohallo_core::secret::{ApiKey, Credentials, KeyId, Redactor};
 use ohallo_core::surrogates;
 
-/// A token due so soon is waited for within the pass.
+/// The maximum wait for a token within a reconcile.
 const SHORT_WAIT: Duration = Duration::from_millis(200);
 
-/// The calls of one pass under one key.
+/// The calls of one reconcile with one API key.
 pub struct Session {
     inner: Arc<Inner>,
     rates: Rates,
     key: ApiKey,
     claimant: Claimant,
     lane: Lane,
-    /// Tokens that were taken before the pass began.
+    /// Tokens that were taken before the reconcile started.
     permit: Option<Permit>,
     made: u32,
     deferred: bool,
     preflighted: Option<Instant>,
-    /// The next call's token was taken before it.
+    /// The token of the next call is already taken.
     token: bool,
-    /// Where the right to heavy work is kept.
+    /// Holds the heavy-work permit.
     heavy: HeavySlot,
 }
 
-/// Who calls.
+/// The object that makes the calls.
 #[derive(Clone, Debug)]
 pub struct Caller {
     /// The object's namespace.
     pub namespace: Namespace,
-    /// The Workspace whose key it is.
+    /// The Workspace of the API key.
     pub workspace: WorkspaceKey,
     pub lane: Lane,
 }
 
-/// Tokens for the first calls of a reconcile, taken before it starts. Dropped, it gives back what was not used.
+/// Tokens for the first calls of a reconcile, taken before it starts. A drop refunds unused tokens.
 pub struct Permit {
     inner: Arc<Inner>,
     rates: Rates,
@@ -63,13 +63,13 @@ pub struct Permit {
 /// Why a reconcile can't start yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotYet {
-    /// Its key, or the Workspace of it, has no token or is paused.
+    /// The API key or its Workspace has no token, or is paused.
     Key(Refusal),
-    /// The rate of all keys is used up.
+    /// The rate of all keys is exhausted.
     AllKeys(Refusal),
 }
 
-/// The right to make one create now.
+/// The permit for one create.
 pub struct CreatePermit {
     inner: Arc<Inner>,
     heavy: HeavySlot,
@@ -79,7 +79,7 @@ pub struct CreatePermit {
 
 // === impl Session ===
 
-/// Errors of every call: [`CallError::Deferred`] before anything was sent, else what [`classify::classify`] says.
+/// Errors of every call: [`CallError::Deferred`] before anything was sent, else the result of [`classify::classify`].
 impl Session {
     pub(super) fn new(inner: Arc<Inner>, key: ApiKey, caller: Caller, permit: Option<Permit>) -> Self {
         let rates = inner.keys.get(key.id(), &caller.workspace, clock::instant());
@@ -99,13 +99,13 @@ impl Session {
         }
     }
 
-    /// With the slot of the pass, which may hold the right to heavy work already, and holds it on.
+    /// Uses the slot of the reconcile, which may already hold the heavy-work permit, and keeps it.
     pub fn with_slot(mut self, slot: HeavySlot) -> Self {
         self.heavy = slot;
         self
     }
 
-    /// How many tokens the next pass needs at its start to come past the call that was refused; 0 where none was.
+    /// How many tokens the next reconcile needs at its start to get past the deferred call; 0 where no call was deferred.
     pub fn needed(&self) -> u32 {
         if self.deferred { self.made.saturating_add(1) } else { 0 }
     }
@@ -116,7 +116,7 @@ impl Session {
         Ok(classify::expect_id(id, found)?.cleaned(self.redactor()))
     }
 
-    /// Also the preflight of a create: any good answer below 500 counts, a 404 too.
+    /// Also the preflight of a create: any well-formed response below 500 counts, including a 404.
     pub async fn get_workspace(&mut self, id: &Id) -> Result<RemoteWorkspace, CallError> {
         let url = self.inner.http.url(["api", "workspaces", id.as_str()]);
         let request = self.inner.http.request(Method::GET, url, true);
@@ -153,19 +153,19 @@ impl Session {
         self.call(Operation::Delete, request, done).await
     }
 
-    /// Whether the channel works. Never to be repeated: for email it sends a message.
+    /// Tests the channel's connection. Must not be repeated: for email it sends a message.
     pub async fn test(&mut self, id: &Id) -> Result<bool, CallError> {
         let request = self.channel_request(Method::POST, id, Some("test"), false);
         self.call(Operation::Test, request, classify::decode_ok).await
     }
 
-    /// Never to be repeated.
+    /// Must not be repeated.
     pub async fn retry_provisioning(&mut self, id: &Id) -> Result<(), CallError> {
         let request = self.channel_request(Method::POST, id, Some("retry-provisioning"), false);
         self.call(Operation::RetryProvisioning, request, done).await
     }
 
-    /// Takes the token of the next call now, so that what is written before it is not written without effect.
+    /// Takes the token of the next call now, so that a status is not written before a call that is then deferred.
     ///
     /// # Errors
     /// [`CallError::Deferred`] only.
@@ -178,7 +178,7 @@ impl Session {
     }
 
     /// Takes the token of a create before its intent is written: a crash while waiting must not leave an intent
-    /// behind. Deferred for 1 s while the key's last create is unknown and another is under way.
+    /// behind. Deferred for 1 s while the outcome of the key's last create is unknown and another one is in flight.
     ///
     /// # Errors
     /// [`CallError::Deferred`] only.
@@ -192,13 +192,13 @@ impl Session {
         Ok(CreatePermit { inner, heavy, key, creating })
     }
 
-    /// Whether this key had a well-formed answer below 500 within the last 30 s.
+    /// Whether this key got a well-formed response below 500 within the last 30 s.
     pub fn fresh(&self, now: Instant) -> bool {
         self.rates.key.is_fresh(now)
     }
 
-    /// Whether the workspace must be read before a create may be sent: the key is not fresh, or its last create
-    /// is unknown and this session has not read the workspace since.
+    /// Whether the workspace must be read before a create can be sent: the key is not fresh, or the outcome of its last
+    /// create is unknown and this session has not read the workspace since.
     pub fn must_preflight(&self, now: Instant) -> bool {
         let unread = |since| self.preflighted.is_none_or(|read| read < since);
         !self.fresh(now) || self.rates.key.ambiguous_since().is_some_and(unread)
@@ -225,7 +225,7 @@ impl Session {
         }
     }
 
-    /// Of what oHallo answers under this key.
+    /// The redactor for oHallo's responses to this key.
     pub fn redactor(&self) -> &Redactor {
         self.rates.key.redactor(&self.key)
     }
@@ -294,11 +294,11 @@ impl Drop for Permit {
 // === impl CreatePermit ===
 
 impl CreatePermit {
-    /// Sends the create, once. To be awaited by a task that no pass timeout cancels; dropped while under way, the
-    /// key counts as one with an unknown create.
+    /// Sends the create, once. Await it in a task that no reconcile timeout cancels. If it is dropped while in flight, the
+    /// outcome of the key's last create is unknown.
     ///
     /// # Errors
-    /// What [`classify::classify`] says; a success without a fit id is ambiguous.
+    /// The result of [`classify::classify`]; a success without a valid id is ambiguous.
     pub async fn create(
         mut self,
         workspace: &Id,
@@ -320,9 +320,9 @@ impl CreatePermit {
             heavy,
             classify::decode_channel,
         );
-        // It waits for room, so that it always has a result.
+        // A create waits for the heavy-work permit, so that it always has a result.
         let lost =
-            || Err(ApiError::new(Class::Ambiguous, ErrorKind::TimedOut, "oHallo did not answer in time"));
+            || Err(ApiError::new(Class::Ambiguous, ErrorKind::TimedOut, "oHallo did not respond in time"));
         let result = exchange.await.unwrap_or_else(lost);
         let result = result.map(|found| found.cleaned(self.creating.state().redactor(&self.key)));
         match &result {
@@ -336,12 +336,12 @@ impl CreatePermit {
 
 fn json(request: RequestBuilder, body: &impl Serialize) -> Result<RequestBuilder, ApiError> {
     let body = serde_json::to_vec(body).map_err(|_| {
-        ApiError::new(Class::NotSent, ErrorKind::Invalid, "the request can't be written as JSON")
+        ApiError::new(Class::NotSent, ErrorKind::Invalid, "the request can't be encoded as JSON")
     })?;
     Ok(request.header(CONTENT_TYPE, "application/json").body(surrogates::restored(body)))
 }
 
-/// The class table has already seen that `ok` is true.
+/// The classification has already checked that `ok` is true.
 fn done(_: Value) -> Result<(), ApiError> {
     Ok(())
 }

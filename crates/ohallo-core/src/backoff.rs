@@ -1,17 +1,17 @@
-//! When a pass may call again: backoff, polling and the gate. Time and jitter are arguments.
+//! Requeue times: backoff and polling. Time and jitter are arguments.
 
 use std::time::Duration;
 
-/// The longest wait after a failure.
+/// The maximum backoff after a failure.
 const MAX_BACKOFF: Duration = Duration::from_secs(300);
 
-/// Transient failures in a row over which Ready keeps its value.
+/// The number of transient failures in a row during which Ready keeps its value.
 pub const TRANSIENT_TOLERANCE: u32 = 3;
 
-/// Stalled is never the end: this often it is looked at again.
+/// The requeue time of a stalled object.
 pub const STALLED_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// How long a missing input is waited for before it is looked at again without a word.
+/// The requeue time of an object with a missing input; its arrival triggers a reconcile earlier.
 pub const MISSING_INPUT_INTERVAL: Duration = Duration::from_secs(600);
 
 /// 1 s · 2ⁿ up to 5 min, full jitter: `random` is from 0 to 1. `failures` counts from 1.
@@ -21,14 +21,14 @@ pub fn backoff(failures: u32, random: f64) -> Duration {
     ceiling.mul_f64(random.clamp(0.0, 1.0)).max(Duration::from_millis(200))
 }
 
-/// The next look at a key that oHallo refused: all its Channels wait for it, and it may have been a slip of oHallo's. 30 s · 2ⁿ up to
-/// [`STALLED_INTERVAL`], ±10 %. `failures` counts from 1.
+/// The next check of an API key that oHallo rejected, because oHallo may have rejected it by mistake and all its Channels wait. 30 s · 2ⁿ
+/// up to [`STALLED_INTERVAL`], ±10 %. `failures` counts from 1.
 pub fn refused_key(failures: u32, random: f64) -> Duration {
     let wait = Duration::from_secs(30).saturating_mul(1 << failures.saturating_sub(1).min(16));
     jitter(wait.min(STALLED_INTERVAL), random)
 }
 
-/// The next look at something that oHallo is busy with: a quarter of the time so far, 1 s to `longest`.
+/// The next poll while oHallo has not finished: a quarter of the elapsed time, 1 s to `longest`.
 pub fn poll(elapsed: Duration, longest: Duration) -> Duration {
     (elapsed / 4).clamp(Duration::from_secs(1), longest.max(Duration::from_secs(1)))
 }
@@ -55,12 +55,12 @@ pub fn interval(declared: Duration, shares: &[(usize, f64)]) -> Duration {
 /// When an object is reconciled again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Requeue {
-    /// When something changes.
+    /// When a trigger changes.
     Never,
     After(Duration),
     /// After a failure.
     Retry(Duration),
-    /// Its next call has no token yet.
+    /// When the rate limiter has a token for the next call.
     Deferred(Duration),
 }
 

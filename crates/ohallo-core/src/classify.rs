@@ -1,5 +1,5 @@
-//! What an answer means: one function for every call. A wrong class here makes a duplicate or an orphan, so the
-//! whole table is tested, and whatever is not in the table is [`Class::Ambiguous`].
+//! Classifies responses: one function for every call. A wrong class would create a duplicate or an orphan, so the tests
+//! cover the whole table, and whatever is not in the table is [`Class::Ambiguous`].
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -12,9 +12,9 @@ use crate::remote::{Id, RemoteChannel, RemoteWorkspace};
 use crate::secret::Redactor;
 use crate::{surrogates, text};
 
-/// The longest text of oHallo's that is kept, in characters.
+/// The maximum length of a text from oHallo, in characters.
 const MAX_TEXT_CHARS: usize = 1024;
-/// The shortest and the longest wait that a `Retry-After` may ask for.
+/// The limits of the wait that a `Retry-After` can request.
 const WAIT_MIN: Duration = Duration::from_secs(1);
 const WAIT_MAX: Duration = Duration::from_secs(15 * 60);
 
@@ -33,24 +33,24 @@ pub enum Operation {
     RetryProvisioning,
 }
 
-/// What is known about the effect of a call that did not end well.
+/// What is known about the effect of a failed call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
-    /// Nothing left this machine.
+    /// The request was not sent.
     NotSent,
-    /// oHallo refused: the call had no effect.
+    /// oHallo rejected the request: it had no effect.
     Rejected,
-    /// It may have had its effect, or have it later. A refused repetition proves nothing: a 409 on create while
-    /// an earlier attempt is unknown is the caller's to treat as ambiguous.
+    /// The request may have had its effect, or have it later. A rejected repetition proves nothing: the caller must treat
+    /// a 409 on create as ambiguous while an earlier attempt is unresolved.
     Ambiguous,
 }
 
-/// What went wrong, for conditions and back-off.
+/// The kind of error, for conditions and backoff.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// No name, or no connection.
+    /// DNS or connection failure.
     NotConnected,
-    /// TLS was refused, by either side.
+    /// Either side rejected TLS.
     Untrusted,
     /// The connection ended after the first byte was sent.
     Broken,
@@ -75,18 +75,18 @@ pub enum ErrorKind {
     Unexpected,
 }
 
-/// A call that did not end well.
+/// A failed call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiError {
     pub class: Class,
     pub kind: ErrorKind,
-    /// The HTTP status, where the error is about one.
+    /// The HTTP status, where there was a response.
     pub status: Option<u16>,
-    /// oHallo's `{"error": …}` text or a sentence of ours, at most 1,024 characters. The API key of the call is
+    /// oHallo's `{"error": …}` text or the client's own sentence, at most 1,024 characters. The API key of the call is
     /// redacted and control characters are escaped. Empty where oHallo's text is not shown: servers echo parts of keys
-    /// in the answers to 401 and 403, and credentials in any encoding where they were sent.
+    /// in 401 and 403 responses, and sent credentials in any encoding.
     pub text: String,
-    /// From 429 and 503 only, between 1 s and 15 min.
+    /// From 429 and 503 only; 1 s to 15 min.
     pub retry_after: Option<Duration>,
 }
 
@@ -94,7 +94,7 @@ pub struct ApiError {
 #[derive(Clone, Debug)]
 pub enum Raw<'a> {
     NotConnected(String),
-    /// What of TLS failed.
+    /// The TLS error.
     Untrusted(String),
     Broken(String),
     TimedOut,
@@ -105,23 +105,23 @@ pub enum Raw<'a> {
     },
 }
 
-/// Why an answer's body could not be had.
+/// Why a response body could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BodyFault {
     /// More than the client reads (1 MiB).
     TooLarge,
     /// More than the client decodes (3 MiB of memory).
     TooWide,
-    /// It had to wait for the memory that it takes, and the wait was too long.
+    /// The wait for the heavy-work permit was too long.
     NoRoom,
     Broken(String),
 }
 
-/// Judges an answer. `Ok` means done, with the body of a success; `now` is needed for a `Retry-After` date, `redactor`
-/// is that of the key that the call was made with.
+/// Classifies a response. `Ok` holds the body of a success. `now` is needed for a `Retry-After` date; `redactor` is that
+/// of the call's API key.
 ///
 /// # Errors
-/// Everything but a 2xx whose body is JSON and, for the actions, says that they took place.
+/// Everything except a 2xx whose body is JSON and, for the actions, has `"ok": true`.
 pub fn classify(
     operation: Operation,
     raw: &Raw<'_>,
@@ -133,7 +133,7 @@ pub fn classify(
         Raw::Untrusted(text) => Err(ApiError::new(Class::NotSent, ErrorKind::Untrusted, text)),
         Raw::Broken(text) => Err(ApiError::new(Class::Ambiguous, ErrorKind::Broken, text)),
         Raw::TimedOut => {
-            Err(ApiError::new(Class::Ambiguous, ErrorKind::TimedOut, "oHallo did not answer in time"))
+            Err(ApiError::new(Class::Ambiguous, ErrorKind::TimedOut, "oHallo did not respond in time"))
         }
         Raw::Answered { status: status @ 200..=299, body, .. } => {
             success(operation, body).map_err(|error| ApiError { status: Some(*status), ..error })
@@ -155,8 +155,8 @@ pub fn classify(
     }
 }
 
-/// Reads a `Retry-After` header: seconds or an HTTP date, clamped to 1 s–15 min. Nonsense counts as 1 s, an empty
-/// header as none.
+/// Reads a `Retry-After` header: seconds or an HTTP date, clamped to 1 s–15 min. An invalid value counts as
+/// 1 s, an empty header as none.
 pub fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
     let header = header.trim();
     if header.is_empty() {
@@ -170,34 +170,38 @@ pub fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
     Some(wait.unwrap_or(WAIT_MIN).clamp(WAIT_MIN, WAIT_MAX))
 }
 
-/// Decodes the answer of a read, a create or an update.
+/// Decodes the response to a read, a create or an update.
 ///
 /// # Errors
-/// Ambiguous and unexpected without a fit id.
+/// Ambiguous and unexpected without a valid id.
 pub fn decode_channel(value: Value) -> Result<RemoteChannel, ApiError> {
     RemoteChannel::from_value(value)
-        .ok_or_else(|| unreadable("oHallo's answer holds no channel with a fit id"))
+        .ok_or_else(|| unreadable("oHallo's response has no channel with a valid id"))
 }
 
-/// What was answered, where it is about the channel that was asked for.
+/// The channel in the response, if it is the requested one.
 ///
 /// # Errors
-/// Ambiguous and unexpected where it describes another one: a cache or proxy has mixed up two answers.
+/// Ambiguous and unexpected for another channel: a cache or proxy has mixed up two responses.
 pub fn expect_id(asked: &Id, found: RemoteChannel) -> Result<RemoteChannel, ApiError> {
-    if found.id == *asked { Ok(found) } else { Err(unreadable("oHallo's answer is about another channel")) }
+    if found.id == *asked {
+        Ok(found)
+    } else {
+        Err(unreadable("oHallo's response describes another channel"))
+    }
 }
 
-/// Decodes the answer of a workspace read.
+/// Decodes the response to a workspace read.
 ///
 /// # Errors
-/// Ambiguous and unexpected without a fit id.
+/// Ambiguous and unexpected without a valid id.
 pub fn decode_workspace(value: Value) -> Result<RemoteWorkspace, ApiError> {
     RemoteWorkspace::from_value(value)
-        .ok_or_else(|| unreadable("oHallo's answer holds no workspace with a fit id"))
+        .ok_or_else(|| unreadable("oHallo's response has no workspace with a valid id"))
 }
 
-/// Decodes a list in any of the shapes that oHallo's pages show: bare, `items` or `data`. Entries without a fit
-/// id are left out.
+/// Decodes a list in any of the shapes in oHallo's documentation: bare, `items` or `data`. Entries without a valid
+/// id are skipped.
 ///
 /// # Errors
 /// Ambiguous and unexpected where there is no list.
@@ -208,37 +212,37 @@ pub fn decode_channels(value: Value) -> Result<Vec<RemoteChannel>, ApiError> {
     };
     match list {
         Some(Value::Array(list)) => Ok(list.into_iter().filter_map(RemoteChannel::from_value).collect()),
-        _ => Err(unreadable("oHallo's answer holds no list")),
+        _ => Err(unreadable("oHallo's response has no list")),
     }
 }
 
 /// Decodes `{"ok": …}`.
 ///
 /// # Errors
-/// Ambiguous and unexpected where `ok` is missing or no boolean.
+/// Ambiguous and unexpected where `ok` is missing or not a boolean.
 pub fn decode_ok(value: Value) -> Result<bool, ApiError> {
-    value.get("ok").and_then(Value::as_bool).ok_or_else(|| unreadable("oHallo's answer holds no \"ok\""))
+    value.get("ok").and_then(Value::as_bool).ok_or_else(|| unreadable("oHallo's response has no \"ok\""))
 }
 
 fn success(operation: Operation, body: &Result<&[u8], BodyFault>) -> Result<Value, ApiError> {
     let bytes = match body {
         Ok(bytes) => bytes,
-        Err(BodyFault::TooLarge) => return Err(unreadable("oHallo's answer is larger than 1 MiB")),
+        Err(BodyFault::TooLarge) => return Err(unreadable("oHallo's response is larger than 1 MiB")),
         Err(BodyFault::TooWide) => {
-            return Err(unreadable("oHallo's answer takes more than 3 MiB of memory once it is decoded"));
+            return Err(unreadable("oHallo's response takes more than 3 MiB of memory after decoding"));
         }
         Err(BodyFault::NoRoom) => {
-            return Err(unreadable("oHallo's answer is large and could not be read in time"));
+            return Err(unreadable("oHallo's response is large and could not be read in time"));
         }
         Err(BodyFault::Broken(text)) => return Err(ApiError::new(Class::Ambiguous, ErrorKind::Broken, text)),
     };
     let value: Value =
-        surrogates::from_slice(bytes).map_err(|_| unreadable("oHallo's answer is not readable JSON"))?;
+        surrogates::from_slice(bytes).map_err(|_| unreadable("oHallo's response is not valid JSON"))?;
     match operation {
         Operation::StoreCredentials | Operation::Delete | Operation::RetryProvisioning => {
             match value.get("ok") {
                 Some(Value::Bool(true)) => Ok(value),
-                _ => Err(unreadable("oHallo's answer does not say \"ok\": true")),
+                _ => Err(unreadable("oHallo's response does not have \"ok\": true")),
             }
         }
         Operation::GetChannel
@@ -260,13 +264,13 @@ fn refusal(operation: Operation, status: u16) -> (Class, ErrorKind) {
         410 if matches!(operation, GetChannel | GetWorkspace | ListChannels | Delete) => {
             (Class::Rejected, ErrorKind::NotFound)
         }
-        // The others that are registered. One that is not may be anything.
+        // The other registered codes. An unregistered code can mean anything.
         402 | 406 | 407 | 410 | 411 | 412 | 414 | 416 | 417 | 421 | 423..=426 | 428 | 431 | 451 => {
             (Class::Rejected, ErrorKind::Refused)
         }
         405 | 501 => (Class::Rejected, ErrorKind::Unsupported),
         429 => (Class::Rejected, ErrorKind::RateLimited),
-        // Some servers redirect to what they have just created.
+        // Some servers redirect to a resource that they have just created.
         301 | 302 if operation == Create => (Class::Ambiguous, ErrorKind::Unexpected),
         301 | 302 | 307 | 308 => (Class::Rejected, ErrorKind::Unexpected),
         408 | 500..=599 => (Class::Ambiguous, ErrorKind::Unavailable),
@@ -278,7 +282,7 @@ fn error_text(status: u16, body: &Result<&[u8], BodyFault>) -> String {
     let value = body.as_ref().ok().and_then(|bytes| surrogates::from_slice(bytes).ok());
     match value.as_ref().and_then(|value| value.get("error")).and_then(Value::as_str) {
         Some(text) if !text.trim().is_empty() => text.to_owned(),
-        _ => format!("oHallo answered {status} without a reason"),
+        _ => format!("oHallo answered {status} without an error text"),
     }
 }
 
@@ -289,7 +293,7 @@ fn unreadable(text: &str) -> ApiError {
 // === impl Operation ===
 
 impl Operation {
-    /// Whether it changes nothing, and may be made again.
+    /// Whether the call changes nothing, and can be repeated.
     pub fn is_read(self) -> bool {
         matches!(self, Self::GetChannel | Self::GetWorkspace | Self::ListChannels)
     }
@@ -303,7 +307,7 @@ impl Operation {
 // === impl ApiError ===
 
 impl ApiError {
-    /// An error that is not about a status, with a sentence of ours.
+    /// An error without an HTTP status, with the client's own sentence.
     pub fn new(class: Class, kind: ErrorKind, text: &str) -> Self {
         Self { class, kind, status: None, text: text::sanitize(text, MAX_TEXT_CHARS), retry_after: None }
     }
@@ -317,10 +321,10 @@ impl fmt::Display for ApiError {
 
 impl std::error::Error for ApiError {}
 
-/// Why a call of a session brought nothing.
+/// Why a call of a session failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// Nothing was sent: the pass ends, and comes back after this time.
+    /// Nothing was sent: the reconcile ends, and is requeued after this time.
     #[error("the call is due in {} ms", .0.as_millis())]
     Deferred(Duration),
     #[error(transparent)]

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::api::conditions::{Reason, kind};
 
-/// The longest message, in characters.
+/// The maximum length of a message, in characters.
 pub const MESSAGE: usize = 1024;
 
 /// The three values of a condition.
@@ -16,7 +16,7 @@ pub enum Status {
     Unknown,
 }
 
-/// What the conditions say about the way to Ready.
+/// The progress towards Ready that the conditions report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     Done,
@@ -24,7 +24,7 @@ pub enum Progress {
     Stalled,
 }
 
-/// A list of conditions that is being written for one generation at one moment.
+/// Writes a list of conditions for one generation, with one time.
 pub struct Writer<'a> {
     list: &'a mut Vec<Condition>,
     generation: i64,
@@ -41,8 +41,8 @@ pub fn is_true(list: &[Condition], kind: &str) -> bool {
     find(list, kind).is_some_and(|condition| condition.status == Status::True.as_str())
 }
 
-/// What readers of conditions act on: type, status, reason and generation, sorted. The order and the texts say nothing: a
-/// long text may come back cut.
+/// What readers of conditions act on: type, status, reason and generation, sorted. The order and the messages are
+/// ignored: a long message may come back truncated.
 pub fn facts(list: &[Condition]) -> Vec<(&str, &str, &str, Option<i64>)> {
     let mut facts: Vec<_> = list
         .iter()
@@ -68,7 +68,7 @@ impl Status {
 
 impl<'a> Writer<'a> {
     pub fn new(list: &'a mut Vec<Condition>, generation: i64, now: Timestamp) -> Self {
-        // Kubernetes keeps whole seconds: a finer time would differ from itself once it is read back.
+        // Kubernetes keeps whole seconds: a finer time would differ from the value that is read back.
         let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
         Self { list, generation, now }
     }
@@ -97,7 +97,7 @@ impl<'a> Writer<'a> {
         self.list.retain(|condition| condition.type_ != kind);
     }
 
-    /// A condition that is there only while True.
+    /// A condition that is present only while True.
     pub fn set_while(&mut self, kind: &str, holds: Option<(Reason, &str)>) {
         match holds {
             Some((reason, message)) => self.set(kind, Status::True, reason, message),
@@ -122,7 +122,7 @@ impl<'a> Writer<'a> {
         find(self.list, kind).is_some()
     }
 
-    /// Whether Ready already speaks of this generation.
+    /// Whether Ready already describes this generation.
     pub fn ready_is_current(&self) -> bool {
         find(self.list, kind::READY).is_some_and(|ready| ready.observed_generation == Some(self.generation))
     }

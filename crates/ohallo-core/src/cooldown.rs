@@ -1,9 +1,9 @@
-//! When an object may be reconciled again.
+//! When an object can be reconciled again.
 
 use std::time::{Duration, Instant};
 
-/// Closed after a pass until its wake or until an input changes, so that the pass that the operator's own status
-/// write causes makes no call.
+/// Lasts from a reconcile until its requeue time or until a trigger changes. So the operator's own status write causes
+/// no call.
 #[derive(Clone, Debug)]
 pub struct Cooldown<I> {
     inputs: I,
@@ -17,7 +17,7 @@ impl<I> Cooldown<I> {
         Self { inputs, until }
     }
 
-    /// How long it stays closed for these inputs; `None` where it is open. `changed` compares what the gate was closed with to what is now.
+    /// The remaining time for these triggers; `None` where the cooldown is over. `changed` compares the old triggers with the current ones.
     pub fn remaining(&self, now: Instant, changed: impl FnOnce(&I) -> bool) -> Option<Duration> {
         let rest = self.until.checked_duration_since(now).filter(|rest| !rest.is_zero())?;
         if changed(&self.inputs) { None } else { Some(rest) }

@@ -1,26 +1,26 @@
-//! What a JSON text costs once it is decoded, counted without decoding it: a tree takes up to 95 times its text.
+//! Computes the memory of a decoded JSON text without decoding it: the tree takes up to 95 times the size of its text.
 
 /// The levels that are counted; serde_json reads no more than 127.
 const LEVELS: usize = 128;
 
-/// The first entry of an object allocates a B-tree node for eleven; a full tree has about six in each.
+/// The first entry of an object allocates a B-tree node for eleven; a full tree has about six in each node.
 const FIRST_ENTRY: u64 = 656;
 const NEXT_ENTRY: u64 = 116;
-/// A list begins with room for four values and doubles.
+/// A list starts with a capacity of four values and doubles.
 const FIRST_ITEM: u64 = 144;
 const NEXT_ITEM: u64 = 64;
-/// A string's allocation, its bytes not counted.
+/// A string's allocation, without its bytes.
 const STRING: u64 = 32;
 
-/// Counts a text that comes in any pieces. Linear; its state is bounded.
+/// Counts a text that arrives in chunks. Linear time, bounded state.
 #[derive(Clone, Debug, Default)]
 pub struct Meter {
     levels: Vec<Level>,
-    /// Levels that are not in `levels`.
+    /// The number of levels that are not in `levels`.
     deeper: usize,
     in_string: bool,
     escaped: bool,
-    /// Hexadecimal digits of a `\u` that are missing, and those that were read.
+    /// The missing hexadecimal digits of a `\u` escape, and those that were read.
     digits: u8,
     code: u32,
     value_begun: bool,
@@ -34,7 +34,7 @@ struct Level {
     any: bool,
 }
 
-/// The bytes that a text takes decoded.
+/// The memory of a decoded text, in bytes.
 pub fn decoded_size(text: &[u8]) -> u64 {
     let mut meter = Meter::default();
     text.iter().for_each(|byte| meter.take(*byte));
@@ -44,12 +44,12 @@ pub fn decoded_size(text: &[u8]) -> u64 {
 // === impl Meter ===
 
 impl Meter {
-    /// Bytes of memory, an estimate from above.
+    /// An upper bound of the memory, in bytes.
     pub fn cost(&self) -> u64 {
         self.cost
     }
 
-    /// Bytes of the shortest JSON with the same meaning, which a server that escapes more than it must does not send.
+    /// Bytes of the shortest equivalent JSON; a server may send more escapes than necessary.
     pub fn compact(&self) -> u64 {
         self.compact
     }

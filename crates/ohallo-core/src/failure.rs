@@ -1,4 +1,4 @@
-//! What can go wrong in a pass, and the one mapping from oHallo's refusals to what a user reads.
+//! Failures of a reconcile, and the mapping from oHallo's errors to reasons and messages.
 
 use std::time::Duration;
 
@@ -9,32 +9,32 @@ use crate::text;
 /// The most credentials that a message names.
 const MAX_LISTED_KEYS: usize = 8;
 
-/// What a failure asks for; one row each of the table in `status.rs`.
+/// How a failure is retried; each variant is one row of the table in `status.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// An input that is not there yet.
+    /// An input is missing; its arrival triggers a reconcile.
     MissingInput,
-    /// Time: back off and try again.
+    /// Retry with backoff.
     Backoff,
-    /// oHallo named the time.
+    /// Retry when oHallo says so (`Retry-After`).
     RetryAfter(Duration),
-    /// Somebody has to change something.
+    /// A user has to change something.
     UserAction,
-    /// Somebody has to change something in the cluster that the operator does not watch: it retries with backoff.
+    /// A user has to change something in the cluster that the operator does not watch: retry with backoff.
     ClusterAction,
-    /// No call was made and none may be before this time: nothing is written.
+    /// No call was sent, and none can be sent before this time: nothing is written.
     Deferred(Duration),
 }
 
-/// Why a pass ended before it was done.
+/// Why a reconcile ended early.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
     pub retry: Retry,
     pub reason: Reason,
-    /// One sentence. What oHallo said in it is redacted, what a tenant wrote is not; both are bounded and escaped where
-    /// the sentence is written.
+    /// One sentence. Its text from oHallo is redacted, text from a tenant is not. The code that writes the sentence
+    /// truncates and escapes both.
     pub message: String,
-    /// What is known of the call that failed; `None` where no call failed.
+    /// The class of the failed call; `None` where no call failed.
     pub class: Option<Class>,
 }
 
@@ -53,13 +53,13 @@ impl Failure {
         Self { retry: Retry::Backoff, reason, message: message.into(), class: None }
     }
 
-    /// No token or lease yet.
+    /// No rate limit token or concurrency slot is available yet.
     pub fn deferred(wait: Duration) -> Self {
-        let message = "waiting for its turn under the rate limit".into();
+        let message = "waiting for the rate limit of the API key".into();
         Self { retry: Retry::Deferred(wait), reason: Reason::Progressing, message, class: None }
     }
 
-    /// Of the credentials call: which credentials were sent, and nothing that oHallo answered but the status code.
+    /// For the credentials call: the names of the sent credentials, and of oHallo's response the status code only.
     pub fn of_credentials(error: CallError, keys: &[String]) -> Self {
         let status = match &error {
             CallError::Failed(ApiError { status: Some(status), class: Class::Rejected, kind, .. }) => {
@@ -71,11 +71,11 @@ impl Failure {
         let Some(status) = status else { return failure };
         let sent = text::list(keys.iter().map(String::as_str), MAX_LISTED_KEYS);
         let remedy = match failure.reason {
-            Reason::AuthenticationFailed => "put a valid key into the Secret of the workspace",
-            Reason::PermissionDenied => "give the API key the scope channels:write",
+            Reason::AuthenticationFailed => "store a valid API key in the Secret of the workspace",
+            Reason::PermissionDenied => "grant the API key the scope channels:write",
             _ => "correct the values in their Secrets",
         };
-        Self { message: format!("oHallo refused the credentials {sent} ({status}): {remedy}."), ..failure }
+        Self { message: format!("oHallo rejected the credentials {sent} ({status}): {remedy}."), ..failure }
     }
 }
 
@@ -95,73 +95,73 @@ impl From<ApiError> for Failure {
             ErrorKind::NotConnected => (
                 Retry::Backoff,
                 Reason::ApiUnavailable,
-                "oHallo's API can't be reached; it is tried again by itself.".to_owned(),
+                "oHallo's API can't be reached; the operator retries.".to_owned(),
             ),
             ErrorKind::Untrusted => (
                 Retry::Backoff,
                 Reason::ApiUnavailable,
-                format!("TLS with oHallo's API failed{}: check its certificate, --ca-file and what stands between; the operator retries.", said()),
+                format!("TLS with oHallo's API failed{}: check its certificate, --ca-file and any proxy in between; the operator retries.", said()),
             ),
             ErrorKind::Broken => (
                 Retry::Backoff,
                 Reason::ApiUnavailable,
-                "The connection to oHallo's API broke before its answer was whole; it is tried again by itself.".into(),
+                "The connection to oHallo's API broke before the response was complete; the operator retries.".into(),
             ),
             ErrorKind::TimedOut => (
                 Retry::Backoff,
                 Reason::ApiUnavailable,
-                "oHallo's API did not answer in time; it is tried again by itself.".into(),
+                "The call to oHallo's API timed out; the operator retries.".into(),
             ),
             ErrorKind::Unavailable => match error.retry_after {
-                Some(after) => (Retry::RetryAfter(after), Reason::ApiUnavailable, format!("oHallo is unavailable{}; it is tried again when it says so.", said())),
-                None => (Retry::Backoff, Reason::ApiUnavailable, format!("oHallo is unavailable{}; it is tried again by itself.", said())),
+                Some(after) => (Retry::RetryAfter(after), Reason::ApiUnavailable, format!("oHallo is unavailable{}; the operator retries after the time that oHallo set.", said())),
+                None => (Retry::Backoff, Reason::ApiUnavailable, format!("oHallo is unavailable{}; the operator retries.", said())),
             },
             ErrorKind::RateLimited => (
                 Retry::RetryAfter(error.retry_after.unwrap_or(Duration::from_secs(5))),
                 Reason::RateLimited,
-                "oHallo limits the rate of calls under this API key; it is tried again when it allows.".into(),
+                "oHallo limits the rate of calls with this API key; the operator retries when the limit allows.".into(),
             ),
             ErrorKind::NotFound => (
                 Retry::Backoff,
                 Reason::UnexpectedResponse,
-                format!("oHallo does not know what was asked for{}.", said()),
+                format!("oHallo does not know the requested object{}; the operator retries.", said()),
             ),
             ErrorKind::Unauthorized => (
                 Retry::UserAction,
                 Reason::AuthenticationFailed,
-                format!("oHallo refused the API key{}: put a valid key into the Secret of the workspace.", said()),
+                format!("oHallo rejected the API key{}: store a valid API key in the Secret of the workspace.", said()),
             ),
             ErrorKind::Forbidden => (
                 Retry::UserAction,
                 Reason::PermissionDenied,
-                format!("The API key may not do this{}: give it the scopes channels:read and channels:write.", said()),
+                format!("The API key lacks a permission{}: grant it the scopes channels:read and channels:write.", said()),
             ),
             ErrorKind::Invalid => (
                 Retry::UserAction,
                 Reason::ValidationFailed,
-                format!("oHallo refused the values{}: correct the manifest.", said()),
+                format!("oHallo rejected the values{}: correct the manifest.", said()),
             ),
             ErrorKind::Refused => (
                 Retry::Backoff,
                 Reason::Rejected,
-                format!("oHallo refused the request{}: correct what it names in the manifest or in the account.", said()),
+                format!("oHallo rejected the request{}: correct the manifest or the oHallo account.", said()),
             ),
             ErrorKind::Unsupported => (
                 Retry::Backoff,
                 Reason::UnexpectedResponse,
-                format!("oHallo does not support this call{}.", said()),
+                format!("oHallo does not support this call{}; the operator retries.", said()),
             ),
             ErrorKind::Unexpected => (
                 Retry::Backoff,
                 Reason::UnexpectedResponse,
-                format!("oHallo's answer was not what its API promises{}: check --api-url and what stands between.", said()),
+                format!("oHallo's response does not match its API{}: check --api-url and any proxy in between.", said()),
             ),
         };
         Self { retry: need, reason, message, class: Some(error.class) }
     }
 }
 
-/// ` (400: its text)`, as far as there is any. [`ApiError::text`] is fit to be shown.
+/// ` (400: its text)`, as far as both are known. [`ApiError::text`] is already redacted.
 fn said(error: &ApiError) -> String {
     let text = error.text.trim().trim_end_matches('.');
     match (error.status, text.is_empty()) {

@@ -1,4 +1,4 @@
-//! Who refers to what, so that an event wakes those it concerns without a scan.
+//! Indexes references between objects, so that an event requeues the affected objects without a scan.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub struct WorkspaceKey {
 #[derive(Debug, Default)]
 pub struct Index {
     channels: HashMap<NamespacedName, Known>,
-    /// How many Channels each namespace has.
+    /// The number of Channels of each namespace.
     population: HashMap<String, usize>,
     /// A Channel's name is shared by all Secrets that it names.
     by_secret: BTreeSet<(SecretId, Arc<NamespacedName>)>,
@@ -42,13 +42,13 @@ pub struct Index {
     /// Channels that name a ClusterWorkspace, by namespace.
     cluster_users: HashMap<String, BTreeSet<NamespacedName>>,
     uses: HashMap<WorkspaceKey, Uses>,
-    /// Secrets with API keys, and the workspaces that name them; and the other way round.
+    /// Secrets with API keys, and the workspaces that name them; and the reverse.
     keys: HashMap<SecretId, BTreeSet<WorkspaceKey>>,
     key_of: HashMap<WorkspaceKey, SecretId>,
     ids: Ids,
 }
 
-/// What the object itself says.
+/// The facts from the object itself.
 #[derive(Debug, Clone, PartialEq)]
 struct Entry {
     uid: String,
@@ -57,11 +57,11 @@ struct Entry {
     terminating: bool,
     secrets: Arc<[SecretId]>,
     handle: WorkspaceKey,
-    /// The id that it is bound to.
+    /// The id that the Channel is bound to.
     bound: Option<String>,
-    /// The ids that it names while it lives, in its spec or in a copied status, and is not bound to.
+    /// The ids that a living Channel names, in its spec or in a copied status, without being bound to them.
     names: BTreeSet<String>,
-    /// The id that it would adopt, as far as its spec says.
+    /// The id that it would adopt according to its spec.
     adopts: Option<String>,
     observing: bool,
     /// `status.create.outcome` is Unknown.
@@ -71,7 +71,7 @@ struct Entry {
     finalizer_removed: bool,
 }
 
-/// An entry, and what the passes of this process have found.
+/// An entry, and what reconciles of this process have observed.
 #[derive(Debug, Clone, PartialEq)]
 struct Known {
     entry: Entry,
@@ -80,36 +80,36 @@ struct Known {
 
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Found {
-    /// The id that a read of its own returned, since it names it.
+    /// The named id that a read for this Channel returned.
     right: Option<String>,
-    /// The generation for which its last read returned what it would adopt.
+    /// The generation for which its last read returned an adoptable channel.
     able: Option<i64>,
     /// Its last read returned its channel.
     reads: bool,
-    /// Its namespace may not use its ClusterWorkspace.
+    /// Its ClusterWorkspace does not allow its namespace.
     denied: bool,
-    /// A create of this process is under way.
+    /// A create of this process is in flight.
     creating: bool,
 }
 
-/// What a pass found out about the id that a Channel names.
+/// What a reconcile observed about the id that a Channel names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shown {
-    /// It reads the id, which has its type and workspace, and would adopt it now.
+    /// The read returned the id with the declared type and workspace; the Channel would adopt it now.
     Able,
-    /// It reads the id, and would not adopt it now.
+    /// The read returned the id; the Channel would not adopt it now.
     Reads,
-    /// It does not.
+    /// The read did not return the id.
     Nothing,
-    /// Its namespace may not use its ClusterWorkspace.
+    /// Its ClusterWorkspace does not allow its namespace.
     Denied,
 }
 
-/// What Channels do with one workspace.
+/// How Channels use one workspace.
 #[derive(Debug, Default)]
 struct Uses {
     bound: usize,
-    /// Channels whose create may have made a channel, by namespace.
+    /// Channels with an unresolved create, by namespace.
     unresolved: BTreeMap<String, usize>,
     /// Channels that are read at every interval.
     polled: usize,
@@ -123,7 +123,7 @@ struct Use {
     polled: bool,
 }
 
-/// Who is to be requeued.
+/// The objects to requeue.
 #[derive(Debug, Default, PartialEq)]
 pub struct Requeues {
     pub channels: BTreeSet<NamespacedName>,
@@ -145,7 +145,7 @@ impl NamespacedName {
 // === impl WorkspaceKey ===
 
 impl WorkspaceKey {
-    /// What `spec.workspaceRef` names.
+    /// The workspace that `spec.workspaceRef` names.
     pub fn of(channel: &Channel) -> Self {
         let reference = channel.spec.workspace_ref.clone().unwrap_or_default();
         let namespace =
@@ -193,7 +193,7 @@ impl Entry {
 // === impl Known ===
 
 impl Known {
-    /// The entry as it now is, with what of the findings still holds for it.
+    /// The new entry, with those observations of the old one that are still valid.
     fn renewed(entry: Entry, old: Option<&Self>) -> Self {
         let mut found = old.filter(|old| old.entry.uid == entry.uid).map(|old| old.found.clone());
         if let Some(found) = &mut found {
@@ -235,7 +235,7 @@ pub fn secrets(channel: &Channel) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The same, without their names; those of an object of the cache as well.
+/// The ids of these Secrets; also valid for a cached object.
 pub fn secret_ids(channel: &Channel) -> Arc<[SecretId]> {
     if let Some(kept) = channel.spec.left_out.as_ref().and_then(|left_out| left_out.kept.as_ref()) {
         return Arc::clone(&kept.secrets);
@@ -248,7 +248,7 @@ pub fn secret_ids(channel: &Channel) -> Arc<[SecretId]> {
 // === impl Index ===
 
 impl Index {
-    /// Takes in a Channel as it now is.
+    /// Adds or replaces a Channel.
     pub fn put(&mut self, channel: &Channel) -> Requeues {
         let name = NamespacedName::of(channel);
         let old = self.channels.get(&name);
@@ -271,12 +271,12 @@ impl Index {
         wakes
     }
 
-    /// Forgets a Channel.
+    /// Removes a Channel.
     pub fn remove(&mut self, name: &NamespacedName) -> Requeues {
         self.replace(name, None, |_| Vec::new())
     }
 
-    /// What a Channel last said of its oHallo channel.
+    /// What a Channel last recorded of its oHallo channel.
     pub fn last_seen(&self, name: &NamespacedName) -> Option<LastSeen> {
         let Known { entry, .. } = self.channels.get(name)?;
         Some(LastSeen {
@@ -287,7 +287,7 @@ impl Index {
         })
     }
 
-    /// Forgets every Channel that is not there any more; what each last said.
+    /// Removes every Channel that no longer exists, and returns what each last recorded.
     pub fn retain(
         &mut self,
         there: impl Fn(&NamespacedName) -> bool,
@@ -306,7 +306,7 @@ impl Index {
             .collect()
     }
 
-    /// Notes what a pass of this Channel found out about the id that it names.
+    /// Records what a reconcile of this Channel observed about the id that it names.
     pub fn judge(&mut self, name: &NamespacedName, uid: &str, id: &str, shown: Shown) -> Requeues {
         let id = canonical_id(id).into_owned();
         self.note(name, uid, |entry, found| {
@@ -319,7 +319,7 @@ impl Index {
         })
     }
 
-    /// Notes whether a create of this Channel is under way.
+    /// Records whether a create of this Channel is in flight.
     pub fn creating(&mut self, name: &NamespacedName, uid: &str, creating: bool) -> Requeues {
         self.note(name, uid, |_, found| found.creating = creating)
     }
@@ -338,12 +338,12 @@ impl Index {
         wakes
     }
 
-    /// Reserves an id; `false` where another object has done so.
+    /// Reserves an id; `false` where another object has reserved it.
     pub fn claim(&mut self, id: &str, name: &NamespacedName, uid: &str, why: Claim) -> bool {
         self.ids.claim(&canonical_id(id), name, uid, why)
     }
 
-    /// Ends every reservation of an object that is deleted or was refused.
+    /// Ends every reservation of an object that is deleted or rejected.
     pub fn unclaim(&mut self, uid: &str) -> Requeues {
         let ids: Vec<_> = self.ids.claimed(uid).into_iter().map(|(id, _)| id).collect();
         let before = self.actors(ids.iter());
@@ -351,7 +351,7 @@ impl Index {
         Requeues { channels: self.new_actors(&before), handle: None }
     }
 
-    /// Ends the reservation of an adoption that did not come to a binding.
+    /// Ends the reservation of an adoption that did not bind.
     pub fn give_up_adoption(&mut self, uid: &str) -> Requeues {
         let claimed = self.ids.claimed(uid);
         if claimed.iter().all(|(_, why)| *why == Claim::Adopt) {
@@ -361,40 +361,40 @@ impl Index {
         }
     }
 
-    /// The Channel that holds this id, unless it is `me`.
+    /// The Channel that owns this id, unless it is `me`.
     pub fn owner(&self, id: &str, me: &NamespacedName, my_uid: &str) -> Option<NamespacedName> {
         let holder = self.ids.holder(&canonical_id(id))?;
         (holder.uid != my_uid && holder.name != *me).then_some(holder.name)
     }
 
-    /// The terminating Channel of the same namespace that `me` may take the id over from now.
+    /// The terminating Channel of the same namespace that `me` can take the id over from now.
     pub fn takes_over(&self, id: &str, me: &NamespacedName) -> Option<NamespacedName> {
         self.ids.takes_over(&canonical_id(id), me)
     }
 
-    /// What keeps the terminating Channel `me` from deleting the id that it is bound to.
+    /// What blocks the terminating Channel `me` from deleting its channel.
     pub fn rivals(&self, id: &str, me: &NamespacedName) -> Rivals {
         self.ids.rivals(&canonical_id(id), me)
     }
 
-    /// Channels of other namespaces that were shown to read the id.
+    /// Channels of other namespaces whose reads returned the id.
     pub fn claimants_elsewhere(&self, id: &str, namespace: &str) -> Vec<NamespacedName> {
         self.ids.claimants_elsewhere(&canonical_id(id), namespace)
     }
 
-    /// At most `max` namespaces whose Channels hold back the deletion of this id by `me`.
+    /// At most `max` namespaces whose Channels block the deletion of this id by `me`.
     pub fn claimant_namespaces(&self, id: &str, me: &NamespacedName, max: usize) -> Vec<String> {
         self.ids.claimant_namespaces(&canonical_id(id), me, max)
     }
 
-    /// Whether a read of this object's own has returned the id that it names.
+    /// Whether a read for this object has returned the id that it names.
     pub fn has_right(&self, id: &str, name: &NamespacedName, uid: &str) -> bool {
         let known = self.channels.get(name).filter(|known| known.entry.uid == uid);
         known.and_then(|known| known.found.right.as_deref()) == Some(&*canonical_id(id))
     }
 
-    /// Replaces what is known of a Channel, lets `also` change reservations, and says who can act now and could not before.
-    /// `also` returns the ids that it changed.
+    /// Replaces the entry of a Channel, lets `also` change reservations, and returns the Channels that can act now and
+    /// could not before. `also` returns the ids that it changed.
     fn replace(
         &mut self,
         name: &NamespacedName,
@@ -471,7 +471,7 @@ impl Index {
         ids.map(|id| (id.clone(), self.ids.actors(id))).collect()
     }
 
-    /// Who can act on these ids now, and could not before or had to wait for something else.
+    /// The Channels that can act on these ids now, and could not before or waited for another reason.
     fn new_actors(&self, before: &BTreeMap<String, Actors>) -> BTreeSet<NamespacedName> {
         let now = before.iter().flat_map(|(id, old)| {
             let changed = |(name, act): &(NamespacedName, Act)| old.get(name) != Some(act);
@@ -489,7 +489,7 @@ impl Index {
         self.by_secret.range(first..).take_while(move |(other, _)| *other == secret).map(|(_, name)| name)
     }
 
-    /// Takes in the Secret that a workspace names; `None` for a workspace that is gone.
+    /// Sets the Secret that a workspace names; `None` for a deleted workspace.
     pub fn put_key(&mut self, handle: &WorkspaceKey, secret: Option<NamespacedName>) {
         if let Some(old) = self.key_of.remove(handle)
             && let Some(handles) = self.keys.get_mut(&old)
@@ -510,7 +510,7 @@ impl Index {
         self.keys.get(&secret).into_iter().flatten().cloned().collect()
     }
 
-    /// Whether anything names this Secret.
+    /// Whether any object names this Secret.
     pub fn uses_secret(&self, secret: SecretId) -> bool {
         self.keys.contains_key(&secret) || self.named_by(secret).next().is_some()
     }
@@ -519,18 +519,18 @@ impl Index {
         self.by_workspace.get(handle).into_iter().flatten().cloned().collect()
     }
 
-    /// How many Channels a namespace has, and how many namespaces have any.
+    /// The number of Channels of a namespace, and the number of namespaces with Channels.
     pub fn population(&self, namespace: &str) -> (usize, usize) {
         (self.population.get(namespace).copied().unwrap_or_default(), self.population.len())
     }
 
-    /// How many Channels are read at every interval under this workspace's key.
+    /// The number of Channels that are read at every interval with this workspace's API key.
     pub fn count(&self, handle: &WorkspaceKey) -> usize {
         self.uses.get(handle).map_or(0, |uses| uses.polled)
     }
 
-    /// Whether the workspace must stay: a Channel is bound in it, or a create of a namespace that `allowed` admits may have
-    /// made a channel.
+    /// Whether the workspace must keep its finalizer: a Channel is bound in it, or a namespace that `allowed` admits has an
+    /// unresolved create.
     pub fn in_use(&self, handle: &WorkspaceKey, allowed: impl Fn(&str) -> bool) -> bool {
         let uses = self.uses.get(handle);
         uses.is_some_and(|uses| uses.bound > 0 || uses.unresolved.keys().any(|namespace| allowed(namespace)))

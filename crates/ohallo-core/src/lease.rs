@@ -1,4 +1,4 @@
-//! The lease: what is written into it, and whose it is. Never by comparing clocks: a time in it only shows that it moved.
+//! The content and the holder of the Lease. Clocks are never compared: a time in the Lease only shows that it was renewed.
 
 pub mod election;
 
@@ -8,49 +8,49 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
-/// The longest lease that can be asked for; a record that names a longer one is not believed.
+/// The maximum lease duration; a record with a longer one has no effect.
 pub const MAX_DURATION: Duration = Duration::from_secs(3600);
 
-/// How long what lasts. `duration` > `deadline` > `retry`.
+/// The durations of leader election. `duration` > `deadline` > `retry`.
 #[derive(Clone, Copy, Debug)]
 pub struct LeaseDurations {
-    /// For so long after its last change others leave a lease alone.
+    /// How long after its last change other replicas don't take the Lease.
     pub duration: Duration,
-    /// For so long after the start of its last renewal the holder may act.
+    /// How long after the start of its last renewal the holder can start effects.
     pub deadline: Duration,
     /// How often the holder renews.
     pub retry: Duration,
 }
 
-/// What was last read of the lease, and since when, by this process's own clock, it has been so.
+/// The last read of the Lease, and since when it is unchanged by this process's own clock.
 #[derive(Clone, Debug)]
 pub struct ObservedLease {
     lease: Option<Lease>,
     since: Instant,
-    /// A lease that is gone leaves its holder behind for as long as that may still act.
+    /// The record of a deleted Lease, for as long as its holder may still act.
     left: Option<LeaseSpec>,
-    /// It has changed since it was first read, so its holder was alive meanwhile.
+    /// The Lease has changed since it was first read, so its holder was alive in between.
     moved: bool,
 }
 
-/// Whose the lease is, to one that does not hold it.
+/// The state of the Lease for a replica that does not hold it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaseState {
     Free,
-    /// Somebody may still act on it for this long.
+    /// Another holder may still act for this long.
     Held(Duration),
 }
 
 // === impl LeaseDurations ===
 
 impl LeaseDurations {
-    /// How often one that does not hold the lease looks: a release is to be seen soon.
+    /// How often a standby reads the Lease, so that it soon sees a release.
     pub fn look(&self) -> Duration {
         self.retry.min(Duration::from_secs(1))
     }
 
-    /// For how long this record counts after its last change: as long as its holder was promised, and never less than
-    /// we promise ourselves.
+    /// How long this record is valid after its last change: the duration in the record, and at least our own
+    /// duration.
     fn counts(&self, spec: &LeaseSpec) -> Duration {
         let promised = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
         promised.map_or(self.duration, |seconds| {
@@ -79,7 +79,7 @@ impl ObservedLease {
         self.moved
     }
 
-    /// Takes in what was read. Only a record that changed begins anew: that it was read again shows nothing.
+    /// Records a read. Only a changed record restarts the time; an unchanged one proves nothing.
     pub fn see(&mut self, lease: Option<Lease>, now: Instant) {
         let same = match (&self.lease, &lease) {
             (Some(old), Some(new)) => old.metadata.uid == new.metadata.uid && old.spec == new.spec,
@@ -94,8 +94,8 @@ impl ObservedLease {
         self.lease = lease;
     }
 
-    /// Whose it is to `me`, who does not hold it. `claimed` is when `me` last asked for it: a record of that very claim
-    /// is nobody else's, be it that its answer was lost or that its holder was taken out by hand.
+    /// The state for `me`, which does not hold the Lease. `claimed` is the time of `me`'s last request for it. A record of
+    /// that request is our own, even if its response was lost or its holder was removed manually.
     pub fn standing(
         &self,
         me: &str,
@@ -109,7 +109,7 @@ impl ObservedLease {
         let ours = (is_holder(spec, me) || is_empty(spec))
             && claimed.is_some()
             && spec.acquire_time.as_ref() == claimed;
-        // Of a lease that is gone nobody knows who held it last.
+        // The last holder of a deleted Lease is unknown.
         if self.lease.is_some() && (ours || is_released(spec)) {
             return LeaseState::Free;
         }
@@ -121,8 +121,8 @@ impl ObservedLease {
     }
 }
 
-/// Nobody holds it, and nobody thinks to: released, or never held. Where only the name was taken out by hand its holder
-/// does not know yet, and is given the time to find out.
+/// Released or never held, so that no replica considers itself the holder. If only the holder's name was removed
+/// manually, the holder does not know it yet, and the duration must pass.
 fn is_released(spec: &LeaseSpec) -> bool {
     is_empty(spec) && spec.renew_time.is_none()
 }
@@ -135,18 +135,18 @@ fn is_holder(spec: &LeaseSpec, me: &str) -> bool {
     spec.holder_identity.as_deref() == Some(me)
 }
 
-/// The transition count; one that can't be is none.
+/// The transition count; an invalid one counts as zero.
 pub fn transitions(lease: &Lease) -> i32 {
     lease.spec.as_ref().and_then(|spec| spec.lease_transitions).unwrap_or(0).max(0)
 }
 
-/// Whether it still says what its holder wrote.
+/// Whether the Lease is as its holder wrote it.
 pub fn unchanged(lease: &Lease, me: &str, count: i32) -> bool {
     lease.spec.as_ref().is_some_and(|spec| is_holder(spec, me)) && transitions(lease) == count
 }
 
-/// Whether the API server stored what was sent: who holds it, in which count, and the time by which others see that it moved. A
-/// renewal that nobody else sees ends as if it had not been sent.
+/// Whether the API server stored what was sent: the holder, the count, and the time that shows others the renewal. A
+/// renewal that other replicas can't see has no effect.
 pub fn is_stored(sent: &Lease, returned: &Lease) -> bool {
     let written = |lease: &Lease| {
         let spec = lease.spec.as_ref()?;
@@ -160,7 +160,7 @@ pub fn is_stored(sent: &Lease, returned: &Lease) -> bool {
     written(sent) == written(returned)
 }
 
-/// As `me` takes it, over what is there.
+/// The Lease as `me` acquires it, based on the existing one.
 pub fn taken(found: Option<&Lease>, me: &str, terms: &LeaseDurations, wall: Timestamp) -> Lease {
     let mut lease = found.cloned().unwrap_or_default();
     let count = found.map_or(0, |lease| transitions(lease).checked_add(1).unwrap_or(0));
@@ -177,7 +177,7 @@ pub fn taken(found: Option<&Lease>, me: &str, terms: &LeaseDurations, wall: Time
     lease
 }
 
-/// As its holder renews it. The time always moves, whatever the clock does: it is all that others see of a renewal.
+/// The Lease as its holder renews it. The time always changes, whatever the clock does: others see nothing else of a renewal.
 pub fn renewed(held: &Lease, terms: &LeaseDurations, wall: Timestamp) -> Lease {
     let mut lease = held.clone();
     let spec = lease.spec.get_or_insert_default();
@@ -188,7 +188,7 @@ pub fn renewed(held: &Lease, terms: &LeaseDurations, wall: Timestamp) -> Lease {
     lease
 }
 
-/// As its holder gives it back. The count stays: who comes next counts on from it.
+/// The Lease as its holder releases it. The count remains: the next holder continues from it.
 pub fn released(held: &Lease) -> Lease {
     let mut lease = held.clone();
     let count = transitions(held);
@@ -200,7 +200,7 @@ pub fn released(held: &Lease) -> Lease {
     lease
 }
 
-/// As the API server keeps it.
+/// The time in the API server's precision.
 fn micro(time: Timestamp) -> MicroTime {
     MicroTime(Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time))
 }

@@ -1,6 +1,6 @@
-//! Types and decisions of the ohallo-operator: no I/O, no clock and no randomness that another process could see.
+//! Types and decisions of the ohallo-operator, without I/O, clocks or visible randomness.
 //!
-//! Time, answers and random numbers are arguments, so every function here is tested without a cluster.
+//! Time, responses and random numbers are arguments, so tests need no cluster.
 
 pub mod api;
 pub mod backoff;

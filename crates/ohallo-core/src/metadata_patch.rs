@@ -1,6 +1,6 @@
 //! Patches of metadata: the operator's own finalizer and annotation, guarded by uid and resourceVersion.
 //!
-//! JSON patches name no finalizer of others. A merge patch replaces the whole list, so it would need all of it, however
+//! A JSON patch does not touch the finalizers of others. A merge patch would have to send the whole list, however
 //! long.
 
 use json_patch::jsonptr::PointerBuf;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::placeholder;
 
-/// Sets the finalizer where it is missing and, where given, an annotation: name and value.
+/// Adds the finalizer where it is missing and, if given, an annotation: name and value.
 pub fn set(metadata: &ObjectMeta, finalizer: &str, annotation: Option<(&str, &str)>) -> Patch {
     let mut operations = guards(metadata);
     let finalizers = metadata.finalizers.as_deref().unwrap_or_default();
@@ -23,8 +23,8 @@ pub fn set(metadata: &ObjectMeta, finalizer: &str, annotation: Option<(&str, &st
     Patch(operations)
 }
 
-/// Removes the finalizer wherever it is in the list. Where others are left, the object stays, and an annotation is set if one
-/// is given: name and value.
+/// Removes the finalizer from any position of the list. Where other finalizers remain, the object remains, and the given
+/// annotation is set: name and value.
 pub fn remove(metadata: &ObjectMeta, finalizer: &str, annotation: Option<(&str, &str)>) -> Patch {
     let mut position = 0;
     let mut removals = Vec::new();
@@ -39,7 +39,7 @@ pub fn remove(metadata: &ObjectMeta, finalizer: &str, annotation: Option<(&str, 
     let others = metadata.finalizers.iter().flatten().any(|entry| entry != finalizer);
     let annotation = annotation.filter(|_| others && !removals.is_empty());
     let annotated = annotation.into_iter().flat_map(|annotation| annotate(metadata, annotation));
-    // From the end: a removal moves what follows it.
+    // From the end: a removal shifts the entries after it.
     let removed = removals.into_iter().rev().flatten();
     Patch(guards(metadata).into_iter().chain(removed).chain(annotated).collect())
 }
@@ -59,7 +59,7 @@ fn guards(metadata: &ObjectMeta) -> Vec<PatchOperation> {
     vec![PatchOperation::Test(uid), PatchOperation::Replace(version)]
 }
 
-/// Adds a member that must not exist: `add` alone replaces it.
+/// Adds a member that must not exist: `add` alone would replace it.
 fn create(at: &[&str], value: Value) -> [PatchOperation; 2] {
     let absent = TestOperation { path: path(at), value: Value::Null };
     [PatchOperation::Test(absent), add(at, value)]

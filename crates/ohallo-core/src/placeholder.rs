@@ -1,18 +1,18 @@
-//! What stands in a cached object for what was cut from it before it was decoded.
+//! Placeholders in a cached object for content that was dropped before decoding.
 
-/// Stands for what was cut from a map of labels or a Secret's data, and ends a text that was cut. The API server
-/// accepts it in no finalizer and as no key, so no tenant can write it there.
+/// Replaces dropped entries of a map of labels or a Secret's data, and ends a truncated text. The API server
+/// accepts it neither in a finalizer nor as a key, so no tenant can write it there.
 pub const CUT: &str = "…";
 
-/// The entry that stands for this many finalizers of others in a list: all others keep their positions.
+/// The list entry that replaces this number of foreign finalizers: all others keep their positions.
 pub fn left_out(count: usize) -> String {
     format!("{CUT}{count}")
 }
 
-/// How many finalizers an entry of a list stands for.
+/// The number of finalizers that a list entry represents.
 pub fn finalizers_in(entry: &str) -> usize {
     entry.strip_prefix(CUT).and_then(|count| count.parse().ok()).unwrap_or(1)
 }
 
-/// The most bytes of JSON in the data of a Secret that is read: four times what all credentials of a Channel may have.
+/// The maximum size of a Secret's data, in bytes of JSON: four times the limit of a Channel's credentials.
 pub const SECRET_DATA: usize = 256 * 1024;

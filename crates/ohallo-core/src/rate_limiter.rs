@@ -1,12 +1,12 @@
-//! A rate: a token bucket that namespaces share.
+//! A rate limiter: a token bucket that namespaces share.
 //!
-//! Nobody waits here. A call that finds no token is refused with the time until its token comes, and keeps its place
-//! for that long: claimants are served in the order of their first refusal, so that reconciles that run and the work
-//! queue have equal shares.
+//! No call blocks. A call without a token is refused with the time until its token is available, and keeps its place
+//! for that time. Claimants are served in the order of their first refusal, so that running reconciles and the work
+//! queue get equal shares.
 //!
 //! Three quarters of the burst are a reserve for light namespaces, as soon as more than one uses the bucket. A namespace is light
 //! while it uses no more than its equal share of the rate, with a part of the burst on top, or less than half of what
-//! the heaviest used. So a namespace that sends all it can does not make another wait for tokens.
+//! the heaviest used. So a namespace at its limit does not delay the calls of another.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -16,13 +16,13 @@ mod lane;
 
 pub use crate::rate_limiter::lane::Lane;
 
-/// How long a place is kept after its tokens came.
+/// How long a place is kept after its tokens are available.
 const PLACE_TTL: Duration = Duration::from_millis(500);
-/// The most claimants that keep a place; one more is refused without.
+/// The maximum number of places; further claimants are refused without a place.
 const MAX_PLACES: usize = 64;
 /// The part of the burst that heavy namespaces leave to light ones.
 const RESERVE: f64 = 0.75;
-/// What is remembered of a namespace's use above its share, in bursts.
+/// The maximum recorded use of a namespace above its share, in bursts.
 const MAX_USAGE: f64 = 10.0;
 /// How long a namespace that makes no calls counts among those that share the rate.
 const NAMESPACE_TTL: Duration = Duration::from_secs(900);
@@ -32,36 +32,36 @@ const EPSILON: f64 = 1e-6;
 /// A namespace; `None` for ClusterWorkspaces.
 pub type Namespace = Option<Arc<str>>;
 
-/// Who asks for tokens.
+/// The requester of tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claimant {
     pub namespace: Namespace,
-    /// A reconcile that runs, for its later calls; else the work queue, for one that is to start.
+    /// A running reconcile, for its later calls; otherwise the work queue, for a reconcile to start.
     pub running: bool,
 }
 
 /// Why there are no tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Refusal {
-    /// Until there are, as things are.
+    /// The time until tokens are available, at the current use.
     pub wait: Duration,
-    /// No other namespace has any either.
+    /// No other namespace has tokens either.
     pub for_all: bool,
 }
 
-/// The rate of one API key, of one Workspace, or of all.
+/// The rate limit of one API key, of one Workspace, or of all keys.
 #[derive(Debug)]
 pub struct Limiter {
     rate: f64,
     burst: f64,
     /// Negative after a claim above the burst.
     tokens: f64,
-    /// Up to when time is accounted for.
+    /// The time up to which tokens were added.
     accounted: Option<Instant>,
     paused_until: Option<Instant>,
     places: VecDeque<Place>,
     namespaces: BTreeMap<Namespace, Usage>,
-    /// The tokens that the equal share of a namespace has come to.
+    /// The accumulated equal share of a namespace, in tokens.
     share: f64,
     /// The largest [`Usage::paid`].
     heaviest: f64,
@@ -72,15 +72,15 @@ pub struct Limiter {
 struct Place {
     claimant: Claimant,
     tokens: f64,
-    /// The tokens that it leaves to others.
+    /// The tokens that a heavy namespace leaves to others.
     reserve: f64,
     until: Instant,
 }
 
-/// What a namespace used above its equal share of the rate.
+/// The use of a namespace above its equal share of the rate.
 #[derive(Clone, Copy, Debug)]
 struct Usage {
-    /// When the share has caught up with what was used, in tokens of the share.
+    /// The value of the share that covers the use, in tokens.
     paid: f64,
     last: Instant,
 }
@@ -88,7 +88,7 @@ struct Usage {
 // === impl Limiter ===
 
 impl Limiter {
-    /// `rate_per_second` 0 (or no number) is no limit; a burst below 1 is 1.
+    /// `rate_per_second` 0 (or NaN) means no limit; a burst below 1 counts as 1.
     pub fn new(rate_per_second: f64, burst: u32) -> Self {
         let burst = f64::from(burst.max(1));
         Self {
@@ -105,8 +105,8 @@ impl Limiter {
         }
     }
 
-    /// Whether the claimant can [`Self::spend`] so many tokens now. A claim above the burst waits for a full bucket and
-    /// leaves a debt, so that a reconcile with many calls is served too.
+    /// Whether the claimant can [`Self::spend`] this number of tokens now. A claim above the burst waits for a full bucket and
+    /// leaves a debt, so that a reconcile with many calls is served as well.
     ///
     /// # Errors
     /// The claimant keeps its place until [`PLACE_TTL`] after the wait.
@@ -125,7 +125,7 @@ impl Limiter {
         if paused.is_none() && missing <= EPSILON {
             return Ok(());
         }
-        // At least a nanosecond, so that the time is really over then.
+        // Rounded up by a nanosecond, so that the tokens are available after the wait.
         let wait = Duration::try_from_secs_f64(missing.max(0.0) / self.rate).unwrap_or(Duration::MAX / 4);
         let wait = paused.unwrap_or_default().saturating_add(wait).saturating_add(Duration::from_nanos(1));
         let until = now.checked_add(wait.saturating_add(PLACE_TTL)).unwrap_or(now);
@@ -140,7 +140,7 @@ impl Limiter {
         Err(Refusal { wait, for_all: reserve <= 0.0 || paused.is_some() })
     }
 
-    /// Takes tokens that [`Self::check_key`] found.
+    /// Takes tokens that [`Self::check`] found.
     pub fn spend(&mut self, claimant: &Claimant, tokens: u32) {
         if self.rate <= 0.0 {
             return;
@@ -154,7 +154,7 @@ impl Limiter {
         }
     }
 
-    /// Gives back tokens that were not used.
+    /// Refunds unused tokens.
     pub fn refund(&mut self, namespace: &Namespace, tokens: u32) {
         self.tokens = (self.tokens + f64::from(tokens)).min(self.burst);
         if let Some(usage) = self.namespaces.get_mut(namespace) {
@@ -162,17 +162,17 @@ impl Limiter {
         }
     }
 
-    /// Grants nothing before `until` (`Retry-After`). An earlier end than a pause already has changes nothing.
+    /// Grants nothing before `until` (`Retry-After`). It never shortens a pause.
     pub fn pause(&mut self, until: Instant) {
         self.paused_until = self.paused_until.max(Some(until));
     }
 
-    /// How long the pause still lasts.
+    /// The remaining time of the pause.
     pub fn paused(&self, now: Instant) -> Option<Duration> {
         self.paused_until?.checked_duration_since(now).filter(|left| !left.is_zero())
     }
 
-    /// Whether it is as a new one.
+    /// Whether the limiter equals a new one.
     pub fn is_full(&mut self, now: Instant) -> bool {
         self.account(now);
         self.paused(now).is_none() && (self.rate <= 0.0 || self.tokens + EPSILON >= self.burst)
@@ -182,8 +182,8 @@ impl Limiter {
         (self.burst * RESERVE).floor()
     }
 
-    /// How many tokens the namespace leaves to others: the more, the more it is above what a light one may use, up to
-    /// the reserve. Gradually, so that one that has just become heavy does not wait until the reserve is full again.
+    /// How many tokens the namespace leaves to others. The number grows with its use above that of a light namespace, up
+    /// to the reserve: a namespace that has just become heavy need not wait for a full reserve.
     fn left_to_others(&mut self, namespace: &Namespace, tokens: f64, now: Instant) -> f64 {
         self.sweep(now);
         let new = Usage { paid: self.share, last: now };
@@ -196,7 +196,7 @@ impl Limiter {
         above.clamp(0.0, self.reserve())
     }
 
-    /// Forgets namespaces that make no calls any more.
+    /// Removes namespaces that no longer make calls.
     fn sweep(&mut self, now: Instant) {
         if self.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= NAMESPACE_TTL / 15) {
             self.swept = Some(now);
@@ -204,7 +204,7 @@ impl Limiter {
         }
     }
 
-    /// Lets the time since the last call pass. A pause is no time.
+    /// Adds the tokens since the last call. A pause adds none.
     fn account(&mut self, now: Instant) {
         let from = self.accounted.unwrap_or(now);
         let from = self.paused_until.map_or(from, |until| from.max(until.min(now)));

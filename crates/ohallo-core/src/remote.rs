@@ -1,5 +1,5 @@
-//! What oHallo sends and takes. Decoded leniently: a missing field or one of a wrong type is `None`, an unknown
-//! field is ignored, and what that means is judged elsewhere.
+//! The types of oHallo's API. Decoding is lenient: a missing field or a field of another type is `None`, an unknown
+//! field is ignored; the callers decide what that means.
 
 use std::fmt;
 
@@ -10,44 +10,44 @@ use crate::api::same_id;
 use crate::api::values::RemoteState;
 use crate::secret::Redactor;
 
-/// The longest word of oHallo's that is kept of a channel, in characters.
+/// The maximum length of a channel's words from oHallo, in characters.
 const MAX_WORD_CHARS: usize = 128;
 
-/// The longest name of a workspace that is kept, in characters.
+/// The maximum length of a workspace's name, in characters.
 const MAX_NAME_CHARS: usize = 256;
 
-/// The longest id that is believed, in bytes.
+/// The maximum length of a valid id, in bytes.
 const ID_MAX: usize = 128;
 
-/// An id as oHallo gives it: opaque (its pages show several formats), but always fit to be one path segment. Two ids are
+/// An id from oHallo: opaque (its documentation shows several formats), but always valid as one path segment. Two ids are
 /// equal in their canonical form: a UUID in any case is one.
 #[derive(Clone, Debug, Eq)]
 pub struct Id(String);
 
-/// A channel as `GET /api/channels/{id}` and the answer of `PATCH` describe it. `enabled` and credentials are
-/// never sent back.
+/// A channel as `GET /api/channels/{id}` and the response to `PATCH` return it. oHallo never returns
+/// `enabled` and credentials.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RemoteChannel {
     pub id: Id,
     pub workspace_id: Option<String>,
     pub channel_type: Option<String>,
     pub display_name: Option<String>,
-    /// `active`, `pending_dns`, `provisioning`, `error`, or a word that oHallo learns later.
+    /// `active`, `pending_dns`, `provisioning`, `error`, or a later word of oHallo.
     pub status: Option<String>,
-    /// Null and missing are empty.
+    /// Empty where it is null or missing.
     pub config: Map<String, Value>,
     /// ISO 8601, as sent.
     pub created_at: Option<String>,
 }
 
-/// A workspace, as far as the operator looks at it.
+/// The fields of a workspace that the operator reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteWorkspace {
     pub id: Id,
     pub name: Option<String>,
 }
 
-/// The body of a create. That oHallo takes it is inferred, not documented.
+/// The body of a create. It is inferred, not documented by oHallo.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NewChannel {
@@ -59,13 +59,13 @@ pub struct NewChannel {
     pub enabled: Option<bool>,
 }
 
-/// The body of `PATCH /api/channels/{id}`: fields left out stay as they are.
+/// The body of `PATCH /api/channels/{id}`: omitted fields remain unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Changes {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
-    /// The whole config, so that it is right whether oHallo merges or replaces.
+    /// The whole config, so that the result is the same whether oHallo merges or replaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config: Option<Map<String, Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,7 +75,7 @@ pub struct Changes {
 // === impl Id ===
 
 impl Id {
-    /// Judges by `^[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,127}$`: characters that no URL library rewrites, and neither
+    /// Accepts `^[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,127}$`: characters that no URL library rewrites, and neither
     /// `.` nor `..`, which all of them resolve.
     pub fn parse(text: &str) -> Option<Self> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'~' | b'-');
@@ -105,8 +105,8 @@ impl PartialEq for Id {
 // === impl RemoteChannel ===
 
 impl RemoteChannel {
-    /// With the words that messages and statuses quote fit for them. `displayName` and `config` stay as they are: they
-    /// are compared.
+    /// Redacts and truncates the words that messages and statuses quote. `displayName` and `config` remain unchanged,
+    /// because they are compared.
     pub fn cleaned(self, redactor: &Redactor) -> Self {
         let clean = |text: Option<String>| text.map(|text| redactor.clean(&text, MAX_WORD_CHARS));
         Self {
@@ -117,12 +117,12 @@ impl RemoteChannel {
         }
     }
 
-    /// `None` where the value is no object or has no fit id.
+    /// The provisioning state, from `status`.
     pub fn state(&self) -> RemoteState<'_> {
         RemoteState::of(self.status.as_deref())
     }
 
-    /// `None` where the value is no object or has no fit id.
+    /// `None` where the value is not an object or has no valid id.
     pub fn from_value(value: Value) -> Option<Self> {
         let Value::Object(mut fields) = value else { return None };
         Some(Self {
@@ -143,12 +143,12 @@ impl RemoteChannel {
 // === impl RemoteWorkspace ===
 
 impl RemoteWorkspace {
-    /// With a name fit for a status.
+    /// Redacts and truncates the name for a status.
     pub fn cleaned(self, redactor: &Redactor) -> Self {
         Self { name: self.name.map(|name| redactor.clean(&name, MAX_NAME_CHARS)), ..self }
     }
 
-    /// `None` where the value is no object or has no fit id.
+    /// `None` where the value is not an object or has no valid id.
     pub fn from_value(value: Value) -> Option<Self> {
         let Value::Object(mut fields) = value else { return None };
         Some(Self { id: Id::parse(&text(&mut fields, "id")?)?, name: text(&mut fields, "name") })

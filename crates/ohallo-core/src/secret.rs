@@ -1,5 +1,5 @@
-//! Secret values: types that can't be printed, digests that mean nothing outside this process, and the redactor of
-//! what oHallo answers.
+//! Secret values: types that can't be printed, digests that are valid only in this process, and the redactor of oHallo's
+//! responses.
 
 pub mod no_debug;
 mod redact;
@@ -16,19 +16,19 @@ use sha2::Sha256;
 
 pub use crate::secret::redact::Redactor;
 
-/// An oHallo API key. It can be cloned cheaply, and neither printed nor serialised: see unprintable.rs.
+/// An oHallo API key. It is cheap to clone, and can be neither printed nor serialised: see `no_debug.rs`.
 #[derive(Clone)]
 pub struct ApiKey(Arc<SecretString>);
 
-/// Tells API keys apart inside this process. It is an HMAC under a random key, so it says nothing elsewhere.
+/// Identifies an API key inside this process. It is an HMAC under a random key, so it is meaningless elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(u64);
 
-/// The credentials of a channel as they are pushed: names and values. They can't be printed either.
+/// The credentials of a channel to push: names and values. They can't be printed either.
 #[derive(Clone)]
 pub struct Credentials(Arc<BTreeMap<String, SecretString>>);
 
-/// Tells contents apart inside this process. Never published: even a digest of a weak password is a leak.
+/// Identifies a content inside this process. Never published: even a digest of a weak password is a leak.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ContentDigest([u8; 16]);
 
@@ -50,8 +50,8 @@ impl ApiKey {
         KeyId(u64::from_be_bytes(prefix(mac)))
     }
 
-    /// The first 16 hex digits of HMAC-SHA256(API key, uid): shows whether a later key is the one that read an
-    /// object, also to another process, and can't be turned back into the key.
+    /// The first 16 hex digits of HMAC-SHA256(API key, uid): shows, also to another process, whether a
+    /// later key is the one that read an object. The key can't be derived from it.
     pub fn read_with(&self, uid: &str) -> String {
         let mut mac = keyed(self.expose().as_bytes());
         mac.update(uid.as_bytes());
@@ -80,13 +80,13 @@ impl Credentials {
         self.0.keys().cloned().collect()
     }
 
-    /// Tells these contents from others, and from the same contents of another origin: were a value of one Secret as
-    /// good as the same value of another, whoever may name both would learn that they are equal.
+    /// Distinguishes contents, and equal contents of different origin. Otherwise a user who can name two Secrets could
+    /// learn that their values are equal.
     pub fn digest(&self, origin: impl Fn(&str) -> String) -> ContentDigest {
         let mut mac = process_mac("credentials");
         for (name, value) in self.0.iter() {
             for field in [name, value.expose_secret(), &origin(name)] {
-                // Without lengths {"a": "bc"} and {"ab": "c"} would be one.
+                // Without lengths {"a": "bc"} and {"ab": "c"} would be equal.
                 mac.update(&(field.len() as u64).to_be_bytes());
                 mac.update(field.as_bytes());
             }
@@ -98,10 +98,10 @@ impl Credentials {
     pub fn to_body(&self) -> Zeroizing<Vec<u8>> {
         let values: BTreeMap<&str, &str> =
             self.0.iter().map(|(name, value)| (name.as_str(), value.expose_secret())).collect();
-        // Room for the longest escape of every byte, so that growing leaves no copy behind.
+        // Capacity for the longest escape of every byte: a reallocation would leave a copy in memory.
         let size: usize = values.iter().map(|(name, value)| 6 * (name.len() + value.len()) + 6).sum();
         let mut body = Zeroizing::new(Vec::with_capacity(size + 2));
-        // Strings into memory: neither half can fail, and an empty body would be refused.
+        // Encoding strings into memory can't fail; oHallo would reject an empty body.
         if serde_json::to_writer(&mut *body, &values).is_err() {
             body.clear();
         }
@@ -125,7 +125,7 @@ fn process_mac(purpose: &str) -> Hmac<Sha256> {
     mac
 }
 
-/// The operating system's randomness, by way of the standard library's keyed hasher.
+/// Randomness of the operating system, through the standard library's keyed hasher.
 fn process_key() -> [u8; 32] {
     let random = RandomState::new();
     let mut key = [0; 32];
@@ -136,7 +136,7 @@ fn process_key() -> [u8; 32] {
 }
 
 fn keyed(key: &[u8]) -> Hmac<Sha256> {
-    // HMAC takes a key of any length; the error is there for other constructions.
+    // HMAC accepts a key of any length; the error is for other constructions.
     Hmac::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&Default::default()))
 }
 

@@ -1,4 +1,4 @@
-//! What a Secret held when it was read.
+//! The content of a Secret at the time of a read.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretSlice};
 use crate::placeholder;
 use crate::secret_version::Version;
 
-/// What a Secret held when it was read. No Debug: it holds values.
+/// The content of a Secret at the time of a read. No Debug: it holds values.
 pub enum Content {
     Absent,
     Present {
@@ -17,7 +17,7 @@ pub enum Content {
         resource_version: String,
         data: BTreeMap<String, SecretSlice<u8>>,
     },
-    /// Its data was not read: it is larger than [`placeholder::SECRET_DATA`].
+    /// The data was not read, because it is larger than [`placeholder::SECRET_DATA`].
     TooLarge {
         resource_version: String,
     },
@@ -49,7 +49,7 @@ impl Content {
         }
     }
 
-    /// The same with no more of its data than `keys` name, of which a missing one is left out.
+    /// The same content, reduced to the entries that `keys` selects.
     pub fn only(&self, keys: impl Fn(&str) -> bool) -> Self {
         match self {
             Self::Absent => Self::Absent,
@@ -67,7 +67,7 @@ impl Content {
         }
     }
 
-    /// Bytes of names and values.
+    /// The size of names and values, in bytes.
     pub fn bytes(&self) -> usize {
         match self {
             Self::Absent | Self::TooLarge { .. } => 0,
@@ -77,11 +77,11 @@ impl Content {
         }
     }
 
-    /// Bytes in a cache, bookkeeping included.
+    /// The size in a cache, including overhead, in bytes.
     pub fn weight(&self) -> u32 {
         u32::try_from(self.bytes() + ENTRY_BYTES).unwrap_or(u32::MAX)
     }
 }
 
-/// What a cache entry costs beside its content, in bytes.
+/// The overhead of a cache entry, in bytes.
 const ENTRY_BYTES: usize = 512;

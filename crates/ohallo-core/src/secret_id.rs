@@ -1,9 +1,9 @@
-//! The name of a Secret in 16 bytes: a tenant may name thousands that do not exist, with 253 bytes each.
+//! The name of a Secret in 16 bytes: a tenant can name thousands that do not exist, with 253 bytes each.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
 
-/// Names a Secret inside this process. A hash under a random key: nobody can choose two names with the same.
+/// Names a Secret inside this process. A hash under a random key, so that no user can construct a collision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SecretId {
     namespace: u64,

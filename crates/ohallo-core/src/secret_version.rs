@@ -3,7 +3,7 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
-/// A Secret as a pass used it, or as the watch last saw it.
+/// A Secret as a reconcile used it, or as the watch last delivered it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Version {
     /// Neither watched nor read yet.
@@ -16,7 +16,7 @@ pub enum Version {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Revision(u64);
 
-/// Set in a revision that is the hash of a text, and not a number.
+/// Set in a revision that is a hash of a text, not a number.
 const HASHED: u64 = 1 << 63;
 
 // === impl Version ===
@@ -31,7 +31,7 @@ impl Version {
         })))
     }
 
-    /// Whether it is known to be of an earlier time: versions that are numbers can be compared.
+    /// Whether this version is certainly older: only numeric versions can be compared.
     pub fn is_older(self, other: Self) -> bool {
         match (self, other) {
             (Self::Present(Revision(one)), Self::Present(Revision(other))) => {

@@ -1,15 +1,15 @@
-//! Half a surrogate pair in oHallo's JSON, such as `"\ud83d"`: JSON allows it, a Rust string does not. It is read as two
-//! characters that no text has side by side, and sent as the same escape. So it spoils no other value, differs from
-//! everything that a manifest can declare, and is still there after an update that sends the whole config.
+//! Half a surrogate pair in oHallo's JSON, such as `"\ud83d"`: JSON allows it, a Rust string does not. It is decoded
+//! to two characters that no text contains in sequence, and encoded as the same escape. So it affects no other value,
+//! differs from everything that a manifest can declare, and survives an update that sends the whole config.
 
 use std::borrow::Cow;
 
 use serde_json::Value;
 
-/// The first of the two characters, which Unicode keeps out of every text.
+/// The first of the two characters, a Unicode noncharacter.
 const MARK: char = '\u{10fffe}';
 
-/// The second character is this one plus the half's distance from the first half.
+/// The second character is this one plus the offset of the half.
 const FIRST: u32 = 0x0010_f000;
 const FIRST_HALF: u32 = 0xd800;
 const LAST_HALF: u32 = 0xdfff;
@@ -17,10 +17,10 @@ const LAST_HALF: u32 = 0xdfff;
 /// The bytes of [`MARK`], and of the second character.
 const MARK_BYTES: [u8; 4] = [0xf4, 0x8f, 0xbf, 0xbe];
 
-/// Decodes an answer of oHallo's.
+/// Decodes a response of oHallo.
 ///
 /// # Errors
-/// Where it is no JSON, halves of surrogate pairs apart.
+/// Invalid JSON, except for halves of surrogate pairs.
 pub fn from_slice(body: &[u8]) -> Result<Value, serde_json::Error> {
     serde_json::from_slice(body).or_else(|error| match marked(body) {
         Some(marked) => serde_json::from_slice(&marked),
@@ -28,7 +28,7 @@ pub fn from_slice(body: &[u8]) -> Result<Value, serde_json::Error> {
     })
 }
 
-/// A body as it is sent.
+/// The body to send.
 pub fn restored(body: Vec<u8>) -> Vec<u8> {
     if !body.windows(MARK_BYTES.len()).any(|bytes| bytes == MARK_BYTES) {
         return body;
@@ -39,7 +39,7 @@ pub fn restored(body: Vec<u8>) -> Vec<u8> {
     }
 }
 
-/// A text with each half as its escape: how a person reads it, and how it is sent.
+/// A text with each half as its escape, as users see it and as it is sent.
 pub fn shown(text: &str) -> Cow<'_, str> {
     if !text.contains(MARK) {
         return Cow::Borrowed(text);
@@ -77,7 +77,7 @@ fn marked(body: &[u8]) -> Option<Vec<u8>> {
     let mut rest = body;
     let mut any = false;
     while let Some((byte, after)) = rest.split_first() {
-        // Outside of a string nothing is escaped.
+        // There are no escapes outside of strings.
         let escape = if *byte == b'\\' { code(rest) } else { None };
         let taken = match escape {
             Some(half @ FIRST_HALF..=0xdbff)
@@ -97,7 +97,7 @@ fn marked(body: &[u8]) -> Option<Vec<u8>> {
                 6
             }
             _ => {
-                // A backslash takes the byte behind it along.
+                // A backslash escapes the byte after it.
                 let length = if *byte == b'\\' { 2.min(rest.len()) } else { 1 };
                 out.extend_from_slice(rest.get(..length).unwrap_or_default());
                 length

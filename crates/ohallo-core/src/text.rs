@@ -1,16 +1,16 @@
-//! Makes text fit to leave the process: bounded, on one line, with nothing that hides or reorders it.
+//! Makes text safe to publish: bounded, on one line, without characters that hide or reorder it.
 //!
-//! Text that a tenant wrote is never compared with a secret: a filter whose effect is visible tells a guess from a
-//! miss. Only text that came from oHallo passes a [`crate::secret::Redactor`], before it gets here.
+//! Text that a tenant wrote is never compared with a secret: a filter with a visible effect would confirm a
+//! guess. Only text from oHallo passes a [`crate::secret::Redactor`] first.
 
 use jiff::Timestamp;
 
 use crate::surrogates;
 
-/// Escapes control and invisible formatting characters and cuts to `max` characters, an ellipsis included. The cost is
-/// linear in `max`, whatever the length of `text`. Applied to its own result it changes nothing.
+/// Escapes control and invisible formatting characters and truncates to `max` characters, including an ellipsis. The
+/// cost is linear in `max`, whatever the length of `text`. Idempotent.
 pub fn sanitize(text: &str, max: usize) -> String {
-    // No escape is shorter than its character, so what lies behind the first `max` + 1 characters is never shown.
+    // No escape is shorter than its character, so everything after the first `max` + 1 characters is never shown.
     let shown = text.char_indices().nth(max.saturating_add(1)).map_or(text, |(end, _)| text.split_at(end).0);
     cut(escape(shown), max)
 }
@@ -29,7 +29,7 @@ pub fn escape(text: &str) -> String {
     out
 }
 
-/// Cuts to `max` characters, an ellipsis included.
+/// Truncates to `max` characters, including an ellipsis.
 pub fn cut(mut text: String, max: usize) -> String {
     if text.chars().nth(max).is_some() {
         let end = text.char_indices().nth(max.saturating_sub(1)).map_or(0, |(end, _)| end);
@@ -41,7 +41,7 @@ pub fn cut(mut text: String, max: usize) -> String {
     text
 }
 
-/// Cuts to `max` bytes at a character, an ellipsis included where there is room for one.
+/// Truncates to `max` bytes at a character boundary, including an ellipsis where it fits.
 pub fn cut_bytes(mut text: String, max: usize) -> String {
     const ELLIPSIS: &str = "…";
     if text.len() > max {
@@ -63,7 +63,7 @@ pub fn list<'a>(names: impl ExactSizeIterator<Item = &'a str>, max: usize) -> St
 /// The longest name in a [`list`], in characters.
 const NAME: usize = 64;
 
-/// Unicode's format characters (Cf) and line separators: they reorder, hide or split what a person reads.
+/// Unicode's format characters (Cf) and line separators: they reorder, hide or split what a user sees.
 pub fn is_invisible(character: char) -> bool {
     matches!(u32::from(character),
         0xad | 0x600..=0x605 | 0x61c | 0x6dd | 0x70f | 0x890..=0x891 | 0x8e2 | 0x180e | 0x200b..=0x200f
@@ -71,12 +71,12 @@ pub fn is_invisible(character: char) -> bool {
         | 0x1bca0..=0x1bca3 | 0x1d173..=0x1d17a | 0xe0000..=0xe007f)
 }
 
-/// A request's value as the status can hold it.
+/// A request annotation's value, truncated for the status.
 pub fn cut_request(value: &str) -> String {
     value.chars().take(256).collect()
 }
 
-/// A time as the status holds it.
+/// A time in the format of the status.
 pub fn seconds(at: Timestamp) -> String {
     format!("{at:.0}")
 }

@@ -1,18 +1,18 @@
 //! The work queue in front of the workers: fair by namespace first, then by API key, then by object.
 //!
 //! An object is in the queue at most once and never runs twice at the same time: an add during its run requeues it
-//! after the run. A reconcile starts when it can run. [`Cooldown::resolve`] keeps an object back while its cooldown is
-//! closed, [`Cooldown::admit`] while its API key has no token; neither holds a worker, and neither is polled per object.
+//! after the run. A reconcile starts when it can run. [`Gate::resolve`] holds an object back during its cooldown,
+//! [`Gate::admit`] while its API key has no token. Neither occupies a worker, and neither is polled per object.
 //!
 //! Order of starts:
-//! 1. [`Priority::Interactive`] before [`Priority::Background`]. Background work ages with each start that passes it
-//!    and goes first after [`AGED`] of them, in the whole queue and for each API key.
+//! 1. [`Priority::Interactive`] before [`Priority::Background`]. Background work ages with each interactive
+//!    start and goes first after [`AGED`] of them, in the whole queue and for each API key.
 //! 2. The namespace with the fewest running reconciles, then the one that was served least.
 //! 3. For an API key that several namespaces share, the namespace that this key served least.
 //! 4. Within a namespace the API key that was served least, then the object that has waited longest.
 //!
-//! Every operation costs O(log n): namespaces, keys and objects are ordered sets, and a key that is blocked offers
-//! nothing until its time has come.
+//! Every operation costs O(log n): namespaces, keys and objects are ordered sets, and a blocked key offers no
+//! object until its time.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -20,14 +20,14 @@ use std::time::{Duration, Instant};
 
 use crate::secret::KeyId;
 
-/// Interactive starts that may pass waiting background work before one of it goes first: background work has a tenth.
+/// The number of interactive starts before one of waiting background work: background work gets a tenth.
 pub const AGED: u32 = 9;
 
-/// Objects taken from the list of new work in one [`WorkQueue::pop`], so that a relist of thousands does not hold the
+/// Objects taken from the list of new work in one [`WorkQueue::pop`], so that a relist of thousands does not block the
 /// event loop.
 const RESOLVED_AT_ONCE: usize = 200;
 
-/// What is reconciled.
+/// The kind of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ObjectKind {
     Channel,
@@ -39,21 +39,21 @@ pub enum ObjectKind {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
     pub kind: ObjectKind,
-    /// `None` for a ClusterWorkspace: they count as one namespace of their own.
+    /// `None` for a ClusterWorkspace: all of them count as one namespace.
     pub namespace: Option<Arc<str>>,
     pub name: Arc<str>,
 }
 
-/// Which work goes first.
+/// The priority of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Priority {
-    /// Somebody waits for it: a changed object, a new one, a deletion, a changed input.
+    /// A user waits for it: a changed object, a new one, a deletion, a changed input.
     Interactive,
     /// A resync, or an object of a list.
     Background,
 }
 
-/// How much may run at a time.
+/// The concurrency limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Reconciles of all objects.
@@ -64,29 +64,29 @@ pub struct Limits {
     pub per_key: usize,
     /// Reconciles of one namespace under one API key.
     pub per_namespace_and_key: usize,
-    /// The last workers, which only a namespace without a running reconcile may take.
+    /// Workers that are reserved for namespaces without a running reconcile.
     pub reserve: usize,
 }
 
 /// How an object is queued.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The API key that its reconcile calls with; `None` where it needs none to start.
+    /// The API key of its calls; `None` where the reconcile needs none to start.
     pub key: Option<KeyId>,
-    /// Costs so much memory that only one such object runs at a time.
+    /// It needs so much memory that only one such object runs at a time.
     pub heavy: bool,
-    /// Of an object whose time has come; an added object keeps the priority of its add.
+    /// The priority of a requeued object; an added object keeps the priority of its add.
     pub priority: Priority,
-    /// When it starts without a token at the latest, because its status becomes untrue.
+    /// The time at which it starts even without a token, because its status expires.
     pub latest: Option<Instant>,
 }
 
-/// What is to become of an object that was added or whose time has come.
+/// The state of an object that was added or whose requeue time has passed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolved {
-    /// It does not exist: it is dropped.
+    /// It does not exist, and is dropped.
     Gone,
-    /// Its cooldown is closed until then.
+    /// Its cooldown lasts until then.
     Resting(Instant),
     Ready(Route),
 }
@@ -100,18 +100,18 @@ pub enum Blocked {
     AllKeys { until: Instant, for_all: bool },
 }
 
-/// What the queue asks of its owner.
+/// The decisions that the queue takes from its owner.
 pub trait Gate {
-    /// What a start is given: tokens.
+    /// The tokens of a started reconcile.
     type Permit;
 
-    /// Asked once for each add and each requeue time.
+    /// Called once for each add and each requeue time.
     fn resolve(&mut self, object: &ObjectKey, now: Instant) -> Resolved;
 
-    /// Asked right before a start; answers the permit and how many tokens it took.
+    /// Called right before a start; returns the permit and the number of tokens.
     ///
     /// # Errors
-    /// [`Blocked`] where no token can be had now.
+    /// [`Blocked`] where no token is available now.
     fn admit(
         &mut self,
         object: &ObjectKey,
@@ -120,29 +120,29 @@ pub trait Gate {
     ) -> Result<(Self::Permit, u32), Blocked>;
 }
 
-/// An object that runs from now on; [`WorkQueue::done`] ends it.
+/// A started object; [`WorkQueue::done`] ends its run.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Started<P> {
     pub object: Arc<ObjectKey>,
     pub priority: Priority,
     pub permit: P,
-    /// How long it waited since it could have run.
+    /// How long it waited in the queue.
     pub waited: Duration,
 }
 
-/// When an object is to run again.
+/// When an object runs again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Again {
     /// When it is added.
     Never,
     At(Instant),
-    /// It ended before its work was done for want of a token: it keeps its place.
+    /// It ended early without a token: it keeps its place in the queue.
     Deferred(Instant),
 }
 
 type Namespace = Option<Arc<str>>;
 
-/// What reconciles share: the offers of one resource are in the order of its namespaces.
+/// A resource that reconciles share; its offers are ordered by namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Resource {
     /// No API key; of one namespace.
@@ -161,9 +161,9 @@ struct BucketKey {
 #[derive(Debug)]
 struct Item {
     state: State,
-    /// Since when it could have run.
+    /// Since when it waits.
     since: Instant,
-    /// Its place in a bucket, once it has one.
+    /// Its place in a bucket, if it has one.
     place: Option<u64>,
 }
 
@@ -182,13 +182,13 @@ struct Bucket {
     running: usize,
     /// Virtual time of its next start, in tokens.
     turn: u64,
-    /// The turn under which it waits at its resource.
+    /// The virtual time under which it is listed at its resource.
     listed: [Option<u64>; 2],
     blocked: Option<Instant>,
     idle: bool,
 }
 
-/// What a block of tokens was for.
+/// What becomes available at its time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Unblock {
     Resource(Resource),
@@ -200,14 +200,14 @@ enum Unblock {
 struct Shared {
     running: usize,
     blocked: Option<Instant>,
-    /// Virtual time: the turn that was served last.
+    /// Virtual time of the last start.
     served: u64,
-    /// Interactive starts since background work waits.
+    /// The number of interactive starts since background work waits.
     passed: u32,
     waiting: [BTreeSet<(u64, Namespace)>; 2],
     /// The first two that wait: at most one namespace can be at its limit, so one of them can start.
     offers: [Vec<(u64, Namespace)>; 2],
-    /// Namespaces with nothing to do whose turn has not passed yet.
+    /// Namespaces without waiting objects whose virtual time is still ahead.
     idle: BTreeSet<(u64, Namespace)>,
     buckets: usize,
 }
@@ -233,12 +233,12 @@ pub struct WorkQueue {
     items: HashMap<Arc<ObjectKey>, Item>,
     new: [BTreeMap<u64, Arc<ObjectKey>>; 2],
     delayed: BTreeSet<(Instant, Arc<ObjectKey>)>,
-    /// Waiting objects that start without a token then.
+    /// Waiting objects, by the time at which they start without a token.
     latest: BTreeSet<(Instant, Arc<ObjectKey>)>,
     buckets: HashMap<BucketKey, Bucket>,
     shared: HashMap<Resource, Shared>,
     spaces: HashMap<Namespace, Space>,
-    /// Running reconciles, turn and name of the namespaces that can start one.
+    /// The namespaces that can start a reconcile: running reconciles, virtual time, name.
     candidates: [[BTreeSet<(usize, u64, Namespace)>; 2]; 2],
     idle_spaces: BTreeSet<(u64, Namespace)>,
     unblocks: BTreeSet<(Instant, Unblock)>,
@@ -255,8 +255,8 @@ pub struct WorkQueue {
 // === impl Limits ===
 
 impl Limits {
-    /// Of `workers` a namespace has at most three quarters, and of those an API key three quarters; `per_key` bounds a
-    /// key in all namespaces. An eighth is left to namespaces that have nothing running.
+    /// A namespace gets at most three quarters of `workers`, and an API key three quarters of those; `per_key` limits a
+    /// key over all namespaces. An eighth is reserved for namespaces without a running reconcile.
     pub fn of(workers: usize, per_key: usize) -> Self {
         let workers = workers.max(1);
         let share = |of: usize| (of * 3).div_ceil(4).min(of.saturating_sub(1)).max(1);
@@ -377,8 +377,8 @@ impl WorkQueue {
         }
     }
 
-    /// Adds an object to run as soon as it can. An object that waits keeps its place and the higher priority; a requeue
-    /// time is dropped; an object that runs is added after its run.
+    /// Adds an object to run as soon as possible. A waiting object keeps its place and the higher priority. A requeue time
+    /// is dropped. A running object is added after its run.
     pub fn add(&mut self, object: ObjectKey, priority: Priority, now: Instant) {
         self.step();
         let object = Arc::new(object);
@@ -397,7 +397,7 @@ impl WorkQueue {
                 self.take_out(&object);
                 self.push_new(&object, priority, since, place);
             }
-            // Its key may be another by now: it is resolved again.
+            // Its key may have changed: it is resolved again.
             State::Waiting { priority: before, .. } => {
                 let priority = priority.min(*before);
                 self.take_out(&object);
@@ -410,7 +410,7 @@ impl WorkQueue {
         }
     }
 
-    /// Starts the next object that can run. `None`: ask again at [`Self::next_wake`], after an add, or after
+    /// Starts the next object that can run. `None`: call again at [`Self::next_wake`], after an add, or after
     /// [`Self::done`].
     pub fn pop<G: Gate>(&mut self, now: Instant, gate: &mut G) -> Option<Started<G::Permit>> {
         self.take_due(now, gate);
@@ -443,7 +443,7 @@ impl WorkQueue {
         None
     }
 
-    /// Ends the run of an object. An add during the run goes before `next_stale_poll`.
+    /// Ends the run of an object. An add during the run takes precedence over `again`.
     pub fn done(&mut self, object: &ObjectKey, again: Again, now: Instant) {
         self.step();
         let Some((object, item)) = self.items.remove_entry(object) else { return };
@@ -454,7 +454,7 @@ impl WorkQueue {
         self.running = self.running.saturating_sub(1);
         if let Some(shared) = self.shared.get_mut(&bucket.resource) {
             shared.running = shared.running.saturating_sub(1);
-            // What its permit did not use went back.
+            // Its permit refunded unused tokens.
             if let Some(until) = shared.blocked.take() {
                 self.unblocks.remove(&(until, Unblock::Resource(bucket.resource.clone())));
             }
@@ -479,7 +479,7 @@ impl WorkQueue {
         self.forget(&bucket);
     }
 
-    /// When [`Self::pop`] may start something without an add or an end.
+    /// When [`Self::pop`] may start an object without an add or the end of a run.
     pub fn next_wake(&self) -> Option<Instant> {
         let times = [
             self.delayed.first().map(|(at, _)| *at),
@@ -490,12 +490,12 @@ impl WorkQueue {
         times.into_iter().flatten().min()
     }
 
-    /// Whether objects are yet to be resolved: [`Self::pop`] takes a bounded number at once.
+    /// Whether unresolved objects remain: [`Self::pop`] resolves a bounded number at once.
     pub fn has_new(&self) -> bool {
         self.new.iter().any(|queue| !queue.is_empty())
     }
 
-    /// How many objects wait to run, those with a requeue time to come left out.
+    /// The number of objects that wait to run, without those with a future requeue time.
     pub fn depth(&self) -> &BTreeMap<(ObjectKind, Priority), usize> {
         &self.depth
     }
@@ -536,7 +536,7 @@ impl WorkQueue {
         *depth = if more { *depth + 1 } else { depth.saturating_sub(1) };
     }
 
-    /// Takes an object that does not run out of wherever it waits.
+    /// Removes a waiting object from wherever it waits.
     fn take_out(&mut self, object: &Arc<ObjectKey>) {
         let Some(item) = self.items.remove(object) else { return };
         match item.state {
@@ -560,7 +560,7 @@ impl WorkQueue {
         }
     }
 
-    /// Resolves what is new and whose time has come, a bounded number of each.
+    /// Resolves new objects and those whose requeue time has passed, a bounded number of each.
     fn take_due<G: Gate>(&mut self, now: Instant, gate: &mut G) {
         if self.all_keys_blocked.is_some_and(|until| until <= now) {
             self.all_keys_blocked = None;
@@ -648,7 +648,7 @@ impl WorkQueue {
         self.sync_bucket(&bucket);
     }
 
-    /// Its API key did not serve it in time.
+    /// Starts an object whose API key had no token in time.
     fn start_without_key(&mut self, object: &Arc<ObjectKey>) {
         let Some(Item { state: State::Waiting { priority, route, .. }, since, place }) =
             self.items.get(object)
@@ -663,7 +663,7 @@ impl WorkQueue {
         self.wait(object, resource, priority, route, since, place);
     }
 
-    /// Makes sure that the bucket, its resource and its namespace exist, at a turn that is not in the past.
+    /// Ensures that the bucket, its resource and its namespace exist, with a virtual time that is not in the past.
     fn enter(&mut self, key: &BucketKey) {
         let space = self.spaces.entry(key.namespace.clone()).or_default();
         if std::mem::take(&mut space.idle) {
@@ -800,7 +800,7 @@ impl WorkQueue {
         self.limits.workers.saturating_sub(self.running)
     }
 
-    /// Whose turn it is at a resource, of those that can start, and with which of its objects.
+    /// The next namespace at a resource, of those that can start, and the priority of its object.
     fn turn_of(&self, offer: Priority, resource: &Resource) -> Option<(Priority, Namespace)> {
         let shared = self.shared.get(resource)?;
         let can_start = |namespace: &Namespace| {
@@ -814,13 +814,13 @@ impl WorkQueue {
         if shared.aged() {
             return Some((Priority::Background, first(offer)?.1.clone()));
         }
-        // Whichever ages in the whole queue, of this key the interactive work has nine tenths.
+        // Independent of ageing in the whole queue, interactive work gets nine tenths of this key.
         let interactive = first(Priority::Interactive).map(|found| (Priority::Interactive, found));
         let (priority, (_, namespace)) = interactive.or_else(|| Some((offer, first(offer)?)))?;
         Some((priority, namespace.clone()))
     }
 
-    /// Lists a bucket at its resource as it now is.
+    /// Updates the entry of a bucket at its resource.
     fn sync_bucket(&mut self, key: &BucketKey) {
         self.step();
         let Some((shared, bucket)) = self.shared.get_mut(&key.resource).zip(self.buckets.get_mut(key)) else {
@@ -846,7 +846,7 @@ impl WorkQueue {
         self.sync_shared(&key.resource);
     }
 
-    /// Offers the first of a resource to their namespaces. Aged background work takes the place of interactive work.
+    /// Offers the first buckets of a resource to their namespaces. Aged background work replaces interactive work.
     fn sync_shared(&mut self, resource: &Resource) {
         self.step();
         let Some(shared) = self.shared.get_mut(resource) else { return };
@@ -877,7 +877,7 @@ impl WorkQueue {
         }
     }
 
-    /// Lists a namespace among the candidates as it now is.
+    /// Updates the entry of a namespace among the candidates.
     fn sync_space(&mut self, namespace: &Namespace) {
         self.step();
         let Some(space) = self.spaces.get_mut(namespace) else { return };
@@ -903,8 +903,8 @@ impl WorkQueue {
         }
     }
 
-    /// Drops what is empty. A turn that is ahead of the others is kept until they have caught up: a namespace that
-    /// comes and goes has no more than one that waits.
+    /// Drops empty entries. A virtual time that is ahead of the others is kept until they have caught up: a namespace that
+    /// leaves and returns gets no more than one that waits.
     fn forget(&mut self, key: &BucketKey) {
         let Some((shared, bucket)) = self.shared.get_mut(&key.resource).zip(self.buckets.get_mut(key)) else {
             return;
@@ -941,7 +941,7 @@ impl WorkQueue {
         emptied.into_iter().for_each(|namespace| self.leave(namespace));
     }
 
-    /// A namespace has one bucket less.
+    /// Removes one bucket from a namespace.
     fn leave(&mut self, namespace: Namespace) {
         self.step();
         let Some(space) = self.spaces.get_mut(&namespace) else { return };
@@ -966,7 +966,7 @@ impl WorkQueue {
 // === impl Shared ===
 
 impl Shared {
-    /// Whether interactive starts have passed its background work long enough.
+    /// Whether its background work has waited for enough interactive starts.
     fn aged(&self) -> bool {
         self.passed >= AGED && !Priority::Background.pick(&self.waiting).is_empty()
     }

@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::environment::{Environment, channels, is_ready};
-use crate::{Size, environment, process};
+use crate::environment::{self, Environment, channels, is_ready};
+use crate::{Size, process};
 
 /// Requests that the driver has under way at a time.
 const DRIVERS: usize = 32;

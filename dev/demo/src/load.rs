@@ -9,9 +9,11 @@ use testbed::{Act, Held, Proxy, Rule, When};
 
 use crate::user_actions::UserActions;
 
-/// What the operators are given: a budget that is felt, and a time limit that is soon over. Creates have the usual one,
-/// within which [`Load::mishaps`] does something while one is under way.
-pub const FLAGS: [&str; 3] = ["--requests-per-second=25", "--burst=5", "--request-timeout=2"];
+/// The operators' flags: a rate limit that has an effect, and a short timeout. Creates keep the default timeout, in which
+/// [`Load::mishaps`] acts while one is under way. Reads of the simulator are never older than a write, so that drift is
+/// reported while the names change every few seconds.
+pub const FLAGS: [&str; 4] =
+    ["--requests-per-second=25", "--burst=5", "--request-timeout=2", "--consistency-window-seconds=0"];
 /// In which one of [`Load::round`] the API server takes the id that it did not.
 const RELIEF: u64 = 6;
 const LATENCY_MS: u64 = 15;

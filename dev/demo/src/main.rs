@@ -8,18 +8,17 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use kube::Client;
+use load::Load;
 use ohallo_sim::{Behaviour, Config, Key, Provisioning, Sim, Until};
+use replica::{Place, Replica, Template};
 use testbed::{Binaries, ControlPlane, Options, Profile, Proxy, User, kubectl};
 use tokio::signal::unix::{SignalKind, signal};
+use user_actions::UserActions;
 
 mod load;
 mod replica;
 mod table;
 mod user_actions;
-
-use load::Load;
-use replica::{Place, Replica, Template};
-use user_actions::UserActions;
 
 /// From deploy/samples.
 const WORKSPACE: &str = "a1b2c3d4-e5f6-7890-abcd-ef1234567890";

@@ -1,12 +1,11 @@
 //! Builds programs once from Go modules that a go.mod of this package pins, into a cache that outlives `target`.
 
-use std::env;
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread;
 use std::time::Duration;
+use std::{env, thread};
 
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};

@@ -14,16 +14,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use kube::Client;
+use rules::Rules;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use watches::Watches;
 
 use crate::control_plane::ControlPlane;
 use crate::user::User;
 
-use rules::Rules;
 pub use rules::{Act, Rule, When};
-use watches::Watches;
 
 /// The longest time that [`Held::reached`] waits.
 const REACHED_WITHIN: Duration = Duration::from_secs(120);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::harness::Harness;
 
 const BOUND: &str = "channelId may only be set to the channel this object is bound to (status.channelId); \
-    to use another channel, make another Channel";
+    to manage another channel, create another Channel";
 const PINNED: &str = "channelId can't be changed or removed once the Channel is bound to it";
 
 /// Writes the status as whoever may do so.
@@ -104,13 +104,13 @@ async fn what_can_not_move_is_refused_with_a_sentence_when_it_is_changed() {
     for (kind, name, spec) in &objects {
         harness.apply(&object(kind, name, spec));
     }
-    let moved = "workspaceRef can't be changed: a channel can't move to another workspace";
+    let moved = "workspaceRef is immutable: a channel can't move to another workspace";
     let cases = [
         (
             0,
             "channelType",
             json!("voice"),
-            "channelType can't be changed: delete this Channel and apply another",
+            "channelType is immutable: create another Channel (deleting this one may delete its channel in oHallo)",
         ),
         (0, "workspaceRef", json!({"name": "other"}), moved),
         (0, "workspaceRef", json!({"kind": "ClusterWorkspace", "name": "default"}), moved),
@@ -118,13 +118,13 @@ async fn what_can_not_move_is_refused_with_a_sentence_when_it_is_changed() {
             1,
             "workspaceId",
             json!("v"),
-            "workspaceId can't be changed: make another Workspace and move the Channels to it",
+            "workspaceId is immutable: create another Workspace, and new Channels that name it. A channel can't move between oHallo workspaces",
         ),
         (
             2,
             "workspaceId",
             json!("v"),
-            "workspaceId can't be changed: make another ClusterWorkspace and move the Channels to it",
+            "workspaceId is immutable: create another ClusterWorkspace, and new Channels that name it. A channel can't move between oHallo workspaces",
         ),
     ];
     for (at, field, value, sentence) in cases {

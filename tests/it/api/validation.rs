@@ -4,10 +4,11 @@ use serde_json::{Value, json};
 
 use crate::support::harness::Harness;
 
-const EITHER: &str = "write either secretRef (every key of that Secret), or name and secretKeyRef (one key)";
+const EITHER: &str =
+    "set either secretRef (every entry of that Secret), or name and secretKeyRef (one entry)";
 const NO_SPACE: &str = "displayName can't begin or end with white space";
 const ON_CHANGE: &str =
-    "connectivityTest OnChange is refused for email: each test sends a real mail; use OnRequest";
+    "connectivityTest OnChange is not allowed for email, because each test sends a real email: use OnRequest";
 
 /// A kind, what is written over a good spec (null removes a field), and the message.
 type Case = (&'static str, Value, String);

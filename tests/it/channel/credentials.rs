@@ -108,7 +108,7 @@ async fn a_rotated_secret_is_read_once_and_sent_once_for_each_of_its_users() {
         .sim
         .wait_for(
             |calls| calls.iter().filter(|call| call.operation == PUSH && call.status.is_some()).count() >= 10,
-            crate::support::harness::PATIENCE,
+            crate::support::harness::WAIT_TIMEOUT,
         )
         .await
         .unwrap();
@@ -228,7 +228,7 @@ async fn a_restart_sends_nothing_where_nothing_has_changed() {
         .sim
         .wait_for(
             |calls| calls.iter().filter(|call| call.operation == PUSH).count() == 2,
-            crate::support::harness::PATIENCE,
+            crate::support::harness::WAIT_TIMEOUT,
         )
         .await
         .unwrap();

@@ -23,7 +23,7 @@ async fn writes(harness: &Harness, name: &str, count: usize) -> Vec<String> {
     harness.writes_of(name)
 }
 
-const MARK: &str = "patch channels a 200";
+const METADATA_PATCH: &str = "patch channels a 200";
 const STATUS: &str = "update channels/status a 200";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -32,13 +32,13 @@ async fn creates_with_two_writes_and_one_call_and_deletes_with_one_each() {
     let channel = harness.ready("a", json!({"config": {"greeting": "hello"}})).await;
     let remote = harness.sim.channel(&id_of(&channel)).unwrap();
     assert_eq!(remote.display_name, "Channel a");
-    assert_eq!(writes(&harness, "a", 2).await, [MARK, STATUS]);
+    assert_eq!(writes(&harness, "a", 2).await, [METADATA_PATCH, STATUS]);
     assert_eq!((harness.count(Operation::CreateChannel), harness.count(Operation::GetChannel)), (1, 0));
     assert_eq!(harness.count(Operation::GetWorkspace), 1, "the workspace was verified, and nothing more");
     harness.delete_and_wait("a").await;
     assert!(harness.sim.channels().is_empty());
     assert_eq!(harness.count(Operation::DeleteChannel), 1);
-    assert_eq!(writes(&harness, "a", 3).await[2..], [MARK]);
+    assert_eq!(writes(&harness, "a", 3).await[2..], [METADATA_PATCH]);
     harness.event("a", "Created").await;
     harness.event("a", "Deleted").await;
     harness.finish().await;
@@ -53,7 +53,7 @@ async fn creates_with_credentials_in_three_writes_and_two_calls() {
     let credentials =
         json!({"channelType": "whatsapp", "credentials": [{"secretRef": {"name": "provider"}}]});
     let channel = harness.ready("a", credentials).await;
-    assert_eq!(writes(&harness, "a", 3).await, [MARK, STATUS, STATUS]);
+    assert_eq!(writes(&harness, "a", 3).await, [METADATA_PATCH, STATUS, STATUS]);
     assert_eq!((harness.count(Operation::CreateChannel), harness.count(Operation::StoreCredentials)), (1, 1));
     assert_eq!(condition(&channel, "CredentialsApplied").map(|c| (c.1, c.2)), Some(("True", "Applied")));
     let remote = harness.sim.channel(&id_of(&channel)).unwrap();
@@ -72,7 +72,7 @@ async fn a_refused_create_costs_two_writes_and_one_call() {
     harness.create("a", json!({})).await;
     let channel = harness.reason("a", "ValidationFailed").await;
     assert!(message(&channel, "Ready").contains("422"), "{}", message(&channel, "Ready"));
-    assert_eq!(writes(&harness, "a", 2).await, [MARK, STATUS]);
+    assert_eq!(writes(&harness, "a", 2).await, [METADATA_PATCH, STATUS]);
     assert_eq!(harness.count(Operation::CreateChannel), 1);
     harness.edit("a", json!({"spec": {"displayName": "Better"}})).await;
     harness.reason("a", "Available").await;
@@ -180,7 +180,7 @@ async fn adopts_with_two_writes_and_one_read() {
         (status.origin.as_deref(), status.deletion_policy.as_deref()),
         (Some("Adopted"), Some("Retain"))
     );
-    assert_eq!(writes(&harness, "a", 2).await, [MARK, STATUS]);
+    assert_eq!(writes(&harness, "a", 2).await, [METADATA_PATCH, STATUS]);
     assert_eq!((harness.count(Operation::GetChannel), harness.count(Operation::UpdateChannel)), (1, 0));
     harness.event("a", "Adopted").await;
     harness.delete_and_wait("a").await;
@@ -197,7 +197,7 @@ async fn follows_slow_provisioning_with_one_write_more() {
     let channel = harness.reason("a", "Provisioning").await;
     assert_eq!(condition(&channel, "Reconciling").map(|c| c.1), Some("True"));
     harness.reason("a", "Available").await;
-    assert_eq!(writes(&harness, "a", 3).await, [MARK, STATUS, STATUS]);
+    assert_eq!(writes(&harness, "a", 3).await, [METADATA_PATCH, STATUS, STATUS]);
     harness.finish().await;
 }
 

@@ -154,7 +154,7 @@ async fn rate_limits_pause_and_keep_what_is_ready() {
         assert_eq!(state_of(&channel, "Ready"), state("True", "Available"), "{code} {wait}");
         harness
             .sim
-            .wait_until(|sim| good(sim) > before, crate::support::harness::PATIENCE)
+            .wait_until(|sim| good(sim) > before, crate::support::harness::WAIT_TIMEOUT)
             .await
             .unwrap_or_else(|error| panic!("{code} {wait}: {error}"));
     }

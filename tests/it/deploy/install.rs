@@ -8,7 +8,7 @@ use testbed::{ControlPlane, User};
 use crate::deploy::switches::{NO_CONTEXT, NO_POD_CONTEXT, Switch, all, each, separate};
 use crate::support::clusters::{empty, end, established, kubectl};
 use crate::support::harness::{Harness, id_of, kubectl_as};
-use crate::support::helm::{CHART, HOME, RELEASE, copy, on, output_text, stored_arguments};
+use crate::support::helm::{CHART, OPERATOR_NAMESPACE, RELEASE, copy, on, output_text, stored_arguments};
 use crate::support::program::Program;
 
 /// The chart of a release before this one: its CRDs lack what has come since.
@@ -20,13 +20,13 @@ fn previous() -> tempfile::TempDir {
     };
     edit("Chart.yaml", &|text| text.replace("ersion: 0.1.0", "ersion: 0.0.9"));
     edit("files/crds/channels.ohallo.eu.yaml", &|text| {
-        let mut crd: Value = serde_yaml_ng::from_str(&text).unwrap();
+        let mut crd: Value = serde_saphyr::from_str(&text).unwrap();
         let schema = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
         for (part, field) in [("spec", "provisioningRetry"), ("status", "drift")] {
             let properties = schema["properties"][part]["properties"].as_object_mut().unwrap();
             assert!(properties.remove(field).is_some(), "{field}");
         }
-        serde_yaml_ng::to_string(&crd).unwrap()
+        ohallo_operator::manifest::yaml(&crd).unwrap()
     });
     chart
 }
@@ -49,11 +49,11 @@ impl Released {
         let plane = empty().await;
         let old = previous();
         let path = old.path().to_str().unwrap();
-        on(plane, &["install", RELEASE, path, "-n", HOME, "--create-namespace"]);
+        on(plane, &["install", RELEASE, path, "-n", OPERATOR_NAMESPACE, "--create-namespace"]);
         established(plane);
         let harness = Harness::on(plane, Config::default(), &[]).await;
         let values = format!("ohallo.apiUrl={}", harness.sim.url());
-        on(plane, &["upgrade", RELEASE, path, "-n", HOME, "--set", &values]);
+        on(plane, &["upgrade", RELEASE, path, "-n", OPERATOR_NAMESPACE, "--set", &values]);
         harness
             .put_secret(
                 json!({"metadata": {"name": "ohallo-api-key"}, "stringData": {"apiKey": harness.key}}),
@@ -66,7 +66,7 @@ impl Released {
 
     /// `helm <verb>` with the chart as it is.
     fn helm(&self, verb: &str) {
-        on(self.harness.plane, &[verb, RELEASE, CHART, "-n", HOME, "--set", &self.values]);
+        on(self.harness.plane, &[verb, RELEASE, CHART, "-n", OPERATOR_NAMESPACE, "--set", &self.values]);
     }
 
     fn kubectl(&self, args: &str) -> String {
@@ -92,14 +92,14 @@ impl Released {
     }
 
     fn back_and_forth(&self) {
-        on(self.harness.plane, &["rollback", RELEASE, "2", "-n", HOME]);
+        on(self.harness.plane, &["rollback", RELEASE, "2", "-n", OPERATOR_NAMESPACE]);
         let schema = self.kubectl("get crd channels.ohallo.eu -o json");
         assert!(!schema.contains("provisioningRetry"), "the CRDs were not rolled back");
         self.helm("upgrade");
     }
 
     fn uninstalled(&self) {
-        let removed = on(self.harness.plane, &["uninstall", RELEASE, "-n", HOME]);
+        let removed = on(self.harness.plane, &["uninstall", RELEASE, "-n", OPERATOR_NAMESPACE]);
         assert!(removed.contains("[CustomResourceDefinition] channels.ohallo.eu"), "{removed}");
         let left = self.kubectl("get clusterrole,clusterrolebinding,role,deployment,service,sa -A -o name");
         assert!(!left.contains("ohallo"), "{left}");
@@ -160,7 +160,7 @@ async fn the_pod_passes_the_restricted_standard_with_every_switch() {
         pod["apiVersion"] = "v1".into();
         pod["kind"] = "Pod".into();
         pod["metadata"]["name"] = format!("probe-{n}").into();
-        pod["metadata"]["namespace"] = HOME.into();
+        pod["metadata"]["namespace"] = OPERATOR_NAMESPACE.into();
         // The priority class is looked up, and is there in this namespace for no one.
         pod["spec"].as_object_mut().unwrap().remove("priorityClassName");
         pods.push(pod);

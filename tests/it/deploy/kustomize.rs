@@ -13,7 +13,7 @@ use crate::support::canary;
 use crate::support::clusters::{empty, end, established, kubectl};
 use crate::support::differences::differences;
 use crate::support::harness::{TENANT, WORKSPACE, kubectl_as};
-use crate::support::helm::{HOME, documents, output_text, render, stored_arguments};
+use crate::support::helm::{OPERATOR_NAMESPACE, documents, output_text, render, stored_arguments};
 use crate::support::program::Program;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -103,7 +103,8 @@ fn the_components_files_are_those_of_the_chart() {
         objects.retain(|object| kinds.iter().any(|kind| object["kind"] == *kind));
         // The Role for the lease is in the base.
         objects.retain(|object| object["metadata"]["name"] != "ohallo-operator-lease");
-        let yaml: Vec<_> = objects.iter().map(|object| serde_yaml_ng::to_string(object).unwrap()).collect();
+        let yaml: Vec<_> =
+            objects.iter().map(|object| ohallo_operator::manifest::yaml(object).unwrap()).collect();
         let head = "# Made from the chart: OHALLO_TEST_WRITE=1 cargo test --test it the_components\n";
         let text = format!("{head}{}", yaml.join("---\n"));
         let path = Path::new(ROOT).join(format!("deploy/kustomize/components/{file}.yaml"));
@@ -163,7 +164,8 @@ fn of_a_user(components: &str) -> Vec<Value> {
         {"apiVersion": "ohallo.eu/v1alpha1", "kind": "Channel", "metadata": {"name": "b"},
          "spec": {"channelType": "chat", "displayName": "B", "workspaceRef": {"kind": "ClusterWorkspace", "name": "shared"}}},
     ]);
-    let texts = objects.as_array().unwrap().iter().map(|object| serde_yaml_ng::to_string(object).unwrap());
+    let texts =
+        objects.as_array().unwrap().iter().map(|object| ohallo_operator::manifest::yaml(object).unwrap());
     std::fs::write(folder.path().join("objects.yaml"), texts.collect::<Vec<_>>().join("---\n")).unwrap();
     let secret = |name: &str| json!({"name": name, "literals": [format!("apiKey={name}")]});
     let kustomization = json!({
@@ -176,7 +178,7 @@ fn of_a_user(components: &str) -> Vec<Value> {
     });
     std::fs::write(
         folder.path().join("kustomization.yaml"),
-        serde_yaml_ng::to_string(&kustomization).unwrap(),
+        ohallo_operator::manifest::yaml(&kustomization).unwrap(),
     )
     .unwrap();
     let folder = folder.path().to_str().unwrap();
@@ -267,16 +269,25 @@ async fn each_overlay_is_applied_in_one_go_and_its_operator_works() {
         let folder = format!("{ROOT}/deploy/kustomize/overlays/{overlay}");
         kubectl(plane, &["apply", "-k", &folder]);
         established(plane);
-        let mut args: Vec<_> =
-            stored_arguments(plane).iter().map(|arg| arg.replace("$(POD_NAMESPACE)", HOME)).collect();
+        let mut args: Vec<_> = stored_arguments(plane)
+            .iter()
+            .map(|arg| arg.replace("$(POD_NAMESPACE)", OPERATOR_NAMESPACE))
+            .collect();
         args.push(format!("--api-url={}", sim.url()));
         let mut operator = Program::named(plane, User::Operator, "pod", &args);
         operator.until("/readyz", 200, "this replica: leader").await;
-        let applied =
-            kubectl_as(plane, User::Admin, &["-n", HOME, "apply", "-f", "-"], Some(&objects.to_string()));
+        let applied = kubectl_as(
+            plane,
+            User::Admin,
+            &["-n", OPERATOR_NAMESPACE, "apply", "-f", "-"],
+            Some(&objects.to_string()),
+        );
         assert!(applied.status.success(), "{}", output_text(&applied));
-        kubectl(plane, &["-n", HOME, "wait", "--for=condition=Ready", "channel/a", "--timeout=180s"]);
-        kubectl(plane, &["-n", HOME, "delete", "channel/a", "--timeout=180s"]);
+        kubectl(
+            plane,
+            &["-n", OPERATOR_NAMESPACE, "wait", "--for=condition=Ready", "channel/a", "--timeout=180s"],
+        );
+        kubectl(plane, &["-n", OPERATOR_NAMESPACE, "delete", "channel/a", "--timeout=180s"]);
         assert_eq!(
             (sim.count(ohallo_sim::Operation::CreateChannel), sim.channel_count()),
             (n + 1, 0),

@@ -10,7 +10,7 @@ use testbed::{ControlPlane, User};
 
 use crate::support::clusters::{empty, established, kubectl};
 use crate::support::harness::{Harness, WORKSPACE, kubectl_as};
-use crate::support::helm::{CHART, HOME, RELEASE, on, output_text, stored_arguments};
+use crate::support::helm::{CHART, OPERATOR_NAMESPACE, RELEASE, on, output_text, stored_arguments};
 use crate::support::program::Program;
 
 /// Edits Channels and Workspaces and may get the Secrets `mine-1` to `mine-9` only.
@@ -51,12 +51,12 @@ fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> Value {
 impl Policed {
     async fn start() -> Self {
         let plane = empty().await;
-        let install = ["install", RELEASE, CHART, "-n", HOME, "--create-namespace"];
+        let install = ["install", RELEASE, CHART, "-n", OPERATOR_NAMESPACE, "--create-namespace"];
         on(plane, &[&install[..], &["--set", "admissionPolicies.enabled=true"]].concat());
         established(plane);
         let harness = Harness::on(plane, Config::default(), &[]).await;
         let url = format!("ohallo.apiUrl={}", harness.sim.url());
-        on(plane, &["upgrade", RELEASE, CHART, "-n", HOME, "--reuse-values", "--set", &url]);
+        on(plane, &["upgrade", RELEASE, CHART, "-n", OPERATOR_NAMESPACE, "--reuse-values", "--set", &url]);
         let edit = rule(
             "ohallo.eu",
             &["channels", "workspaces"],

@@ -9,7 +9,7 @@ use testbed::AuditEvent;
 use crate::support::cluster_workspaces::{
     delete_and_wait, harness_with, has_reason, in_use, share, until, using,
 };
-use crate::support::harness::PATIENCE;
+use crate::support::harness::WAIT_TIMEOUT;
 use crate::support::roles::{grant, granted, granted_at_home, outside, requests};
 
 #[test]
@@ -69,7 +69,7 @@ async fn the_operator_uses_every_verb_that_it_is_granted_and_no_other() {
         }
     };
     // What is missing then, the next line tells.
-    let _late = tokio::time::timeout(PATIENCE, all_used).await;
+    let _late = tokio::time::timeout(WAIT_TIMEOUT, all_used).await;
     assert_eq!(unused(), [], "granted and never used");
     assert!(outside(&requests(harness.plane)).is_empty(), "{:#?}", outside(&requests(harness.plane)));
     harness.finish().await;

@@ -12,8 +12,8 @@ use testbed::User;
 
 use crate::support::cluster_workspaces::{delete_and_wait, has_reason, in_use, until, using};
 use crate::support::clusters::{empty, established, kubectl};
-use crate::support::harness::{Harness, PATIENCE, WORKSPACE, kubectl_as};
-use crate::support::helm::{CHART, HOME, RELEASE, on, output_text, stored_arguments};
+use crate::support::harness::{Harness, WAIT_TIMEOUT, WORKSPACE, kubectl_as};
+use crate::support::helm::{CHART, OPERATOR_NAMESPACE, RELEASE, on, output_text, stored_arguments};
 use crate::support::program::Program;
 use crate::support::roles::{Grant, grant, grants, requests};
 
@@ -27,7 +27,7 @@ async fn granted(client: &Client) -> BTreeSet<Placed> {
         let ours = |subject: &Subject| {
             subject.kind == "ServiceAccount"
                 && subject.name == RELEASE
-                && subject.namespace.as_deref() == Some(HOME)
+                && subject.namespace.as_deref() == Some(OPERATOR_NAMESPACE)
         };
         subjects.iter().flatten().any(ours)
     };
@@ -97,7 +97,7 @@ impl Rights {
     /// For the harness's namespace alone or for all, with this value of `clusterWorkspaces`.
     async fn start(listed: bool, cluster_workspaces: Option<bool>) -> Self {
         let plane = empty().await;
-        on(plane, &["install", RELEASE, CHART, "-n", HOME, "--create-namespace"]);
+        on(plane, &["install", RELEASE, CHART, "-n", OPERATOR_NAMESPACE, "--create-namespace"]);
         established(plane);
         let harness = Harness::on(plane, Config::default(), &[]).await;
         let mut values = format!("ohallo.apiUrl={}", harness.sim.url());
@@ -107,7 +107,7 @@ impl Rights {
         if let Some(served) = cluster_workspaces {
             values += &format!(",clusterWorkspaces={served}");
         }
-        on(plane, &["upgrade", RELEASE, CHART, "-n", HOME, "--set", &values]);
+        on(plane, &["upgrade", RELEASE, CHART, "-n", OPERATOR_NAMESPACE, "--set", &values]);
         let operator = Program::named(plane, User::Operator, "pod", &stored_arguments(plane));
         operator.until("/readyz", 200, "this replica: leader").await;
         Self { harness, operator }
@@ -126,7 +126,10 @@ impl Rights {
             until(harness, &name, "without its key", |workspace| has_reason(workspace, "SecretNotFound"))
                 .await;
             let literal = format!("--from-literal=apiKey={}", harness.key);
-            kubectl(harness.plane, &["-n", HOME, "create", "secret", "generic", "shared", &literal]);
+            kubectl(
+                harness.plane,
+                &["-n", OPERATOR_NAMESPACE, "create", "secret", "generic", "shared", &literal],
+            );
             until(harness, &name, "verified", |workspace| has_reason(workspace, "Verified")).await;
         }
         harness
@@ -166,7 +169,7 @@ impl Rights {
             }
         };
         // What is missing then, the next line tells.
-        let _late = tokio::time::timeout(PATIENCE, all_used).await;
+        let _late = tokio::time::timeout(WAIT_TIMEOUT, all_used).await;
         assert_eq!(unused(), [], "granted and never used there");
         let mut more = used();
         more.retain(|asked| !granted.iter().any(|right| covers(right, asked)));

@@ -6,7 +6,7 @@ use testbed::User;
 
 use crate::support::clusters::{empty, end, established, kubectl};
 use crate::support::harness::{Harness, id_of};
-use crate::support::helm::{CHART, HOME, RELEASE, on, stored_arguments};
+use crate::support::helm::{CHART, OPERATOR_NAMESPACE, RELEASE, on, stored_arguments};
 use crate::support::program::Program;
 
 const LEADS: &str = "this replica: leader";
@@ -15,14 +15,14 @@ const IS_STANDBY: &str = "this replica: standby";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_update_transfers_leadership_and_repeats_no_call() {
     let plane = empty().await;
-    let install = ["install", RELEASE, CHART, "-n", HOME, "--create-namespace"];
+    let install = ["install", RELEASE, CHART, "-n", OPERATOR_NAMESPACE, "--create-namespace"];
     let values = ["--set", "replicas=2,podDisruptionBudget.enabled=true"];
     on(plane, &[install.as_slice(), &values].concat());
     established(plane);
     let harness = Harness::on(plane, Config::default(), &[]).await;
     let url = format!("ohallo.apiUrl={}", harness.sim.url());
-    on(plane, &["upgrade", RELEASE, CHART, "-n", HOME, "--reuse-values", "--set", &url]);
-    one_at_a_time(&kubectl(plane, &["get", "deployment,pdb", "-n", HOME, "-o", "json"]));
+    on(plane, &["upgrade", RELEASE, CHART, "-n", OPERATOR_NAMESPACE, "--reuse-values", "--set", &url]);
+    one_at_a_time(&kubectl(plane, &["get", "deployment,pdb", "-n", OPERATOR_NAMESPACE, "-o", "json"]));
     harness
         .put_secret(json!({"metadata": {"name": "ohallo-api-key"}, "stringData": {"apiKey": harness.key}}))
         .await;

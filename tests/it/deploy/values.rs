@@ -10,7 +10,7 @@ use crate::deploy::switches::{TEAMS, all, holds_together};
 use crate::support::differences::differences;
 use crate::support::harness::settings;
 use crate::support::helm::{
-    CHART, HOME, RELEASE, arguments, of_kind, output_text, render, render_as, without_cluster,
+    CHART, OPERATOR_NAMESPACE, RELEASE, arguments, of_kind, output_text, render, render_as, without_cluster,
 };
 
 #[test]
@@ -145,7 +145,7 @@ fn a_release_of_any_name_holds_together() {
             ["serviceAccount.name", "leaderElection.leaseName"].iter().all(|own| !value.starts_with(own))
         });
         for values in [names.to_vec(), [&values, names].concat()] {
-            let rendered = render_as(release, HOME, &values).unwrap();
+            let rendered = render_as(release, OPERATOR_NAMESPACE, &values).unwrap();
             holds_together(&rendered);
             for object in rendered.iter().filter(|object| object["kind"] != "CustomResourceDefinition") {
                 let name = object["metadata"]["name"].as_str().unwrap();

@@ -6,7 +6,7 @@ use testbed::User;
 
 use crate::support::clusters::{empty, end, established, kubectl};
 use crate::support::harness::Harness;
-use crate::support::helm::{CHART, HOME, RELEASE, on, stored_arguments};
+use crate::support::helm::{CHART, OPERATOR_NAMESPACE, RELEASE, on, stored_arguments};
 use crate::support::pages;
 use crate::support::program::Program;
 use crate::support::shell::Shell;
@@ -22,13 +22,13 @@ pub fn commands() -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_namespace_deleted_with_the_operators_role_ends_with_temporary_rights_and_without_an_orphan() {
     let plane = empty().await;
-    on(plane, &["install", RELEASE, CHART, "-n", HOME, "--create-namespace"]);
+    on(plane, &["install", RELEASE, CHART, "-n", OPERATOR_NAMESPACE, "--create-namespace"]);
     established(plane);
     let mut harness = Harness::on(plane, Config::default(), &[]).await;
     let namespace = harness.namespace.clone();
     let watched = format!("watchNamespaces={{{namespace}}}");
     let api = format!("ohallo.apiUrl={}", harness.sim.url());
-    on(plane, &["upgrade", RELEASE, CHART, "-n", HOME, "--set", &watched, "--set", &api]);
+    on(plane, &["upgrade", RELEASE, CHART, "-n", OPERATOR_NAMESPACE, "--set", &watched, "--set", &api]);
     harness
         .put_secret(json!({"metadata": {"name": "ohallo-api-key"}, "stringData": {"apiKey": harness.key}}))
         .await;

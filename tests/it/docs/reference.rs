@@ -89,7 +89,7 @@ fn cell(text: &str) -> String {
 
 fn page(plural: &str) -> String {
     let text = std::fs::read_to_string(format!("{ROOT}/crds/{plural}.ohallo.eu.yaml")).unwrap();
-    let crd: Value = serde_yaml_ng::from_str(&text).unwrap();
+    let crd: Value = serde_saphyr::from_str(&text).unwrap();
     let (spec, version) = (&crd["spec"], &crd["spec"]["versions"][0]);
     let schema = &version["schema"]["openAPIV3Schema"];
     let list = |words: &Value| {

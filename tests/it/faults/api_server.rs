@@ -6,7 +6,7 @@ use ohallo_sim::{Action, Config, Fault, Operation};
 use serde_json::json;
 use testbed::{Act, Rule, When};
 
-use crate::support::harness::{Harness, PATIENCE, bound, id_of};
+use crate::support::harness::{Harness, WAIT_TIMEOUT, bound, id_of};
 use crate::support::steps::{RECONCILE_REQUESTED, assert_settled, state_of, uid};
 
 fn answer(code: u16) -> Act {
@@ -80,7 +80,7 @@ async fn f19_watches_that_break_and_are_answered_410_lose_and_repeat_nothing() {
             let channel = sim.channel(&id).unwrap();
             channel.display_name == format!("Name {number}") && channel.credentials["apiKey"] == value
         };
-        harness.sim.wait_until(newest, PATIENCE).await.unwrap();
+        harness.sim.wait_until(newest, WAIT_TIMEOUT).await.unwrap();
         harness.reason("c", "Available").await;
         harness.delete_and_wait("c").await;
         harness.ready("b", json!({})).await;

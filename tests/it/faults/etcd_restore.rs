@@ -3,7 +3,7 @@
 use ohallo_core::api::channel::Channel;
 use ohallo_sim::{Action, Fault, Operation, Sim};
 
-use crate::support::harness::{PATIENCE, bound};
+use crate::support::harness::{WAIT_TIMEOUT, bound};
 use crate::support::leaks;
 use crate::support::own_cluster::Own;
 use crate::support::steps::{state, state_of};
@@ -28,7 +28,7 @@ async fn f24_a_cluster_restored_to_before_an_id_was_written_gets_no_second_chann
     own.restart_operator();
     // What was declared then is what is declared now, and an object without its id is bound again or asks a person.
     let old = |sim: &Sim| sim.channel(&a).is_some_and(|channel| channel.display_name == "Channel a");
-    own.sim.wait_until(old, PATIENCE * 3).await.unwrap();
+    own.sim.wait_until(old, WAIT_TIMEOUT * 3).await.unwrap();
     let decided = |channel: &Channel| {
         bound(channel).is_some_and(|id| id == b)
             || state_of(channel, "Stalled") == state("True", "CreateOutcomeUnknown")

@@ -5,7 +5,7 @@ use ohallo_sim::{Action, Config, Fault, FaultId, Key, NewChannel, Operation, Sim
 use serde_json::{Value, json};
 
 use crate::support::canary;
-use crate::support::harness::{Harness, PATIENCE, TENANT, WORKSPACE, id_of};
+use crate::support::harness::{Harness, TENANT, WAIT_TIMEOUT, WORKSPACE, id_of};
 use crate::support::panics::PanicsLayer;
 use crate::support::steps::RECONCILE_REQUESTED;
 
@@ -140,7 +140,7 @@ impl Poisoned {
         };
         let all =
             |sim: &Sim| faults.iter().enumerate().all(|(number, fault)| met(sim, *fault) >= least(number));
-        self.harness.sim.wait_until(all, PATIENCE).await.unwrap();
+        self.harness.sim.wait_until(all, WAIT_TIMEOUT).await.unwrap();
     }
 
     async fn heal(&self, round: usize) {

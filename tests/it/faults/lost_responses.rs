@@ -5,7 +5,7 @@ use std::time::Duration;
 use ohallo_sim::{Action, Config, Fault, Operation, Sim};
 use serde_json::json;
 
-use crate::support::harness::{Harness, PATIENCE, id_of};
+use crate::support::harness::{Harness, WAIT_TIMEOUT, id_of};
 use crate::support::steps::SHORT_TIMEOUTS;
 use crate::support::steps::reconcile_now;
 
@@ -77,7 +77,7 @@ async fn f03_f05_a_lost_answer_costs_no_second_test_or_retry_and_content_arrives
             provoke(&mut harness, &name, operation, number).await;
             let once = matches!(operation, Operation::TestChannel | Operation::RetryProvisioning);
             let least = before + if once { 1 } else { 2 };
-            harness.sim.wait_until(|sim| sim.count(operation) >= least, PATIENCE * 2).await.unwrap();
+            harness.sim.wait_until(|sim| sim.count(operation) >= least, WAIT_TIMEOUT * 2).await.unwrap();
             after(&harness, &name, &id, operation, number, &action).await;
             harness.sim.remove_fault(fault);
             let calls = harness.count(operation) - before;
@@ -106,7 +106,7 @@ async fn after(
             let wanted = format!("{PROVIDER}-{number}");
             let holds =
                 |sim: &Sim| sim.channel(id).is_some_and(|c| c.credentials.get("apiKey") == Some(&wanted));
-            harness.sim.wait_until(holds, PATIENCE).await.unwrap();
+            harness.sim.wait_until(holds, WAIT_TIMEOUT).await.unwrap();
             harness.has(name, "CredentialsApplied", "Applied").await;
         }
         Operation::TestChannel => drop(harness.has(name, "Connected", "TestOutcomeUnknown").await),
@@ -131,7 +131,7 @@ async fn f04_a_create_that_lands_after_its_object_was_deleted_is_never_forgotten
     harness.reason("a", "CreateOutcomeUnknown").await;
     harness.delete("a").await;
     let channel = harness.has("a", "DeletionBlocked", "CreateOutcomeUnknown").await;
-    harness.sim.wait_until(|sim| sim.channel_count() == 1, PATIENCE).await.unwrap();
+    harness.sim.wait_until(|sim| sim.channel_count() == 1, WAIT_TIMEOUT).await.unwrap();
     reconcile_now(&harness, "a", "1").await;
     assert_eq!(harness.count(Operation::CreateChannel), 1);
     let attempt = format!("{}/1", crate::support::steps::uid(&channel));
@@ -153,16 +153,20 @@ async fn f04_f37_an_old_update_and_an_old_push_that_land_late_are_overwritten() 
     let calls = |operation| harness.count(operation);
     let before = (calls(Operation::UpdateChannel), calls(Operation::StoreCredentials));
     harness.edit("a", json!({"spec": {"enabled": false}})).await;
-    harness.sim.wait_until(|sim| sim.count(Operation::UpdateChannel) > before.0, PATIENCE).await.unwrap();
+    harness.sim.wait_until(|sim| sim.count(Operation::UpdateChannel) > before.0, WAIT_TIMEOUT).await.unwrap();
     harness.edit("a", json!({"spec": {"enabled": true}})).await;
     harness.secret("provider", &[("apiKey", "second-provider-key")]).await;
-    harness.sim.wait_until(|sim| sim.count(Operation::StoreCredentials) > before.1, PATIENCE).await.unwrap();
+    harness
+        .sim
+        .wait_until(|sim| sim.count(Operation::StoreCredentials) > before.1, WAIT_TIMEOUT)
+        .await
+        .unwrap();
     harness.secret("provider", &[("apiKey", "third-provider-key")]).await;
     let landed = |sim: &Sim| {
         let committed = |entry: &ohallo_sim::Entry| entry.fault.is_some() && entry.committed;
         sim.ledger().iter().filter(|entry| committed(entry)).count() == 2
     };
-    harness.sim.wait_until(landed, PATIENCE).await.unwrap();
+    harness.sim.wait_until(landed, WAIT_TIMEOUT).await.unwrap();
     let newest = |sim: &Sim| {
         let channel = sim.channel(&id).unwrap();
         channel.enabled && channel.credentials["apiKey"] == "third-provider-key"
@@ -198,7 +202,7 @@ async fn f04_an_old_enabled_that_lands_after_a_restart_is_overwritten_though_the
     harness.sim.add_fault(Fault::on(Operation::UpdateChannel, late).times(1));
     harness.sim.add_fault(Fault::on(Operation::UpdateChannel, Action::status(503)));
     harness.edit("a", json!({"spec": {"enabled": false}})).await;
-    harness.sim.wait_until(|sim| sim.count(Operation::UpdateChannel) >= 2, PATIENCE).await.unwrap();
+    harness.sim.wait_until(|sim| sim.count(Operation::UpdateChannel) >= 2, WAIT_TIMEOUT).await.unwrap();
     harness
         .until("a", "reported", |channel| crate::support::steps::state_of(channel, "Reconciling").is_some())
         .await;
@@ -207,7 +211,7 @@ async fn f04_an_old_enabled_that_lands_after_a_restart_is_overwritten_though_the
     harness.sim.clear_faults();
     harness.start_operator().await;
     harness.reason("a", "Available").await;
-    harness.sim.wait_until(|sim| !sim.channel(&id).unwrap().enabled, PATIENCE).await.unwrap();
+    harness.sim.wait_until(|sim| !sim.channel(&id).unwrap().enabled, WAIT_TIMEOUT).await.unwrap();
     harness.sim.wait_until(|sim| sim.channel(&id).unwrap().enabled, Duration::from_secs(90)).await.unwrap();
     harness.finish().await;
 }

@@ -7,7 +7,7 @@ use ohallo_sim::{Config, Operation, Sim};
 use serde_json::json;
 use testbed::{Act, Rule, When};
 
-use crate::support::harness::{Harness, PATIENCE, id_of};
+use crate::support::harness::{Harness, WAIT_TIMEOUT, id_of};
 use crate::support::panics::PanicsLayer;
 use crate::support::steps::{
     CREATE_INTENT, RECONCILE_REQUESTED, insert_in_dashboard, reconcile_now, state, state_of, uid,
@@ -24,7 +24,7 @@ async fn f36_of_a_secret_rotated_twenty_times_the_newest_content_arrives_and_a_l
         harness.secret("provider", &[("apiKey", &format!("provider-key-number-{number}"))]).await;
     }
     let newest = |sim: &Sim| sim.channel(&id).unwrap().credentials["apiKey"] == "provider-key-number-19";
-    harness.sim.wait_until(newest, PATIENCE).await.unwrap();
+    harness.sim.wait_until(newest, WAIT_TIMEOUT).await.unwrap();
     harness.reason("a", "Available").await;
     assert!(harness.count(Operation::StoreCredentials) <= 21);
     reconcile_now(&harness, "a", "1").await;
@@ -40,11 +40,11 @@ async fn f36_of_a_secret_rotated_twenty_times_the_newest_content_arrives_and_a_l
         let value = format!("provider-key-healed-{number}");
         harness.secret("provider", &[("apiKey", &value)]).await;
         let healed = |sim: &Sim| sim.channel(&id).unwrap().credentials["apiKey"] == value;
-        harness.sim.wait_until(healed, PATIENCE).await.unwrap();
+        harness.sim.wait_until(healed, WAIT_TIMEOUT).await.unwrap();
     }
     harness.secret("provider", &[("renamed", "provider-key-renamed")]).await;
     let renamed = |sim: &Sim| sim.channel(&id).unwrap().credentials.contains_key("renamed");
-    harness.sim.wait_until(renamed, PATIENCE).await.unwrap();
+    harness.sim.wait_until(renamed, WAIT_TIMEOUT).await.unwrap();
     harness.secret("provider", &[("apiKey", &"large-key-0123456789".repeat(45_000))]).await;
     harness.has("a", "CredentialsApplied", "SecretInvalid").await;
     harness.finish().await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ohallo_sim::{Action, Config, Fault, Key, Listening, NewChannel, Operation, Sim};
 use serde_json::json;
 
-use crate::support::harness::{Harness, PATIENCE, TENANT, WORKSPACE, id_of};
+use crate::support::harness::{Harness, TENANT, WAIT_TIMEOUT, WORKSPACE, id_of};
 use crate::support::steps::SHORT_TIMEOUTS;
 use crate::support::steps::{reconcile_now, state, state_of};
 
@@ -36,7 +36,7 @@ async fn f06_huge_and_malformed_responses_are_read_no_further_than_a_mebibyte_an
             let name = format!("{operation:?} {number}");
             harness.edit("a", json!({"spec": {"displayName": name}})).await;
             let met = |sim: &Sim| sim.ledger().iter().any(|entry| entry.fault == Some(fault));
-            harness.sim.wait_until(met, PATIENCE).await.unwrap();
+            harness.sim.wait_until(met, WAIT_TIMEOUT).await.unwrap();
             // Another Channel under the same key is served meanwhile.
             let other = format!("b{number}-{}", operation as usize);
             harness.ready(&other, json!({})).await;
@@ -70,7 +70,7 @@ async fn f06_answers_without_end_to_many_calls_at_once_cost_a_bounded_memory() {
         }
         let met =
             |sim: &Sim| sim.ledger().iter().filter(|entry| entry.fault == Some(fault)).count() >= names.len();
-        harness.sim.wait_until(met, PATIENCE).await.unwrap();
+        harness.sim.wait_until(met, WAIT_TIMEOUT).await.unwrap();
         harness.sim.remove_fault(fault);
         for name in &names {
             reconcile_now(&harness, name, &code.to_string()).await;
@@ -99,7 +99,7 @@ async fn f07_a_key_whose_calls_hang_delays_no_other_key() {
         harness.edit(&format!("a{number}"), json!({"spec": {"displayName": "Hanging"}})).await;
     }
     let hanging = |sim: &Sim| sim.ledger().iter().filter(|entry| entry.fault == Some(fault)).count() >= 9;
-    harness.sim.wait_until(hanging, PATIENCE).await.unwrap();
+    harness.sim.wait_until(hanging, WAIT_TIMEOUT).await.unwrap();
     let begun = harness.sim.elapsed_ms();
     let place = json!({"workspaceRef": {"kind": "Workspace", "name": "other"}});
     harness.ready("b", place).await;
@@ -254,7 +254,7 @@ async fn f16_continuous_edits_in_the_dashboard_are_reverted_three_times_and_then
     assert!(updates <= 4, "{updates}");
     let reads = harness.count(Operation::GetChannel);
     harness.edit("a", json!({"spec": {"intervalSeconds": 900}})).await;
-    harness.sim.wait_until(|sim| sim.count(Operation::GetChannel) > reads, PATIENCE).await.unwrap();
+    harness.sim.wait_until(|sim| sim.count(Operation::GetChannel) > reads, WAIT_TIMEOUT).await.unwrap();
     assert_eq!(harness.count(Operation::UpdateChannel), updates);
     harness.edit("a", json!({"spec": {"config": {"greeting": "Another"}}})).await;
     harness.reason("a", "Available").await;

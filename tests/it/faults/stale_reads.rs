@@ -7,7 +7,7 @@ use ohallo_core::api::channel::Channel;
 use ohallo_sim::{Config, Operation};
 use serde_json::json;
 
-use crate::support::harness::{Harness, PATIENCE, condition, id_of};
+use crate::support::harness::{Harness, WAIT_TIMEOUT, condition, id_of};
 use crate::support::steps::reconcile_now;
 
 const RETRY: &str = "ohallo.eu/retry-requested-at";
@@ -109,11 +109,11 @@ async fn run_with_lag(lag: Duration, writes_lag: bool, restarts: bool) -> LagRep
             tokio::time::sleep(Duration::from_millis(200) + lag / 20).await;
         }
     };
-    tokio::time::timeout(PATIENCE + lag, failed).await.expect("the failure never shows");
+    tokio::time::timeout(WAIT_TIMEOUT + lag, failed).await.expect("the failure never shows");
     let since = it.harness.history.seen().len();
     it.harness.annotate("a", RETRY, "1").await;
     let retried = |sim: &ohallo_sim::Sim| sim.count(Operation::RetryProvisioning) == 1;
-    it.harness.sim.wait_until(retried, PATIENCE).await.unwrap();
+    it.harness.sim.wait_until(retried, WAIT_TIMEOUT).await.unwrap();
     it.catch_up("a").await;
     it.harness.reason("a", "Available").await;
     // The first failure stays until the first success.

@@ -63,9 +63,8 @@ fn unseen() -> Vec<Set> {
 
 /// Runs the tools.
 fn assess(objects: &[Value]) -> Vec<Health> {
-    let argocd: Value = serde_yaml_ng::from_str(ARGOCD).unwrap();
-    let flux =
-        serde_yaml_ng::Deserializer::from_str(FLUX).map(|document| Value::deserialize(document).unwrap());
+    let argocd: Value = serde_saphyr::from_str(ARGOCD).unwrap();
+    let flux: Vec<Value> = serde_saphyr::from_multiple(FLUX).unwrap();
     let kustomization = flux.into_iter().find(|object| object["kind"] == "Kustomization").unwrap();
     let flux = &kustomization["spec"]["healthCheckExprs"];
     let request = json!({"argocd": argocd, "flux": flux, "objects": objects});

@@ -10,7 +10,7 @@ use ohallo_sim::{Action, Config, Fault, Key, NewChannel, Sim};
 use serde_json::{Value, json};
 
 use crate::support::canary;
-use crate::support::harness::{Harness, PATIENCE, TENANT, WORKSPACE, condition};
+use crate::support::harness::{Harness, TENANT, WAIT_TIMEOUT, WORKSPACE, condition};
 
 /// How many Channels of the healthy namespace are timed; with so few the 99th percentile is the slowest.
 const TIMED: usize = 30;
@@ -92,7 +92,7 @@ impl Tenants {
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
         };
-        tokio::time::timeout(5 * PATIENCE, suspended).await.expect("they are suspended");
+        tokio::time::timeout(5 * WAIT_TIMEOUT, suspended).await.expect("they are suspended");
     }
 
     /// Suspends or resumes all Channels of the hostile namespace.
@@ -161,7 +161,7 @@ async fn f59_a_healthy_namespace_is_as_fast_during_a_burst_of_requests_under_a_s
     tenants
         .compare("400 requests under a shared key", async |tenants| {
             let under_way = |sim: &Sim| sim.ledger().len() >= before + TIMED + 20;
-            tenants.harness.sim.wait_until(under_way, PATIENCE).await.unwrap();
+            tenants.harness.sim.wait_until(under_way, WAIT_TIMEOUT).await.unwrap();
         })
         .await;
     let done = ids
@@ -199,7 +199,7 @@ async fn f60_a_healthy_namespace_is_as_fast_while_a_tenant_has_two_slow_keys() {
                     calls.iter().filter(|call| call.fault.is_some_and(|fault| hangs.contains(&fault)));
                 hangs.filter(|call| call.ended_ms.is_none()).count()
             };
-            tenants.harness.sim.wait_until(|sim| hanging(sim) >= 12, PATIENCE).await.unwrap();
+            tenants.harness.sim.wait_until(|sim| hanging(sim) >= 12, WAIT_TIMEOUT).await.unwrap();
         })
         .await;
     tenants.harness.sim.clear_faults();

@@ -88,7 +88,7 @@ async fn a_config_however_deep_stops_nobody_but_its_own_channel() {
     assert!(created.status.success());
     harness
         .sim
-        .wait_until(|sim| sim.count(Operation::CreateChannel) == 2, crate::support::harness::PATIENCE)
+        .wait_until(|sim| sim.count(Operation::CreateChannel) == 2, crate::support::harness::WAIT_TIMEOUT)
         .await
         .unwrap();
     let deleted = harness.kubectl(&["delete", "channel", "deep", "deeper", "deepest", "--timeout=60s"], None);
@@ -116,7 +116,7 @@ async fn a_hostile_id_in_a_status_is_called_nowhere_and_holds_the_object_until_i
         harness.excused.push(name.clone());
         harness.delete(&name).await;
         let channel = harness.has(&name, "DeletionBlocked", "AbsenceNotProven").await;
-        assert!(message(&channel, "DeletionBlocked").contains("is no id of oHallo's"));
+        assert!(message(&channel, "DeletionBlocked").contains("is not a valid oHallo id"));
         harness.annotate(&name, RELEASE, hostile).await;
         harness.wait_deleted(&name).await;
     }
@@ -254,7 +254,7 @@ async fn times_and_numbers_of_any_shape_that_the_api_server_lets_pass_stop_nobod
     assert!(created.status.success());
     harness
         .sim
-        .wait_until(|sim| sim.count(Operation::CreateChannel) == 2, crate::support::harness::PATIENCE)
+        .wait_until(|sim| sim.count(Operation::CreateChannel) == 2, crate::support::harness::WAIT_TIMEOUT)
         .await
         .unwrap();
     let all = harness.kubectl(&["delete", "channel", "fields"], None);

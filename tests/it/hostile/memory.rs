@@ -13,7 +13,7 @@ use ohallo_sim::{Action, Config, Fault, Key, Operation};
 use serde_json::{Value, json};
 
 use crate::support::cgroup::Cgroup;
-use crate::support::harness::{Harness, PATIENCE, TENANT, WORKSPACE, id_of};
+use crate::support::harness::{Harness, TENANT, WAIT_TIMEOUT, WORKSPACE, id_of};
 use crate::support::program::Program;
 use crate::support::steps::RECONCILE_REQUESTED;
 
@@ -133,7 +133,7 @@ async fn reasons(harness: &Harness) -> Vec<(String, String)> {
 
 /// Waits until every Channel whose name begins so has this reason.
 async fn all(harness: &Harness, confined: &Confined, prefix: &str, reason: &str) {
-    let deadline = ohallo_client::clock::instant() + PATIENCE * 20;
+    let deadline = ohallo_client::clock::instant() + WAIT_TIMEOUT * 20;
     loop {
         let all = reasons(harness).await;
         let missing = all.iter().filter(|(name, found)| name.starts_with(prefix) && found != reason);
@@ -466,7 +466,7 @@ async fn f57_f58_keys_names_and_objects_that_come_and_go_leave_nothing_behind() 
             _ => *size == 0.0,
         })
     };
-    let deadline = ohallo_client::clock::instant() + PATIENCE * 3;
+    let deadline = ohallo_client::clock::instant() + WAIT_TIMEOUT * 3;
     loop {
         let now = sizes().await;
         if emptied(&now) {

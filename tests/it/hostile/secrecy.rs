@@ -282,7 +282,7 @@ async fn f50_f51_ten_thousand_guesses_in_every_field_teach_an_adversary_nothing(
     }
     // The comparison means something only where the guesses are shown.
     let all = right.values().flatten().cloned().collect::<String>();
-    for part in ["plannedChanges", "DriftDetected", "oHallo refused the values", &KEYS[0][..38]] {
+    for part in ["plannedChanges", "DriftDetected", "oHallo rejected the values", &KEYS[0][..38]] {
         assert!(all.contains(part), "nothing shows {part:?}");
     }
     assert!(!all.contains("[redacted]"), "a guess was answered");

@@ -107,11 +107,11 @@ fn holds(alert: &str, rule: &Value) -> bool {
     let folder = tempfile::tempdir().unwrap();
     let (rules_file, cases_file) = (folder.path().join("rules.yaml"), folder.path().join("cases.yaml"));
     let rules = json!({"groups": [{"name": "one", "rules": [rule]}]});
-    std::fs::write(&rules_file, serde_yaml_ng::to_string(&rules).unwrap()).unwrap();
+    std::fs::write(&rules_file, ohallo_operator::manifest::yaml(&rules).unwrap()).unwrap();
     let mut cases = yaml(CASES);
     cases["rule_files"] = json!(["rules.yaml"]);
     cases["tests"].as_array_mut().unwrap().retain(|case| !expected(case, alert).is_empty());
-    std::fs::write(&cases_file, serde_yaml_ng::to_string(&cases).unwrap()).unwrap();
+    std::fs::write(&cases_file, ohallo_operator::manifest::yaml(&cases).unwrap()).unwrap();
     promtool(&["test", "rules", cases_file.to_str().unwrap()], "").0
 }
 

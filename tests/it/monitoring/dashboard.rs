@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use crate::monitoring::text;
 
+/// With `--object-metrics` alone, and a deprecated one.
+pub const WITHOUT_PANEL: [&str; 3] =
+    ["ohallo_channel_info", "ohallo_channel_condition", "ohallo_queue_depth"];
 const FILE: &str = "deploy/helm/ohallo-operator/files/dashboard.json";
 
 /// Where a panel is: 24 columns, rows without end.
@@ -97,6 +100,18 @@ fn panels_do_not_overlap_have_a_unit_and_a_query_of_the_chosen_data_source() {
     let variables = dashboard["templating"]["list"].as_array().unwrap().iter();
     let variables: Vec<_> = variables.map(|variable| variable["name"].as_str().unwrap()).collect();
     assert_eq!(variables, ["datasource", "namespace", "job"]);
+}
+
+#[test]
+fn every_documented_metric_is_in_a_panel() {
+    let queries: Vec<_> = panels().into_iter().flat_map(|panel| panel.queries).collect();
+    let page = text("docs/monitoring.md");
+    let names = page.lines().filter_map(|line| line.strip_prefix("| `ohallo_")?.split('`').next());
+    let names: Vec<_> = names.map(|name| format!("ohallo_{name}")).collect();
+    assert!(names.len() > 20, "{names:?}");
+    for name in names.iter().filter(|name| !WITHOUT_PANEL.contains(&name.as_str())) {
+        assert!(queries.iter().any(|query| query.expr.contains(name)), "{name} is in no panel");
+    }
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn text(path: &str) -> String {
 }
 
 fn yaml(path: &str) -> Value {
-    serde_yaml_ng::from_str(&text(path)).unwrap()
+    serde_saphyr::from_str(&text(path)).unwrap()
 }
 
 /// Runs promtool; whether it succeeded, and its output.

@@ -18,7 +18,7 @@ const MANY: usize = 1000;
 /// Requests of the test under way at a time.
 const DRIVERS: usize = 16;
 /// Only a failing test waits so long; a thousand of anything takes a while beside all other tests.
-const PATIENCE: Duration = Duration::from_secs(400);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(400);
 /// In which whatever should not happen would have happened.
 const QUIET: Duration = Duration::from_secs(3);
 
@@ -66,7 +66,7 @@ async fn spends_after_a_restart(harness: &Harness, what: &str, wanted: Spent) {
 }
 
 async fn settled(harness: &Harness, what: &str, wanted: Spent) -> Spent {
-    let reached = tokio::time::timeout(PATIENCE, async {
+    let reached = tokio::time::timeout(WAIT_TIMEOUT, async {
         while spent(harness).writes < wanted.writes {
             tokio::time::sleep(Duration::from_millis(250)).await;
         }

@@ -40,7 +40,7 @@ pub const WORKSPACE: &str = "a1b2c3d4-e5f6-7890-abcd-ef1234567890";
 pub const TENANT: &str = "tenant";
 
 /// How long anything is waited for. Only a failing test waits so long.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 static PLANE: OnceCell<ControlPlane> = OnceCell::const_new();
@@ -284,7 +284,10 @@ impl Harness {
     pub async fn stop_operator(&mut self) {
         if let Some(running) = self.running.take() {
             let _ = running.stop.send(());
-            tokio::time::timeout(PATIENCE, running.task).await.expect("the operator does not stop").unwrap();
+            tokio::time::timeout(WAIT_TIMEOUT, running.task)
+                .await
+                .expect("the operator does not stop")
+                .unwrap();
         }
     }
 

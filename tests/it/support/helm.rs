@@ -4,7 +4,6 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
-use serde::Deserialize;
 use serde_json::Value;
 use testbed::{ControlPlane, User};
 
@@ -12,7 +11,7 @@ use crate::support::harness::kubectl_as;
 
 pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/helm/ohallo-operator");
 pub const RELEASE: &str = "ohallo-operator";
-pub const HOME: &str = "ohallo-system";
+pub const OPERATOR_NAMESPACE: &str = "ohallo-system";
 
 /// Keeps Helm from the user's folders and settings.
 pub fn isolate(command: &mut Command, home: &Path) {
@@ -54,7 +53,7 @@ pub fn on(plane: &ControlPlane, args: &[&str]) -> String {
 
 /// What the chart renders with these `--set-json` values, or Helm's error.
 pub fn render(values: &[&str]) -> Result<Vec<Value>, String> {
-    render_as(RELEASE, HOME, values)
+    render_as(RELEASE, OPERATOR_NAMESPACE, values)
 }
 
 pub fn render_as(release: &str, namespace: &str, values: &[&str]) -> Result<Vec<Value>, String> {
@@ -68,11 +67,8 @@ pub fn render_as(release: &str, namespace: &str, values: &[&str]) -> Result<Vec<
 }
 
 pub fn documents(yaml: &str) -> Vec<Value> {
-    let documents = serde_yaml_ng::Deserializer::from_str(yaml);
-    documents
-        .map(|document| Value::deserialize(document).unwrap())
-        .filter(|object| !object.is_null())
-        .collect()
+    let documents: Vec<Value> = serde_saphyr::from_multiple(yaml).unwrap();
+    documents.into_iter().filter(|object| !object.is_null()).collect()
 }
 
 /// The objects of a kind.
@@ -90,7 +86,7 @@ pub fn arguments(deployment: &Value) -> Vec<String> {
 
 /// The same of the Deployment that is in the cluster.
 pub fn stored_arguments(plane: &ControlPlane) -> Vec<String> {
-    let get = ["get", "deployment", RELEASE, "-n", HOME, "-o", "json"];
+    let get = ["get", "deployment", RELEASE, "-n", OPERATOR_NAMESPACE, "-o", "json"];
     let output = kubectl_as(plane, User::Admin, &get, None);
     arguments(&serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", output_text(&output))))
 }

@@ -13,7 +13,7 @@ use testbed::{ControlPlane, User};
 use tokio::sync::watch;
 
 use crate::support::canary;
-use crate::support::harness::{Harness, PATIENCE};
+use crate::support::harness::{Harness, WAIT_TIMEOUT};
 
 /// What is rightly in them.
 const SECRETS: &str = "/registry/secrets/";
@@ -44,7 +44,7 @@ pub async fn up_to_now(plane: &ControlPlane) {
     let (_, mut seen) = followed.into_iter().rfind(|(other, _)| *other == url).expect("it is followed");
     let body = json!({"key": ALL, "range_end": ALL, "limit": 1, "keys_only": true});
     let now = revision(&post(&url, "kv/range", &body).await["header"]);
-    let reached = tokio::time::timeout(PATIENCE, seen.wait_for(|seen| *seen >= now)).await;
+    let reached = tokio::time::timeout(WAIT_TIMEOUT, seen.wait_for(|seen| *seen >= now)).await;
     assert!(matches!(reached, Ok(Ok(_))), "what etcd holds is not scanned");
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::support::helm::{HOME, RELEASE};
+use crate::support::helm::{OPERATOR_NAMESPACE, RELEASE};
 
 /// The lines of each object, by its kind, and its name and namespace where those are not the release's own.
 pub type Lines = BTreeMap<String, BTreeSet<String>>;
@@ -26,7 +26,7 @@ fn called(object: &Value) -> String {
         word.map(|word| format!("{before}{word}")).unwrap_or_default()
     };
     let kind = object["kind"].as_str().unwrap();
-    format!("{kind}{}{}", word("name", RELEASE, " "), word("namespace", HOME, " in "))
+    format!("{kind}{}{}", word("name", RELEASE, " "), word("namespace", OPERATOR_NAMESPACE, " in "))
 }
 
 /// What is in a list is called by its name, a plain word by nothing, and all else by its number.
@@ -80,7 +80,7 @@ pub fn changed_lines(before: &Lines, after: &Lines) -> BTreeSet<String> {
 fn a_change_is_reported_by_its_object_and_line() {
     let deployment = |args: Value| {
         let containers = serde_json::json!([{"name": "operator", "args": args, "ports": [{"port": 1}]}]);
-        let metadata = serde_json::json!({"name": RELEASE, "namespace": HOME});
+        let metadata = serde_json::json!({"name": RELEASE, "namespace": OPERATOR_NAMESPACE});
         serde_json::json!({"kind": "Deployment", "metadata": metadata,
             "spec": {"template": {"spec": {"containers": containers}}}})
     };

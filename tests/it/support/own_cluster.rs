@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use testbed::{ControlPlane, Options, User};
 
-use crate::support::harness::{PATIENCE, TENANT, WORKSPACE, bound, install, kubectl_as};
+use crate::support::harness::{TENANT, WAIT_TIMEOUT, WORKSPACE, bound, install, kubectl_as};
 use crate::support::program::Program;
 use crate::support::steps::{state, state_of};
 use crate::support::{canary, leaks};
@@ -121,7 +121,7 @@ impl Own {
     /// Waits until the object is removed.
     pub async fn wait_deleted(&self, name: &str) {
         let api: Api<Channel> = Api::namespaced(self.client.clone(), "default");
-        let removed = tokio::time::timeout(PATIENCE * 3, async {
+        let removed = tokio::time::timeout(WAIT_TIMEOUT * 3, async {
             while !matches!(api.get_opt(name).await, Ok(None)) {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -136,7 +136,7 @@ impl Own {
 
     pub async fn until(&self, name: &str, what: &str, holds: impl Fn(&Channel) -> bool) -> Channel {
         let api: Api<Channel> = Api::namespaced(self.client.clone(), "default");
-        let reconcile_now = tokio::time::timeout(PATIENCE * 3, async {
+        let reconcile_now = tokio::time::timeout(WAIT_TIMEOUT * 3, async {
             loop {
                 if let Ok(Some(found)) = api.get_opt(name).await
                     && holds(&found)

@@ -99,7 +99,7 @@ impl Program {
                 return;
             }
             assert!(
-                begun.elapsed() < crate::support::harness::PATIENCE,
+                begun.elapsed() < crate::support::harness::WAIT_TIMEOUT,
                 "{path} is {answer:?}\n{}",
                 self.log()
             );

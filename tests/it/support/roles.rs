@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
-use serde::Deserialize;
 use testbed::{AuditEvent, ControlPlane, User};
 
 /// Verb, API group and resource.
@@ -14,9 +13,7 @@ pub type Grant = (String, String, String);
 pub fn shipped(kind: &str) -> Vec<serde_json::Value> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kustomize/base/rbac.yaml");
     let text = std::fs::read_to_string(file).unwrap();
-    let documents = serde_yaml_ng::Deserializer::from_str(&text);
-    let objects: Vec<_> =
-        documents.map(|document| serde_json::Value::deserialize(document).unwrap()).collect();
+    let objects: Vec<serde_json::Value> = serde_saphyr::from_multiple(&text).unwrap();
     objects.into_iter().filter(|object| object["kind"] == kind).collect()
 }
 

@@ -1,7 +1,6 @@
 //! `deploy/samples`.
 
 use ohallo_sim::Key;
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::support::canary;
@@ -16,8 +15,7 @@ const SAMPLE_KEY: &str = "sf_test_v1_demo0000000000000000000000000";
 pub fn samples(harness: &Harness) {
     harness.sim.add_key(Key::new(SAMPLE_KEY, TENANT));
     let secrets = std::fs::read_to_string(format!("{ROOT}/deploy/samples/00-secrets.yaml")).unwrap();
-    for document in serde_yaml_ng::Deserializer::from_str(&secrets) {
-        let secret = Value::deserialize(document).unwrap();
+    for secret in serde_saphyr::from_multiple::<Value>(&secrets).unwrap() {
         let values = secret["stringData"].as_object().unwrap().values();
         values.for_each(|value| canary::register(value.as_str().unwrap()));
     }

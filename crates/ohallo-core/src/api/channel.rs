@@ -1,4 +1,4 @@
-//! `Channel`: one oHallo channel. Fields decode leniently (a value is judged in `plan.rs`), the schema is strict.
+//! `Channel`: one oHallo channel. Fields decode leniently (`plan.rs` validates the values); the schema is strict.
 
 use std::sync::Arc;
 
@@ -15,13 +15,13 @@ use crate::secret_version::Version;
 const BOUND_ID: &str = "!has(oldSelf.status) || !has(oldSelf.status.channelId) || !has(self.spec.channelId) \
      || self.spec.channelId == oldSelf.status.channelId \
      || (has(oldSelf.spec.channelId) && self.spec.channelId == oldSelf.spec.channelId)";
-const BOUND_ID_SAYS: &str = "channelId may only be set to the channel this object is bound to (status.channelId); to use another channel, \
-     make another Channel";
+const BOUND_ID_SAYS: &str = "channelId may only be set to the channel this object is bound to (status.channelId); to manage another \
+     channel, create another Channel";
 const PINNED_ID: &str = "!has(oldSelf.spec.channelId) || (has(self.spec.channelId) && self.spec.channelId == oldSelf.spec.channelId) \
      || !has(oldSelf.status) || !has(oldSelf.status.channelId)";
 const PINNED_ID_SAYS: &str = "channelId can't be changed or removed once the Channel is bound to it";
 
-/// What a user declares about one oHallo channel.
+/// The desired state of one oHallo channel.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[kube(
     group = "ohallo.eu",
@@ -33,7 +33,7 @@ const PINNED_ID_SAYS: &str = "channelId can't be changed or removed once the Cha
     category = "ohallo",
     derive = "Default",
     derive = "PartialEq",
-    doc = "A Channel is one oHallo channel: an email address, a chat, a WhatsApp or a voice number. The operator creates it in oHallo, keeps it as declared here, and deletes it.",
+    doc = "A Channel is one oHallo channel: an email address, a chat, a WhatsApp or a voice number. The operator creates it in oHallo, keeps it as declared here, and deletes it with this object, unless deletionPolicy is Retain or the channel was adopted.",
     validation = Rule::new(BOUND_ID).message(BOUND_ID_SAYS).field_path(".spec.channelId"),
     validation = Rule::new(PINNED_ID).message(PINNED_ID_SAYS).field_path(".spec.channelId"),
     printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
@@ -47,55 +47,55 @@ const PINNED_ID_SAYS: &str = "channelId can't be changed or removed once the Cha
     printcolumn = r#"{"name":"Message","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].message","priority":1}"#
 )]
 #[x_kube(validation = Rule::new("self.channelType != 'email' || !has(self.connectivityTest) || self.connectivityTest != 'OnChange'")
-    .message("connectivityTest OnChange is refused for email: each test sends a real mail; use OnRequest")
+    .message("connectivityTest OnChange is not allowed for email, because each test sends a real email: use OnRequest")
     .field_path(".connectivityTest"))]
 #[serde(rename_all = "camelCase")]
 pub struct ChannelSpec {
-    /// The workspace the channel belongs to. Defaults to the Workspace named "default" in the same namespace. It can't be changed: a channel can't move.
+    /// The workspace the channel belongs to. Defaults to the Workspace named "default" in the same namespace. Immutable: a channel can't move to another workspace.
     #[schemars(extend("default" = {"kind": "Workspace", "name": "default"}))]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("workspaceRef can't be changed: a channel can't move to another workspace"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("workspaceRef is immutable: a channel can't move to another workspace"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workspace_ref: Option<WorkspaceRef>,
 
-    /// What the channel is: email, chat, whatsapp or voice. It can't be changed.
+    /// The type of the channel: email, chat, whatsapp or voice. Immutable.
     #[schemars(required, extend("enum" = ["email", "chat", "whatsapp", "voice"]))]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("channelType can't be changed: delete this Channel and apply another"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("channelType is immutable: create another Channel (deleting this one may delete its channel in oHallo)"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channel_type: Option<String>,
 
-    /// The human-readable name that oHallo shows: 1 to 256 characters, no white space at the ends.
+    /// The human-readable name that oHallo shows: 1 to 256 characters, without leading or trailing white space.
     #[schemars(required, length(min = 1, max = 256))]
     #[x_kube(validation = Rule::new("self == self.trim()").message("displayName can't begin or end with white space"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
 
-    /// The channel's settings in oHallo, by channel type: free-form, at most 64 keys, 64 KiB and 32 levels. Only the keys written here are managed; objects are compared
-    /// key by key, arrays as a whole. A key removed from here stops being managed and is not deleted in oHallo.
+    /// The channel's settings in oHallo, by channel type: free-form, at most 64 keys, 64 KiB and 32 levels. The operator manages only the keys written here. It compares
+    /// objects key by key, and arrays as a whole. A key that is removed from here is no longer managed, and is not deleted in oHallo.
     #[schemars(schema_with = "config_schema")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<Map<String, Value>>,
 
-    /// Whether the channel is active. Unset means not managed. oHallo can't be asked for it, so status.applied keeps the last value that was sent.
+    /// Whether the channel is active. Unset means not managed. oHallo does not return it, so status.applied keeps the last value that was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
 
-    /// Credentials for the external service, from Secrets of the same namespace; later items win. They are sent when the Secrets' content changes.
+    /// Credentials for the external service, from Secrets of the same namespace; later items win. The operator sends them when the content of the Secrets changes.
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<CredentialSource>,
 
-    /// Adopt this existing channel instead of creating one. May be corrected until the Channel is bound; then it may only be set to the bound id, and stays.
+    /// Adopt this existing channel instead of creating one. It can be corrected until the Channel is bound. After that it can only be set to the bound id, and is then immutable.
     #[schemars(length(min = 1, max = 128), regex(pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channel_id: Option<String>,
 
-    /// Manage, or Observe: nothing is ever written to oHallo, no channel is claimed, deletion leaves the channel, and status.plannedChanges lists what Manage would do. Defaults to Manage.
+    /// Manage or Observe. With Observe the operator never writes to oHallo, claims no channel, and retains the channel at deletion; status.plannedChanges lists what Manage would do. Defaults to Manage.
     #[schemars(extend("enum" = ["Manage", "Observe"]), extend("default" = "Manage"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub management_policy: Option<String>,
 
-    /// Correct puts back what was changed in oHallo. Report only shows it (condition Drifted); changes of the manifest are still applied. Defaults to Correct.
+    /// Correct reverts changes made in oHallo. Report only shows them (condition Drifted); the operator still applies changes of the manifest. Defaults to Correct.
     #[schemars(extend("enum" = ["Correct", "Report"]), extend("default" = "Correct"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drift_policy: Option<String>,
@@ -106,34 +106,34 @@ pub struct ChannelSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<String>,
 
-    /// While true nothing is called for this Channel. Defaults to false.
+    /// Suspends reconciliation: the operator makes no calls for this Channel. Defaults to false.
     #[schemars(extend("default" = false))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 
-    /// How often changes made in oHallo are looked for, in seconds: 60 to 86400, ±10 %; longer where many Channels share one key. Defaults to 600.
+    /// How often the operator checks for drift, in seconds: 60 to 86400, ±10 %; less often where many Channels share one API key. Defaults to 600.
     #[schemars(range(min = 60, max = 86400), extend("default" = 600))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval_seconds: Option<i64>,
 
-    /// When the channel's connection is tested: OnRequest (annotation ohallo.eu/test-requested-at) or OnChange, after credentials or config changed. OnChange is refused for email: a test sends a real mail. Defaults to OnRequest.
+    /// When the operator tests the channel's connection: OnRequest (annotation ohallo.eu/test-requested-at), or OnChange, after a change of the credentials or the config. OnChange is not allowed for email: a test sends a real email. Defaults to OnRequest.
     #[schemars(extend("enum" = ["OnRequest", "OnChange"]), extend("default" = "OnRequest"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connectivity_test: Option<String>,
 
-    /// How a failed provisioning is retried.
+    /// How the operator retries a failed provisioning.
     #[schemars(extend("default" = {"limit": 5, "backoffSeconds": 60}))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provisioning_retry: Option<ProvisioningRetry>,
 
-    /// What the reader or the cache left out of this object: it is unknown, not unset. No part of the API.
+    /// What the reader or the cache omitted from this object: it is unknown, not unset. Not part of the API.
     #[schemars(skip)]
     #[serde(default, skip_serializing_if = "is_internal")]
     pub left_out: Option<Box<LeftOut>>,
 }
 
 impl Channel {
-    /// A copy without the config, which may be large: there it is unknown.
+    /// A copy without the config, which may be large: in the copy it is unknown.
     pub fn without_config(&mut self) -> Self {
         let config = self.spec.config.take();
         let mut copy = self.clone();
@@ -143,15 +143,15 @@ impl Channel {
     }
 }
 
-/// What is missing of a spec.
+/// What was omitted from a spec.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(default)]
 pub struct LeftOut {
-    /// Something other than the config was cut.
+    /// Something other than the config was truncated.
     pub cut: bool,
-    /// The size of the config, where it was left out.
+    /// The size of the config, where it was omitted.
     pub config: Option<ConfigSize>,
-    /// In the cache: what stands for the rest.
+    /// In the cache: facts about what was omitted.
     #[serde(skip)]
     pub kept: Option<Remainder>,
 }
@@ -161,18 +161,18 @@ pub struct LeftOut {
 pub struct ConfigSize {
     /// Bytes of JSON.
     pub bytes: u64,
-    /// Bytes of memory once it is decoded.
+    /// Bytes of memory after decoding.
     pub decoded: u64,
 }
 
-/// What the cache knows of an object without having it.
+/// What the cache keeps of an object that it does not hold whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Remainder {
     /// [`crate::channel::triggers::Triggers::own`] of the whole object.
     pub own: u64,
     /// [`crate::channel::spec::config_fits`] of the whole object.
     pub config_fits: bool,
-    /// The Secrets that it names.
+    /// The Secrets that the object names.
     pub secrets: Arc<[SecretId]>,
     /// [`crate::channel::settled::settled`] of the whole object.
     pub settled: bool,
@@ -184,7 +184,7 @@ pub struct Remainder {
     pub finalizer_removed: bool,
 }
 
-/// What a Channel that is not bound says of the creates that were sent for it.
+/// What a Channel that is not bound records about the creates that were sent for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CreateRecord {
     pub(crate) intent: Option<String>,
@@ -209,13 +209,13 @@ pub struct WorkspaceRef {
     pub name: String,
 }
 
-/// Where credentials come from: every key of a Secret (secretRef), or one (name and secretKeyRef).
+/// The source of credentials: every entry of a Secret (secretRef), or one entry (name and secretKeyRef).
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[x_kube(validation = Rule::new("has(self.secretRef) ? !has(self.name) && !has(self.secretKeyRef) : has(self.name) && has(self.secretKeyRef)")
-    .message("write either secretRef (every key of that Secret), or name and secretKeyRef (one key)"))]
+    .message("set either secretRef (every entry of that Secret), or name and secretKeyRef (one entry)"))]
 #[serde(rename_all = "camelCase")]
 pub struct CredentialSource {
-    /// Every key of this Secret becomes a credential of the same name.
+    /// Every entry of this Secret becomes a credential of the same name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
 
@@ -224,7 +224,7 @@ pub struct CredentialSource {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 
-    /// The Secret and its key that hold the value of this credential.
+    /// The Secret and the entry that hold the value of this credential.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<SecretKeyRef>,
 }
@@ -237,12 +237,12 @@ pub struct SecretRef {
     #[schemars(length(min = 1, max = 253), regex(pattern = NAME_PATTERN))]
     pub name: String,
 
-    /// When true, a Secret that is missing is passed over. Unset is false.
+    /// If true, a missing Secret is ignored. Unset means false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub optional: Option<bool>,
 }
 
-/// Names one key of a Secret of the same namespace.
+/// Names one entry of a Secret of the same namespace.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretKeyRef {
@@ -250,35 +250,35 @@ pub struct SecretKeyRef {
     #[schemars(length(min = 1, max = 253), regex(pattern = NAME_PATTERN))]
     pub name: String,
 
-    /// The key inside the Secret.
+    /// The name of the entry in the Secret's data.
     #[schemars(length(min = 1, max = 253))]
     pub key: String,
 
-    /// When true, a Secret or key that is missing is passed over. Unset is false.
+    /// If true, a missing Secret or entry is ignored. Unset means false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub optional: Option<bool>,
 }
 
-/// How a failed provisioning is retried.
+/// How the operator retries a failed provisioning.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ProvisioningRetry {
-    /// How many retries before the Channel stalls: 0 to 20. Defaults to 5.
+    /// The number of retries before the Channel stalls: 0 to 20. Defaults to 5.
     #[schemars(range(min = 0, max = 20), extend("default" = 5))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<i64>,
 
-    /// Seconds before the first retry, doubled for each further one up to 30 minutes: 10 to 3600. Defaults to 60.
+    /// Seconds before the first retry: 10 to 3600. The delay doubles with each retry, up to 30 minutes. Defaults to 60.
     #[schemars(range(min = 10, max = 3600), extend("default" = 60))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backoff_seconds: Option<i64>,
 }
 
-/// What is true about a channel, as far as it is known.
+/// The observed state of a channel.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ChannelStatus {
-    /// The generation of the spec that this status speaks of.
+    /// The generation of the spec that this status describes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
@@ -287,7 +287,7 @@ pub struct ChannelStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channel_id: Option<String>,
 
-    /// The uid this object had when it was bound. A status that was copied or restored into another object is not believed.
+    /// The uid this object had when it was bound. A status that was copied or restored into another object has no effect.
     #[schemars(length(max = 64))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bound_uid: Option<String>,
@@ -302,22 +302,22 @@ pub struct ChannelStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
 
-    /// oHallo's own word for the provisioning status, as last read.
+    /// The provisioning status as oHallo reported it in the last read.
     #[schemars(length(max = 128))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
 
-    /// What would happen to the channel in oHallo if this object were deleted now: Delete or Retain.
+    /// The deletion policy in force, Delete or Retain: what happens to the channel in oHallo if this object is deleted now.
     #[schemars(length(max = 16))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<String>,
 
-    /// When the channel was created, in oHallo's words.
+    /// When the channel was created, as oHallo reports it.
     #[schemars(length(max = 64))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created_at: Option<String>,
 
-    /// Which API key last read this channel, as a keyed hash: 16 hex digits.
+    /// The API key that last read this channel, as a keyed hash: 16 hex digits.
     #[schemars(length(max = 32))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_with: Option<String>,
@@ -330,7 +330,7 @@ pub struct ChannelStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied: Option<AppliedStatus>,
 
-    /// Which credentials were last sent to oHallo; never their values.
+    /// The credentials that were last sent to oHallo: names and sources, never values.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<CredentialsStatus>,
 
@@ -342,30 +342,30 @@ pub struct ChannelStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<TestStatus>,
 
-    /// Where oHallo differs from what is declared; at most 16 entries, values cut.
+    /// Where oHallo differs from the manifest; at most 16 entries, with truncated values.
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<Difference>,
 
-    /// What managementPolicy Manage would do; only while it is Observe.
+    /// What managementPolicy Manage would do; set only while the policy is Observe.
     #[schemars(length(max = 16), inner(length(max = 256)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub planned_changes: Vec<String>,
 
-    /// The last value of the annotation ohallo.eu/reconcile-requested-at that was handled.
+    /// The last value of the annotation ohallo.eu/reconcile-requested-at that the operator handled.
     #[schemars(length(max = 256))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
 
-    /// Ready always; CredentialsApplied and Connected where they apply; Reconciling, Stalled, Drifted, Suspended and DeletionBlocked only while True.
+    /// Ready is always present, CredentialsApplied and Connected where they apply. Reconciling, Stalled, Drifted, Suspended and DeletionBlocked are present only while True.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "crate::api::readable")]
     pub conditions: Vec<Condition>,
 
-    /// Something of it was left out. No part of the API.
+    /// Part of the status was omitted. Not part of the API.
     #[schemars(skip)]
     #[serde(default, skip_serializing_if = "is_internal")]
     pub left_out: bool,
@@ -379,12 +379,12 @@ pub struct CreateStatus {
     #[serde(default)]
     pub attempt: i64,
 
-    /// Rejected (oHallo refused it), NotSent, or Unknown: it was sent and its answer was lost.
+    /// Rejected (oHallo rejected it), NotSent, or Unknown: it was sent and its response was lost.
     #[schemars(length(max = 16))]
     #[serde(default)]
     pub outcome: String,
 
-    /// When it was sent.
+    /// When the create was sent.
     #[schemars(length(max = 64))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sent_at: Option<String>,
@@ -394,7 +394,7 @@ pub struct CreateStatus {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct AppliedStatus {
-    /// The last value of enabled that was sent; oHallo can't be asked for it.
+    /// The last value of enabled that was sent; oHallo does not return it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
 
@@ -404,7 +404,7 @@ pub struct AppliedStatus {
     pub digest: Option<String>,
 }
 
-/// Which credentials were last sent to oHallo.
+/// The credentials that were last sent to oHallo.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct CredentialsStatus {
@@ -414,19 +414,19 @@ pub struct CredentialsStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<String>,
 
-    /// When they were sent.
+    /// When the credentials were sent.
     #[schemars(length(max = 64))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pushed_at: Option<String>,
 
-    /// The Secrets they came from, as they then were.
+    /// The Secrets that the credentials came from, with the versions that were sent.
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<SecretVersion>,
 }
 
-/// A Secret at one moment.
+/// One version of a Secret.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretVersion {
@@ -448,7 +448,7 @@ pub struct SecretVersion {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ProvisioningStatus {
-    /// How many retries were sent since the provisioning failed.
+    /// The number of retries since the provisioning failed.
     #[serde(default)]
     pub attempts: i64,
     /// When the last retry was sent.
@@ -459,7 +459,7 @@ pub struct ProvisioningStatus {
     #[schemars(length(max = 64))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_attempt_at: Option<String>,
-    /// The last value of the annotation ohallo.eu/retry-requested-at that was handled.
+    /// The last value of the annotation ohallo.eu/retry-requested-at that the operator handled.
     #[schemars(length(max = 256))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handled_request: Option<String>,
@@ -469,25 +469,25 @@ pub struct ProvisioningStatus {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct TestStatus {
-    /// What asked for it: the value of ohallo.eu/test-requested-at, or change:<generation>.
+    /// What requested the test: the value of ohallo.eu/test-requested-at, or change:<generation>.
     #[schemars(length(max = 256))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
-    /// When it finished.
+    /// When the test finished.
     #[schemars(length(max = 64))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<String>,
-    /// Passed, Failed, or Unknown: it was sent and its answer was lost.
+    /// Passed, Failed, or Unknown: the test was sent and its response was lost.
     #[schemars(length(max = 16))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
-    /// The last value of the annotation ohallo.eu/test-requested-at that was handled.
+    /// The last value of the annotation ohallo.eu/test-requested-at that the operator handled.
     #[schemars(length(max = 256))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handled_request: Option<String>,
 }
 
-/// A declared value that oHallo does not have.
+/// A declared value that differs from the value in oHallo.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Difference {
@@ -495,17 +495,17 @@ pub struct Difference {
     #[schemars(length(max = 256))]
     #[serde(default)]
     pub path: String,
-    /// What the manifest says; cut at 128 characters.
+    /// The value in the manifest, truncated to 128 characters.
     #[schemars(length(max = 128))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub declared: Option<String>,
-    /// What oHallo has; cut at 128 characters.
+    /// The value in oHallo, truncated to 128 characters.
     #[schemars(length(max = 128))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actual: Option<String>,
 }
 
-/// What is never written to the API server. Not `skip_serializing`: kube's copy of the struct would not read the field.
+/// The field is never written to the API server. Not `skip_serializing`: kube's copy of the struct would not read the field.
 fn is_internal<T>(_: &T) -> bool {
     true
 }
@@ -535,13 +535,13 @@ impl Default for WorkspaceRef {
 // === impl ChannelStatus ===
 
 impl ChannelStatus {
-    /// The id that the object with this uid is bound to. A status of another object binds nothing.
+    /// The id that the object with this uid is bound to. A status that was copied from another object binds nothing.
     pub fn bound_to(&self, uid: &str) -> Option<&str> {
         self.channel_id.as_deref().filter(|_| !uid.is_empty() && self.bound_uid.as_deref() == Some(uid))
     }
 }
 
-/// The object's version as a number: they can be compared since Kubernetes 1.35, and always could in etcd.
+/// The resourceVersion as a number. Kubernetes documents the order since 1.35; with etcd it always held.
 pub fn version(channel: &Channel) -> Option<u64> {
     channel.metadata.resource_version.as_deref()?.parse().ok()
 }

@@ -1,5 +1,4 @@
-//! Names of conditions and reasons. What each means and when it is set: the README's table,
-//! docs/troubleshooting.md and `status.rs`.
+//! Names of conditions and reasons. docs/troubleshooting.md documents each; `status.rs` sets them.
 
 use strum::{IntoStaticStr, VariantArray};
 
@@ -15,25 +14,25 @@ pub mod kind {
     pub const DELETION_BLOCKED: &str = "DeletionBlocked";
 }
 
-/// Why a condition is as it is.
+/// The reason of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, VariantArray)]
 pub enum Reason {
     // Ready is True
     Available,
     Disabled,
     Observed,
-    // Ready is False: oHallo is busy, or said so
+    // Ready is False: oHallo has not finished, or reports a failure
     Provisioning,
     #[strum(serialize = "WaitingForDNS")]
     WaitingForDns,
     UnknownState,
     ProvisioningFailed,
-    // inputs that are not there yet
+    // inputs that are missing
     SecretNotFound,
     SecretKeyMissing,
     WorkspaceNotFound,
     WorkspaceNotReady,
-    // somebody has to change something
+    // a user has to act
     SecretInvalid,
     WorkspaceNotAllowed,
     PermissionDenied,

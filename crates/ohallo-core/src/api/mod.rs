@@ -1,4 +1,4 @@
-//! The three kinds: what a user writes, what they read back. Types and names, no behaviour.
+//! The three kinds, as users write and read them: types and names.
 
 pub mod channel;
 pub mod conditions;
@@ -14,7 +14,7 @@ use kube::CustomResourceExt;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-/// The name under which this operator writes.
+/// The field manager and reporting component of the operator.
 pub const MANAGER: &str = "ohallo-operator";
 
 /// The API group of every kind and the prefix of every annotation and finalizer.
@@ -38,10 +38,10 @@ pub fn same_id(one: &str, other: &str) -> bool {
     canonical_id(one) == canonical_id(other)
 }
 
-/// The pattern of what a Secret or a Workspace can be called: nothing else is ever asked for.
+/// The pattern of the names of Secrets and Workspaces. The operator never requests an object of another name.
 pub const NAME_PATTERN: &str = "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$";
 
-/// Whether a Secret or a Workspace can be called so.
+/// Whether a Secret or a Workspace can have this name.
 pub fn is_name(name: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
     let outer = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
@@ -51,27 +51,27 @@ pub fn is_name(name: &str) -> bool {
         && outer(name.bytes().next_back())
 }
 
-/// Annotations; the meaning of each stands with its reader.
+/// Annotations; the code that reads one documents its meaning.
 pub mod annotation {
-    /// Look now, whatever the backoff. Set by a user.
+    /// Reconcile now, whatever the backoff. Set by a user.
     pub const RECONCILE_REQUESTED: &str = "ohallo.eu/reconcile-requested-at";
     /// One connectivity test per new value. Set by a user.
     pub const TEST_REQUESTED: &str = "ohallo.eu/test-requested-at";
     /// One provisioning retry per new value. Set by a user.
     pub const RETRY_REQUESTED: &str = "ohallo.eu/retry-requested-at";
-    /// "I looked: that create made nothing": `<uid>/<attempt>`. Set by a user.
+    /// Confirms that this create left no channel in oHallo: `<uid>/<attempt>`. Set by a user.
     pub const CREATE_AGAIN: &str = "ohallo.eu/create-again";
-    /// Let a blocked deletion go, leaving what it names in oHallo. Set by a user.
+    /// Releases a blocked deletion: the finalizer is removed, and what the value names remains in oHallo. Set by a user.
     pub const RELEASE: &str = "ohallo.eu/release";
-    /// `<channelId>/<own uid>`: delete the channel whatever other namespaces claim. Set by a user.
+    /// `<channelId>/<own uid>`: deletes the channel despite claims of other namespaces. Set by a user.
     pub const CONFIRM_DELETION: &str = "ohallo.eu/confirm-deletion";
-    /// `<uid>/<attempt>/<RFC 3339>`, written before a create is sent. Set by the operator, for the object's life.
+    /// `<uid>/<attempt>/<RFC 3339>`, written before a create is sent. Set by the operator, and never removed.
     pub const CREATE_INTENT: &str = "ohallo.eu/create-intent";
-    /// The object's uid, written with the removal of the finalizer where other finalizers keep the object. Set by the operator.
+    /// The object's uid. The operator sets it with the removal of its finalizer, where other finalizers keep the object.
     pub const FINALIZER_REMOVED: &str = "ohallo.eu/finalizer-removed";
-    /// All of ours begin so: a change of any is an input.
+    /// The prefix of every annotation of the operator: a change of any triggers a reconcile.
     pub const PREFIX: &str = "ohallo.eu/";
-    /// Those that are read; the API server's answers are stripped of all others.
+    /// The annotations that the operator reads; it drops all others from the API server's responses.
     pub const ALL: [&str; 8] = [
         RECONCILE_REQUESTED,
         TEST_REQUESTED,
@@ -86,20 +86,20 @@ pub mod annotation {
 
 /// Finalizers.
 pub mod finalizer {
-    /// On a Channel from before the first write to oHallo until its channel is gone, kept or released.
+    /// On a Channel from before the first write to oHallo until its channel is deleted, retained or released.
     pub const CHANNEL: &str = "ohallo.eu/channel";
     /// On a Workspace or ClusterWorkspace while a Channel depends on it.
     pub const IN_USE: &str = "ohallo.eu/in-use";
 }
 
-/// The conditions that can be read. The schema lets times pass that jiff does not take, such as the last day of 9999,
-/// and an object that can't be read stops the list, and with it every other object.
+/// The conditions that can be decoded. The schema accepts times that jiff does not, such as the last day of 9999. One
+/// object that can't be decoded would fail the list, and so block every other object.
 fn readable<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Condition>, D::Error> {
     let all = Option::<Vec<Value>>::deserialize(from)?.unwrap_or_default();
     Ok(all.into_iter().filter_map(|condition| serde_json::from_value(condition).ok()).collect())
 }
 
-/// The CRDs as they are installed, in the order in which they are printed.
+/// The CRDs as they are installed, in the order of the output.
 pub fn crds() -> Vec<CustomResourceDefinition> {
     [channel::Channel::crd(), workspace::Workspace::crd(), workspace::ClusterWorkspace::crd()]
         .into_iter()
@@ -107,14 +107,14 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         .collect()
 }
 
-/// The status of an object that no operator has looked at yet. kstatus takes one without a status for finished, and
-/// GitOps tools would go on.
+/// The status of an object that no operator has reconciled yet. kstatus reports an object without a status as current,
+/// so GitOps tools would continue.
 pub fn unseen() -> Value {
     json!({"observedGeneration": -1})
 }
 
-/// `nullable` would let an explicit null past a default; without it the API server drops the null first. Defaults that
-/// only say how Rust decodes a missing field would show up in users' objects.
+/// With `nullable`, an explicit null would override a default; without it the API server drops the null first. Defaults
+/// that only describe how Rust decodes a missing field would appear in users' objects.
 fn tidied(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         let schema = version.schema.take();
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_schema_keeps_neither_nullable_nor_a_default_that_only_says_how_a_missing_field_is_decoded() {
+    fn a_schema_has_neither_nullable_nor_a_default_that_only_describes_the_decoding() {
         let mut schema = json!({
             "nullable": true,
             "properties": {
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn every_annotation_that_has_a_name_here_is_read() {
+    fn the_operator_reads_every_annotation_that_has_a_constant() {
         let written =
             include_str!("mod.rs").lines().filter_map(|line| line.trim().strip_prefix("pub const "));
         let values =
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_nobody_has_looked_at_says_so_to_kstatus() {
+    fn an_object_that_was_never_reconciled_is_in_progress_for_kstatus() {
         for crd in crds() {
             let crd = serde_json::to_value(&crd).unwrap();
             for version in crd["spec"]["versions"].as_array().unwrap() {

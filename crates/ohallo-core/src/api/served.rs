@@ -1,5 +1,5 @@
-//! Whether the API server's schema of a kind has every field of ours: it drops what its schema does not know, also an
-//! id that the operator writes.
+//! Whether the API server's schema of a kind has every field of this version. The API server drops fields that its
+//! schema does not have, such as an id that the operator writes.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use serde::Deserialize;
 
-/// What is compared of the OpenAPI document of a group and version.
+/// The part of a group version's OpenAPI document that is compared.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Served {
@@ -39,8 +39,8 @@ struct KindName {
 // === impl Served ===
 
 impl Served {
-    /// The paths of the fields that our definition has and the served schema has not, each without what is below it.
-    /// A kind that the document does not have can't be judged, and lacks nothing.
+    /// The paths of the fields that our definition has and the served schema lacks, each without its subfields.
+    /// A kind that is missing from the document can't be compared, and lacks nothing.
     pub fn lacks(&self, ours: &CustomResourceDefinition) -> Vec<String> {
         let named = |schema: &&Schema| schema.kinds.iter().any(|found| found.kind == ours.spec.names.kind);
         let Some(served) = self.components.schemas.values().find(named) else { return Vec::new() };
@@ -72,7 +72,7 @@ mod tests {
 
     use super::*;
 
-    /// As the API server publishes our own definitions, after `edit`.
+    /// Our own definitions as the API server publishes them, changed by `edit`.
     fn served(edit: impl Fn(&mut Value)) -> Served {
         let mut schemas = serde_json::Map::new();
         for crd in crate::api::crds() {
@@ -91,13 +91,13 @@ mod tests {
     }
 
     #[test]
-    fn our_own_definitions_lack_nothing_and_an_unknown_document_neither() {
+    fn our_own_definitions_and_an_unknown_document_lack_nothing() {
         assert_eq!(lacks(&served(|_| ())), [] as [&str; 0]);
         assert_eq!(lacks(&Served::default()), [] as [&str; 0]);
     }
 
     #[test]
-    fn an_older_definition_lacks_what_came_later_also_inside_lists() {
+    fn an_older_definition_lacks_later_fields_also_inside_lists() {
         let older = served(|document| {
             let channel = &mut document["components"]["schemas"]["eu.ohallo.Channel"]["properties"];
             channel["spec"]["properties"].as_object_mut().unwrap().remove("provisioningRetry");

@@ -1,5 +1,5 @@
 //! The closed sets of words in specs, statuses and answers. Decoding is lenient: the API server, an older operator or
-//! oHallo may hold a word that this version does not know, and each set says what that means.
+//! oHallo may hold a word that this version does not know. Each set defines what an unknown word means.
 
 use std::str::FromStr;
 
@@ -55,11 +55,11 @@ pub enum Origin {
 /// `status.create.outcome`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
 pub enum RecordedOutcome {
-    /// The answer is not known: a channel may exist.
+    /// The response was lost: a channel may exist.
     Unknown,
-    /// oHallo refused the create.
+    /// oHallo rejected the create.
     Rejected,
-    /// The create did not leave the operator.
+    /// The create was not sent.
     NotSent,
 }
 
@@ -86,35 +86,35 @@ pub enum RemoteState<'a> {
 #[strum(serialize_all = "snake_case")]
 pub enum ReconcileResult {
     InSync,
-    /// oHallo is at work, or a read may be older than a write.
+    /// oHallo has not finished, or a read may be older than a write.
     Waiting,
-    /// A step was done, and another follows.
+    /// A step was executed, and another follows.
     Progressing,
     Suspended,
     /// An input, such as a Secret, is missing.
     InputMissing,
-    /// Something blocks the deletion, or oHallo refused the call.
+    /// Something blocks the deletion, or oHallo rejected the call.
     Blocked,
-    /// oHallo named the time of the next call.
+    /// oHallo set the time of the next call (`Retry-After`).
     RateLimited,
     Transient,
     Stalled,
     /// The rate limit or the concurrency of the API key allowed no call.
     Deferred,
-    /// A create of an earlier reconcile is under way.
+    /// A create of an earlier reconcile is still in flight.
     InFlight,
-    /// The object has no finalizer of this operator any more.
+    /// The object no longer has the operator's finalizer.
     Gone,
-    /// The status changed meanwhile.
+    /// The status write failed with a conflict.
     Conflict,
-    /// The API server did not take the status.
+    /// The API server did not store the status.
     Unwritten,
 }
 
 macro_rules! words {
     ($($set:ty),+) => {$(
         impl $set {
-            /// The word as users read it.
+            /// The word as users see it.
             pub fn as_str(self) -> &'static str {
                 self.into()
             }
@@ -170,7 +170,7 @@ impl ChannelSpec {
         self.management_policy() == ManagementPolicy::Observe
     }
 
-    /// `None` where it is left to the origin. Unknown: `Retain`, which loses nothing.
+    /// `None` where the origin decides. Unknown: `Retain`, which deletes nothing.
     pub fn deletion_policy(&self) -> Option<DeletionPolicy> {
         let word = self.deletion_policy.as_deref()?;
         Some(word.parse().unwrap_or(DeletionPolicy::Retain))

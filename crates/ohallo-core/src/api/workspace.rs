@@ -1,4 +1,4 @@
-//! `Workspace` and `ClusterWorkspace`: a handle on one existing oHallo workspace and the Secret with its key.
+//! `Workspace` and `ClusterWorkspace`: a handle on one existing oHallo workspace and the Secret with its API key.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::{CustomResource, KubeSchema};
@@ -26,9 +26,9 @@ use crate::api::NAME_PATTERN;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct WorkspaceSpec {
-    /// The id of the workspace in oHallo, from the address of its dashboard page. It can't be changed: make another Workspace instead.
+    /// The id of the workspace in oHallo, from the address of its dashboard page. Immutable: create another Workspace instead.
     #[schemars(required, length(min = 1, max = 128), regex(pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$"))]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("workspaceId can't be changed: make another Workspace and move the Channels to it"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("workspaceId is immutable: create another Workspace, and new Channels that name it. A channel can't move between oHallo workspaces"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workspace_id: Option<String>,
 
@@ -37,7 +37,7 @@ pub struct WorkspaceSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_key_secret_ref: Option<ApiKeyRef>,
 
-    /// While true, no call is made with this key and every Channel of this Workspace rests. Defaults to false.
+    /// Suspends all calls with this API key, and all Channels of this Workspace. Defaults to false.
     #[schemars(extend("default" = false))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
@@ -53,7 +53,7 @@ pub struct WorkspaceSpec {
     category = "ohallo",
     derive = "Default",
     derive = "PartialEq",
-    doc = "A ClusterWorkspace is a Workspace that is shared with the namespaces it allows. Its Secret lives in the operator's namespace. Who may use it may adopt any unbound channel in it.",
+    doc = "A ClusterWorkspace is a Workspace that is shared with the namespaces it allows. Its Secret is in the operator's namespace. Every allowed namespace can adopt any unbound channel of the workspace.",
     printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
     printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].reason"}"#,
     printcolumn = r#"{"name":"Workspace-ID","type":"string","jsonPath":".spec.workspaceId"}"#,
@@ -62,9 +62,9 @@ pub struct WorkspaceSpec {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterWorkspaceSpec {
-    /// The id of the workspace in oHallo, from the address of its dashboard page. It can't be changed: make another ClusterWorkspace instead.
+    /// The id of the workspace in oHallo, from the address of its dashboard page. Immutable: create another ClusterWorkspace instead.
     #[schemars(required, length(min = 1, max = 128), regex(pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$"))]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("workspaceId can't be changed: make another ClusterWorkspace and move the Channels to it"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("workspaceId is immutable: create another ClusterWorkspace, and new Channels that name it. A channel can't move between oHallo workspaces"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workspace_id: Option<String>,
 
@@ -73,13 +73,13 @@ pub struct ClusterWorkspaceSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_key_secret_ref: Option<ApiKeyRef>,
 
-    /// While true, no call is made with this key and every Channel of this ClusterWorkspace rests. Defaults to false.
+    /// Suspends all calls with this API key, and all Channels of this ClusterWorkspace. Defaults to false.
     #[schemars(extend("default" = false))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 
-    /// The namespaces whose Channels may use this ClusterWorkspace: those named and those selected. Without it, none may.
-    /// When a namespace is withdrawn its Channels are not created or updated any more; their deletion still works.
+    /// The namespaces whose Channels may use this ClusterWorkspace: those named and those selected. If unset, no namespace is allowed.
+    /// When a namespace is removed from this list, the operator no longer creates or updates its Channels; it still deletes them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed_namespaces: Option<AllowedNamespaces>,
 }
@@ -99,7 +99,7 @@ pub struct AllowedNamespaces {
     pub selector: Option<LabelSelector>,
 }
 
-/// Where an API key is kept.
+/// Names the Secret entry that holds an API key.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ApiKeyRef {
@@ -107,17 +107,17 @@ pub struct ApiKeyRef {
     #[schemars(length(min = 1, max = 253), regex(pattern = NAME_PATTERN))]
     pub name: String,
 
-    /// The key inside the Secret whose value is the API key. Defaults to apiKey.
+    /// The name of the entry in the Secret's data that holds the API key. Defaults to apiKey.
     #[schemars(length(min = 1, max = 253), extend("default" = "apiKey"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
 }
 
-/// What is true about a workspace.
+/// The observed state of a workspace.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkspaceStatus {
-    /// The generation of the spec that this status speaks of.
+    /// The generation of the spec that this status describes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
@@ -126,17 +126,17 @@ pub struct WorkspaceStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 
-    /// Live or Test, read off the API key's prefix.
+    /// Live or Test, from the prefix of the API key.
     #[schemars(length(max = 16))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub environment: Option<String>,
 
-    /// The last value of the annotation ohallo.eu/reconcile-requested-at that was handled.
+    /// The last value of the annotation ohallo.eu/reconcile-requested-at that the operator handled.
     #[schemars(length(max = 256))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
 
-    /// Ready, and while True only: Reconciling, Stalled, Suspended.
+    /// Ready is always present; Reconciling, Stalled and Suspended only while True.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "crate::api::readable")]

@@ -1,7 +1,7 @@
-//! Whether a channel may be created: the table of the create protocol, asked from top to bottom.
+//! Whether a channel may be created: the table of the create protocol, evaluated from top to bottom.
 //!
-//! The API has no idempotency key and no documented list, so an attempt whose answer was lost can't be looked up.
-//! The rule that follows: a POST leaves only when it is certain that no earlier attempt may have made a channel.
+//! The API has no idempotency key and no documented list, so the operator can't find the channel of an attempt
+//! whose response was lost. Therefore it sends a POST only when no earlier attempt can have created a channel.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::api::{annotation, same_id};
 use crate::classify::{ApiError, Class};
 use crate::text::seconds;
 
-/// What the decision rests on; every field as it was read, none interpreted.
+/// The inputs of the decision; every field as it was read, uninterpreted.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BindingFacts<'a> {
     pub uid: &'a str,
@@ -26,21 +26,21 @@ pub struct BindingFacts<'a> {
     pub intent: Option<&'a str>,
     /// `status.create`: attempt and outcome.
     pub recorded: Option<(i64, &'a str)>,
-    /// The annotation `create-next_stale_poll`.
+    /// The annotation `create-again`.
     pub create_again: Option<&'a str>,
-    /// What this process knows of an attempt for this uid.
+    /// What this process remembers of an attempt for this uid.
     pub remembered: Option<Remembered<'a>>,
 }
 
-/// What this process knows of its own last attempt.
+/// What this process remembers of its own last attempt.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Remembered<'a> {
     pub attempt: i64,
     pub outcome: CreateOutcome<'a>,
-    /// The intent that it wrote, and the one that stood before, whose attempt had made no channel.
+    /// The intent that it wrote, and the previous one, whose attempt had created no channel.
     pub intent: Option<&'a str>,
     pub after: Option<&'a str>,
-    /// That intent is known to have stood, and this process has led ever since.
+    /// The API server stored that intent, and this process has been the leader ever since.
     pub last: bool,
 }
 
@@ -54,25 +54,25 @@ pub enum CreateOutcome<'a> {
     Unknown,
 }
 
-/// Names an attempt the way messages, `create-next_stale_poll` and `release` do: `<uid>/<attempt>`.
+/// Names an attempt the way messages, `create-again` and `release` do: `<uid>/<attempt>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptId {
     pub uid: String,
     pub number: i64,
 }
 
-/// Where a Channel stands.
+/// The state of a Channel in the create protocol.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Binding {
-    /// A POST of this process is under way.
+    /// A POST of this process is in flight.
     InFlight,
-    /// Answered with this id, which is not written yet.
+    /// oHallo answered with this id, which no status holds yet.
     Record { id: String, attempt: i64 },
-    /// Answered with one id while the manifest names another.
+    /// oHallo answered with one id while the manifest names another.
     ConflictingIds { answered: String, declared: String },
-    /// Terminating, and nothing was ever made.
+    /// Terminating, and no channel was created.
     NeverCreated,
-    /// Terminating, and a channel may exist that nobody knows the id of.
+    /// Terminating, and a channel with an unknown id may exist.
     UnresolvedAtDeletion(AttemptId),
     /// Bound to this channel.
     Bound(String),
@@ -80,11 +80,11 @@ pub enum Binding {
     StatusOfOtherObject(String),
     /// To be adopted.
     Adopt(String),
-    /// Observe, and there is no channel.
+    /// `managementPolicy: Observe` without a channel id.
     NotCreated,
     /// To be created, as this attempt.
     Create { attempt: i64 },
-    /// A create may have been sent and its outcome is not known: never POST.
+    /// A create may have been sent and its outcome is unknown: never POST.
     UnresolvedCreate(AttemptId),
 }
 
@@ -117,8 +117,8 @@ pub fn binding(facts: &BindingFacts) -> Binding {
     }
 }
 
-/// The status holds an id that was bound to another object. A manifest that names the id as well asks to adopt it anew;
-/// nothing else of that status counts.
+/// The status holds an id that was bound to another object. If the manifest names the id as well, the channel is adopted
+/// again; nothing else of that status counts.
 fn foreign(facts: &BindingFacts, id: &str) -> Binding {
     if !facts.terminating {
         let named = facts.spec_id.is_some_and(|named| same_id(named, id));
@@ -148,22 +148,22 @@ fn answered(facts: &BindingFacts) -> Option<Binding> {
     }
 }
 
-/// What a create that was not answered with a channel came to. After `create-next_stale_poll` a conflict may be with the channel
-/// of the attempt that was given up, which has landed since.
+/// The class of a create error. After `create-again` a conflict may come from the abandoned attempt, which took effect
+/// late.
 pub fn classify_create_error(error: &ApiError, created_again: bool) -> Class {
     if error.status == Some(409) && created_again { Class::Ambiguous } else { error.class }
 }
 
-/// The id that the object names instead of the one that its create was answered with: the manifest was made to name
-/// another channel while the POST was under way.
+/// The id that the manifest names instead of the id that the create returned: a user changed it while the POST was in
+/// flight.
 pub fn conflicting_id(channel: &Channel, status: &ChannelStatus, answered: &str) -> Option<String> {
     let bound = status.bound_to(channel.metadata.uid.as_deref().unwrap_or_default());
     let named = bound.or(channel.spec.channel_id.as_deref())?;
     (!same_id(named, answered)).then(|| named.to_owned())
 }
 
-/// The status as far as it is this object's own. Where the manifest names the id of a status that another object was bound
-/// with, the id is adopted anew, and nothing that the status says of the channel counts.
+/// The part of the status that belongs to this object. Where the manifest names the id of a status that was bound to
+/// another object, the channel is adopted again, and what the status reports of the channel does not count.
 pub fn trusted_status(channel: &Channel) -> ChannelStatus {
     let status = channel.status.clone().unwrap_or_default();
     let uid = channel.metadata.uid.as_deref().unwrap_or_default();
@@ -174,7 +174,7 @@ pub fn trusted_status(channel: &Channel) -> ChannelStatus {
     if anew { unbound(status) } else { status }
 }
 
-/// What a status says of the object alone, and not of a channel.
+/// The part of a status that describes the object alone, and not a channel.
 pub fn unbound(status: ChannelStatus) -> ChannelStatus {
     ChannelStatus {
         observed_generation: status.observed_generation,
@@ -184,7 +184,7 @@ pub fn unbound(status: ChannelStatus) -> ChannelStatus {
     }
 }
 
-/// Whether the object's `create-intent` annotation is well-formed and of this very object.
+/// Whether the object's `create-intent` annotation is well-formed and names this object.
 pub fn is_own_intent(channel: &Channel) -> bool {
     let intent = channel.metadata.annotations.as_ref().and_then(|all| all.get(annotation::CREATE_INTENT));
     let attempt = intent.and_then(|text| AttemptId::of_intent(text));
@@ -192,11 +192,11 @@ pub fn is_own_intent(channel: &Channel) -> bool {
 }
 
 enum LastCreate {
-    /// Nothing was ever sent.
+    /// No create was sent.
     None,
-    /// The attempt with this number made no channel.
+    /// The attempt with this number created no channel.
     Concluded(i64),
-    /// The attempt may have made a channel.
+    /// The attempt may have created a channel.
     Unresolved(AttemptId),
 }
 
@@ -210,8 +210,8 @@ fn last_attempt(facts: &BindingFacts) -> LastCreate {
     let remembered_open = facts
         .remembered
         .is_some_and(|own| own.attempt == attempt.number && own.outcome == CreateOutcome::Unknown);
-    // Without the intent a record is not enough: a later attempt's intent may be what was removed. Nor is one that
-    // says otherwise than this process remembers.
+    // Without the intent a record is not enough: the removed intent may be that of a later attempt. A record that
+    // contradicts what this process remembers is not enough either.
     let recorded_over = facts.intent.is_some()
         && !remembered_open
         && facts.recorded.is_some_and(|(number, outcome)| {
@@ -228,8 +228,8 @@ fn last_attempt(facts: &BindingFacts) -> LastCreate {
     }
 }
 
-/// What the status records of an attempt of unknown outcome: the intent may be removed, and this process may not have
-/// made the attempt itself.
+/// What the status records of an unresolved create: the intent may be removed later, and another process may have sent
+/// the create.
 pub fn unresolved(past: Option<&CreateStatus>, attempt: &AttemptId, intent: Option<&str>) -> CreateStatus {
     let known = past.filter(|past| past.attempt == attempt.number && past.outcome == "Unknown");
     let time = intent.and_then(|text| AttemptId::time_of(text)?.parse().ok());
@@ -241,7 +241,7 @@ pub fn unresolved(past: Option<&CreateStatus>, attempt: &AttemptId, intent: Opti
 }
 
 /// Whether the object's last attempt is the one that this process remembers: another process may have written an intent
-/// of the same number, and an intent that was removed may have been a later one's.
+/// of the same number, and a removed intent may have been a later one.
 fn refers_to(own: &Remembered, facts: &BindingFacts) -> bool {
     match facts.intent {
         Some(_) => facts.intent == own.intent || facts.intent == own.after,
@@ -249,7 +249,7 @@ fn refers_to(own: &Remembered, facts: &BindingFacts) -> bool {
     }
 }
 
-/// The attempt that the object or this process speaks of; a malformed intent counts as attempt 0 of this object.
+/// The attempt that the object or this process records; a malformed intent counts as attempt 0 of this object.
 fn named_attempt(facts: &BindingFacts) -> Option<AttemptId> {
     let own = |number| AttemptId { uid: facts.uid.into(), number };
     let remembered = facts.remembered.map(|own| own.attempt);
@@ -264,11 +264,11 @@ fn named_attempt(facts: &BindingFacts) -> Option<AttemptId> {
 
 /// How far oHallo's clock may be behind the one that wrote the intent.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
-/// How long after its intent a create may still have taken effect, clocks included.
+/// How long after its intent a create may still take effect, clock skew included.
 const CREATE_WINDOW: SignedDuration = SignedDuration::from_mins(10);
 
-/// Whether a channel that was created at one time may be of a create that was sent at the other; yes where a time is
-/// not known, or is of a clock that was ahead of this one.
+/// Whether a create that was sent at `sent_at` can have created a channel at `created_at`. True where a time is unknown,
+/// or comes from a clock that was ahead of this one.
 pub fn could_originate_from(sent_at: Option<&str>, created_at: Option<&str>, now: Timestamp) -> bool {
     let time = |text: Option<&str>| text?.parse::<Timestamp>().ok();
     let sent = time(sent_at).filter(|sent| sent.duration_since(now) <= CLOCK_SKEW);
@@ -279,7 +279,7 @@ pub fn could_originate_from(sent_at: Option<&str>, created_at: Option<&str>, now
 // === impl AttemptId ===
 
 impl AttemptId {
-    /// The attempt that a `create-intent` annotation speaks of; `None` when it is malformed.
+    /// The attempt that a `create-intent` annotation names; `None` when it is malformed.
     pub fn of_intent(text: &str) -> Option<Self> {
         let mut parts = text.splitn(3, '/');
         let uid = parts.next().filter(|uid| !uid.is_empty() && uid.len() <= 64)?;
@@ -293,7 +293,7 @@ impl AttemptId {
         intent.splitn(3, '/').nth(2)
     }
 
-    /// The `create-intent` annotation of this attempt. The time tells two processes' intents of one number apart.
+    /// The `create-intent` annotation of this attempt. The time distinguishes intents of two processes with the same number.
     pub fn intent(&self, at: Timestamp) -> String {
         format!("{self}/{at:.6}")
     }

@@ -1,4 +1,4 @@
-//! What `config` means: only the declared paths are managed. Objects overlay and compare key by key, arrays as a
+//! The semantics of `config`: only the declared paths are managed. Objects overlay and compare key by key, arrays as a
 //! whole, numbers by value, null is not declared.
 
 use std::borrow::Cow;
@@ -9,33 +9,33 @@ use sha2::{Digest, Sha256};
 
 use crate::api::channel::ConfigSize;
 
-/// The most bytes of JSON that `spec.config` may have.
+/// The maximum size of `spec.config`, in bytes of JSON.
 pub const MAX_BYTES: usize = 64 * 1024;
 
-/// The most memory that `spec.config` may take once it is decoded, in bytes. 64 KiB of usual values take a fifth of it;
-/// more takes a list of thousands of tiny objects.
+/// The maximum memory of `spec.config` after decoding, in bytes. 64 KiB of typical values take a fifth of it; only
+/// thousands of tiny objects take more.
 pub const MAX_DECODED: u64 = 2 * 1024 * 1024;
 
-/// The most levels of objects and arrays that `spec.config` may have, itself the first.
+/// The maximum number of levels of objects and arrays in `spec.config`, which is itself the first.
 pub const MAX_LEVELS: usize = 32;
 
-/// How many bytes of declared paths are remembered of a Channel.
+/// The maximum size of the remembered paths of a Channel, in bytes.
 const PATHS_BYTES: usize = 1024;
 
-/// The longest path that is written out, in bytes. A config may have one long key above thousands of others.
+/// The maximum length of a path in full, in bytes. A config may have one long key above thousands of others.
 const MAX_PATH_BYTES: usize = 200;
 
 /// The keys from `config` down to a value. It costs the same however long the keys above are.
 #[derive(Clone, Default)]
 struct Path {
-    /// As far as it fits into [`MAX_PATH_BYTES`].
+    /// The path, truncated to [`MAX_PATH_BYTES`].
     text: String,
-    /// Of all keys, for a path that does not fit: it stays different from every other.
+    /// Of all keys, so that a truncated path differs from every other.
     digest: Sha256,
     cut: bool,
 }
 
-/// One declared path whose value oHallo does not have.
+/// One declared path whose value differs in oHallo.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Differs {
     /// Keys joined by dots, below `config`. A key that is not plain is quoted as in JSON, so two paths are never the same
@@ -46,7 +46,7 @@ pub struct Differs {
     pub actual: Option<Value>,
 }
 
-/// Every declared path whose value is another one in oHallo, in the order of the keys.
+/// Every declared path whose value differs in oHallo, in the order of the keys.
 pub fn differences(declared: &Map<String, Value>, actual: &Map<String, Value>) -> Vec<Differs> {
     let mut found = Vec::new();
     compare(declared, actual, &Path::default(), &mut found);
@@ -74,7 +74,7 @@ fn compare(
     }
 }
 
-/// The whole config to send: oHallo's own with the declared paths laid over it, right under merge and replace.
+/// The whole config to send: oHallo's own, overlaid with the declared paths. Correct for merge and for replace semantics.
 pub fn overlay(declared: &Map<String, Value>, actual: &Map<String, Value>) -> Map<String, Value> {
     let mut whole = actual.clone();
     for (key, wanted) in declared {
@@ -89,7 +89,7 @@ pub fn overlay(declared: &Map<String, Value>, actual: &Map<String, Value>) -> Ma
     whole
 }
 
-/// What is declared but at the paths that `left` names, written as [`Differs::path`] is.
+/// The declared config without the paths that `left` selects, written as [`Differs::path`] is.
 pub fn without(declared: &Map<String, Value>, left: &impl Fn(&str) -> bool) -> Map<String, Value> {
     fn walk(declared: &Map<String, Value>, above: &Path, left: &impl Fn(&str) -> bool) -> Map<String, Value> {
         let kept = declared.iter().filter_map(|(key, value)| {
@@ -105,8 +105,8 @@ pub fn without(declared: &Map<String, Value>, left: &impl Fn(&str) -> bool) -> M
     walk(declared, &Path::default(), left)
 }
 
-/// The paths at which a value is declared, in the order of the keys, for telling which ones are no longer declared: as
-/// many as have room in [`PATHS_BYTES`]. One text, each path ended by a NUL: it is remembered of every Channel.
+/// The paths at which a value is declared, in the order of the keys, as many as fit into [`PATHS_BYTES`]. They show
+/// later which paths are no longer declared. One text with a NUL after each path, because every Channel has one in memory.
 pub fn paths(declared: &Map<String, Value>) -> Box<str> {
     fn walk(declared: &Map<String, Value>, above: &str, room: &mut usize, found: &mut String) {
         for (key, value) in declared {
@@ -118,7 +118,7 @@ pub fn paths(declared: &Map<String, Value>) -> Box<str> {
             let path = if above.is_empty() { key.into_owned() } else { format!("{above}.{key}") };
             match value {
                 Value::Null => {}
-                // Counted as well: thousands of empty objects below a long key are walked no further than others.
+                // Counted as well: it bounds the walk of thousands of empty objects below a long key.
                 Value::Object(inner) => {
                     *room = room.saturating_sub(1);
                     walk(inner, &path, room, found);
@@ -137,7 +137,7 @@ pub fn paths(declared: &Map<String, Value>) -> Box<str> {
     found.into()
 }
 
-/// Those of some [`paths`] where nothing is declared any more, and so nothing is sent.
+/// The [`paths`] that are no longer declared, and so no longer sent.
 pub fn dropped(paths: &str, declared: &Map<String, Value>) -> Vec<String> {
     fn declares(declared: &Map<String, Value>, path: &str) -> bool {
         let Some((key, rest)) = first_key(path) else { return false };
@@ -145,14 +145,14 @@ pub fn dropped(paths: &str, declared: &Map<String, Value>) -> Vec<String> {
             (None | Some(Value::Null), _) => false,
             (Some(Value::Object(inner)), None) => !is_empty(inner),
             (Some(Value::Object(inner)), Some(rest)) => declares(inner, rest),
-            // It is written over.
+            // A declared value replaces the whole subtree.
             _ => true,
         }
     }
     paths.split_terminator('\0').filter(|path| !declares(declared, path)).map(str::to_owned).collect()
 }
 
-/// Whether a config of this size may be sent.
+/// Whether a config of this size is within the limits.
 pub fn fits(size: ConfigSize) -> bool {
     size.bytes <= MAX_BYTES as u64 && size.decoded <= MAX_DECODED
 }
@@ -182,7 +182,7 @@ pub fn digest(display_name: &str, config: Option<&Map<String, Value>>, enabled: 
 impl Path {
     fn below(&self, key: &str) -> Self {
         let mut path = self.clone();
-        // Lengths before the keys, as no text is quoted here.
+        // The length precedes each key, because keys are not quoted here.
         path.digest.update((key.len() as u64).to_be_bytes());
         path.digest.update(key.as_bytes());
         if path.cut {
@@ -199,7 +199,7 @@ impl Path {
     }
 }
 
-/// A key as part of a path: as it is where it is plain, else quoted as in JSON.
+/// A key as part of a path: unchanged where it is plain, else quoted as in JSON.
 fn segment(key: &str) -> Cow<'_, str> {
     let is_special = |character: char| character.is_control() || matches!(character, '.' | '"' | '\\' | '…');
     if key.is_empty() || key.contains(is_special) {
@@ -209,7 +209,7 @@ fn segment(key: &str) -> Cow<'_, str> {
     }
 }
 
-/// The first key of a path made of [`segment`]s, and the path below it.
+/// The first key of a path of [`segment`]s, and the path below it.
 fn first_key(path: &str) -> Option<(Cow<'_, str>, Option<&str>)> {
     let mut escaped = false;
     let quoted = path.starts_with('"');
@@ -262,7 +262,7 @@ fn same_number(a: &Number, b: &Number) -> bool {
     if a == b {
         return true;
     }
-    // Two integers that differ are different, also where f64 can't tell them apart.
+    // Integers are compared exactly, because f64 can't distinguish large ones.
     if !a.is_f64() && !b.is_f64() {
         return false;
     }

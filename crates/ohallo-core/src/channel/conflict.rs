@@ -1,21 +1,21 @@
-//! What it means that the API server refused a guarded write, once the object was read again.
+//! Classifies a conflict of a guarded write, after a read of the current object.
 
 use crate::api::channel::{Channel, ChannelStatus};
 use crate::api::same_id;
 use crate::channel::triggers::Triggers;
 
-/// What becomes of a status that met a newer version.
+/// How to continue with a status whose object has a newer version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
     /// Another object has the name now.
     Gone,
-    /// What the pass found may be old.
+    /// The inputs of the reconcile may be outdated.
     Stale,
-    /// Only what the status does not rest on has changed: it may be laid over the newer version.
+    /// No input of the status has changed: it can be applied to the newer version.
     LayOver,
 }
 
-/// Judges a status that was decided on `known`, when the object's status was `base`.
+/// Classifies the conflict of a status that was computed from `known`, when the object's status was `base`.
 pub fn of_status(
     known: &Channel,
     base: Option<&ChannelStatus>,
@@ -27,11 +27,11 @@ pub fn of_status(
     }
     let uid = known.metadata.uid.as_deref().unwrap_or_default();
     let unbound = base.is_none_or(|base| base.bound_to(uid).is_none());
-    // A channel that this object created is recorded though its manifest has come to name it.
+    // A channel that this object created is recorded even if its manifest now names it.
     let declared = known.spec.channel_id.as_deref().zip(status.bound_to(uid));
     let adopts = unbound && declared.is_some_and(|(declared, bound)| same_id(declared, bound));
-    // An id is not bound to a manifest that has come to name one meanwhile, and nothing is adopted by what is being
-    // deleted: another Channel may adopt it.
+    // A manifest that names an id since then is not bound to this one, and a terminating object adopts nothing: another
+    // Channel may adopt the channel.
     if fresh.status.as_ref() != base
         || fresh.spec.channel_id != known.spec.channel_id
         || (adopts && fresh.metadata.deletion_timestamp.is_some())
@@ -41,7 +41,7 @@ pub fn of_status(
     Refused::LayOver
 }
 
-/// Whether the finalizer may still go: where a changed manifest or status would change the decision it is decided again.
+/// Whether the finalizer can still be removed; a change of the manifest or the status requires a new plan.
 pub fn of_parting(known: &Channel, revocable: bool, fresh: &Channel) -> bool {
     !revocable || (Triggers::own(fresh) == Triggers::own(known) && fresh.status == known.status)
 }

@@ -1,8 +1,8 @@
 //! Which reads may be older than a write: the consistency window of each channel id.
 //!
-//! oHallo may be eventually consistent; nobody has said that it is not. For a while after a write, a read that
-//! contradicts the write's answer is taken for a stale read, and no verdict is drawn from it. The same holds after the
-//! start of the process and after each taking of the lease, because an earlier process may have written just before.
+//! oHallo may be eventually consistent; it documents no guarantee. During the window after a write, a read that
+//! contradicts the write's response counts as stale, and no decision depends on it. The same holds after the start of
+//! the process and after each acquisition of the Lease, because another process may have written just before.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::api::canonical_id;
 use crate::lease::election::Epoch;
 
-/// The longest distance between two reads inside a window.
+/// The maximum interval between two reads inside a window.
 const MAX_STALE_POLL: Duration = Duration::from_secs(16);
 
 /// The windows of this process. An entry ends with its last window.
@@ -18,7 +18,7 @@ const MAX_STALE_POLL: Duration = Duration::from_secs(16);
 pub struct Consistency {
     length: Duration,
     epoch: Option<Epoch>,
-    /// The start of the process, or the last taking of the lease.
+    /// The start of the process, or the last acquisition of the Lease.
     began: Instant,
     /// By [`canonical_id`].
     writes: HashMap<String, Writes>,
@@ -27,30 +27,30 @@ pub struct Consistency {
 /// When each kind of write to one channel was last answered.
 #[derive(Clone, Debug, Default)]
 struct Writes {
-    /// Any but DELETE: the channel was there.
+    /// Any write except DELETE: the channel existed.
     any: Option<Instant>,
     values: Option<(Instant, Values)>,
     retry: Option<Instant>,
     deleted: Option<Instant>,
 }
 
-/// A write that was answered, or whose answer was lost.
+/// A write whose response was received or lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
     /// A create, or a PATCH with `displayName` or `config`.
     Values(Values),
     /// A provisioning retry.
     Retry,
-    /// A PATCH of `enabled` alone, credentials, or a test: nothing of them can be read back.
+    /// A PATCH of `enabled` alone, credentials, or a test: none of these can be read back.
     Other,
-    /// A DELETE that was answered ok.
+    /// A DELETE that succeeded.
     Delete,
 }
 
-/// What was written, and what the answer said of it.
+/// What was written, and what the response showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Values {
-    /// [`PlanInput::values_digest`] of what was declared.
+    /// [`PlanInput::values_digest`] of the declared values.
     pub declared: String,
     pub answer: Answer,
 }
@@ -58,11 +58,11 @@ pub struct Values {
 /// The digests are [`answer_digest`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The answer has every declared value.
+    /// The response has every declared value.
     Shows(String),
-    /// The answer has other values, old or normalised ones.
+    /// The response has other values: old or normalised ones.
     Differs(String),
-    /// The answer was lost.
+    /// The response was lost.
     Lost,
 }
 
@@ -75,35 +75,35 @@ pub struct Window {
     pub values: Option<(Instant, Values)>,
     /// The state `error` may be older than the last provisioning retry.
     pub retry: Option<Instant>,
-    /// A read that finds the channel may be older than a DELETE that was answered ok.
+    /// A read that finds the channel may be older than a successful DELETE.
     pub deleted: Option<Instant>,
     /// Any read may be older than a write of an earlier process or of another leader.
     pub began: Option<Instant>,
 }
 
-/// What the `displayName` and `config` of a read are worth.
+/// Whether the `displayName` and `config` of a read can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadFreshness {
     /// It is at least as new as the last write.
     Current,
-    /// It contradicts the last write's answer, until this moment.
+    /// It contradicts the last write's response; the window ends at this time.
     Stale(Instant),
-    /// The last write's answer had other values, and so has the read: not sent again before this moment.
+    /// Both the last write's response and the read have other values: not sent again before this time.
     Kept(Instant),
-    /// The manifest is newer than the last write, and the read may be older than that write: what it shows is no reason
-    /// to leave a declared value out.
+    /// The manifest is newer than the last write, and the read may be older than that write: all declared values are
+    /// sent, whatever the read shows.
     Doubtful,
 }
 
 // === impl Consistency ===
 
 impl Consistency {
-    /// `length` of zero: every read is believed.
+    /// With a `length` of zero every read is trusted.
     pub fn new(length: Duration, now: Instant) -> Self {
         Self { length, epoch: None, began: now, writes: HashMap::new() }
     }
 
-    /// Where this process has begun to lead, another one may have written until now.
+    /// When this process becomes the leader, another one may have written until now.
     pub fn enter(&mut self, epoch: Epoch, now: Instant) {
         if self.epoch.replace(epoch) == Some(epoch) {
             return;
@@ -139,7 +139,7 @@ impl Consistency {
         let values = writes.values.as_ref();
         let deleted = writes.deleted.and_then(open);
         Window {
-            // A DELETE that was answered ok is what a 404 shows, whoever wrote before.
+            // After a successful DELETE a 404 is expected, whoever wrote before.
             absence: writes.any.and_then(open).max(began.filter(|_| deleted.is_none())),
             values: values.and_then(|(at, values)| Some((open(*at)?, values.clone()))),
             retry: writes.retry.and_then(open),
@@ -148,7 +148,7 @@ impl Consistency {
         }
     }
 
-    /// Forgets the ids all windows of which have ended.
+    /// Removes the ids whose windows have all ended.
     pub fn sweep(&mut self, now: Instant) {
         let length = self.length;
         let open = |at: Option<Instant>| at.is_some_and(|at| at + length > now);

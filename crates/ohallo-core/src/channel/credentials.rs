@@ -1,4 +1,4 @@
-//! The declared credentials, put together from the Secrets they come from.
+//! The declared credentials, assembled from their Secrets.
 
 use std::collections::BTreeMap;
 
@@ -11,24 +11,24 @@ use crate::placeholder::SECRET_DATA;
 use crate::secret::{ContentDigest, Credentials};
 use crate::secret_content::Content;
 
-/// The most bytes that all credentials of a Channel may have together.
+/// The maximum total size of a Channel's credentials, in bytes.
 const MAX_BYTES: usize = 64 * 1024;
 
-/// The most bytes of Secrets that are put together: later items may win over earlier ones, so it is more than is sent.
+/// The maximum total size of the Secrets to assemble, in bytes: more than is sent, because later items override earlier ones.
 pub const MAX_READ: usize = 4 * MAX_BYTES;
 
-/// The most credentials of a Channel.
+/// The maximum number of credentials of a Channel.
 const MAX_KEYS: usize = 64;
 
-/// What is to be sent, and the Secrets as they were. No Debug: it holds values.
+/// The credentials to send and the versions of their Secrets. No Debug: it holds values.
 pub struct Bundle {
     pub credentials: Credentials,
-    /// Of the values and of the Secrets and keys that they come from.
+    /// Of the values, and of the Secrets and entries that they come from.
     pub digest: ContentDigest,
     pub sources: Vec<SecretVersion>,
 }
 
-/// Puts them together; later items win. `None` where everything is optional and nothing is there.
+/// Assembles the credentials; later items win. `None` where all items are optional and missing.
 pub fn assemble<'a>(
     declared: &[CredentialSource],
     content: impl Fn(&str) -> Option<&'a Content>,
@@ -40,7 +40,7 @@ pub fn assemble<'a>(
         let found = content(name);
         if let Some(Content::TooLarge { .. }) = found {
             let message = format!(
-                "The Secret {name:?} holds more than {} KiB: put the credentials into a Secret of their own.",
+                "The Secret {name:?} holds more than {} KiB: store the credentials in a separate Secret.",
                 SECRET_DATA / 1024
             );
             return Err(Failure::user_action(Reason::SecretInvalid, message));
@@ -66,15 +66,15 @@ pub fn assemble<'a>(
     let Values { values, origins } = values;
     let bytes: usize = values.iter().map(|(key, value)| key.len() + value.expose_secret().len()).sum();
     if bytes > MAX_BYTES {
-        // Not how large they are: whoever reads this may not read the Secrets.
+        // Not the size: readers of the status may lack the permission to read the Secrets.
         let message = format!(
-            "The credentials have more than {MAX_BYTES} bytes together: name only the keys that are needed."
+            "The credentials have more than {MAX_BYTES} bytes in total: select only the entries that are needed."
         );
         return Err(Failure::user_action(Reason::SecretInvalid, message));
     }
     if values.len() > MAX_KEYS {
         let message = format!(
-            "There are {} credentials together; at most {MAX_KEYS} are sent: name only the keys that are needed.",
+            "There are {} credentials, and at most {MAX_KEYS} are allowed: select only the entries that are needed.",
             values.len()
         );
         return Err(Failure::user_action(Reason::SecretInvalid, message));
@@ -86,14 +86,14 @@ pub fn assemble<'a>(
     }))
 }
 
-/// The credentials by name, and for each which key of which Secret it comes from.
+/// The credentials by name, and the Secret and entry that each comes from.
 #[derive(Default)]
 struct Values {
     values: BTreeMap<String, SecretString>,
     origins: BTreeMap<String, String>,
 }
 
-/// A Secret that is there.
+/// A Secret that exists.
 struct Found<'a> {
     secret: &'a str,
     uid: &'a str,
@@ -109,7 +109,7 @@ impl Values {
     }
 }
 
-/// The part of a Secret's content that is declared; the values that nobody names are let go at once.
+/// The declared part of a Secret's content; all other values are dropped immediately.
 pub fn named(declared: &[CredentialSource], secret: &str, content: &Content) -> Content {
     let of_it = || declared.iter().filter(|source| name_of(source).is_some_and(|(name, _)| name == secret));
     let whole = of_it().any(|source| source.secret_ref.is_some());
@@ -118,10 +118,10 @@ pub fn named(declared: &[CredentialSource], secret: &str, content: &Content) -> 
     })
 }
 
-/// The Secrets of a Channel hold too much together to be kept while they are put together.
+/// The Secrets of a Channel are too large in total to be assembled.
 pub fn too_many_bytes() -> Failure {
     let message = format!(
-        "The declared parts of the Secrets have more than {} KiB together: name only the keys that are needed.",
+        "The selected entries of the Secrets have more than {} KiB in total: select only the entries that are needed.",
         MAX_READ / 1024
     );
     Failure::user_action(Reason::SecretInvalid, message)
@@ -145,13 +145,13 @@ fn take(source: &CredentialSource, found: Found, optional: bool, values: &mut Va
             None if optional => Ok(()),
             None => {
                 let message =
-                    format!("The Secret {secret:?} has no key {:?}: add it, or mark it optional.", one.key);
+                    format!("The Secret {secret:?} has no entry {:?}: add it, or mark it optional.", one.key);
                 Err(Failure::missing_input(Reason::SecretKeyMissing, message))
             }
         };
     }
     if data.is_empty() && !optional {
-        let message = format!("The Secret {secret:?} is empty: give it the keys to send.");
+        let message = format!("The Secret {secret:?} is empty: add the entries to send.");
         return Err(Failure::user_action(Reason::SecretInvalid, message));
     }
     for (key, value) in data {
@@ -162,17 +162,17 @@ fn take(source: &CredentialSource, found: Found, optional: bool, values: &mut Va
 
 fn text(secret: &str, key: &str, value: &SecretSlice<u8>) -> Result<SecretString, Failure> {
     let invalid = |what: &str| {
-        let message = format!("The value of key {key:?} in Secret {secret:?} {what}.");
+        let message = format!("The entry {key:?} of Secret {secret:?} {what}.");
         Failure::user_action(Reason::SecretInvalid, message)
     };
     let bytes = value.expose_secret();
     if bytes.len() > MAX_BYTES {
-        return Err(invalid("is larger than 64 KiB"));
+        return Err(invalid("is larger than 64 KiB: store a smaller value"));
     }
     match std::str::from_utf8(bytes) {
-        Ok("") => Err(invalid("is empty: write a value, or remove the key")),
+        Ok("") => Err(invalid("is empty: store a value, or remove the entry")),
         Ok(text) => Ok(SecretString::from(text)),
-        Err(_) => Err(invalid("is not UTF-8 text: oHallo takes text only")),
+        Err(_) => Err(invalid("is not UTF-8 text: store text, because oHallo accepts text only")),
     }
 }
 
@@ -285,9 +285,9 @@ mod tests {
     fn credentials_of_64_kib_are_sent_names_included_and_more_are_refused_by_what_is_too_large() {
         for (size, refused) in [
             (65_535, None),
-            (65_536, Some("more than 65536 bytes together")),
-            (65_537, Some("The value of key \"a\" in Secret \"s\" is larger than 64 KiB.")),
-            (65_538, Some("is larger than 64 KiB.")),
+            (65_536, Some("more than 65536 bytes in total")),
+            (65_537, Some("The entry \"a\" of Secret \"s\" is larger than 64 KiB: store a smaller value.")),
+            (65_538, Some("is larger than 64 KiB: store a smaller value.")),
         ] {
             let found = secret(&[("a", &vec![b'x'; size])]);
             let said = assemble(&[whole("s", false)], |_| Some(&found)).err().map(|failure| failure.message);

@@ -1,4 +1,4 @@
-//! Judges a read against the consistency windows: whether it may be older than a write.
+//! Compares a read with the consistency windows: whether it may be older than a write.
 
 use std::time::{Duration, Instant};
 
@@ -9,14 +9,14 @@ use crate::channel::in_memory_state::{ABSENCE_INTERVAL, Absence, InMemoryState};
 use crate::channel::model::PlanInput;
 use crate::remote::RemoteChannel;
 
-/// SHA-256 of the `displayName` and `config` that oHallo answered.
+/// SHA-256 of the `displayName` and `config` that oHallo returned.
 pub fn answer_digest(remote: &RemoteChannel) -> String {
     config::digest(remote.display_name.as_deref().unwrap_or_default(), Some(&remote.config), None)
 }
 
-/// Judges a read of a bound channel, whose values differ from the declared ones at `differs`.
+/// The freshness of a read of a bound channel, whose values differ from the declared ones at `differs`.
 pub fn judge_read(view: &PlanInput, remote: &RemoteChannel, differs: &[Differs]) -> ReadFreshness {
-    // What was found is the answer to this reconcile's own write.
+    // The observed channel is the response to this reconcile's own write.
     if view.observed.updated {
         return ReadFreshness::Current;
     }
@@ -26,7 +26,7 @@ pub fn judge_read(view: &PlanInput, remote: &RemoteChannel, differs: &[Differs])
     };
     if sent.declared == view.values_digest() {
         return match sent.answer {
-            // It is sent again: what the read shows may be older than an earlier write.
+            // The values are sent again: the read may be older than an earlier write.
             Answer::Lost => ReadFreshness::Doubtful,
             _ if differs.is_empty() => ReadFreshness::Current,
             Answer::Shows(_) => ReadFreshness::Stale(*end),
@@ -41,18 +41,18 @@ pub fn judge_read(view: &PlanInput, remote: &RemoteChannel, differs: &[Differs])
     }
 }
 
-/// A read shortly after the start: only the status says what was written last.
+/// A read shortly after the start: only the status records what was written last.
 fn judge_first(view: &PlanInput, differs: &[Differs], end: Instant) -> ReadFreshness {
     let applied = view.status.applied.as_ref().and_then(|applied| applied.digest.as_deref());
     match applied {
-        // What this process adopts an earlier one may have adopted and updated before a status said so, but not without the
+        // An earlier process may have adopted and updated this channel before a status recorded it, but not without the
         // finalizer.
         _ if view.memory.bound_by_this_process
             && (applied.is_some() || view.memory.finalizer_set_by_this_process) =>
         {
             ReadFreshness::Current
         }
-        // An earlier process may have written for a manifest that no status speaks of.
+        // An earlier process may have written for a manifest that no status records.
         _ if view.memory.doubted => ReadFreshness::Doubtful,
         Some(applied) if applied == view.digest() && differs.is_empty() => ReadFreshness::Current,
         Some(applied) if applied == view.digest() => ReadFreshness::Stale(end),
@@ -60,9 +60,8 @@ fn judge_first(view: &PlanInput, differs: &[Differs], end: Instant) -> ReadFresh
     }
 }
 
-/// Notes a 404 outside every window, with proof that the key is the tenant's. `None`: it is the second one, far enough
-/// from the first, and the channel is absent. Else how long until it counts as the second. `to_delete`: it answered a
-/// DELETE.
+/// Records a proven 404 outside every window. `None`: it is the second one, [`ABSENCE_INTERVAL`] after the first, and
+/// the channel is deleted. Otherwise the time until a 404 counts as the second. `to_delete`: the 404 answered a DELETE.
 pub fn note_absence(memory: &mut InMemoryState, id: &str, to_delete: bool, now: Instant) -> Option<Duration> {
     let id = canonical_id(id);
     match &memory.absence {

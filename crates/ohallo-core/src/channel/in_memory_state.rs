@@ -1,5 +1,5 @@
-//! What this process remembers of one Channel between passes. All of it may be lost: what must not be is in the
-//! object (the intent, the id, the counts).
+//! What this process remembers of one Channel between reconciles. All of it can be lost: what must not be lost is in
+//! the object (the intent, the id, the counts).
 
 use std::any::Any;
 use std::fmt;
@@ -20,86 +20,86 @@ use crate::lease::election::Epoch;
 use crate::remote::RemoteChannel;
 use crate::secret::ContentDigest;
 
-/// How long a request whose answer was lost could still land late: what can't be read back is sent again after it.
+/// How long a request whose response was lost may still take effect. Values that can't be read back are sent again after it.
 pub const CACHE_LAG: Duration = Duration::from_secs(60);
 
-/// Two reads this far apart, each with proof, show that a channel is absent.
+/// The minimum interval between the two proven 404s that show that a channel is deleted.
 pub const ABSENCE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// So many reverts of one field, and the operator only reads.
+/// After this number of reverts of one field the operator stops updating.
 pub const MAX_REVERTS_OF_A_FIELD: usize = 3;
 
-/// The shortest time within which reverts are counted together.
+/// The minimum time within which reverts are counted together.
 pub const REVERT_HORIZON: Duration = Duration::from_secs(3600);
 
-/// How many reverts are remembered of one Channel.
+/// The maximum number of remembered reverts of one Channel.
 const MAX_REVERTS: usize = 64;
 
 #[derive(Clone, Debug, Default)]
 pub struct InMemoryState {
-    /// In which it was learnt.
+    /// The epoch in which this state was recorded.
     pub epoch: Option<Epoch>,
     pub cooldown: Option<Cooldown<Triggers>>,
     /// Transient failures in a row.
     pub failures: u32,
-    /// Tokens that the next reconcile starts with: the last one ended for want of one.
+    /// Tokens that the next reconcile starts with, because the last one ended without enough.
     pub tokens: u32,
-    /// Since when oHallo has been busy with it.
+    /// Since when the operator waits for oHallo.
     pub waiting_since: Option<Instant>,
     /// The newest version of the object that this process wrote, and when.
     pub written: Option<(u64, Instant)>,
     pub attempt: Option<CreateAttempt>,
-    /// What the create that was answered had sent: the manifest may be newer when its id is written down.
+    /// What the answered create had sent: the manifest may be newer when the id is written to the status.
     pub last_create_body: Option<AppliedStatus>,
-    /// This process bound the channel: no earlier one can have a request under way.
+    /// This process bound the channel: no earlier one can have a request in flight.
     pub bound_by_this_process: bool,
     pub last_push_digest: Option<ContentDigest>,
-    /// When credentials, and enabled, are to be sent once more.
+    /// When credentials, and enabled, are sent again.
     pub resend_credentials_at: Option<Instant>,
     pub resend_enabled_at: Option<Instant>,
     /// The digest of the values that were last sent.
     pub last_update_digest: Option<String>,
-    /// How often oHallo then had others.
+    /// How often oHallo reverted them.
     pub reverts: Reverts,
-    /// [`crate::channel::config::paths`] of the last settled pass.
+    /// [`crate::channel::config::paths`] of the last settled reconcile.
     pub paths: Option<Box<str>>,
-    /// DELETE was answered ok.
+    /// The DELETE succeeded.
     pub deleted: bool,
-    /// A status that binds the object was sent, and its answer is not known: its reservation of the id must stay.
+    /// A status that binds the object was sent and its response was lost: the reservation of the id must remain.
     pub binding_unsure: bool,
     /// The binding as the API server last showed it to this process.
     pub binding: Option<Box<RecordedBinding>>,
-    /// The status that was last sent, where the API server did not keep all of it.
+    /// The status that was last sent, where the API server did not store all of it.
     pub unstored: Option<Box<ChannelStatus>>,
-    /// What was last reported as not kept: a change of it is logged, not every retry.
+    /// The fields last reported as not stored: a change is logged, not every retry.
     pub lost: Vec<PersistedField>,
-    /// The end was told; a pass that still sees the object tells of it no more.
+    /// The end of the deletion was reported; later reconciles of a cached object don't report it again.
     pub deletion_reported: bool,
-    /// A reconcile of this epoch began with the finalizer present: nobody but this process removes it rightly.
+    /// A reconcile of this epoch began with the finalizer present: only this process may remove it.
     pub protected: bool,
-    /// The removal of the finalizer was sent, and not refused.
+    /// The removal of the finalizer was sent, and not rejected.
     pub removes_finalizer: bool,
-    /// When a DELETE was sent whose answer is not known: it may still take effect.
+    /// When a DELETE was sent whose response was lost: it may still take effect.
     pub delete_unsure: Option<Instant>,
     /// The deletion waits for a claim of another Channel.
     pub wait: Option<Wait>,
-    /// Since when it waits for Channels of other namespaces to show their right to the id.
+    /// Since when the deletion waits for Channels of other namespaces to prove their right to the id.
     pub claims_checked_at: Option<Instant>,
     /// The channel's absence, proven once.
     pub absence: Option<Absence>,
     /// Stale reads in a row.
     pub stale_reads: u32,
-    /// This process put the finalizer on, guarded: no earlier one had bound the object.
+    /// This process added the finalizer with a guarded patch: no earlier process had bound the object.
     pub finalizer_set_by_this_process: bool,
-    /// When this process first saw it, the manifest was newer than the status; no update was sent since.
+    /// When this process first saw the object, its manifest was newer than its status; no update was sent since.
     pub doubted: bool,
-    /// Something changed that `connectivityTest: OnChange` asks to test.
+    /// A change that `connectivityTest: OnChange` tests was applied.
     pub test_due: bool,
-    /// When oHallo last described the channel, or this process began to look after it.
+    /// When the channel was last read, or this process started to reconcile it.
     pub last_read_at: Option<Instant>,
-    /// A pass of this process has looked at the object.
+    /// This process has reconciled the object.
     pub reconciled_once: bool,
-    /// This process has known the object since it was made, and not seen it Ready.
+    /// This process has known the object since its creation, and it was never Ready.
     pub awaiting_first_ready: bool,
 }
 
@@ -107,11 +107,11 @@ pub struct InMemoryState {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wait {
     pub began: Instant,
-    /// A claim of the same namespace was among them.
+    /// One of the claims was of the same namespace.
     pub beside: bool,
     /// Since when no Channel of the same namespace claims the id.
     pub beside_free: Option<Instant>,
-    /// Since when nobody claims the id.
+    /// Since when no Channel claims the id.
     pub free: Option<Instant>,
     /// The Warning event is published.
     pub warned: bool,
@@ -120,9 +120,9 @@ pub struct Wait {
 /// A 404 outside every consistency window, with proof.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Absence {
-    /// In its canonical form.
+    /// The canonical form of the id.
     pub id: String,
-    /// It was the answer to a DELETE: what a read found before counts for no finalizer.
+    /// The 404 answered a DELETE; only such a one counts for the finalizer removal.
     pub to_delete: bool,
     pub since: Instant,
 }
@@ -130,11 +130,11 @@ pub struct Absence {
 /// Reads that had other values than the last write, each after the consistency window of that write.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reverts {
-    /// The hash of a field's path, and when.
+    /// The hash of a field's path, and the time of the revert.
     seen: Vec<(u64, Instant)>,
-    /// The last write was read since.
+    /// The last write was read back since.
     read: bool,
-    /// One field was reverted [`MAX_REVERTS_OF_A_FIELD`] times. It ends when oHallo has the declared values, or others are declared.
+    /// One field was reverted [`MAX_REVERTS_OF_A_FIELD`] times. It ends when oHallo has the declared values, or the manifest changes.
     pub contested: bool,
 }
 
@@ -143,17 +143,17 @@ pub struct Reverts {
 pub struct CreateAttempt {
     pub number: i64,
     pub outcome: AttemptOutcome,
-    /// Its `create-intent` annotation, and the one that it took the place of.
+    /// Its `create-intent` annotation, and the one that it replaced.
     pub intent: Option<String>,
     pub after: Option<String>,
-    /// The intent is known to have stood, and this process has led ever since: nobody else made a later attempt.
+    /// The API server stored the intent, and this process has been the leader ever since: no other process made a later attempt.
     pub last: bool,
-    /// Counts its id while no status holds it.
+    /// Counts the id in the metric while no status holds it.
     pub unrecorded: Option<UnrecordedGuard>,
 }
 
-/// Kept while no status holds the id of an answered create. What it holds is dropped with the last clone: the
-/// operator's gauge counts it.
+/// Held while no status has the id of an answered create. The operator's gauge counts it; dropping the last clone
+/// decrements the gauge.
 #[derive(Clone)]
 pub struct UnrecordedGuard(#[expect(dead_code, reason = "kept for its Drop")] Arc<dyn Any + Send + Sync>);
 
@@ -181,7 +181,7 @@ impl fmt::Debug for UnrecordedGuard {
 }
 
 impl PartialEq for UnrecordedGuard {
-    /// Guards carry no value.
+    /// Guards have no value to compare.
     fn eq(&self, _: &Self) -> bool {
         true
     }
@@ -194,7 +194,7 @@ impl CreateAttempt {
         Self { number, outcome, intent: None, after: None, last: false, unrecorded: None }
     }
 
-    /// As the create protocol's table takes it.
+    /// The input for the create protocol's table.
     pub fn remembered(&self) -> binding::Remembered<'_> {
         binding::Remembered {
             attempt: self.number,
@@ -215,7 +215,7 @@ impl CreateAttempt {
 // === impl InMemoryState ===
 
 impl InMemoryState {
-    /// Forgets what another leader may have made untrue since. What a create of this process came to stays true.
+    /// Drops what another leader may have changed since. The result of a create of this process remains valid.
     pub fn enter(&mut self, epoch: Epoch) {
         if self.epoch == Some(epoch) {
             return;
@@ -236,28 +236,28 @@ impl InMemoryState {
         };
     }
 
-    /// What is known after a pass. A create that an earlier pass left under way tells of itself.
+    /// The state after a reconcile. A create that an earlier reconcile left in flight records its own result.
     pub fn succeeded_by(&self, pass: &Self, owns_attempt: bool) -> Self {
         let attempt = if owns_attempt { &pass.attempt } else { &self.attempt };
         Self { attempt: attempt.clone(), ..pass.clone() }
     }
 
-    /// Whether this version is older than what this process has just written: the watch is yet to catch up. After a
-    /// while it is believed: an API server that was restored from a backup counts from an older version.
+    /// Whether this version is older than what this process has just written: the watch cache lags. After [`CACHE_LAG`]
+    /// the version is trusted: an API server that was restored from a backup continues from an older version.
     pub fn outran(&self, version: Option<u64>, now: Instant) -> bool {
         self.written.is_some_and(|(written, at)| {
             Some(written) > version && now.saturating_duration_since(at) < CACHE_LAG
         })
     }
 
-    /// Notes the object as a pass finds it: one without any condition and finalizer has just been made.
+    /// Records the object as a reconcile finds it: one without conditions and finalizer has just been created.
     pub fn note_object(&mut self, channel: &Channel) {
         let conditions = channel.status.as_ref().map_or(0, |status| status.conditions.len());
         self.awaiting_first_ready |=
             conditions == 0 && !channel.finalizers().iter().any(|name| name == finalizer::CHANNEL);
     }
 
-    /// Notes the binding of the object.
+    /// Records the binding of the object.
     pub fn note_binding(&mut self, channel: &Channel) {
         let Some(status) = &channel.status else { return };
         let uid = channel.metadata.uid.as_deref().unwrap_or_default();
@@ -267,7 +267,7 @@ impl InMemoryState {
         }
     }
 
-    /// Notes an object as it was read: its binding, and the end of an attempt whose id it shows.
+    /// Records a read of the object: its binding, and the end of an attempt whose id it shows.
     pub fn note_read(&mut self, channel: &Channel) {
         self.note_binding(channel);
         let uid = channel.metadata.uid.as_deref().unwrap_or_default();
@@ -289,15 +289,15 @@ impl InMemoryState {
         }
     }
 
-    /// Whether a status makes it Ready for the first time. It is so once.
+    /// Whether a status makes the object Ready for the first time; true once.
     pub fn first_ready(&mut self, status: &ChannelStatus) -> bool {
         self.awaiting_first_ready
             && conditions::is_true(&status.conditions, kind::READY)
             && std::mem::take(&mut self.awaiting_first_ready)
     }
 
-    /// Notes a read after the consistency window of the last write: the paths whose values are others than declared.
-    /// `digest` is of what is declared now; reverts within `horizon` count together.
+    /// Records a read after the consistency window of the last write: the paths whose values differ from the declared ones.
+    /// `digest` is of the declared values; reverts within `horizon` count together.
     pub fn note_differences<'a>(
         &mut self,
         differs: impl Iterator<Item = &'a str>,
@@ -312,7 +312,7 @@ impl InMemoryState {
         }
     }
 
-    /// Notes a write of `displayName` and `config` that was answered.
+    /// Records an answered write of `displayName` and `config`.
     pub fn note_update(&mut self, digest: String) {
         if self.last_update_digest.as_deref() != Some(&digest) {
             self.reverts = Reverts::default();
@@ -330,7 +330,7 @@ impl Reverts {
         if fields.is_empty() {
             self.contested = false;
         }
-        // Of one write the first read counts.
+        // Only the first read after a write counts.
         if std::mem::replace(&mut self.read, true) || self.contested || fields.is_empty() {
             return;
         }

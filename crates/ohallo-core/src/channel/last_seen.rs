@@ -1,4 +1,4 @@
-//! What the cache keeps of a Channel, so that its disappearance can be judged.
+//! What the cache keeps of a Channel, to find orphans when it disappears.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use crate::api::channel::{Channel, CreateRecord};
 use crate::api::{annotation, canonical_id, finalizer};
 
-/// What a Channel last said of its oHallo channel.
+/// What a Channel last recorded of its oHallo channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LastSeen {
     pub uid: String,
@@ -18,7 +18,7 @@ pub struct LastSeen {
     pub finalizer_removed: bool,
 }
 
-/// Whether the operator removed its finalizer from this very object, which others keep. The same for an object of the cache.
+/// Whether the operator removed its finalizer from this object, which other finalizers keep. Also valid for a cached object.
 pub fn finalizer_removed(channel: &Channel) -> bool {
     if let Some(kept) = channel.spec.left_out.as_ref().and_then(|left_out| left_out.kept.as_ref()) {
         return kept.finalizer_removed;
@@ -48,7 +48,7 @@ impl LastSeen {
 // === impl CreateRecord ===
 
 impl CreateRecord {
-    /// `None` for a bound object, and where nothing was ever sent. The same for an object of the cache.
+    /// `None` for a bound object, and where no create was sent. Also valid for a cached object.
     pub fn of(channel: &Channel) -> Option<Arc<Self>> {
         if let Some(kept) = channel.spec.left_out.as_ref().and_then(|left_out| left_out.kept.as_ref()) {
             return kept.create.clone();

@@ -1,4 +1,4 @@
-//! The nouns of a reconcile: what is observed, what is planned and how it ends. No decisions.
+//! The types of a reconcile: what is observed, what is planned and how it ends. No decisions.
 
 use std::time::{Duration, Instant};
 
@@ -19,14 +19,14 @@ use crate::remote::{Changes, Id, NewChannel, RemoteChannel};
 use crate::secret::{ContentDigest, KeyId};
 use crate::text::cut_request;
 
-/// The longest distance of two looks at a channel that oHallo is at work on.
+/// The maximum poll interval while oHallo has not finished with a channel.
 pub const MAX_POLL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Everything a decision rests on.
+/// All inputs of a decision.
 #[derive(Clone, Copy)]
 pub struct PlanInput<'a> {
     pub channel: &'a Channel,
-    /// The status as this pass would write it now.
+    /// The status as this reconcile would write it now.
     pub status: &'a ChannelStatus,
     pub observed: &'a Observed,
     pub memory: &'a InMemoryState,
@@ -34,28 +34,28 @@ pub struct PlanInput<'a> {
     pub instant: Instant,
 }
 
-/// What was read.
+/// What this reconcile observed.
 #[derive(Clone, Debug)]
 pub struct Observed {
     pub workspace: Result<WorkspaceAccess, Failure>,
     pub workspace_suspended: bool,
     pub credentials: DesiredCredentials,
     pub remote: Remote,
-    /// Another Channel that holds the id of this one; its name where it may be told.
+    /// Another Channel that reserves the id of this one; its name, unless it is in another namespace.
     pub owner: Option<Option<String>>,
     /// The terminating Channel of the same namespace that an adoption takes the id over from.
     pub predecessor: Option<Predecessor>,
-    /// Who else claims the id of a terminating Channel; `None` where this reconcile did not begin with a terminating one.
+    /// Claims of other Channels on the id of a terminating Channel; `None` where this reconcile did not begin with a terminating one.
     pub claims: Option<Claims>,
-    /// Channels in oHallo that an attempt of unknown outcome may have made.
+    /// Channels in oHallo that an unresolved create may have created.
     pub candidates: Vec<String>,
-    /// This pass has already sent an update.
+    /// This reconcile has already sent an update.
     pub updated: bool,
     /// Which reads of the channel may be older than a write.
     pub window: Window,
 }
 
-/// Whose channel is taken over.
+/// The Channel whose oHallo channel is taken over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Predecessor {
     pub name: String,
@@ -63,16 +63,16 @@ pub struct Predecessor {
     pub origin: String,
 }
 
-/// The workspace, usable.
+/// A workspace that calls can use.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WorkspaceAccess {
     pub workspace_id: Id,
     pub key: KeyId,
-    /// `status.readWith` under this key.
+    /// The value of `status.readWith` for this API key.
     pub read_with: String,
-    /// The key has read a channel of this workspace since this process holds it.
+    /// The API key has read a channel of this workspace since this process loaded it.
     pub has_read: bool,
-    /// oHallo refused to create here within the last hour.
+    /// oHallo rejected a create in this workspace as unsupported within the last hour.
     pub create_unsupported: bool,
 }
 
@@ -80,7 +80,7 @@ pub struct WorkspaceAccess {
 #[derive(Clone, Debug)]
 pub enum DesiredCredentials {
     None,
-    /// Secrets are missing or unfit.
+    /// Secrets are missing or invalid.
     Invalid(Failure),
     Ready {
         digest: ContentDigest,
@@ -93,16 +93,16 @@ pub enum DesiredCredentials {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Remote {
     Unread,
-    /// Not read: it was found active, and only a Secret has changed since. The next regular look is at this distance.
+    /// Not read: it was active, and only a Secret has changed since. `next_look` is the time to the next regular read.
     SkippedRead {
         next_look: Duration,
     },
     Found(Box<RemoteChannel>),
-    /// 404, which may be older than a write or is to be seen twice; asked again after this long.
+    /// 404, which may be older than a write or needs a second read; read again after this time.
     Stale {
         again: Duration,
     },
-    /// 404; whether the key was shown to be the tenant's after it.
+    /// 404; `proven` if a later read confirmed that the API key belongs to the workspace.
     Absent {
         proven: bool,
     },
@@ -136,7 +136,7 @@ pub enum Cause {
     Drift,
 }
 
-/// Why the finalizer may go.
+/// Why the finalizer can be removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeletionOutcome {
     NeverCreated,
@@ -147,7 +147,7 @@ pub enum DeletionOutcome {
     HandedOver,
 }
 
-/// Nothing to do, and what that means.
+/// Nothing to do now, and why.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conclusion {
     pub kind: ConclusionKind,
@@ -160,50 +160,50 @@ pub struct Conclusion {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConclusionKind {
     InSync,
-    /// oHallo is busy; asked again at growing distances up to this one.
+    /// oHallo has not finished; polled with growing intervals up to this one.
     WaitingForRemote {
         longest: Duration,
     },
-    /// oHallo does not show the last write yet: asked again after this long. It counts as nothing that was found.
+    /// oHallo does not show the last write yet: read again after this time. The read has no effect.
     Stale {
         again: Duration,
     },
-    /// The next provisioning retry is due at this distance.
+    /// The next provisioning retry is due after this time.
     RetryIn(Duration),
     Failed(Retry),
     Suspended,
-    /// Terminating, and the reason is why it can't go. Looked at again after this long.
+    /// Terminating, and the reason says what blocks the deletion. Requeued after this time.
     Blocked {
         again: Duration,
     },
-    /// A create of this process is under way: come back, write nothing.
+    /// A create of this process is in flight: requeue, and write nothing.
     InFlight,
-    /// Nothing of ours is left on it.
+    /// The object has no finalizer of the operator.
     Finished,
 }
 
-/// The claims that a reconcile of a terminating Channel found.
+/// The claims that a reconcile of a terminating Channel observed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Claims {
-    /// A living Channel that is bound to the id, read afresh; its name inside the same namespace.
+    /// A living Channel that is bound to the id, from an uncached read; its name inside the same namespace.
     pub heir: Option<Option<String>>,
     /// Another terminating Channel is bound to the id and deletes it first.
     pub outranked: bool,
     /// Names of Channels of the same namespace that name the id, the oldest first, and whether there are more.
     pub beside: Vec<String>,
     pub more: bool,
-    /// Claims of other namespaces; `None` where they were not asked for.
+    /// Claims of other namespaces; `None` where they were not checked.
     pub elsewhere: Option<Elsewhere>,
 }
 
-/// How a pass ended.
+/// How a reconcile ended.
 #[derive(Clone, Debug)]
 pub enum Outcome {
     Settled(Conclusion),
     Failed(Failure),
-    /// As `Failed`, while credentials were sent.
+    /// As `Failed`, in the credentials call.
     PushFailed(Failure),
-    /// A step was done and the next look will show more.
+    /// A step was executed, and the next iteration continues.
     More,
 }
 
@@ -226,7 +226,7 @@ impl PlanInput<'_> {
         self.channel.finalizers().iter().any(|name| name == finalizer::CHANNEL)
     }
 
-    /// A create of this very object may have made a channel, and its finalizer was removed.
+    /// A create of this object may have left a channel, and the object's finalizer was removed.
     pub fn lacks_metadata(&self, attempt: &binding::AttemptId) -> bool {
         self.channel.uid().as_deref() == Some(&attempt.uid) && !self.has_finalizer() && !self.observing()
     }
@@ -240,12 +240,12 @@ impl PlanInput<'_> {
         self.channel.annotations().get(name).map(String::as_str)
     }
 
-    /// The object shows an intent of its own: one of another object, or a malformed one, is as good as none.
+    /// The object has its own intent; an intent of another object, or a malformed one, does not count.
     pub fn has_own_intent(&self) -> bool {
         binding::is_own_intent(self.channel)
     }
 
-    /// A user's request that the status has not answered yet.
+    /// A user requested a reconcile that the status does not record as handled.
     pub fn reconcile_requested(&self) -> bool {
         let asked = self.annotation(annotation::RECONCILE_REQUESTED).map(cut_request);
         asked.is_some() && asked != self.status.last_handled_reconcile_at
@@ -273,7 +273,7 @@ impl PlanInput<'_> {
         })
     }
 
-    /// SHA-256 of what is declared.
+    /// SHA-256 of the declared values.
     pub fn digest(&self) -> String {
         let spec = self.spec();
         config::digest(spec.display_name.as_deref().unwrap_or_default(), spec.config.as_ref(), spec.enabled)
@@ -285,7 +285,7 @@ impl PlanInput<'_> {
         config::digest(spec.display_name.as_deref().unwrap_or_default(), spec.config.as_ref(), None)
     }
 
-    /// Where oHallo's channel differs from what is declared.
+    /// Where oHallo's channel differs from the declared values.
     pub fn differences(&self, remote: &RemoteChannel) -> Vec<Differs> {
         self.differences_from(remote.display_name.as_deref(), &remote.config)
     }
@@ -313,7 +313,7 @@ impl PlanInput<'_> {
         name.into_iter().chain(of_config).collect()
     }
 
-    /// Whether oHallo reverted the same field so often that it is no use to send it again.
+    /// Whether oHallo reverted the same field so often that the operator stops sending it.
     pub fn contested(&self) -> bool {
         self.memory.reverts.contested
     }
@@ -330,7 +330,7 @@ impl Conclusion {
         Self::of(ConclusionKind::Failed(Retry::UserAction), reason, message)
     }
 
-    /// A read that says nothing yet.
+    /// A read that may be stale.
     pub fn stale(again: Duration, message: impl Into<String>) -> Self {
         Self::of(ConclusionKind::Stale { again }, Reason::Progressing, message)
     }
@@ -347,7 +347,7 @@ impl Conclusion {
 // === impl Outcome ===
 
 impl Outcome {
-    /// Nothing was found out and nothing is to be said: its turn has not come, or a create of this process is under way.
+    /// No status is written: the call was deferred, or a create of this process is in flight.
     pub fn silent(&self) -> bool {
         match self {
             Self::Failed(failure) | Self::PushFailed(failure) => matches!(failure.retry, Retry::Deferred(_)),

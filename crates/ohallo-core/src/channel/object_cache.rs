@@ -1,5 +1,5 @@
-//! What is kept of the Channels between reconciles. The store holds of each only what tells whether it is due; the
-//! rest is kept here as JSON, within one budget, and read from the API server where it had no room.
+//! A cache of Channels between reconciles. The reflector store holds only the fields that decide whether a Channel is
+//! due. This cache holds the rest as JSON, within one budget; what does not fit is read from the API server.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,10 +15,10 @@ use crate::channel::triggers::Triggers;
 use crate::decoded_size::decoded_size;
 use crate::index;
 
-/// An object with more is not kept, in bytes of JSON.
+/// The maximum size of a cached object, in bytes of JSON.
 const OBJECT: usize = 16 * 1024;
 
-/// The most that all objects have together, in bytes of JSON: what 5,000 usual Channels have.
+/// The maximum total size, in bytes of JSON: enough for 5,000 typical Channels.
 const TOTAL: usize = 8 * 1024 * 1024;
 
 /// Objects by namespace and uid.
@@ -53,7 +53,7 @@ impl ObjectCache {
         Self { inner: Mutex::default(), total }
     }
 
-    /// Takes what is large out of an object that a watch brought, and keeps it as far as there is room.
+    /// Moves the large fields of a watched object into the cache, if they fit.
     pub fn take_in(&self, channel: &mut Channel) {
         let (namespace, uid) = (channel.namespace().unwrap_or_default(), channel.uid().unwrap_or_default());
         let text = whole(channel).then(|| serde_json::to_vec(&*channel).ok()).flatten();
@@ -67,7 +67,7 @@ impl ObjectCache {
         lighten(channel);
     }
 
-    /// The object as a watch brought it; `None` where it was too large, or had to give way.
+    /// The whole object as the watch delivered it; `None` where it was too large or was evicted.
     pub fn get(&self, light: &Channel) -> Option<Channel> {
         let uid = light.metadata.uid.as_deref()?;
         let inner = self.inner();
@@ -75,7 +75,7 @@ impl ObjectCache {
         serde_json::from_slice(text).ok()
     }
 
-    /// Forgets what is kept of objects that are not there any more.
+    /// Drops cached objects that no longer exist.
     pub fn retain(&self, there: impl Fn(&str) -> bool) {
         let mut inner = self.inner();
         let gone: Vec<_> = inner
@@ -87,7 +87,7 @@ impl ObjectCache {
         gone.iter().for_each(|(namespace, uid)| inner.remove(namespace, uid));
     }
 
-    /// How many objects are kept.
+    /// The number of cached objects.
     pub fn len(&self) -> usize {
         self.inner().namespaces.values().map(|kept| kept.objects.len()).sum()
     }
@@ -121,7 +121,7 @@ impl Inner {
         }
     }
 
-    /// Makes room: the namespace that uses most gives first, and of it what is largest of a few.
+    /// Evicts objects: from the namespace that uses the most, the largest of a few.
     fn shrink(&mut self, total: usize) {
         while self.total > total {
             let most = self.namespaces.iter().max_by_key(|(_, kept)| kept.bytes);
@@ -135,17 +135,17 @@ impl Inner {
     }
 }
 
-/// Whether everything came through, and will come back as it was written.
+/// Whether the object was decoded completely and encodes to the same JSON.
 fn whole(channel: &Channel) -> bool {
     let status = channel.status.as_ref();
-    // They are written in whole seconds.
+    // Kubernetes stores times in whole seconds.
     let seconds = |status: &ChannelStatus| {
         status.conditions.iter().all(|condition| condition.last_transition_time.0.subsec_nanosecond() == 0)
     };
     channel.spec.left_out.is_none() && status.is_none_or(|status| !status.left_out && seconds(status))
 }
 
-/// Leaves of an object what tells whether it is due, what it names, and what it counts as.
+/// Removes all fields but those for due times, references and metrics.
 fn lighten(channel: &mut Channel) {
     let (own, config_fits) = (Triggers::own(channel), config_fits(&channel.spec));
     let secrets = index::secret_ids(channel);

@@ -1,4 +1,4 @@
-//! Which oHallo channels a Channel leaves behind when its object disappears without a deletion by this operator.
+//! The oHallo channels that a Channel orphans when its object disappears without a deletion by this operator.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use crate::channel::binding::{self, Binding, BindingFacts};
 use crate::channel::in_memory_state::InMemoryState;
 use crate::channel::last_seen::LastSeen;
 
-/// An oHallo channel that no object stands for any more, or may not.
+/// An oHallo channel that no object manages any more, or a create that may have left one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Orphan {
     Channel(String),
@@ -15,9 +15,9 @@ pub enum Orphan {
     Attempt(binding::AttemptId),
 }
 
-/// What the object leaves behind, as it was last seen and as far as this process remembers it.
+/// What the object orphans, from its last version and from what this process remembers.
 pub fn orphans(last: &LastSeen, memory: &InMemoryState) -> Vec<Orphan> {
-    // What says so may be forged while this process leads.
+    // The marker may be forged while this process is the leader.
     let removed_before = last.finalizer_removed && !memory.protected;
     if removed_before || memory.deletion_reported || memory.removes_finalizer || memory.deleted {
         return Vec::new();

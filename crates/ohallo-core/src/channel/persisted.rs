@@ -1,4 +1,4 @@
-//! The fields that later decisions of the operator rest on, and the binding of an object to its oHallo channel.
+//! The fields that later decisions of the operator depend on, and the binding of an object to its oHallo channel.
 
 use strum::{IntoStaticStr, VariantArray};
 
@@ -6,7 +6,7 @@ use crate::api::channel::{Channel, ChannelStatus, CredentialsStatus};
 use crate::api::same_id;
 use crate::conditions::facts;
 
-/// A field that a later decision of the operator rests on. What it can read again from oHallo is none.
+/// A field that a later decision of the operator depends on; not what it can read from oHallo again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
 pub enum PersistedField {
     #[strum(serialize = "finalizer ohallo.eu/channel")]
@@ -42,19 +42,19 @@ pub enum PersistedField {
 // === impl PersistedField ===
 
 impl PersistedField {
-    /// As a message names it.
+    /// The name in messages.
     pub fn name(self) -> &'static str {
         self.into()
     }
 
-    /// Whether the binding to the oHallo channel is part of it.
+    /// Whether the field is part of the binding to the oHallo channel.
     pub fn binds(self) -> bool {
         matches!(self, Self::ChannelId | Self::BoundUid | Self::WorkspaceId | Self::Origin)
     }
 
     pub fn is_kept(self, sent: &ChannelStatus, kept: &ChannelStatus) -> bool {
         match self {
-            // Of metadata, not of the status.
+            // Part of the metadata, not of the status.
             Self::Finalizer | Self::Intent => true,
             Self::ChannelId => sent.channel_id == kept.channel_id,
             Self::BoundUid => sent.bound_uid == kept.bound_uid,
@@ -94,7 +94,7 @@ impl RecordedBinding {
         })
     }
 
-    /// Puts the binding back into a status that holds no id any more, unless the manifest names another one.
+    /// Restores the binding in a status that lost its id, unless the manifest names another one.
     pub fn restore(&self, channel: &Channel, status: &mut ChannelStatus) -> bool {
         let named = channel.spec.channel_id.as_deref();
         if status.channel_id.is_some() || named.is_some_and(|named| !same_id(named, &self.channel_id)) {

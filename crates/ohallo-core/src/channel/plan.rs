@@ -1,4 +1,4 @@
-//! What is to be done next: one step, or a verdict that there is nothing to do. Never both.
+//! The next step, or the conclusion that there is nothing to do; never both.
 
 pub mod delete;
 pub mod existing;
@@ -17,14 +17,14 @@ use crate::channel::spec::invalid_spec;
 use crate::failure::Retry;
 use crate::remote::NewChannel;
 
-/// Decides.
+/// Plans one iteration; a pure function of its input.
 pub fn plan(view: &PlanInput) -> Plan {
     let standing = view.binding();
     match &standing {
         Binding::InFlight => {
             return Conclusion::of(ConclusionKind::InFlight, Reason::Progressing, "").settled();
         }
-        // The API server does not keep the id, so only a person can end the wait.
+        // The API server does not store the id, so only a user can end the wait.
         Binding::Record { id, .. }
             if view.terminating() && !view.memory.lost.is_empty() && delete::released(view, id) =>
         {
@@ -40,17 +40,17 @@ pub fn plan(view: &PlanInput) -> Plan {
         return verdict.settled();
     }
     match standing {
-        // A deletion must not pass by what a create of this object may have made.
+        // A deletion must not skip a channel that a create of this object may have left.
         Binding::UnresolvedCreate(attempt) if view.lacks_metadata(&attempt) => Plan::Work(Step::RestoreMetadata),
         Binding::UnresolvedCreate(attempt) => outcome_unknown(view, &attempt).settled(),
         Binding::ConflictingIds { answered, declared } => Conclusion::user(
             Reason::CreateOutcomeUnknown,
-            format!("A create made channel {answered} while spec.channelId names {declared}: neither is bound. Set spec.channelId to {answered}, or delete that channel in oHallo."),
+            format!("A create returned channel {answered} while spec.channelId names {declared}, so the object is bound to neither. Set spec.channelId to {answered}, or delete that channel in oHallo."),
         )
         .settled(),
         Binding::StatusOfOtherObject(id) => Conclusion::user(
             Reason::CreateOutcomeUnknown,
-            format!("The status names channel {id}, but was restored or copied from another object: set spec.channelId to {id} if this object shall hold it."),
+            format!("The status names channel {id}, but was restored or copied from another object: set spec.channelId to {id} if this object should manage it."),
         )
         .settled(),
         Binding::Bound(id) | Binding::Adopt(id) => existing::plan(view, &id),
@@ -62,17 +62,19 @@ pub fn plan(view: &PlanInput) -> Plan {
 
 fn suspended(view: &PlanInput) -> Option<Conclusion> {
     if view.spec().suspend == Some(true) {
-        let message = "spec.suspend is true: nothing is called until it is false.";
+        let message = "spec.suspend is true: the operator makes no calls until it is false.";
         return Some(Conclusion::of(ConclusionKind::Suspended, Reason::Suspended, message));
     }
     view.observed.workspace_suspended.then(|| {
-        let message = "The workspace is suspended: nothing is called until its spec.suspend is false.";
+        let message =
+            "The workspace is suspended: the operator makes no calls until its spec.suspend is false.";
         Conclusion::of(ConclusionKind::Suspended, Reason::WorkspaceSuspended, message)
     })
 }
 
 fn not_created() -> Conclusion {
-    let message = "managementPolicy is Observe and there is no channel: set spec.channelId to observe one.";
+    let message =
+        "managementPolicy is Observe and no channel is named: set spec.channelId to the channel to observe.";
     let mut verdict =
         Conclusion::of(ConclusionKind::Failed(Retry::MissingInput), Reason::NotCreated, message);
     verdict.planned = vec!["create channel".into()];
@@ -88,8 +90,8 @@ fn outcome_unknown(view: &PlanInput, attempt: &binding::AttemptId) -> Conclusion
     Conclusion::user(
         Reason::CreateOutcomeUnknown,
         format!(
-            "A create was sent (status.create.sentAt) and its answer was lost, so a {} channel named {:?} may exist.{candidates} Look in oHallo's dashboard: \
-             if it is there, set spec.channelId to its id; if it is not, annotate this object with {}={attempt}.",
+            "A create was sent (status.create.sentAt) and its response was lost, so a {} channel named {:?} may exist.{candidates} Search oHallo's dashboard: \
+             if the channel exists, set spec.channelId to its id; if not, annotate this object with {}={attempt}.",
             spec.channel_type.as_deref().unwrap_or_default(),
             spec.display_name.as_deref().unwrap_or_default(),
             annotation::CREATE_AGAIN,
@@ -121,8 +123,8 @@ fn create_plan(view: &PlanInput, attempt: i64) -> Plan {
     Plan::Work(Step::Create { attempt, body })
 }
 
-/// How to go on where the API can't create.
-pub const CREATE_UNSUPPORTED: &str = "oHallo's API does not create channels in this workspace: make the channel in the dashboard, then set spec.channelId to its id.";
+/// The message where oHallo's API does not create channels.
+pub const CREATE_UNSUPPORTED: &str = "oHallo's API does not create channels in this workspace: create the channel in the dashboard, then set spec.channelId to its id.";
 
 #[cfg(test)]
 mod properties;

@@ -1,4 +1,4 @@
-//! Whether anybody waits for the reconcile of a Channel, as the object itself says; also of an object of the cache.
+//! Whether the reconcile of a Channel is urgent, from the object alone; works on cached objects as well.
 
 use kube::ResourceExt;
 
@@ -12,7 +12,7 @@ use crate::secret_id::SecretId;
 use crate::secret_version::Version;
 use crate::{conditions, text};
 
-/// Whether nobody waits for its reconcile: it is Ready as it is declared, and was not asked for.
+/// Whether the reconcile is not urgent: the Channel is Ready for its manifest, and no user requested a reconcile.
 pub fn settled(channel: &Channel) -> bool {
     if let Some(kept) = remainder(channel) {
         return kept.settled;
@@ -26,7 +26,7 @@ pub fn settled(channel: &Channel) -> bool {
         && channel.metadata.deletion_timestamp.is_none()
 }
 
-/// The Secrets that were pushed, of a Channel whose first reconcile after a restart may wait; `None` where it may not.
+/// The Secrets that were pushed, of a Channel whose first reconcile after a restart can wait; `None` where it can't.
 pub fn pushed_at_rest(channel: &Channel) -> Option<Vec<(SecretId, Version)>> {
     if let Some(kept) = remainder(channel) {
         return kept.pushed_at_rest.clone();
@@ -44,8 +44,8 @@ fn remainder(channel: &Channel) -> Option<&Remainder> {
     channel.spec.left_out.as_ref()?.kept.as_ref()
 }
 
-/// Whether a Channel that says that it is Ready shows everything that this version leaves on one. What was replaced, restored or
-/// edited while no operator ran is not so, and is reconciled at once.
+/// Whether a Ready Channel has every field that this version writes. A Channel that was replaced, restored or edited
+/// while no operator ran does not, and is reconciled immediately.
 fn is_whole(channel: &Channel, status: &ChannelStatus) -> bool {
     let observes = channel.spec.is_observe();
     let policy = delete::policy_in_force(channel, status).as_str();
@@ -60,7 +60,7 @@ fn is_whole(channel: &Channel, status: &ChannelStatus) -> bool {
     said && ready_is_whole(channel, status, observes) && binding_is_whole(channel, status, observes)
 }
 
-/// Ready speaks of this generation, with a reason that goes with the policy and the state.
+/// Ready describes this generation, with a reason that matches the policy and the state.
 fn ready_is_whole(channel: &Channel, status: &ChannelStatus, observes: bool) -> bool {
     let Some(ready) = conditions::find(&status.conditions, kind::READY) else { return false };
     if ready.observed_generation != channel.metadata.generation {
@@ -80,12 +80,12 @@ fn ready_is_whole(channel: &Channel, status: &ChannelStatus, observes: bool) -> 
         && status.provisioning.as_ref().is_none_or(|past| past.attempts == 0)
 }
 
-/// The id is bound to this very object, with the finalizer, and with an intent of its own where the channel was created.
+/// The id is bound to this object, with the finalizer, and with its own intent where the operator created the channel.
 fn binding_is_whole(channel: &Channel, status: &ChannelStatus, observes: bool) -> bool {
     let bound = status.bound_to(channel.metadata.uid.as_deref().unwrap_or_default());
     let named = channel.spec.channel_id.as_deref();
     if observes {
-        // It reads what it names, and binds nothing.
+        // With Observe, the operator reads the named channel and binds nothing.
         return match &status.channel_id {
             Some(_) => bound.is_some(),
             None => named.is_some(),
@@ -101,7 +101,7 @@ fn binding_is_whole(channel: &Channel, status: &ChannelStatus, observes: bool) -
     fits && marked && intended && status.workspace_id.is_some() && status.read_with.is_some()
 }
 
-/// No connectivity test is asked for, and none was recorded whose result was not.
+/// No connectivity test is requested, and every recorded test has a result.
 fn test_is_over(channel: &Channel, status: &ChannelStatus) -> bool {
     let asked = channel.annotations().get(annotation::TEST_REQUESTED).map(|value| text::cut_request(value));
     let test = status.test.clone().unwrap_or_default();

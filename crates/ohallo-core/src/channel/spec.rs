@@ -1,4 +1,4 @@
-//! The declared spec: what of it may be sent to oHallo.
+//! Validation of the spec beyond its schema.
 
 use crate::api::channel::{ChannelSpec, LeftOut};
 use crate::api::conditions::Reason;
@@ -6,7 +6,7 @@ use crate::channel::config;
 use crate::channel::model::{Conclusion, ConclusionKind};
 use crate::failure::Retry;
 
-/// A spec that the schema can't refuse but oHallo must not see.
+/// Why a spec that the schema accepts must not be sent to oHallo.
 pub fn invalid_spec(spec: &ChannelSpec) -> Option<Conclusion> {
     if let Some(left_out) = &spec.left_out {
         return partially_read(left_out);
@@ -17,7 +17,7 @@ pub fn invalid_spec(spec: &ChannelSpec) -> Option<Conclusion> {
         size_exceeded(size as u64)
     } else if config::too_deep(config) {
         format!(
-            "spec.config is nested too deep; at most {} levels are sent: make it flatter.",
+            "spec.config has too many levels; at most {} are allowed: make it flatter.",
             config::MAX_LEVELS
         )
     } else {
@@ -26,8 +26,8 @@ pub fn invalid_spec(spec: &ChannelSpec) -> Option<Conclusion> {
     Some(Conclusion::user(Reason::ValidationFailed, message))
 }
 
-/// Whether the declared config may be sent to oHallo. Of an object that the cache has not in full it tells what was
-/// known of the whole one; of one that never came in full, what its size tells.
+/// Whether the declared config is small enough for oHallo. For a partly cached object the result was computed from the
+/// whole object; for an object that was never read whole, it follows from the config's size.
 pub fn config_fits(spec: &ChannelSpec) -> bool {
     match &spec.left_out {
         None => invalid_spec(spec).is_none(),
@@ -39,20 +39,23 @@ pub fn config_fits(spec: &ChannelSpec) -> bool {
 }
 
 fn size_exceeded(bytes: u64) -> String {
-    format!("spec.config has {bytes} bytes of JSON; at most {} are sent: make it smaller.", config::MAX_BYTES)
+    format!(
+        "spec.config has {bytes} bytes of JSON; at most {} are allowed: make it smaller.",
+        config::MAX_BYTES
+    )
 }
 
-/// What is missing of a spec is unknown: nothing is sent, and nothing is judged, but a config by its size.
+/// The omitted part of a spec is unknown: nothing is sent, and only the size of the config is validated.
 fn partially_read(left_out: &LeftOut) -> Option<Conclusion> {
     let message = match left_out.config {
         Some(size) if size.bytes > config::MAX_BYTES as u64 => size_exceeded(size.bytes),
         Some(size) if size.decoded > config::MAX_DECODED => format!(
-            "spec.config takes {} KiB of memory once it is decoded; at most {} KiB are accepted: declare fewer values.",
+            "spec.config takes {} KiB of memory after decoding; at most {} KiB are allowed: declare fewer values.",
             size.decoded / 1024,
             config::MAX_DECODED / 1024
         ),
         _ => {
-            let message = "The manifest was not read in full; the operator reads it again.";
+            let message = "The manifest was not read completely; the operator reads it again.";
             return Some(Conclusion::of(
                 ConclusionKind::Failed(Retry::Backoff),
                 Reason::Progressing,

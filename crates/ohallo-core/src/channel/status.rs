@@ -1,4 +1,4 @@
-//! What a pass says: one match from its outcome to conditions, wake and events.
+//! The result of a reconcile: one match from its outcome to conditions, requeue time and events.
 
 pub mod fallback;
 
@@ -21,46 +21,46 @@ use crate::failure::{Failure, Retry};
 use crate::secret::Redactor;
 use crate::text::{self, cut_request, seconds};
 
-/// What to do with it.
+/// The status to write, with the events and the requeue time.
 #[derive(Clone, Debug)]
 pub struct Summary {
     pub status: ChannelStatus,
-    /// When to look again; `None` where nothing is left to look at.
+    /// The requeue time; `None` where nothing is left to reconcile.
     pub wake: Option<Duration>,
-    /// Warnings that begin with this status.
+    /// Warning events for reasons that are new in this status.
     pub warnings: Vec<(String, String)>,
-    /// One of them is about claims of other Channels.
+    /// One of the warnings is about claims of other Channels.
     pub warns_of_claims: bool,
     /// Transient failures in a row.
     pub failures: u32,
-    /// oHallo is busy with it.
+    /// oHallo has not finished with the channel.
     pub busy: bool,
     /// Stale reads in a row.
     pub stale: u32,
-    /// Nothing is to be said.
+    /// The status is not written.
     pub silent: bool,
-    /// The word for logs and metrics.
+    /// The result for logs and metrics.
     pub result: ReconcileResult,
 }
 
-/// What a summary needs beside the view.
+/// What a summary needs besides the plan input.
 pub struct SummaryInput<'a> {
     /// 0 to 1.
     pub random: f64,
-    /// Of the API key that the values of oHallo's were read with.
+    /// Redacts the API key that the values from oHallo were read with.
     pub redactor: &'a Redactor,
-    /// The interval in force.
+    /// The effective interval.
     pub interval: Duration,
 }
 
-/// A step was done: look again.
+/// The requeue time after an executed step.
 const REQUEUE_SOON: Duration = Duration::from_secs(1);
 
-const NOTHING_CALLED: &str = "Nothing was called for this Channel yet.";
+const NOTHING_CALLED: &str = "The operator made no calls for this Channel yet.";
 
-const NOT_READ_LATELY: &str = "The channel was not read for two intervals: its turn under the rate limit of its API key did not come, or the key is not read yet. It is looked at when its turn comes.";
+const NOT_READ_LATELY: &str = "The channel was not read for two intervals, because of the rate limit of its API key or because the API key is not loaded yet; the operator reads it as soon as the limit allows.";
 
-/// Says what a pass found.
+/// Summarizes a reconcile.
 pub fn summarize(view: &PlanInput, outcome: &Outcome, setting: &SummaryInput) -> Summary {
     let mut writing = StatusBuilder {
         view,
@@ -99,7 +99,7 @@ struct StatusBuilder<'a> {
     failures: u32,
     busy: bool,
     stale: u32,
-    /// Ready has lapsed, though nothing else is to be said.
+    /// Ready has expired, so the status is written although the outcome is silent.
     lapsed: bool,
 }
 
@@ -110,11 +110,11 @@ impl StatusBuilder<'_> {
         Writer::new(&mut self.status.conditions, self.view.generation(), self.view.now)
     }
 
-    /// What is true however the pass ended.
+    /// The facts that do not depend on the outcome.
     fn facts(&mut self) {
         let view = self.view;
         self.restore_binding();
-        // By the generation that the last pass saw.
+        // Before `observedGeneration` changes: the policy depends on the generation of the last reconcile.
         let policy = delete::policy_in_force(view.channel, &self.status);
         self.status.observed_generation = Some(view.generation());
         self.status.last_handled_reconcile_at =
@@ -130,7 +130,7 @@ impl StatusBuilder<'_> {
         if !view.observing() {
             self.status.planned_changes.clear();
         }
-        // A pass sends a test and learns its result, or it died in between.
+        // A reconcile sends a test and records its result; without a result the process ended in between.
         if let Some(test) = &mut self.status.test {
             test.result.get_or_insert_with(|| TestResult::Unknown.as_str().into());
         }
@@ -155,14 +155,14 @@ impl StatusBuilder<'_> {
         let bound = self.status.channel_id.is_some() && !view.observing();
         let applied = if bound { update::is_applied(view, remote) } else { Some(false) };
         if applied != Some(false) {
-            // What is in doubt must not be believed by the next process either.
+            // The next process must not trust a doubtful read either.
             let digest = applied.map(|_| view.digest());
             let enabled = self.status.applied.as_ref().and_then(|applied| applied.enabled);
             self.status.applied = Some(AppliedStatus { enabled, digest });
         }
     }
 
-    /// Puts back what was taken off the binding while no operator ran, from what else shows it.
+    /// Restores fields of the binding that were removed while no operator ran, from other evidence.
     fn restore_binding(&mut self) {
         let view = self.view;
         if self.status.bound_to(view.channel.metadata.uid.as_deref().unwrap_or_default()).is_none() {
@@ -217,7 +217,7 @@ impl StatusBuilder<'_> {
                 let now = self.view.now;
                 let past = self.status.provisioning.get_or_insert_default();
                 let due = now.saturating_add(rest).unwrap_or(now);
-                // It is written in whole seconds, rounded.
+                // The stored time is rounded to whole seconds.
                 let latest = due.saturating_add(REQUEUE_SOON).unwrap_or(due);
                 let stored = past.next_attempt_at.as_deref().and_then(|at| at.parse::<Timestamp>().ok());
                 if stored.is_none_or(|stored| stored > latest) {
@@ -269,7 +269,7 @@ impl StatusBuilder<'_> {
         (Some(wake), ReconcileResult::Blocked)
     }
 
-    /// The one table of needs.
+    /// The table of retries.
     fn retry(&mut self, need: Retry, reason: Reason, message: &str) -> (Option<Duration>, ReconcileResult) {
         match need {
             Retry::UserAction => {
@@ -330,24 +330,24 @@ impl StatusBuilder<'_> {
         (Some(REQUEUE_SOON), ReconcileResult::Progressing)
     }
 
-    /// Ready keeps its value while that still speaks of this generation and has not lapsed; else it is Unknown.
+    /// Ready keeps its value while it describes this generation and has not expired; otherwise it becomes Unknown.
     fn unknown_unless_kept(&mut self, keep: bool, reason: Reason, message: &str) {
         let current = self.conditions().ready_is_current();
         if !(keep && current) || self.lapsed() {
-            // What oHallo refused is known not to be.
+            // A rejected request certainly had no effect, so Ready is False.
             let status = if reason == Reason::Rejected { Status::False } else { Status::Unknown };
             self.conditions().ready(status, Progress::Reconciling, reason, message);
         }
     }
 
-    /// A stale read takes nothing back that was said of this generation.
+    /// A stale read changes nothing that was reported for this generation.
     fn stale_read(&mut self, reason: Reason, message: &str) {
         if !self.view.terminating() && (!self.conditions().ready_is_current() || self.lapsed()) {
             self.conditions().ready(Status::Unknown, Progress::Reconciling, reason, message);
         }
     }
 
-    /// Ready for this generation, which the last look at the channel vouches for.
+    /// Ready is True for this generation, as confirmed by the last read of the channel.
     fn ready_is_fresh(&mut self) -> bool {
         conditions::is_true(&self.status.conditions, kind::READY)
             && self.conditions().ready_is_current()
@@ -355,7 +355,7 @@ impl StatusBuilder<'_> {
             && !conditions::is_true(&self.status.conditions, kind::SUSPENDED)
     }
 
-    /// For how long it still does: two intervals.
+    /// How long the last read still confirms Ready: two intervals from the read.
     fn time_until_read(&self) -> Option<Duration> {
         let age = self.view.memory.last_read_at.map(|at| self.view.instant.saturating_duration_since(at));
         let rest = (self.setting.interval * 2).checked_sub(age.unwrap_or_default());
@@ -366,7 +366,7 @@ impl StatusBuilder<'_> {
         self.is_foreign() || (self.ready_is_fresh() && self.time_until_read().is_none())
     }
 
-    /// Ready was said of another object: this one is bound to nothing.
+    /// Ready was reported for another object: this one is bound to nothing.
     fn is_foreign(&self) -> bool {
         let uid = self.view.channel.metadata.uid.as_deref().unwrap_or_default();
         conditions::is_true(&self.status.conditions, kind::READY)
@@ -374,12 +374,12 @@ impl StatusBuilder<'_> {
             && self.status.bound_to(uid).is_none()
     }
 
-    /// When Ready lapses unless the channel is read before.
+    /// When Ready expires unless the channel is read before.
     fn ready_expiry(&mut self) -> Option<Duration> {
         self.ready_is_fresh().then(|| self.time_until_read()).flatten()
     }
 
-    /// Neither Reconciling nor Stalled; Ready as it was, and there.
+    /// Removes Reconciling and Stalled; Ready keeps its value, or becomes Unknown where it is missing.
     fn keep_ready(&mut self) {
         if conditions::find(&self.status.conditions, kind::READY).is_none() || self.is_foreign() {
             self.conditions().set(kind::READY, Status::Unknown, Reason::Progressing, NOTHING_CALLED);
@@ -387,10 +387,10 @@ impl StatusBuilder<'_> {
         self.conditions().progress(Progress::Done, Reason::Progressing, "");
     }
 
-    /// When what can't be read back is to be sent once more.
+    /// When values that can't be read back are sent again.
     fn next_resend(&self) -> Option<Duration> {
         let memory = self.view.memory;
-        // What is overdue waits with what stopped it: woken for, it would spin.
+        // An overdue time is ignored: whatever blocked the call has its own requeue time, and a zero wait would spin.
         let ahead =
             |due: Instant| due.checked_duration_since(self.view.instant).filter(|rest| !rest.is_zero());
         let rests =
@@ -412,13 +412,13 @@ impl StatusBuilder<'_> {
     fn drift(&mut self, drift: &[Difference]) {
         self.status.drift = drift.to_vec();
         let names: Vec<_> = drift.iter().take(4).map(|entry| entry.path.as_str()).collect();
-        let message = format!("oHallo has other values than declared: {}.", names.join(", "));
+        let message = format!("The channel in oHallo differs from the manifest: {}.", names.join(", "));
         let message = sentence(&message);
         self.conditions()
             .set_while(kind::DRIFTED, (!drift.is_empty()).then_some((Reason::DriftDetected, &message)));
     }
 
-    /// The conditions beside Ready.
+    /// The conditions besides Ready.
     fn secondary_conditions(&mut self, outcome: &Outcome) {
         let is = |wanted: fn(&ConclusionKind) -> bool| matches!(outcome, Outcome::Settled(verdict) if wanted(&verdict.kind));
         if outcome.silent() {
@@ -467,7 +467,7 @@ impl StatusBuilder<'_> {
     }
 
     fn connected_condition(&mut self) {
-        // A pass that sends one leaves its result: without one the process ended meanwhile.
+        // A reconcile that sends a test records its result; without a result the process ended in between.
         if let Some(test) = self.status.test.as_mut().filter(|test| test.request.is_some()) {
             test.result.get_or_insert_with(|| TestResult::Unknown.as_str().into());
         }
@@ -477,12 +477,12 @@ impl StatusBuilder<'_> {
             TestResult::Failed => (
                 Status::False,
                 Reason::TestFailed,
-                "The last connectivity test failed: check the credentials and the settings at the provider, then ask for another test.",
+                "The last connectivity test failed: check the credentials and the settings at the provider, then request another test.",
             ),
             TestResult::Unknown => (
                 Status::Unknown,
                 Reason::TestOutcomeUnknown,
-                "A connectivity test was sent and its answer was lost; it is not repeated by itself: ask for another test.",
+                "A connectivity test was sent and its response was lost; it is not repeated automatically: request another test.",
             ),
         };
         let old = conditions::find(&self.status.conditions, kind::CONNECTED);
@@ -492,13 +492,13 @@ impl StatusBuilder<'_> {
     }
 }
 
-/// A message as a condition holds it.
+/// A message, escaped and truncated for a condition.
 fn sentence(message: &str) -> String {
     text::sanitize(message, conditions::MESSAGE)
 }
 
-/// Every text from outside, escaped and cut to the bound of its field: one over-long value would make the API server
-/// refuse the whole status. Only what oHallo has (`actual`) is redacted; what the manifest says is compared with nothing.
+/// Escapes every external text and truncates it to the limit of its field: one longer value would make the API server
+/// reject the whole status. Only values from oHallo (`actual`) are redacted; the manifest's values are public already.
 fn cut(status: &mut ChannelStatus, redactor: &Redactor) {
     let sanitize = |text: &mut Option<String>, max| {
         if let Some(text) = text {
@@ -517,10 +517,10 @@ fn cut(status: &mut ChannelStatus, redactor: &Redactor) {
     }
 }
 
-/// A bad reason that was not there before.
+/// Failure reasons that were not in the old conditions.
 fn warnings(old: &[Condition], new: &[Condition]) -> Vec<(String, String)> {
     const QUIET: [&str; 8] = [
-        // It has a Warning of its own.
+        // It has its own Warning event.
         "ClaimedByAnother",
         "Provisioning",
         "WaitingForDNS",

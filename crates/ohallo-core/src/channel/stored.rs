@@ -1,5 +1,5 @@
-//! What the API server kept of a write. A 2xx alone says nothing: an admission policy or a webhook may strip what was
-//! sent, and an older CustomResourceDefinition prunes it. The returned object shows what is stored.
+//! Compares a write with what the API server stored. A 2xx is not enough: an admission policy or a webhook may remove
+//! fields, and an older CustomResourceDefinition prunes them. The returned object shows what is stored.
 
 use kube::ResourceExt;
 use strum::VariantArray;
@@ -11,7 +11,7 @@ use crate::channel::model::Outcome;
 use crate::channel::persisted::PersistedField;
 use crate::failure::{Failure, Retry};
 
-/// What of the sent finalizer, and of the sent intent, the returned object does not show.
+/// Which of the sent finalizer and intent the returned object lacks.
 pub fn lost_metadata(intent: Option<&str>, returned: &Channel) -> Vec<PersistedField> {
     let finalizer = returned.finalizers().iter().any(|name| name == finalizer::CHANNEL);
     let stored = returned.annotations().get(annotation::CREATE_INTENT).map(String::as_str);
@@ -22,14 +22,14 @@ pub fn lost_metadata(intent: Option<&str>, returned: &Channel) -> Vec<PersistedF
     lost.into_iter().flatten().collect()
 }
 
-/// What of the sent status the returned one does not show.
+/// The fields of the sent status that the returned one lacks.
 pub fn lost_status(sent: &ChannelStatus, returned: Option<&ChannelStatus>) -> Vec<PersistedField> {
     let none = ChannelStatus::default();
     let kept = returned.unwrap_or(&none);
     PersistedField::VARIANTS.iter().copied().filter(|field| !field.is_kept(sent, kept)).collect()
 }
 
-/// The status to send again: what was sent, while the object shows the same loss and the manifest names no other channel.
+/// The status to send again: the last one, while the object lacks the same fields and the manifest names no other channel.
 pub fn resent(
     channel: &Channel,
     unstored: Option<&ChannelStatus>,
@@ -42,7 +42,7 @@ pub fn resent(
     (same && !other).then(|| sent.clone())
 }
 
-/// Why nothing more is done for the object, and what somebody has to change.
+/// The failure for lost fields, with what a user has to change.
 pub fn failure(lost: &[PersistedField]) -> Failure {
     let names: Vec<_> = lost.iter().map(|field| field.name()).collect();
     let names = names.join(", ");
@@ -53,29 +53,29 @@ pub fn failure(lost: &[PersistedField]) -> Failure {
     } else {
         "exempt the operator's patches of channels.ohallo.eu from the admission policy or mutating webhook that removes it"
     };
-    let effect = if in_status { "" } else { " and calls nothing that changes oHallo" };
+    let effect = if in_status { "" } else { " and makes no calls that change oHallo" };
     Failure {
         retry: Retry::ClusterAction,
         reason: Reason::StatusNotStored,
         message: format!(
-            "The API server accepted the write but did not keep {names}, so the operator retries it with backoff{effect}: {remedy}."
+            "The API server accepted the write but did not store {names}, so the operator retries with backoff{effect}: {remedy}."
         ),
         class: None,
     }
 }
 
-/// Whether a pass ended because of such a loss.
+/// Whether a reconcile ended because of such a loss.
 pub fn is_loss(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Failed(failure) if failure.reason == Reason::StatusNotStored)
 }
 
-/// The finalizer came back in the answer to the patch that removes it.
+/// The response to the patch that removes the finalizer still has it.
 pub fn finalizer_returned() -> Failure {
     Failure {
         retry: Retry::ClusterAction,
         reason: Reason::StatusNotStored,
         message: format!(
-            "The API server accepted the removal of the finalizer {} but did not keep it: exempt the operator's patches of channels.ohallo.eu from the \
+            "The API server accepted the removal of the finalizer {} but did not store it: exempt the operator's patches of channels.ohallo.eu from the \
              admission policy or mutating webhook that adds it.",
             finalizer::CHANNEL
         ),
@@ -83,13 +83,13 @@ pub fn finalizer_returned() -> Failure {
     }
 }
 
-/// While the served CustomResourceDefinitions lack fields of this version, nothing new is begun.
+/// While the served CustomResourceDefinitions lack fields of this version, the operator creates and adopts nothing.
 pub fn outdated(lacks: &str) -> Failure {
     Failure {
         retry: Retry::ClusterAction,
         reason: Reason::StatusNotStored,
         message: format!(
-            "The API server would drop fields that the operator must remember ({lacks}), so it creates and adopts nothing: apply crds/ of this operator version, or upgrade the chart."
+            "The API server would drop fields that the operator must store ({lacks}), so the operator creates and adopts nothing: apply crds/ of this operator version, or upgrade the chart."
         ),
         class: None,
     }

@@ -1,4 +1,4 @@
-//! What the status says before a call whose repetition must be impossible is made: a crash can lose one, never send two.
+//! The status to write before a call that must not be repeated: a crash can lose a call, and never sends two.
 
 use std::time::Duration;
 

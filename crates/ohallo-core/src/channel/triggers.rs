@@ -1,4 +1,4 @@
-//! The inputs of a pass: what opens the gate when it changes. Status is no input.
+//! The triggers of a reconcile: a change ends the cooldown. The status is no trigger.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -18,18 +18,18 @@ pub struct Triggers {
     pub secrets: Vec<(SecretId, Version)>,
     /// Identity, spec and readiness of the workspace.
     pub workspace: u64,
-    /// The key that is held, if any, for a Channel that is not settled: a settled one meets a new key at its next regular read.
+    /// The loaded API key, if any, for a Channel that is not settled; a settled one uses a new key at its next regular read.
     pub key: Option<Option<KeyId>>,
-    /// Another Channel holds its id.
+    /// Another Channel reserves its id.
     pub conflict: bool,
-    /// Who else claims the id, for a terminating Channel that is bound to it.
+    /// The claims of other Channels on the id, for a terminating Channel that is bound to it.
     pub rivals: u64,
 }
 
 // === impl Triggers ===
 
 impl Triggers {
-    /// What of the object itself is input.
+    /// The triggers of the object itself.
     pub fn own(channel: &Channel) -> u64 {
         if let Some(kept) = channel.spec.left_out.as_ref().and_then(|left_out| left_out.kept.as_ref()) {
             return kept.own;
@@ -47,7 +47,7 @@ impl Triggers {
         hasher.finish()
     }
 
-    /// Whether `now` differs from what the gate was closed with.
+    /// Whether `now` differs from the triggers at the start of the cooldown.
     pub fn changed(&self, now: &Self) -> bool {
         let secret_changed = |(secret, was): &(SecretId, Version)| {
             let is = now.secrets.iter().find(|(other, _)| other == secret);
@@ -57,7 +57,7 @@ impl Triggers {
         self.changed_but_secrets(now) || self.secrets.iter().any(secret_changed)
     }
 
-    /// The same, whatever the Secrets say.
+    /// The same, ignoring the Secrets.
     pub fn changed_but_secrets(&self, now: &Self) -> bool {
         self.own != now.own
             || self.workspace != now.workspace

@@ -211,7 +211,7 @@ fn the_error_text_is_ohallos_own_where_there_is_one() {
     };
     assert_eq!(text(br#"{"error":"Channel not found"}"#), "Channel not found");
     for body in [r#"{"error":{"code":1}}"#, r#"{"error":""}"#, "<html>", "", "[]"] {
-        assert_eq!(text(body.as_bytes()), "oHallo answered 404 without a reason");
+        assert_eq!(text(body.as_bytes()), "oHallo answered 404 without an error text");
     }
     let long = format!(r#"{{"error":"{}"}}"#, "é".repeat(5000));
     assert_eq!(text(long.as_bytes()).chars().count(), 1024);

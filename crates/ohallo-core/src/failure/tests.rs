@@ -70,17 +70,17 @@ fn refused_credentials_are_named_and_nothing_that_ohallo_said_of_them_is() {
         (
             ErrorKind::Invalid,
             422,
-            r"oHallo refused the credentials apiKey, webhook\nSecret (422): correct the values in their Secrets.",
+            r"oHallo rejected the credentials apiKey, webhook\nSecret (422): correct the values in their Secrets.",
         ),
         (
             ErrorKind::Unauthorized,
             401,
-            r"oHallo refused the credentials apiKey, webhook\nSecret (401): put a valid key into the Secret of the workspace.",
+            r"oHallo rejected the credentials apiKey, webhook\nSecret (401): store a valid API key in the Secret of the workspace.",
         ),
         (
             ErrorKind::Forbidden,
             403,
-            r"oHallo refused the credentials apiKey, webhook\nSecret (403): give the API key the scope channels:write.",
+            r"oHallo rejected the credentials apiKey, webhook\nSecret (403): grant the API key the scope channels:write.",
         ),
     ] {
         let error = ApiError { status: Some(status), ..ApiError::new(Class::Rejected, kind, "") };

@@ -1,5 +1,5 @@
-//! Who holds an oHallo id, who claims it, and who can act when that changes. Each question costs a look-up in an ordered
-//! set: never a scan over the Channels that name the id.
+//! The owner and the claimants of each oHallo id, and which of them can act after a change. Each query is a lookup in an
+//! ordered set, never a scan over the Channels that name the id.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::index::NamespacedName;
 
-/// The most claimants that a message or a log line names.
+/// The maximum number of claimants in a message or a log line.
 pub const MAX_NAMED: usize = 3;
 
 /// The order of Channels that have the same right to an id: a living one first, then the older.
@@ -20,16 +20,16 @@ pub struct Rank {
     pub name: NamespacedName,
 }
 
-/// What one Channel has to do with one id.
+/// The relation of one Channel to one id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stake {
-    /// `status.channelId` and `status.boundUid` are its own.
+    /// The Channel is bound to the id (`status.channelId` and `status.boundUid`).
     Bound,
     /// A living Channel names the id, in its spec or in a copied status.
     Named {
-        /// A read of its own returned the id, since it names it.
+        /// A read for this Channel returned the id.
         right: bool,
-        /// Its last read returned the id with its type and workspace, and it would adopt the id now.
+        /// Its last read returned the id with the declared type and workspace, and it would adopt the id now.
         able: bool,
     },
 }
@@ -37,15 +37,15 @@ pub enum Stake {
 /// Why an id is reserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// A create was answered with it.
+    /// A create returned the id.
     Create,
-    /// It is being adopted.
+    /// The adoption of the id is in progress.
     Adopt,
-    /// A DELETE of it is under way.
+    /// A DELETE of the id is in flight.
     Delete,
 }
 
-/// Who else has to do with the id of a Channel that is being deleted.
+/// Other Channels related to the id of a Channel that is being deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Rivals {
     /// A living Channel is bound to the id.
@@ -54,7 +54,7 @@ pub struct Rivals {
     pub outranked: bool,
     /// Living Channels of the same namespace that name the id, the oldest first; at most [`MAX_NAMED`].
     pub beside: Vec<NamespacedName>,
-    /// There are more of them.
+    /// More Channels name the id than are listed.
     pub more: bool,
     pub elsewhere: Elsewhere,
 }
@@ -65,13 +65,13 @@ pub enum Elsewhere {
     /// No Channel of another namespace names the id.
     #[default]
     Nobody,
-    /// One names it, and no read of its own has returned it.
+    /// A Channel of another namespace names the id, and no read for it has returned the id.
     Named,
-    /// One was shown to read it.
+    /// A read for a Channel of another namespace returned the id.
     Shown,
 }
 
-/// The Channel that holds an id.
+/// The Channel that owns an id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     pub name: NamespacedName,
@@ -95,18 +95,18 @@ struct Reserved {
     why: Claim,
 }
 
-/// What a Channel can do about an id.
+/// What a Channel can do with an id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// It holds the id.
+    /// It owns the id.
     Hold,
-    /// It may take the id over from a terminating Channel of its namespace.
+    /// It can take the id over from a terminating Channel of its namespace.
     Inherit,
-    /// It is terminating, and deletes or hands over what it is bound to, or waits for these.
+    /// It is terminating: it deletes or hands over its channel, or waits for these rivals.
     Leave(Rivals),
 }
 
-/// Who can act on an id.
+/// The Channels that can act on an id.
 pub type Actors = BTreeMap<NamespacedName, Act>;
 
 #[derive(Debug, Default)]
@@ -158,7 +158,7 @@ impl Ids {
         }
     }
 
-    /// Reserves an id; `false` where another object has done so.
+    /// Reserves an id; `false` where another object has reserved it.
     pub fn claim(&mut self, id: &str, name: &NamespacedName, uid: &str, why: Claim) -> bool {
         if let Some(reserved) = self.claims.get(id) {
             return reserved.holder.uid == uid;
@@ -187,8 +187,8 @@ impl Ids {
         }
     }
 
-    /// The Channel that holds the id: one bound to it, else the one that has reserved it, else the oldest that would adopt
-    /// it now.
+    /// The Channel that owns the id: the bound one, else the one that has reserved it, else the oldest that would adopt it
+    /// now.
     pub fn holder(&self, id: &str) -> Option<Holder> {
         let of = self.of.get(id);
         let ranked = |rank: &Rank| Holder { name: rank.name.clone(), uid: rank.uid.clone() };
@@ -206,14 +206,14 @@ impl Ids {
         (self.heir_in(id, of, &me.namespace)? == me).then(|| holder.name.clone())
     }
 
-    /// The oldest Channel of this namespace that would adopt the id now, if nobody else has reserved it.
+    /// The oldest Channel of this namespace that would adopt the id now, if no other Channel has reserved it.
     fn heir_in<'a>(&self, id: &str, of: &'a Holders, namespace: &str) -> Option<&'a NamespacedName> {
         let heir = in_namespace(&of.able_in, namespace).next()?;
         let reserved = self.claims.get(id).is_some_and(|reserved| reserved.holder.uid != heir.uid);
         (!reserved).then_some(&heir.name)
     }
 
-    /// What keeps a terminating Channel that is bound to the id from deleting it.
+    /// What blocks a terminating Channel that is bound to the id from deleting it.
     pub fn rivals(&self, id: &str, me: &NamespacedName) -> Rivals {
         let Some(of) = self.of.get(id) else { return Rivals::default() };
         let living = of.bound.first().filter(|rank| !rank.terminating && rank.name != *me);
@@ -234,7 +234,7 @@ impl Ids {
         }
     }
 
-    /// Channels of other namespaces that were shown to read the id; at most [`MAX_NAMED`].
+    /// Channels of other namespaces whose reads returned the id; at most [`MAX_NAMED`].
     pub fn claimants_elsewhere(&self, id: &str, namespace: &str) -> Vec<NamespacedName> {
         let Some(of) = self.of.get(id) else { return Vec::new() };
         let before = of.rights.range(..(namespace.to_owned(), Rank::least(false)));
@@ -242,7 +242,7 @@ impl Ids {
         before.chain(after).take(MAX_NAMED).map(|(_, rank)| rank.name.clone()).collect()
     }
 
-    /// The namespaces that claim the id beside the terminating Channel `me`, at most `max`.
+    /// The other namespaces that claim the id of the terminating Channel `me`, at most `max`.
     pub fn claimant_namespaces(&self, id: &str, me: &NamespacedName, max: usize) -> Vec<String> {
         let Some(of) = self.of.get(id) else { return Vec::new() };
         let mut found = Vec::new();
@@ -261,7 +261,7 @@ impl Ids {
         found
     }
 
-    /// Who can act on the id now. Everybody else that names it waits.
+    /// The Channels that can act on the id now. All others that name it wait.
     pub fn actors(&self, id: &str) -> Actors {
         let mut actors = Actors::new();
         let Some(of) = self.of.get(id) else { return actors };
@@ -298,6 +298,6 @@ fn outside(set: &BTreeSet<(String, Rank)>, namespace: &str) -> bool {
 }
 
 fn after_namespace(namespace: &str) -> Bound<(String, Rank)> {
-    // No name of a namespace holds this character.
+    // No namespace's name contains this character.
     Bound::Included((format!("{namespace}\0"), Rank::least(false)))
 }

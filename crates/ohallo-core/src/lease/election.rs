@@ -1,4 +1,5 @@
-//! What to ask of the lease next, and what its answers mean. No clock, no call: both are told.
+//! The state machine of leader election: the next request for the Lease, and the effect of each response. It reads no
+//! clock and makes no calls.
 
 use std::time::Instant;
 
@@ -10,23 +11,23 @@ use crate::lease::{
     LeaseDurations, LeaseState, ObservedLease, released, renewed, taken, transitions, unchanged,
 };
 
-/// One time of holding the lease. Lost and regained is another one.
+/// One period of holding the Lease; a new acquisition is a new epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Epoch {
-    /// How often this process has acquired it: two epochs of one process differ whatever becomes of the lease.
+    /// How often this process has acquired it: two epochs of one process differ whatever happens to the Lease.
     pub term: u32,
-    /// The lease's own count.
+    /// The Lease's own count.
     pub transitions: i32,
 }
 
-/// An epoch and how long its effects may begin.
+/// An epoch, and until when its effects can start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseHold {
     pub epoch: Epoch,
     pub until: Instant,
 }
 
-/// A request to the API server. Each write is guarded by the version it was decided on.
+/// A request to the API server. Each write is guarded by the resourceVersion that it is based on.
 #[derive(Clone, Debug)]
 pub enum LeaseRequest {
     Read,
@@ -36,16 +37,16 @@ pub enum LeaseRequest {
 
 #[derive(Clone, Debug)]
 pub enum LeaseResponse {
-    /// As it was read, or as it now stands written.
+    /// The Lease as it was read or written.
     Found(Box<Lease>),
     Missing,
-    /// Somebody else wrote.
+    /// Another writer was first.
     Conflict,
-    /// No answer, or none that says anything.
+    /// No response, or an unusable one.
     Failed,
 }
 
-/// What an answer, or the time, has changed.
+/// The change by a response, or by the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     Acquired(Epoch),
@@ -82,25 +83,25 @@ impl Election {
         self.held
     }
 
-    /// Whether another process leads: it was seen to renew the lease, which has not run out. A lease that only stands there
-    /// may be that of a process that died.
+    /// Whether another process is the leader: it renewed the Lease, which has not expired. A Lease without a renewal may be
+    /// that of a process that died.
     pub fn other_leads(&self, now: Instant) -> bool {
         let standing = self.sight.standing(&self.me, self.claimed.as_ref(), &self.terms, now);
         self.held.is_none() && self.sight.moved() && matches!(standing, LeaseState::Held(_))
     }
 
-    /// When there is something to ask, or a tenure ends.
+    /// When the next request is due, or the hold expires.
     pub fn due(&self) -> Instant {
         self.held.map_or(self.due, |tenure| self.due.min(tenure.until))
     }
 
-    /// Ends a tenure whose time is over. It does not come back, also when nobody else has taken the lease.
+    /// Ends an expired hold. It does not come back, even if no other replica has taken the Lease.
     pub fn expire(&mut self, now: Instant) -> Option<Change> {
         let over = self.held.is_some_and(|tenure| tenure.until <= now);
-        if over { self.lose("it could not be renewed in time", now) } else { None }
+        if over { self.lose("the Lease was not renewed in time", now) } else { None }
     }
 
-    /// What is to be asked now.
+    /// The request to send now.
     pub fn ask(&mut self, wall: Timestamp) -> LeaseRequest {
         match (self.step, self.held, self.sight.lease()) {
             (Step::Look, _, _) | (Step::Write, Some(_), None) => LeaseRequest::Read,
@@ -113,7 +114,7 @@ impl Election {
         }
     }
 
-    /// Takes in the answer to what was asked at `began`. A tenure counts from there: it stood no earlier.
+    /// Handles the response to the request that was sent at `began`. A hold counts from that time.
     pub fn handle(
         &mut self,
         ask: &LeaseRequest,
@@ -128,7 +129,7 @@ impl Election {
             (LeaseRequest::Read, LeaseResponse::Missing) => self.looked(None, now),
             (_, LeaseResponse::Found(lease)) => {
                 self.sight.see(Some(*lease), now);
-                // A renewal that came too late renews nothing.
+                // A renewal after the deadline has no effect.
                 if lapsed_now { None } else { self.wrote(began, now) }
             }
             (_, LeaseResponse::Failed) => {
@@ -143,13 +144,13 @@ impl Election {
         lapsed.or(change)
     }
 
-    /// Stops holding it; what is to be written so that others know.
+    /// Releases the hold; returns the Lease to write.
     pub fn release(&mut self) -> Option<Lease> {
         self.held.take()?;
         self.sight.lease().map(released)
     }
 
-    /// What to write after a release was refused: this is what now stands. `None` where it is not ours any more.
+    /// What to write after a conflict of the release, based on the current Lease. `None` where it is no longer ours.
     pub fn release_again(&self, found: &Lease, epoch: Epoch) -> Option<Lease> {
         unchanged(found, &self.me, epoch.transitions).then(|| released(found))
     }
@@ -162,7 +163,7 @@ impl Election {
                 self.go(Step::Write, now);
                 return None;
             }
-            return self.lose("somebody else wrote it", now);
+            return self.lose("another process changed the Lease", now);
         }
         match self.sight.standing(&self.me, self.claimed.as_ref(), &self.terms, now) {
             LeaseState::Free => self.go(Step::Write, now),
@@ -179,7 +180,7 @@ impl Election {
             return None;
         }
         if until <= now {
-            // Taken, and over before we knew.
+            // The acquired hold expired before its response arrived.
             self.go(Step::Look, now);
             return None;
         }

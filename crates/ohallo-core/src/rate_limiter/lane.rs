@@ -1,11 +1,11 @@
-//! The two lanes of a key.
+//! The two lanes of an API key.
 
-/// Who a call is for.
+/// The priority of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lane {
-    /// Somebody waits for it.
+    /// A user waits for the call.
     User,
-    /// Reads for drift: they get what users leave, and at least a tenth.
+    /// Drift detection: it gets what users leave, and at least a tenth.
     Background,
 }
 

@@ -1,4 +1,4 @@
-//! Types that hold secrets have no Debug, Display or Serialize: with one of them the crate does not compile.
+//! Types that hold secrets have no Debug, Display or Serialize: the crate does not compile if one has.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -9,10 +9,10 @@ use crate::channel::credentials::Bundle;
 use crate::secret::{ApiKey, Credentials, Redactor};
 use crate::secret_content::Content;
 
-/// What a type implements: an inherent constant, which exists only with the trait, takes precedence over one of [`No`].
+/// The traits that a type implements: an inherent constant, which exists only with the trait, takes precedence over one of [`No`].
 pub struct Told<T: ?Sized>(PhantomData<T>);
 
-/// What a type implements that has no inherent constant.
+/// The defaults for a type without an inherent constant.
 pub trait No {
     const DEBUG: bool = false;
     const DISPLAY: bool = false;
@@ -40,6 +40,6 @@ const _: () = {
     assert!(!Told::<Redactor>::DEBUG && !Told::<Redactor>::DISPLAY && !Told::<Redactor>::SERIALIZE);
     assert!(!Told::<Bundle>::DEBUG && !Told::<Bundle>::DISPLAY && !Told::<Bundle>::SERIALIZE);
     assert!(!Told::<Content>::DEBUG && !Told::<Content>::DISPLAY && !Told::<Content>::SERIALIZE);
-    // The question itself can be answered with yes.
+    // The check detects a type that has the traits.
     assert!(Told::<str>::DEBUG && Told::<str>::DISPLAY && Told::<str>::SERIALIZE);
 };

@@ -1,6 +1,6 @@
-//! Removes an API key from what oHallo answered to a call with that key.
+//! Removes an API key from oHallo's responses to calls with that key.
 //!
-//! Only the whole key is replaced, raw or in an encoding that anybody undoes at once: no prefix, suffix or fragment, so
+//! Only the whole key is replaced, raw or in a common encoding: no prefix, suffix or fragment, so
 //! that an echo of a guess looks the same whether the guess begins the key or not. The text is decoded, not the key
 //! encoded: each of a fixed number of decodings is searched once, so the cost is linear in the text.
 
@@ -13,38 +13,38 @@ use crate::text;
 
 const MARK: &str = "[redacted]";
 
-/// The shortest key that is looked for, in bytes: a shorter one occurs in ordinary words.
+/// The minimum length of a redacted key, in bytes: a shorter one occurs in ordinary words.
 const MIN_KEY_BYTES: usize = 8;
 
-/// How much of a text is searched, in bytes.
+/// The searched part of a text, in bytes.
 const WINDOW_BYTES: usize = 8 * 1024;
 
-/// How much of it may be shown, in bytes: a key that begins in this part ends within the window.
+/// The shown part of a text, in bytes: a key that begins in this part ends within the window.
 const MAX_SHOWN_BYTES: usize = 4 * 1024;
 
-/// Removes one API key from texts. Made once for each key in use.
+/// Removes one API key from texts. Created once for each key in use.
 #[derive(Clone, Default)]
 pub struct Redactor {
     key: Option<ApiKey>,
 }
 
-/// A text with some of its escapes undone, and where in the text each byte comes from.
+/// A decoded text, with the position of each byte in the original.
 struct Decoded {
     bytes: Vec<u8>,
     sources: Vec<Range<usize>>,
 }
 
-/// Reads the escape at the beginning, appends the bytes it stands for, and answers its length.
+/// Reads the escape at the beginning, appends the decoded bytes, and returns the length of the escape.
 type Escape = fn(&[u8], &mut Vec<u8>) -> Option<usize>;
 
-/// What is undone, the outermost first: JSON, JSON in JSON, URLs, URLs in URLs, URLs in JSON.
+/// The decodings, outermost first: JSON, JSON in JSON, URLs, URLs in URLs, URLs in JSON.
 const CHAINS: [&[Escape]; 6] =
     [&[], &[backslash], &[percent], &[backslash, backslash], &[percent, percent], &[backslash, percent]];
 
 // === impl Redactor ===
 
 impl Redactor {
-    /// Knows no key: it only bounds and escapes.
+    /// Without a key: it only truncates and escapes.
     pub fn none() -> Self {
         Self::default()
     }
@@ -53,11 +53,11 @@ impl Redactor {
         Self { key: Some(key.clone()).filter(|key| key.expose().len() >= MIN_KEY_BYTES) }
     }
 
-    /// Replaces the key, escapes control and invisible formatting characters, and cuts to `max` characters, an
-    /// ellipsis included. What lies behind the first 4 KiB is dropped.
+    /// Replaces the key, escapes control and invisible formatting characters, and truncates to `max` characters,
+    /// including an ellipsis. Everything after the first 4 KiB is dropped.
     pub fn clean(&self, text: &str, max: usize) -> String {
         let text = text::escape(&self.redact(text));
-        // Again: a line break that was escaped just now may have completed a key that holds a backslash.
+        // Again: escaping a line break may have completed a key that contains a backslash.
         text::sanitize(&self.redact(&text), max)
     }
 
@@ -78,7 +78,7 @@ impl Redactor {
 // === impl Decoded ===
 
 impl Decoded {
-    /// `None` where a later escape of the chain finds nothing to undo: another chain covers that.
+    /// `None` where a later escape of the chain finds nothing to decode: another chain covers that.
     fn of(text: &str, chain: &[Escape]) -> Option<Self> {
         let sources = (0..text.len()).map(|at| at..at + 1).collect();
         let mut decoded = Self { bytes: text.as_bytes().to_vec(), sources };
@@ -111,14 +111,14 @@ impl Decoded {
         changed.then_some(out)
     }
 
-    /// Where in the text these bytes come from.
+    /// The range of these bytes in the original text.
     fn source(&self, bytes: Range<usize>) -> Range<usize> {
         let first = self.sources.get(bytes.start).map_or(0, |source| source.start);
         let last = bytes.end.checked_sub(1).and_then(|last| self.sources.get(last));
         first..last.map_or(first, |source| source.end)
     }
 
-    /// Finds the key as it is, in hex and in base64.
+    /// Finds the key in plain text, in hex and in base64.
     fn search(&self, key: &Finder, spans: &mut Vec<Range<usize>>) {
         let length = key.needle().len();
         let found = key.find_iter(&self.bytes);
@@ -132,7 +132,7 @@ impl Decoded {
         }
     }
 
-    /// Reads a run of digits as the bytes they stand for, from each place at which a byte may begin.
+    /// Decodes a run of digits, from each position at which a byte can begin.
     fn search_digits(
         &self,
         run: Range<usize>,
@@ -141,7 +141,7 @@ impl Decoded {
         key: &Finder,
         spans: &mut Vec<Range<usize>>,
     ) {
-        // Two digits of hex are a byte, four of base64 are three.
+        // Two hex digits are one byte; four base64 digits are three bytes.
         let phases = if bits == 4 { 2 } else { 4 };
         for phase in 0..phases {
             let start = run.start + phase;
@@ -165,7 +165,7 @@ impl Decoded {
     }
 }
 
-/// The longest stretches of such bytes.
+/// The maximal runs of such bytes.
 fn runs(bytes: &[u8], is: impl Fn(u8) -> bool) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
     for (at, byte) in bytes.iter().enumerate() {
@@ -182,7 +182,7 @@ fn hex(digit: u8) -> Option<u32> {
     char::from(digit).to_digit(16)
 }
 
-/// The usual alphabet and the one for URLs.
+/// The standard alphabet and the URL-safe one.
 fn base64(digit: u8) -> Option<u32> {
     let value = match digit {
         b'A'..=b'Z' => digit - b'A',
@@ -201,7 +201,7 @@ fn percent(rest: &[u8], out: &mut Vec<u8>) -> Option<usize> {
     Some(3)
 }
 
-/// In the ways of JSON, JavaScript and Rust.
+/// Decodes the escapes of JSON, JavaScript and Rust.
 fn backslash(rest: &[u8], out: &mut Vec<u8>) -> Option<usize> {
     let after = rest.strip_prefix(b"\\")?;
     let mut character = |length, code| {
@@ -244,7 +244,7 @@ fn number(digits: &[u8]) -> Option<u32> {
     digits.iter().try_fold(0, |sum, digit| Some(sum << 4 | hex(*digit)?))
 }
 
-/// Puts the mark in place of each span, and drops what begins behind the part that may be shown.
+/// Replaces each span by the mark, and drops everything after the shown part.
 fn replace(text: &str, mut spans: Vec<Range<usize>>) -> String {
     let shown = text.floor_char_boundary(MAX_SHOWN_BYTES);
     spans.retain(|span| span.start < shown);
@@ -252,7 +252,7 @@ fn replace(text: &str, mut spans: Vec<Range<usize>>) -> String {
     let mut out = String::with_capacity(shown);
     let mut done = 0;
     for span in spans {
-        // Touching spans become one mark: how often the key stands there is nobody's business.
+        // Adjacent spans become one mark, which hides how often the key occurs.
         if span.start > done || done == 0 {
             out.push_str(text.get(done..text.floor_char_boundary(span.start)).unwrap_or_default());
             out.push_str(MARK);

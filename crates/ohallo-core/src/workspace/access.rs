@@ -1,4 +1,4 @@
-//! Which namespaces may use a ClusterWorkspace.
+//! Which namespaces a ClusterWorkspace allows.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,8 @@ use kube::core::{Selector, SelectorExt};
 
 use crate::api::workspace::AllowedNamespaces;
 
-/// Whether a namespace with these labels may: it is named, or selected. Neither given: nobody may. Labels that are not known
-/// (`None`) select nothing: `NotIn` and `DoesNotExist` would admit every namespace that the watch has not seen.
+/// Whether a namespace with these labels is allowed: it is named, or selected. With neither set, no namespace is. Unknown
+/// labels (`None`) match no selector: `NotIn` and `DoesNotExist` would admit every namespace that the watch has not seen.
 pub fn allows(
     allowed: &AllowedNamespaces,
     namespace: &str,
@@ -16,7 +16,7 @@ pub fn allows(
     if allowed.names.iter().any(|name| name == namespace) {
         return true;
     }
-    // A selector that can't be understood selects nothing.
+    // An invalid selector selects nothing.
     let selector = allowed.selector.clone().and_then(|selector| Selector::try_from(selector).ok());
     selector.zip(labels).is_some_and(|(selector, labels)| selector.matches(labels))
 }

@@ -27,13 +27,13 @@ pub trait WorkspaceKind:
         self.meta().uid.clone().unwrap_or_default()
     }
 
-    /// The Secret with the key: beside a Workspace, in the operator's namespace for a ClusterWorkspace.
+    /// The Secret with the API key: in the namespace of a Workspace, or in the operator's namespace for a ClusterWorkspace.
     fn key_secret(&self, operator_namespace: &str) -> Option<NamespacedName> {
         let namespace = self.meta().namespace.as_deref().unwrap_or(operator_namespace);
         Some(NamespacedName::new(namespace, &self.key_ref()?.name))
     }
 
-    /// Itself with another status, as it is sent.
+    /// The same object with another status, to be sent.
     fn with_status(&self, status: WorkspaceStatus) -> Self {
         let mut object = self.clone();
         let metadata: &mut ObjectMeta = object.meta_mut();

@@ -1,12 +1,12 @@
-//! What the check of a workspace found.
+//! The result of an API key check.
 
 use crate::failure::Failure;
 use crate::remote::RemoteWorkspace;
 
-/// What a look at a workspace found.
+/// The result of an API key check.
 pub enum KeyCheck {
     Suspended,
-    /// The key reads the workspace; `None` where it may not read workspaces.
+    /// The key is valid; the workspace is `None` where the key lacks the permission to read workspaces.
     Good {
         workspace: Option<RemoteWorkspace>,
         environment: Option<&'static str>,

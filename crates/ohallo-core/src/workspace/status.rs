@@ -1,4 +1,4 @@
-//! What a look at a workspace says: one match to conditions and wake.
+//! The status of a workspace: one match from the key check to conditions and requeue time.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::text::{self, cut_request};
 use crate::workspace::kind::WorkspaceKind;
 use crate::workspace::model::KeyCheck;
 
-/// How often a good key is looked at.
+/// How often a valid API key is checked.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1800);
 
 pub struct Summary {
@@ -27,7 +27,7 @@ pub struct Summary {
     pub result: ReconcileResult,
 }
 
-/// Says what a look found.
+/// Summarizes a key check.
 pub fn summarize<K: WorkspaceKind>(
     object: &K,
     finding: &KeyCheck,
@@ -60,7 +60,7 @@ pub fn summarize<K: WorkspaceKind>(
                 Some(_) => (Reason::Verified, "The API key reads the workspace."),
                 None => (
                     Reason::Unverified,
-                    "The API key may not read workspaces, so it can't be shown that it belongs to this one; Channels use it.",
+                    "The API key lacks the permission to read workspaces, so the operator can't verify that it belongs to this one; Channels use it.",
                 ),
             };
             writer.ready(Status::True, Progress::Done, reason, message);
@@ -73,7 +73,7 @@ pub fn summarize<K: WorkspaceKind>(
 }
 
 fn suspended(writer: &mut Writer) {
-    let message = "spec.suspend is true: no call is made with this key until it is false.";
+    let message = "spec.suspend is true: the operator makes no calls with this API key until it is false.";
     writer.set(kind::SUSPENDED, Status::True, Reason::Suspended, message);
     if !writer.has(kind::READY) {
         writer.set(kind::READY, Status::Unknown, Reason::Progressing, "The API key was not checked yet.");
@@ -113,7 +113,7 @@ fn failed(
     }
 }
 
-/// A bad reason that was not there before.
+/// Failure reasons that were not in the old conditions.
 fn warnings(old: &WorkspaceStatus, new: &WorkspaceStatus) -> Vec<(String, String)> {
     let before = conditions::find(&old.conditions, kind::READY).map(|ready| ready.reason.as_str());
     let now = conditions::find(&new.conditions, kind::READY);

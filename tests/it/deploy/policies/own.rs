@@ -4,7 +4,7 @@ use ohallo_sim::Operation;
 use serde_json::json;
 use testbed::User;
 
-use crate::deploy::policies::{CHIEF, EDITOR, HOME, OVERRIDER, Policed, WRITER, workspace};
+use crate::deploy::policies::{CHIEF, EDITOR, OPERATOR_NAMESPACE, OVERRIDER, Policed, WRITER, workspace};
 use crate::support::cluster_workspaces::{delete_and_wait, has_reason, in_use, until, using};
 use crate::support::clusters::kubectl;
 use crate::support::harness::Harness;
@@ -131,7 +131,7 @@ fn what_is_thrown_away(policed: &Policed) {
 pub async fn what_is_the_operators_in_no_namespace(policed: &Policed) {
     let harness = &policed.harness;
     let literal = format!("--from-literal=apiKey={}", harness.key);
-    kubectl(harness.plane, &["-n", HOME, "create", "secret", "generic", SHARED, &literal]);
+    kubectl(harness.plane, &["-n", OPERATOR_NAMESPACE, "create", "secret", "generic", SHARED, &literal]);
     let mut shared = workspace(SHARED, SHARED);
     shared["kind"] = "ClusterWorkspace".into();
     shared["spec"]["allowedNamespaces"] = json!({"names": [harness.namespace]});

@@ -90,7 +90,7 @@ fn sets_its_annotation(action: &str, object: &Value, left: &Value) {
 
 #[test]
 fn the_config_map_contains_the_lua_files() {
-    let config: Value = serde_yaml_ng::from_str(ARGOCD).unwrap();
+    let config: Value = serde_saphyr::from_str(ARGOCD).unwrap();
     let lua: BTreeMap<_, _> = LUA.into();
     let definition = |name: &str| json!({"name": name, "action.lua": lua[name]});
     let mut keys = 0;
@@ -101,7 +101,7 @@ fn the_config_map_contains_the_lua_files() {
     ] {
         let key = |what: &str| &config["data"][format!("resource.customizations.{what}.ohallo.eu_{kind}")];
         assert_eq!(*key("health"), lua["health"], "health of {kind}");
-        let found: Value = serde_yaml_ng::from_str(key("actions").as_str().unwrap()).unwrap();
+        let found: Value = serde_saphyr::from_str(key("actions").as_str().unwrap()).unwrap();
         let definitions: Vec<_> = actions.iter().map(|name| definition(name)).collect();
         assert_eq!(found, json!({"discovery.lua": lua["discovery"], "definitions": definitions}), "{kind}");
         keys += 2;

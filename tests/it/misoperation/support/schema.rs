@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 /// The schema of `spec` in `crds/<plural>.ohallo.eu.yaml`.
 pub fn spec_of(plural: &str) -> Value {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds").join(format!("{plural}.ohallo.eu.yaml"));
-    let crd: Value = serde_yaml_ng::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let crd: Value = serde_saphyr::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
     crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"].clone()
 }
 

@@ -7,7 +7,7 @@ use kube::core::{ApiResource, GroupVersionKind, Request};
 use ohallo_operator::kubernetes::response_sanitizer;
 use serde_json::{Value, json};
 
-use crate::support::harness::{Harness, PATIENCE};
+use crate::support::harness::{Harness, WAIT_TIMEOUT};
 
 /// How a user brings a manifest to the API server.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -99,7 +99,7 @@ impl Subject<'_> {
     /// Waits until the object is so; else what it last was.
     pub async fn until(&self, holds: impl Fn(&Value) -> bool) -> Result<Value, Value> {
         let mut last = Value::Null;
-        for _ in 0..PATIENCE.as_millis() / 60 {
+        for _ in 0..WAIT_TIMEOUT.as_millis() / 60 {
             // Every version of every Channel is watched already; of the others there are few.
             let seen = match self.kind {
                 "Channel" => self.harness.history.newest(self.name()),

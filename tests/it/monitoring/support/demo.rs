@@ -8,7 +8,7 @@ use testbed::Profile;
 use tokio::sync::mpsc;
 
 /// Its first start may build the control plane.
-const PATIENCE: Duration = Duration::from_secs(600);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Killed when dropped.
 pub struct Demo {
@@ -47,7 +47,7 @@ impl Demo {
             }
             None
         };
-        let line = tokio::time::timeout(PATIENCE, prints).await.ok().flatten();
+        let line = tokio::time::timeout(WAIT_TIMEOUT, prints).await.ok().flatten();
         line.unwrap_or_else(|| panic!("it never prints {part:?}:\n{}", self.printed.join("\n")))
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::monitoring::{file, scrape, text, yaml};
-use crate::support::harness::PATIENCE;
+use crate::support::harness::WAIT_TIMEOUT;
 
 pub const JOB: &str = "ohallo-operator";
 
@@ -35,7 +35,7 @@ impl Prometheus {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("prometheus.yaml");
-        std::fs::write(&config, serde_yaml_ng::to_string(&configuration(targets)).unwrap()).unwrap();
+        std::fs::write(&config, ohallo_operator::manifest::yaml(&configuration(targets)).unwrap()).unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let program = tokio::task::spawn_blocking(|| testbed::tool("prometheus").unwrap()).await.unwrap();
         let child = Command::new(program)
@@ -53,7 +53,7 @@ impl Prometheus {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         };
-        if tokio::time::timeout(PATIENCE, up).await.is_err() {
+        if tokio::time::timeout(WAIT_TIMEOUT, up).await.is_err() {
             panic!("Prometheus scrapes nothing: {}", this.log());
         }
         this

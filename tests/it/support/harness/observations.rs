@@ -7,7 +7,7 @@ use super::*;
 impl Harness {
     /// Waits until the Channel is so.
     pub async fn until(&self, name: &str, what: &str, holds: impl Fn(&Channel) -> bool) -> Channel {
-        self.until_within(PATIENCE, name, what, holds).await
+        self.until_within(WAIT_TIMEOUT, name, what, holds).await
     }
 
     /// The same for what takes longer.
@@ -63,7 +63,7 @@ impl Harness {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        if tokio::time::timeout(PATIENCE, wait_deleted).await.is_err() {
+        if tokio::time::timeout(WAIT_TIMEOUT, wait_deleted).await.is_err() {
             panic!("{name} is still there: {}", serde_json::to_string_pretty(&self.get(name).await).unwrap());
         }
     }
@@ -90,7 +90,7 @@ impl Harness {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, found).await.unwrap_or_else(|_| {
+        tokio::time::timeout(WAIT_TIMEOUT, found).await.unwrap_or_else(|_| {
             panic!("never: {what}; calls: {:?}; writes: {:?}", self.calls(), self.writes())
         })
     }

@@ -1,5 +1,5 @@
-//! What is to be done for a Channel that is being deleted. The finalizer goes only when the channel is gone by
-//! proof, kept by policy, or released by name.
+//! The plan for a Channel that is being deleted. The operator removes the finalizer only when the channel is proven to
+//! be deleted, is retained by policy, or is released by name.
 
 use std::time::{Duration, Instant};
 
@@ -22,13 +22,13 @@ use crate::{backoff, conditions};
 
 pub mod claims;
 
-/// Nothing is known yet of who else claims the channel: silently asked again.
+/// The claims of other Channels are not known yet: requeue without a status write.
 fn wait_for_claims(again: Duration) -> Plan {
-    let message = "Other Channels may claim the oHallo channel; they are asked again.";
+    let message = "Other Channels may claim the oHallo channel; the operator checks again.";
     Conclusion::of(ConclusionKind::Failed(Retry::Deferred(again)), Reason::Progressing, message).settled()
 }
 
-/// Decides for a terminating Channel.
+/// Plans for a terminating Channel.
 pub fn plan(view: &PlanInput, standing: &Binding) -> Plan {
     if !view.has_finalizer() {
         return Conclusion::of(ConclusionKind::Finished, Reason::Progressing, "").settled();
@@ -43,8 +43,8 @@ pub fn plan(view: &PlanInput, standing: &Binding) -> Plan {
     }
 }
 
-/// The policy in force: the declared one, else by origin. The origin of a channel that another object was bound to says
-/// nothing of this one.
+/// The policy in force: the declared one, else by origin. The origin of a channel that another object was bound to has
+/// no effect on this one.
 pub fn should_delete_remote(channel: &Channel, status: &ChannelStatus) -> bool {
     if channel.spec.is_observe() {
         return false;
@@ -55,7 +55,7 @@ pub fn should_delete_remote(channel: &Channel, status: &ChannelStatus) -> bool {
         None => match status.origin().filter(|_| believed(channel, status)) {
             Some(Origin::Created) => true,
             Some(Origin::Adopted) => false,
-            // Somebody took the origin of a bound channel away: only an intent of its own shows that it was created.
+            // The origin of a bound channel was removed: only the object's own intent proves that the operator created it.
             _ if status.channel_id.is_some() && believed(channel, status) => binding::is_own_intent(channel),
             _ => channel.spec.channel_id.is_none(),
         },
@@ -67,11 +67,11 @@ pub fn policy_in_force(channel: &Channel, status: &ChannelStatus) -> DeletionPol
     if should_delete_remote(channel, status) { DeletionPolicy::Delete } else { DeletionPolicy::Retain }
 }
 
-/// The policy in force was Retain, and no change of the manifest took it away: of a terminating object the generation moves with the
-/// deletion alone. An older CustomResourceDefinition drops a declared policy from the spec without a new generation.
+/// The policy in force was Retain, and no change of the manifest removed it: only the deletion itself changes the generation of a
+/// terminating object. An older CustomResourceDefinition drops a declared policy from the spec without a new generation.
 fn was_retained(channel: &Channel, status: &ChannelStatus) -> bool {
     let generations = channel.metadata.generation.zip(status.observed_generation);
-    // A pass that found it terminating has seen that generation.
+    // A reconcile of the terminating object has already observed that generation.
     let seen = conditions::is_true(&status.conditions, kind::DELETION_BLOCKED);
     let moved = if seen { 0..=0 } else { 0..=1 };
     channel.metadata.deletion_timestamp.is_some()
@@ -98,8 +98,8 @@ fn unresolved_create(view: &PlanInput, attempt: &AttemptId) -> Plan {
         return Plan::Work(Step::RemoveFinalizer(DeletionOutcome::Retained));
     }
     let message = format!(
-        "A create was sent (status.create.sentAt) and its answer was lost, so a channel may be left in oHallo. Look in its dashboard, delete the channel there \
-         if you find it, then annotate this object with {}={name}.",
+        "A create was sent (status.create.sentAt) and its response was lost, so a channel may remain in oHallo. Search oHallo's dashboard, delete the channel there \
+         if it exists, then annotate this object with {}={name}.",
         annotation::RELEASE
     );
     blocked(Reason::CreateOutcomeUnknown, message, backoff::STALLED_INTERVAL)
@@ -109,12 +109,12 @@ fn conflicting_ids(view: &PlanInput, answered: &str, declared: &str) -> Plan {
     if released(view, answered) {
         return Plan::Work(Step::RemoveFinalizer(DeletionOutcome::Released));
     }
-    // Only a declared policy: by origin it would be that of the channel to adopt.
+    // Only a declared policy counts: the origin would be that of the channel to adopt.
     if view.observing() || view.spec().deletion_policy() == Some(DeletionPolicy::Retain) {
         return Plan::Work(Step::RemoveFinalizer(DeletionOutcome::Retained));
     }
     let message = format!(
-        "A create made channel {answered} while spec.channelId names {declared}. Delete {answered} in oHallo if nobody needs it, then annotate this object with {}={answered}.",
+        "A create returned channel {answered} while spec.channelId names {declared}. Delete {answered} in oHallo if it is not needed, then annotate this object with {}={answered}.",
         annotation::RELEASE
     );
     blocked(Reason::CreateOutcomeUnknown, message, backoff::STALLED_INTERVAL)
@@ -133,7 +133,7 @@ fn bound(view: &PlanInput, id: &str) -> Plan {
     if let Remote::Stale { again } = view.observed.remote {
         return Conclusion::stale(again, STALE_ABSENCE).settled();
     }
-    // A hand-over needs no key, slot or token, so the Channels of the same namespace are asked for first.
+    // A hand-over needs no API key, concurrency slot or token, so the claims of the same namespace come first.
     let Some(claims) = &view.observed.claims else {
         return wait_for_claims(ASK_AGAIN);
     };
@@ -155,27 +155,27 @@ fn bound(view: &PlanInput, id: &str) -> Plan {
     claims::anywhere(view, claims, id.as_str()).unwrap_or(Plan::Work(Step::Delete { id }))
 }
 
-const STALE_ABSENCE: &str = "oHallo answers 404 to the DELETE. That may be older than the operator's last write: the DELETE is sent again.";
+const STALE_ABSENCE: &str = "oHallo answered 404 to the DELETE, which may be older than the operator's last write; the operator sends the DELETE again.";
 
-/// How soon a reconcile that did not begin with a terminating object is repeated with one.
+/// The requeue time of a reconcile that did not begin with a terminating object.
 const ASK_AGAIN: Duration = Duration::from_millis(300);
 
-/// Somebody has written over the id, so the channel can't be asked for any more.
+/// The id in the status was overwritten, so the channel can't be read any more.
 fn unfit_message(id: &str) -> String {
     format!(
-        "status.channelId holds {id:?}, which is no id of oHallo's: look in its dashboard for the channel of this object and delete it there, then annotate \
-         this object with {} and that text.",
+        "status.channelId holds {id:?}, which is not a valid oHallo id: find this object's channel in oHallo's dashboard and delete it there, then annotate \
+         this object with {} and that text as the value.",
         annotation::RELEASE
     )
 }
 
-/// What the message of `AbsenceNotProven` says while the absence was seen once.
+/// The message of `AbsenceNotProven` after the first of two absences.
 pub fn absence_message(id: &Id) -> String {
-    format!("oHallo says that channel {id} is not there; it is asked once more before this object goes.")
+    format!("oHallo answers 404 for channel {id}; the operator checks again before it removes the finalizer.")
 }
 
-/// Whether the object as it now is must be decided on again before its channel is deleted: anything that a decision rests
-/// on has changed. An API server that was restored from a backup may have an object that is not terminating.
+/// Whether the current object must be planned again before its channel is deleted: an input of the decision has changed.
+/// An API server that was restored from a backup may have an object that is not terminating.
 pub fn must_replan(known: &Channel, fresh: &Channel, id: &Id) -> bool {
     let uid = fresh.uid().unwrap_or_default();
     let bound = fresh.status.as_ref().and_then(|status| status.bound_to(&uid));
@@ -187,19 +187,19 @@ pub fn must_replan(known: &Channel, fresh: &Channel, id: &Id) -> bool {
                 != known.status.as_ref().map(|status| &status.origin))
 }
 
-/// What the workspace's read, asked after a 404 and with the same key, was answered.
+/// The result of a read of the workspace, after a 404 and with the same API key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkspaceProbe {
-    /// It is the tenant's: this workspace was found.
+    /// oHallo returned this workspace.
     Found,
-    /// Another one, or none.
+    /// oHallo returned another workspace, or none.
     NotFound,
-    /// The key may not read workspaces.
+    /// The API key lacks the permission to read workspaces.
     Forbidden,
 }
 
-/// Whether a 404 proves that the channel is gone. A key may see the workspace and not its channels: of a bound channel only
-/// one that has read it, or another one of that workspace, proves anything.
+/// Whether a 404 proves that the channel is deleted. A key may see the workspace and not its channels. For a bound channel
+/// only a key that has read this channel, or another one of the workspace, proves the absence.
 pub fn absence_is_proven(status: &ChannelStatus, place: &WorkspaceAccess, vouched: WorkspaceProbe) -> bool {
     let read_it = status.read_with.as_deref() == Some(&place.read_with);
     match vouched {
@@ -211,7 +211,7 @@ pub fn absence_is_proven(status: &ChannelStatus, place: &WorkspaceAccess, vouche
 
 fn deletion_blocker(view: &PlanInput, id: &Id) -> Option<Plan> {
     if view.spec().suspend == Some(true) || view.observed.workspace_suspended {
-        let message = "The channel is to be deleted in oHallo, but this Channel or its workspace is suspended: end that, or set deletionPolicy to Retain.";
+        let message = "This Channel or its workspace is suspended, so its channel is not deleted in oHallo: set spec.suspend to false, or set spec.deletionPolicy to Retain.";
         return Some(blocked(Reason::Suspended, message.into(), backoff::STALLED_INTERVAL));
     }
     let key_unavailable = |why: &str| {
@@ -222,12 +222,12 @@ fn deletion_blocker(view: &PlanInput, id: &Id) -> Option<Plan> {
         Some(blocked(Reason::KeyUnavailable, message, backoff::MISSING_INPUT_INTERVAL))
     };
     match &view.observed.workspace {
-        // The key is about to be read: a restart is no reason to say that it is missing.
+        // The API key is not loaded yet after a restart: it must not be reported as missing.
         Err(failure) if matches!(failure.retry, Retry::Deferred(_)) => {
             Some(Conclusion::failed(failure).settled())
         }
         Err(failure) => key_unavailable(&format!(
-            "The API key to delete the channel with is not there: {}.",
+            "The API key to delete the channel is missing: {}.",
             failure.message.trim_end_matches('.')
         )),
         Ok(place)
@@ -238,32 +238,32 @@ fn deletion_blocker(view: &PlanInput, id: &Id) -> Option<Plan> {
                 .is_some_and(|recorded| !same_id(recorded, place.workspace_id.as_str())) =>
         {
             key_unavailable(
-                "The Workspace now names another oHallo workspace than the one the channel was made in.",
+                "The Workspace names another oHallo workspace than the one the channel was bound in.",
             )
         }
         Ok(_) => None,
     }
 }
 
-/// The absence was proven twice, far enough apart.
+/// The absence was proven twice, at least [`ABSENCE_INTERVAL`] apart.
 fn absent(view: &PlanInput) -> bool {
     matches!(view.observed.remote, Remote::Absent { proven: true })
         && first_absence(view).is_some_and(|since| view.instant.duration_since(since) >= ABSENCE_INTERVAL)
 }
 
-/// What a proven absence, met by a DELETE, makes of memory and view: the first is noted, the second said.
+/// Records a proven absence after a DELETE: the first in memory, the second in what was observed.
 pub fn record_absence(memory: &mut InMemoryState, remote: &mut Remote, id: &str, instant: Instant) {
     if freshness::note_absence(memory, id, true, instant).is_none() {
         *remote = Remote::Absent { proven: true };
     }
 }
 
-/// When a DELETE first met a proven absence.
+/// When a DELETE first found a proven absence.
 fn first_absence(view: &PlanInput) -> Option<Instant> {
     view.memory.absence.as_ref().filter(|first| first.to_delete).map(|first| first.since)
 }
 
-/// How long until the second look at an absence.
+/// How long until the absence is checked a second time.
 fn time_until_recheck(view: &PlanInput) -> Option<Duration> {
     let since = first_absence(view)?;
     ABSENCE_INTERVAL.checked_sub(view.instant.duration_since(since)).filter(|rest| !rest.is_zero())

@@ -1,4 +1,4 @@
-//! What is to be done for a channel that exists: one table, asked from top to bottom.
+//! The plan for a channel that exists: one table, evaluated from top to bottom.
 
 use std::time::{Duration, Instant};
 
@@ -21,11 +21,11 @@ use crate::remote::{Id, RemoteChannel};
 use crate::text::cut_request;
 use crate::{backoff, conditions};
 
-/// Decides for the channel `id`, which is bound or shall be adopted.
+/// Plans for the channel `id`, which is bound or to be adopted.
 pub fn plan(view: &PlanInput, id: &str) -> Plan {
     let Some(id) = Id::parse(id) else {
         let message =
-            "spec.channelId is not an id: copy it from the address of the channel's page in oHallo.";
+            "spec.channelId is not a valid id: copy it from the address of the channel's page in oHallo.";
         return Conclusion::user(Reason::ValidationFailed, message).settled();
     };
     if let Some(verdict) = ownership_problem(view) {
@@ -73,7 +73,7 @@ pub fn plan(view: &PlanInput, id: &str) -> Plan {
         ReadFreshness::Kept(_) if verdict.kind == ConclusionKind::InSync => {
             verdict = Conclusion { drift: to_status(&differs), ..update::remote_rewrote_values(&differs) };
         }
-        // What the status shows of the values stands.
+        // The drift that the status shows remains.
         ReadFreshness::Stale(_) | ReadFreshness::Kept(_) => verdict.drift.clone_from(&view.status.drift),
         ReadFreshness::Current | ReadFreshness::Doubtful if update::is_report_only(view) => {
             verdict.drift = to_status(&differs)
@@ -86,16 +86,15 @@ pub fn plan(view: &PlanInput, id: &str) -> Plan {
 const OLDER: &str = "oHallo does not show the last update yet; the operator reads the channel again.";
 const DELETED: &str =
     "The operator deleted this channel a moment ago, and oHallo still shows it; the operator reads it again.";
-const MAYBE_DELETED: &str = "Another Channel that is being deleted holds this channel, and an earlier process may have deleted it; the operator reads it again.";
-const NOT_THERE: &str = "oHallo does not show the channel (404). A read may lag behind a write: the operator reads it again before it says that the channel is not there.";
-const STILL_FAILED: &str =
-    "The operator asked oHallo to provision the channel again, and oHallo does not show that yet.";
+const MAYBE_DELETED: &str = "A Channel that is being deleted is bound to this channel, and an earlier process may have deleted it; the operator reads it again.";
+const NOT_THERE: &str = "oHallo answers 404 for the channel. A read may be older than a write: the operator reads it again before it reports the channel as deleted.";
+const STILL_FAILED: &str = "The operator requested another provisioning, and oHallo does not show it yet; the operator reads the channel again.";
 
 fn stale(view: &PlanInput, end: Instant, message: &str) -> Conclusion {
     Conclusion::stale(consistency::next_stale_poll(view.memory.stale_reads, end, view.instant), message)
 }
 
-/// Until when a read that finds a channel to adopt may be older than its DELETE.
+/// Until when a read of a channel to adopt may be older than the DELETE of that channel.
 fn maybe_deleted(view: &PlanInput) -> Option<(Instant, &'static str)> {
     if view.bound_id().is_some() {
         return None;
@@ -106,7 +105,7 @@ fn maybe_deleted(view: &PlanInput) -> Option<(Instant, &'static str)> {
     deleted.or(earlier.map(|end| (end, MAYBE_DELETED)))
 }
 
-/// Why nothing may be called for it.
+/// Why the operator must not make calls for the channel.
 fn ownership_problem(view: &PlanInput) -> Option<Conclusion> {
     let place = match &view.observed.workspace {
         Err(failure) => return Some(Conclusion::failed(failure)),
@@ -120,18 +119,18 @@ fn ownership_problem(view: &PlanInput) -> Option<Conclusion> {
     {
         return Some(Conclusion::user(
             Reason::IdentityMismatch,
-            "The channel was bound in another oHallo workspace than the one its Workspace now names: name that workspace again, or make another Channel.",
+            "The channel was bound in another oHallo workspace than its Workspace names: restore the Workspace with the old workspaceId, or create another Channel.",
         ));
     }
     let owner = view.observed.owner.as_ref()?;
     let who = owner.as_ref().map_or("another Channel".to_owned(), |name| format!("the Channel {name:?}"));
     Some(Conclusion::user(
         Reason::OwnershipConflict,
-        format!("{who} holds this oHallo channel: delete one of the two, or set another spec.channelId."),
+        format!("{who} manages this oHallo channel: delete one of the two, or set another spec.channelId."),
     ))
 }
 
-/// Whether the status itself says of this manifest that there was nothing left to do.
+/// Whether the status reports for this manifest that the channel was in sync and active.
 pub fn known_active(view: &PlanInput) -> bool {
     let ready = conditions::find(&view.status.conditions, kind::READY);
     ready.is_some_and(|ready| ready.status == "True" && ready.observed_generation == Some(view.generation()))
@@ -147,14 +146,14 @@ fn not_readable(id: &Id, remote: &Remote) -> Conclusion {
         Remote::Absent { proven: true } => Conclusion::user(
             Reason::ChannelNotFound,
             format!(
-                "oHallo shows no channel {id} in this workspace. Look for it in oHallo's dashboard: if it is there, check what the API key may read. Only if it is not there, delete this object and apply it again, without this spec.channelId."
+                "oHallo shows no channel {id} in this workspace. Search oHallo's dashboard: if the channel exists, check the permissions of the API key. Only if it does not exist, delete this object and apply it again, without this spec.channelId."
             ),
         ),
         Remote::Absent { proven: false } => Conclusion::of(
             ConclusionKind::Failed(Retry::Backoff),
             Reason::UnexpectedResponse,
             format!(
-                "oHallo answered 404 for channel {id}, which proves nothing: the API key can't read the workspace, or has read none of its channels. Check that the key belongs to the workspace and may read the channel."
+                "oHallo answered 404 for channel {id}, which does not prove that it is deleted: the API key can't read the workspace, or has read none of its channels. Check that the key belongs to the workspace and can read the channel."
             ),
         ),
         _ => Conclusion::of(
@@ -165,7 +164,7 @@ fn not_readable(id: &Id, remote: &Remote) -> Conclusion {
     }
 }
 
-/// Why the channel that was read is not the one that the manifest describes: of another type, or in another workspace.
+/// Why the channel that was read is not the one that the manifest describes: another type, or another workspace.
 pub fn identity_mismatch(view: &PlanInput, remote: &RemoteChannel) -> Option<Conclusion> {
     let place = view.observed.workspace.as_ref().ok()?;
     let declared = view.spec().channel_type.as_deref().unwrap_or_default();
@@ -174,7 +173,7 @@ pub fn identity_mismatch(view: &PlanInput, remote: &RemoteChannel) -> Option<Con
     if !fits(remote.channel_type.as_deref(), declared) {
         let found = remote.channel_type.as_deref().unwrap_or("of no type");
         let message = format!(
-            "The channel in oHallo is {found}, not {declared}: set another spec.channelId or make another Channel."
+            "The channel in oHallo is {found}, not {declared}: set another spec.channelId, or create another Channel."
         );
         return Some(Conclusion::user(Reason::IdentityMismatch, message));
     }
@@ -188,7 +187,7 @@ fn observed(view: &PlanInput, differs: &[Differs]) -> Conclusion {
     let mut verdict = Conclusion::of(
         ConclusionKind::InSync,
         Reason::Observed,
-        "The channel is observed; nothing is written to oHallo.",
+        "managementPolicy is Observe: the operator reads the channel and writes nothing to oHallo.",
     );
     verdict.planned = planned(view, differs);
     verdict
@@ -214,7 +213,7 @@ fn metadata_incomplete(view: &PlanInput) -> bool {
     !view.has_finalizer() || intent_lost
 }
 
-/// Whether the declared credentials are others than those that were last sent.
+/// Whether the declared credentials differ from those that were last sent.
 pub fn push_due(view: &PlanInput) -> bool {
     let DesiredCredentials::Ready { digest, keys, sources } = &view.observed.credentials else {
         return false;
@@ -226,8 +225,8 @@ pub fn push_due(view: &PlanInput) -> bool {
     if let Some(pushed) = view.memory.last_push_digest {
         return pushed != *digest;
     }
-    // After a restart the content can't be compared: the same versions of the same Secrets are the same content,
-    // unless the manifest that says what to take from them is newer than the last that was said to be applied.
+    // After a restart the content can't be compared: the same versions of the same Secrets have the same content. The
+    // exception is a manifest that selects other entries: it is newer than the last one that was reported as applied.
     let same_keys = sent.keys.iter().eq(keys.iter().take(sent.keys.len().max(64)));
     let said = conditions::find(&view.status.conditions, kind::CREDENTIALS_APPLIED)
         .filter(|said| said.reason == Reason::Applied.as_str());
@@ -240,7 +239,7 @@ fn credentials(view: &PlanInput, id: &Id) -> Option<Plan> {
         DesiredCredentials::Ready { .. } if push_due(view) => {
             Some(Plan::Work(Step::PushCredentials { id: id.clone() }))
         }
-        // What was sent before goes on working; the condition CredentialsApplied says what is missing.
+        // The credentials that were sent before remain valid; the condition CredentialsApplied names what is missing.
         DesiredCredentials::Invalid(failure)
             if !(failure.retry == Retry::MissingInput && view.status.credentials.is_some()) =>
         {
@@ -250,7 +249,7 @@ fn credentials(view: &PlanInput, id: &Id) -> Option<Plan> {
     }
 }
 
-/// Follows oHallo's provisioning. `Ok`: that is the plan. `Err`: a verdict, to which drift may be added.
+/// Follows oHallo's provisioning. `Ok`: the plan. `Err`: a conclusion, to which the caller may add drift.
 fn state(view: &PlanInput, id: &Id, remote: &RemoteChannel) -> Result<Plan, Conclusion> {
     let busy = |longest, reason, message: &str| {
         Err(Conclusion::of(ConclusionKind::WaitingForRemote { longest }, reason, message))
@@ -263,12 +262,12 @@ fn state(view: &PlanInput, id: &Id, remote: &RemoteChannel) -> Result<Plan, Conc
         RemoteState::PendingDns => busy(
             declared_interval(view.spec()),
             Reason::WaitingForDns,
-            "oHallo waits for DNS records to propagate: see the channel in its dashboard for the records to add.",
+            "oHallo waits for DNS records: add the records that oHallo's dashboard shows for the channel.",
         ),
         RemoteState::Error => failed_provisioning(view, id),
         RemoteState::Other(other) => {
             let message = format!(
-                "oHallo reports the state {other:?}, which this version of the operator does not know; it is looked at again."
+                "oHallo reports the state {other:?}, which this version of the operator does not know; the operator keeps reading the channel."
             );
             busy(MAX_POLL_INTERVAL, Reason::UnknownState, &message)
         }
@@ -303,8 +302,8 @@ fn test_due(view: &PlanInput) -> Option<String> {
         .then(|| format!("change:{}", view.generation()))
 }
 
-/// Until when the state `error` may be older than the last retry. An earlier process may have sent one, but not to a
-/// channel that this process bound, nor where the status announces the first.
+/// Until when the state `error` may be older than the last retry. An earlier process may have sent a retry, but not to a
+/// channel that this process bound, nor where the status still announces the first retry.
 fn retried(view: &PlanInput, past: &ProvisioningStatus) -> Option<Instant> {
     let window = &view.observed.window;
     let announced = past.attempts == 0 && past.next_attempt_at.is_some();
@@ -324,11 +323,11 @@ fn failed_provisioning(view: &PlanInput, id: &Id) -> Result<Plan, Conclusion> {
     if let Some(end) = retried(view, &past) {
         return Err(stale(view, end, STILL_FAILED));
     }
-    // A count that was edited below zero sends no more retries than are declared.
+    // A count that a user edited below zero must not add retries.
     let attempts = past.attempts.max(0);
     if attempts >= limit {
         let message = format!(
-            "Provisioning failed and {limit} retries did not help: correct the cause in oHallo, then annotate this object with {}=<any new value>.",
+            "Provisioning failed after {limit} retries: fix the cause in oHallo, then annotate this object with {}=<any new value>.",
             annotation::RETRY_REQUESTED
         );
         return Err(Conclusion::user(Reason::ProvisioningFailed, message));
@@ -339,13 +338,12 @@ fn failed_provisioning(view: &PlanInput, id: &Id) -> Result<Plan, Conclusion> {
         let attempts = attempts.saturating_add(1);
         return Ok(Plan::Work(Step::Retry { id: id.clone(), attempts, request: past.handled_request }));
     }
-    let message =
-        "Provisioning failed in oHallo; it is retried by itself (status.provisioning.nextAttemptAt).";
+    let message = "Provisioning failed in oHallo; the operator retries (status.provisioning.nextAttemptAt).";
     Err(Conclusion::of(ConclusionKind::RetryIn(rest), Reason::ProvisioningFailed, message))
 }
 
-/// How long until a stored time. This version writes no later one than the longest wait from now, so a later one, like one that
-/// can't be read, is of another clock or of somebody else: the wait begins now.
+/// How long until a stored time. This version writes no time later than `longest` from now. A later time, or one that
+/// can't be parsed, comes from another clock or another writer: the full wait begins now.
 fn time_to_retry(stored: Option<&str>, now: Timestamp, longest: Duration) -> Duration {
     let due = stored.and_then(|at| at.parse::<Timestamp>().ok());
     let rest = due.map(|due| Duration::try_from(due.duration_since(now)).unwrap_or(Duration::ZERO));

@@ -1,4 +1,4 @@
-//! Which declared values are sent to oHallo, and when it is no use to send them again.
+//! Which declared values the operator sends to oHallo, and when it stops sending them again.
 
 use std::collections::HashSet;
 
@@ -15,19 +15,19 @@ use crate::channel::plan::update;
 use crate::remote::{Changes, Id, RemoteChannel};
 use crate::text;
 
-/// The most differences that a status lists.
+/// The maximum number of differences that a status lists.
 pub const MAX_DIFFERENCES: usize = 16;
 
-/// The longest path that a status shows, in characters.
+/// The maximum length of a path in a status, in characters.
 pub const MAX_PATH_CHARS: usize = 256;
 
-/// What `enabled` was last sent as.
+/// The value of `enabled` that was last sent.
 pub fn applied_enabled(view: &PlanInput) -> Option<bool> {
     view.status.applied.as_ref().and_then(|applied| applied.enabled)
 }
 
-/// What a process that looks for the first time can't know: a call that an earlier one made for a newer manifest than
-/// the status speaks of. `enabled` can't be read back, so it counts as not sent.
+/// At the first reconcile of a process: an earlier process may have made a call for a newer manifest than the status
+/// describes. `enabled` can't be read back, so it counts as not sent.
 pub fn distrust_unconfirmed(status: &mut ChannelStatus, generation: Option<i64>) {
     if status.observed_generation != generation
         && let Some(applied) = &mut status.applied
@@ -50,7 +50,8 @@ pub fn plan(
         ReadFreshness::Doubtful => split_by_drift_policy(view, &view.declared()),
     };
     if !due.is_empty() {
-        // Listed as drift, what is yet to be sent would be taken for what is only to be reported.
+        // With `driftPolicy: Report`, values that are still to be sent must not be listed as drift: the next reconcile
+        // would then only report them.
         let drift = to_status(if is_report_only(view) { &reported } else { &due });
         if view.contested() {
             return Some(Conclusion { drift, ..not_converging(&due) }.settled());
@@ -71,7 +72,7 @@ pub fn plan(
         config: config.map(|declared| config::overlay(&excluding(declared, &reported), &remote.config)),
         enabled,
     };
-    // Of values that are sent because the read is in doubt, those are named that are seen to change.
+    // A doubtful read sends all values; the event names only those that differ, if any do.
     let seen: Vec<_> =
         due.iter().filter(|due| differs.iter().any(|differs| differs.path == due.path)).collect();
     let named = if seen.is_empty() { due.iter().collect() } else { seen };
@@ -82,8 +83,8 @@ pub fn plan(
     Some(Plan::Work(Step::Update { id: id.clone(), changes, fields, cause }))
 }
 
-/// The differences that are to be sent, and those that are only reported. With `driftPolicy: Report` that is what oHallo
-/// made: what the status shows as drift from a value that is still the declared one.
+/// The differences to send, and those to report only. With `driftPolicy: Report` the latter are the changes made in
+/// oHallo: those that the status lists as drift from a value that is still declared.
 pub fn split_by_drift_policy(view: &PlanInput, differs: &[Differs]) -> (Vec<Differs>, Vec<Differs>) {
     if !is_report_only(view) {
         return (differs.to_vec(), Vec::new());
@@ -113,7 +114,7 @@ pub fn is_report_only(view: &PlanInput) -> bool {
     view.spec().drift_policy() == DriftPolicy::Report
 }
 
-/// The declared config but what is only reported.
+/// The declared config without the paths that are only reported.
 fn excluding(declared: &Map<String, Value>, reported: &[Differs]) -> Map<String, Value> {
     let reported: HashSet<_> =
         reported.iter().filter_map(|drift| drift.path.strip_prefix("config.")).collect();
@@ -131,16 +132,18 @@ fn not_converging(differs: &[Differs]) -> Conclusion {
     Conclusion::user(
         Reason::NotConverging,
         format!(
-            "oHallo again and again has other values than were written ({}): write what oHallo keeps, stop whatever else writes them, or set driftPolicy to Report.",
+            "oHallo keeps changing these fields back: {}. Set them to the stored values, stop the other writer, or set spec.driftPolicy to Report.",
             names(differs)
         ),
     )
 }
 
-/// oHallo answered an update with other values.
+/// oHallo accepted an update and answered with other values.
 pub fn remote_rewrote_values(differs: &[Differs]) -> Conclusion {
-    let message =
-        format!("oHallo took the update but kept other values ({}); it is looked at again.", names(differs));
+    let message = format!(
+        "oHallo accepted the update but stored other values ({}); the operator reads the channel again.",
+        names(differs)
+    );
     Conclusion::of(
         ConclusionKind::WaitingForRemote { longest: MAX_POLL_INTERVAL },
         Reason::Progressing,
@@ -170,10 +173,10 @@ fn as_text(value: &Value) -> String {
     }
 }
 
-/// What an answer to a write of the declared values says.
+/// What the response to a write of the declared values shows.
 pub fn answer_values(view: &PlanInput, remote: &RemoteChannel) -> Values {
     let digest = answer_digest(remote);
-    // What is only reported was not sent.
+    // Differences that are only reported were not sent.
     let shows = update::split_by_drift_policy(view, &view.differences(remote)).0.is_empty();
     let answer = if shows { Answer::Shows(digest) } else { Answer::Differs(digest) };
     Values { declared: view.values_digest(), answer }

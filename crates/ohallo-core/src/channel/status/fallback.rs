@@ -1,9 +1,9 @@
-//! A status that the API server finds invalid, cut down to what must not be lost.
+//! A reduced status for an API server that rejects the full one as invalid.
 
 use crate::api::channel::ChannelStatus;
 
-/// What to write instead, in this order: without the words of oHallo and of the user; then no more than binds the object.
-/// What was sent and which requests were handled goes last: without it they would be sent again.
+/// What to write instead, in this order: without texts from oHallo and the user; then only the binding. The records of
+/// sent and handled requests are dropped last, because the operator would send those again.
 pub fn cut(status: ChannelStatus) -> [ChannelStatus; 2] {
     let told = ChannelStatus {
         state: None,

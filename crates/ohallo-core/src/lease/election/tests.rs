@@ -129,7 +129,7 @@ fn the_first_takes_it_and_renews_and_the_second_waits_until_it_has_not_changed_f
     assert_eq!((b.leads(now + ms(7_000)), b.epochs[0].transitions), (true, 1));
     a.settle(&mut server, now + ms(7_000));
     assert!(
-        matches!(a.told.last(), Some(Change::Lost(_, "it could not be renewed in time"))),
+        matches!(a.told.last(), Some(Change::Lost(_, "the Lease was not renewed in time"))),
         "{:?}",
         a.told
     );

@@ -1,7 +1,7 @@
-//! Who else claims the channel of an object that is being deleted, and what that means for its DELETE.
+//! Claims of other Channels on the channel of an object that is being deleted, and their effect on the DELETE.
 //!
-//! Inside one namespace a Channel that names the id takes the channel over (a renamed manifest), so it holds the DELETE
-//! back. Claims of other namespaces neither take over nor forbid: they make the deletion wait for its owner's word.
+//! Inside one namespace a Channel that names the id takes the channel over (a renamed manifest), so the DELETE
+//! waits. Claims of other namespaces neither take over nor forbid: the deletion waits for its owner's confirmation.
 
 use std::time::{Duration, Instant};
 
@@ -15,23 +15,23 @@ use crate::channel::plan::delete::{blocked, wait_for_claims};
 use crate::conditions;
 use crate::index::Elsewhere;
 
-/// How long claimants of the same namespace have to bind before a Warning event, and how long nobody may claim the id
-/// before a deletion that waited for a claim goes on.
+/// How long claimants of the same namespace have to bind before a Warning event, and how long the id must be
+/// unclaimed before a deletion that waited for a claim continues.
 pub const WAIT: Duration = Duration::from_secs(300);
 
-/// How long a deletion waits for Channels of other namespaces that name the id to show their right to it.
+/// How long a deletion waits for Channels of other namespaces that name the id to prove their right to it.
 pub const RIGHTS: Duration = Duration::from_secs(10);
 
-/// How the message begins that waits for the owner's word.
+/// The beginning of the message that requests the owner's confirmation.
 pub const ELSEWHERE: &str = "A Channel of another namespace uses this oHallo channel";
 
-/// How soon a Channel looks again whether the terminating one that ranks before it is removed; its removal requeues it.
+/// The requeue time of a Channel that waits for a terminating one that ranks before it; the removal also requeues it.
 const OUTRANKED_AGAIN: Duration = Duration::from_secs(30);
 
-/// How soon it asks for that right again.
+/// The requeue time while that right is not proven.
 const RIGHTS_AGAIN: Duration = Duration::from_secs(1);
 
-/// Notes the claims that were found. After a restart the condition `said` that the deletion waits.
+/// Records the observed claims. `said` is the condition's message, from which a wait resumes after a restart.
 pub fn note(memory: &mut InMemoryState, said: Option<&str>, claims: &Claims, now: Instant) {
     let beside = !claims.beside.is_empty();
     let elsewhere = claims.elsewhere == Some(Elsewhere::Shown);
@@ -39,7 +39,7 @@ pub fn note(memory: &mut InMemoryState, said: Option<&str>, claims: &Claims, now
         memory.claims_checked_at.get_or_insert(now);
     }
     if memory.wait.is_none() && (beside || elsewhere || said.is_some()) {
-        // A message that is not the one for other namespaces speaks of a claim of this one.
+        // A message without the prefix for other namespaces reports a claim of this namespace.
         let was_beside = said.is_some_and(|message| !message.starts_with(ELSEWHERE));
         let wait = Wait { began: now, beside: was_beside, beside_free: None, free: None, warned: false };
         memory.wait = Some(wait);
@@ -50,30 +50,30 @@ pub fn note(memory: &mut InMemoryState, said: Option<&str>, claims: &Claims, now
     let free = match claims.elsewhere {
         _ if beside => None,
         Some(Elsewhere::Shown) => None,
-        // Not asked for: what was known holds.
+        // Not checked in this reconcile: the last result remains.
         None => wait.free,
         Some(_) => wait.free.or(Some(now)),
     };
     wait.free = free;
 }
 
-/// The message of the condition, where it says that the deletion waits for claims.
+/// The message of the condition, where the deletion waits for claims.
 pub fn waiting_message(status: &crate::api::channel::ChannelStatus) -> Option<&str> {
     let blocked = conditions::find(&status.conditions, kind::DELETION_BLOCKED)?;
     (blocked.reason == Reason::ClaimedByAnother.as_str()).then_some(blocked.message.as_str())
 }
 
-/// What holds the DELETE back inside the namespace of the object.
+/// What blocks the DELETE inside the namespace of the object.
 pub(super) fn beside(view: &PlanInput, claims: &Claims) -> Option<Plan> {
     let again = rest_of_wait(view).unwrap_or(WAIT);
     if !claims.beside.is_empty() {
         return Some(blocked(Reason::ClaimedByAnother, beside_message(view, claims), again));
     }
-    // Its own condition says what the other one waits for.
+    // The condition of the other Channel reports what it waits for.
     claims.outranked.then(|| wait_for_claims(OUTRANKED_AGAIN))
 }
 
-/// What holds the DELETE back once nobody of the same namespace claims the id.
+/// What blocks the DELETE when no Channel of the same namespace claims the id.
 pub(super) fn anywhere(view: &PlanInput, claims: &Claims, id: &str) -> Option<Plan> {
     let elsewhere = claims.elsewhere.unwrap_or_default();
     let wait = view.memory.wait.as_ref();
@@ -101,7 +101,7 @@ pub(super) fn anywhere(view: &PlanInput, claims: &Claims, id: &str) -> Option<Pl
     waits.then(|| wait_for_claims(RIGHTS_AGAIN))
 }
 
-/// The owner's word on this very object: it counts against every claim of another namespace.
+/// The owner's confirmation for this object: it overrides every claim of another namespace.
 pub fn confirmed(view: &PlanInput, id: &str) -> bool {
     let Some((named, uid)) =
         view.annotation(annotation::CONFIRM_DELETION).and_then(|word| word.rsplit_once('/'))
@@ -111,7 +111,7 @@ pub fn confirmed(view: &PlanInput, id: &str) -> bool {
     same_id(named, id) && view.channel.metadata.uid.as_deref() == Some(uid)
 }
 
-/// Whether the Warning event of a wait is due: at once for claims of other namespaces, which end by the owner's word only.
+/// Whether the Warning event of a wait is due: immediately for claims of other namespaces, which only the owner can resolve.
 pub fn warning_due(view: &PlanInput) -> bool {
     let claims = view.observed.claims.as_ref();
     let beside = claims.is_some_and(|claims| !claims.beside.is_empty());
@@ -140,8 +140,8 @@ fn beside_message(view: &PlanInput, claims: &Claims) -> String {
     let id = view.status.channel_id.as_deref().unwrap_or_default();
     let release = command(view, annotation::RELEASE, id);
     format!(
-        "Other Channels of this namespace name this oHallo channel ({}{more}), so it is not deleted: the oldest that can bind to it takes it over. \
-         Make one of them Ready, change or delete them, or leave the channel in oHallo: `{release}`.",
+        "Other Channels of this namespace name this oHallo channel ({}{more}), so the operator does not delete it: the oldest of them that can bind to it takes it over. \
+         Fix, change or delete these Channels, or leave the channel in oHallo: `{release}`.",
         names.join(", ")
     )
 }
@@ -149,17 +149,17 @@ fn beside_message(view: &PlanInput, claims: &Claims) -> String {
 fn free_message(view: &PlanInput, id: &str) -> String {
     let release = command(view, annotation::RELEASE, id);
     format!(
-        "Channels of this namespace named this oHallo channel. It is deleted once none has named it for five minutes. To leave it in oHallo: `{release}`."
+        "Channels of this namespace named this oHallo channel. The operator deletes it when none has named it for five minutes. To leave it in oHallo: `{release}`."
     )
 }
 
-/// Names no claimant and does not change with them: no namespace learns of another, and none makes another's object change.
+/// Names no claimant and does not depend on them: no namespace learns of another or changes another's object.
 fn owners_word(view: &PlanInput, id: &str) -> String {
     let uid = view.channel.uid().unwrap_or_default();
     let confirm = command(view, annotation::CONFIRM_DELETION, &format!("{id}/{uid}"));
     let release = annotation::RELEASE;
     format!(
-        "{ELSEWHERE}, so its deletion waits for your word. To leave it in oHallo, annotate this object with {release}={id}. To delete it: `{confirm}`."
+        "{ELSEWHERE}, so the deletion waits for your confirmation. To leave it in oHallo, annotate this object with {release}={id}. To delete it: `{confirm}`."
     )
 }
 
