@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use crate::support::harness::Harness;
 
-const EITHER: &str = "set either secretRef (every entry of that Secret), or name and secretKeyRef (one entry)";
+const EITHER: &str =
+    "set either secretRef (every entry of that Secret), or name and secretKeyRef (one entry)";
 const NO_SPACE: &str = "displayName can't begin or end with white space";
 const ON_CHANGE: &str =
     "connectivityTest OnChange is not allowed for email, because each test sends a real email: use OnRequest";

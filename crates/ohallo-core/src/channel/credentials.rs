@@ -286,10 +286,7 @@ mod tests {
         for (size, refused) in [
             (65_535, None),
             (65_536, Some("more than 65536 bytes in total")),
-            (
-                65_537,
-                Some("The entry \"a\" of Secret \"s\" is larger than 64 KiB: store a smaller value."),
-            ),
+            (65_537, Some("The entry \"a\" of Secret \"s\" is larger than 64 KiB: store a smaller value.")),
             (65_538, Some("is larger than 64 KiB: store a smaller value.")),
         ] {
             let found = secret(&[("a", &vec![b'x'; size])]);
