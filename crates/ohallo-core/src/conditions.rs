@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_is_there_from_when_it_is_set_until_it_is_removed() {
+    fn a_condition_is_present_from_its_set_until_its_removal() {
         let mut list = Vec::new();
         let mut writer = Writer::new(&mut list, 1, at(1));
         assert!(!writer.has(kind::READY));
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn reconciling_and_stalled_are_never_both_there() {
+    fn reconciling_and_stalled_are_never_both_present() {
         let mut list = Vec::new();
         for progress in [Progress::Reconciling, Progress::Stalled, Progress::Reconciling, Progress::Done] {
             Writer::new(&mut list, 1, at(1)).ready(Status::False, progress, Reason::Progressing, "x");

@@ -30,7 +30,7 @@ mod tests {
     use crate::test_clock;
 
     #[test]
-    fn opens_when_an_input_changes_or_its_time_has_come() {
+    fn ends_when_a_trigger_changes_or_at_its_time() {
         let now = test_clock::instant();
         let gate = Cooldown::new("a", now + Duration::from_secs(10));
         assert_eq!(gate.remaining(now, |inputs| *inputs != "a"), Some(Duration::from_secs(10)));

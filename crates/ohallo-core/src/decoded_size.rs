@@ -156,7 +156,7 @@ mod tests {
         meter.compact()
     }
 
-    /// What the allocator hands out for a tree, by the sizes of the types that it is made of.
+    /// The allocated memory of a tree, from the sizes of its types.
     fn allocated(value: &Value) -> u64 {
         match value {
             Value::String(text) => text.capacity() as u64,
@@ -165,7 +165,7 @@ mod tests {
                 slots + items.iter().map(allocated).sum::<u64>()
             }
             Value::Object(fields) => {
-                // Eleven entries to a node, every node at least half full but the first.
+                // Eleven entries per node; every node except the first is at least half full.
                 let nodes = fields.len().div_ceil(6) as u64;
                 let node = (11 * (size_of::<Value>() + size_of::<String>()) + 16) as u64;
                 let keys: u64 =
@@ -192,11 +192,11 @@ mod tests {
         for value in [json!("<a href=\"x\">&\u{2028}\u{7f}é😀\n\u{1}"), json!({"<": [1, 2.5, null, true]})]
         {
             let escaped = value.to_string();
-            let go = ["<", ">", "&", "\u{2028}"].iter().fold(escaped.clone(), |text, each| {
+            let escaped_more = ["<", ">", "&", "\u{2028}"].iter().fold(escaped.clone(), |text, each| {
                 let code = each.chars().next().map(u32::from).unwrap_or_default();
                 text.replace(each, &format!("\\u{code:04x}"))
             });
-            assert_eq!(compact(&go), escaped.len() as u64);
+            assert_eq!(compact(&escaped_more), escaped.len() as u64);
             assert_eq!(compact(&serde_json::to_string_pretty(&value).unwrap()), escaped.len() as u64);
         }
         assert_eq!(compact(r#""\ud83d\ude00""#), "\"😀\"".len() as u64);
@@ -215,7 +215,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_comes_is_counted_and_costs_no_more_than_its_bytes_can(body in prop_oneof![body(), bytes()]) {
+        fn any_input_is_counted_and_bounded_by_its_size(body in prop_oneof![body(), bytes()]) {
             prop_assert!(decoded_size(&body) <= 700 * (body.len() as u64 + 1));
         }
     }

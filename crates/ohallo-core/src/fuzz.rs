@@ -1,5 +1,5 @@
-//! Bytes and documents as an enemy would write them, for the properties of whatever reads them. Random bytes are
-//! refused at the first one, so most are put together from the words of the formats in use: spliced, cut, repeated.
+//! Hostile bytes and documents for property tests of decoders. Decoders reject random bytes at the first one, so most
+//! inputs consist of tokens of the formats in use: spliced, truncated, repeated.
 //!
 //! Each run has the same cases. `OHALLO_TEST_FUZZ` gives another number of them, and with it another seed.
 
@@ -72,7 +72,7 @@ const WORDS: [&[u8]; 60] = [
     b"a",
 ];
 
-/// Texts that somebody takes for something else: for a number, for more than one path segment, for another line.
+/// Texts that parsers may misread: as a number, as several path segments, as another line.
 const TEXTS: [&str; 24] = [
     "",
     "c1",
@@ -168,7 +168,7 @@ fn fields(value: impl Strategy<Value = Value>) -> impl Strategy<Value = Map<Stri
         .prop_map(|fields| fields.into_iter().collect())
 }
 
-/// A document that says what it is about and that it is fine, in words that may be right.
+/// A document with an id and an `ok`, which may be correct.
 fn answer() -> impl Strategy<Value = Value> {
     (object(), text(), prop_oneof![Just(Value::Bool(true)), document()]).prop_map(|(mut fields, id, ok)| {
         fields.insert("id".into(), id.into());
@@ -177,7 +177,7 @@ fn answer() -> impl Strategy<Value = Value> {
     })
 }
 
-/// What may stand where a JSON answer is expected: a document, whole or with a piece put over or cut out, or none.
+/// A body where JSON is expected: a document, whole or with a part replaced or removed, or none.
 pub fn body() -> impl Strategy<Value = Vec<u8>> {
     let whole = || {
         prop_oneof![1 => document(), 1 => object().prop_map(Value::from), 2 => answer()]

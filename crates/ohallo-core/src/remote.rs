@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_fit_only_as_one_harmless_path_segment() {
+    fn an_id_is_valid_only_as_one_harmless_path_segment() {
         let longest = "a".repeat(128);
         for fit in
             ["a", "ws_abc123", "d4e5f6a7-b8c9-0123-4567-890abcdef012", "~x", "-", "a.b", "a..", &longest]

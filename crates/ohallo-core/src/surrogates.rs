@@ -167,7 +167,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_comes_is_read_as_before_or_refused(body in prop_oneof![body(), bytes()]) {
+        fn any_input_is_decoded_as_before_or_rejected(body in prop_oneof![body(), bytes()]) {
             if let Ok(value) = serde_json::from_slice::<Value>(&body) {
                 prop_assert_eq!(from_slice(&body).unwrap(), value);
             } else {

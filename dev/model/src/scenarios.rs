@@ -148,7 +148,7 @@ impl Scenario {
         };
         match name {
             Name::Create => Self {
-                covers: "create, record, park, create-again, adopt meanwhile, delete, recreate",
+                covers: "create, record, unresolved create, create-again, adopt during a create, delete, recreate",
                 edits: &[
                     Kind::Delete,
                     Kind::Recreate,
@@ -169,7 +169,7 @@ impl Scenario {
                 ..base
             },
             Name::Conflicts => Self {
-                covers: "create-again while the first create is still under way, where oHallo refuses a second name",
+                covers: "create-again while the first create is still in flight, where oHallo rejects a second channel of the same name",
                 edits: &[Kind::CreateAgain, Kind::Delete],
                 left: Left { edits: 2, crashes: 1, lost: 1, timeouts: 1, posts: 3, ..Left::default() },
                 unique_names: true,
@@ -194,7 +194,7 @@ impl Scenario {
                 ..base
             },
             Name::HandOver => Self {
-                covers: "a manifest that is renamed with its id pinned: the second names what the first holds, and either is deleted",
+                covers: "a renamed manifest with a pinned id: the second names the channel of the first, and either is deleted",
                 edits: &[Kind::SecondAdopts, Kind::Delete, Kind::ForceFinalizer],
                 left: Left { edits: 3, lost: 1, ..Left::default() },
                 adopts: true,
@@ -202,7 +202,7 @@ impl Scenario {
                 ..base
             },
             Name::Tenants => Self {
-                covers: "a Channel of another namespace, or one that can't use the id, names what the first holds or adopts",
+                covers: "a Channel of another namespace, or one that can't use the id, names the channel that the first is bound to or adopts",
                 edits: &[Kind::SecondElsewhere, Kind::SecondSuspended, Kind::Delete, Kind::Confirm],
                 left: Left { edits: 3, crashes: 1, ..Left::default() },
                 adopts: true,
@@ -225,7 +225,7 @@ impl Scenario {
                 ..base
             },
             Name::Blind => Self {
-                covers: "the same with keys that may not read workspaces",
+                covers: "the same with API keys that can't read workspaces",
                 edits: &[Kind::Delete, Kind::DeleteRemote, Kind::SwapKey],
                 left: Left {
                     edits: 4,
@@ -241,7 +241,7 @@ impl Scenario {
                 ..base
             },
             Name::Deletion => Self {
-                covers: "policies flipped around the deletion",
+                covers: "policies that change around the deletion",
                 edits: &[Kind::Delete, Kind::Retain, Kind::PolicyDelete, Kind::Label],
                 left: Left { edits: 4, crashes: 1, lost: 1, faults: 1, posts: 1, ..Left::default() },
                 ..base
@@ -264,14 +264,14 @@ impl Scenario {
                 ..base
             },
             Name::Replicas => Self {
-                covers: "two replicas: leaders deposed with requests under way, takeover, create-again, replace",
+                covers: "two replicas: leaders deposed with requests in flight, takeover, create-again, replace",
                 edits: &[Kind::CreateAgain, Kind::Replace, Kind::Delete],
                 left: Left { edits: 1, lost: 1, faults: 1, takeovers: 2, posts: 2, ..Left::default() },
                 replicas: 2,
                 ..base
             },
             Name::Lag => Self {
-                covers: "reads and calls that lag behind a create or a DELETE: 404, or a channel that is there no more",
+                covers: "reads and calls that lag behind a create or a DELETE: 404, or a channel that is deleted",
                 edits: &[Kind::Delete, Kind::DeleteRemote, Kind::SecondNames],
                 left: Left { edits: 2, crashes: 1, lies: 1, posts: 1, ..Left::default() },
                 lags: true,
@@ -279,7 +279,7 @@ impl Scenario {
                 ..base
             },
             Name::LagValues => Self {
-                covers: "reads that lag behind a PATCH, with manifests that change back and values changed in the dashboard",
+                covers: "reads that lag behind a PATCH, with manifests that change back and with values changed in the dashboard",
                 edits: &[Kind::Declare, Kind::Drift],
                 left: Left { edits: 3, crashes: 1, faults: 1, ..Left::default() },
                 adopts: true,
@@ -299,7 +299,7 @@ impl Scenario {
                 ..base
             },
             Name::LagReplicas => Self {
-                covers: "the same with two replicas, of which either takes the lease, and comes back to what it remembers",
+                covers: "the same with two replicas, of which either acquires the Lease, and continues with its memory",
                 edits: &[Kind::Declare],
                 left: Left { edits: 2, takeovers: 2, ..Left::default() },
                 adopts: true,
@@ -309,7 +309,7 @@ impl Scenario {
                 ..base
             },
             Name::Stripped => Self {
-                covers: "writes of which the API server does not keep the intent, the finalizer, the id or the boundUid",
+                covers: "writes of which the API server does not store the intent, the finalizer, the id or the boundUid",
                 edits: &[Kind::Delete, Kind::Release, Kind::SetId],
                 left: Left { edits: 2, crashes: 1, faults: 1, posts: 2, strips: 2, ..Left::default() },
                 values: true,

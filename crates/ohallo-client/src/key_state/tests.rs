@@ -17,7 +17,7 @@ fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// How many calls go through at this time.
+/// How many calls are admitted at this time.
 fn calls(keys: &Keys, id: KeyId, of: &WorkspaceKey, now: Instant) -> usize {
     let rates = keys.get(id, of, now);
     (0..1000).take_while(|_| keys.take(&rates, &claimant(), 1, now).is_ok()).count()
@@ -27,11 +27,11 @@ fn calls(keys: &Keys, id: KeyId, of: &WorkspaceKey, now: Instant) -> usize {
 fn f57_keys_that_are_rotated_for_ever_leave_nothing_and_bring_no_fresh_burst() {
     let (keys, start, of) = (Keys::new(10.0, 20, 100.0), clock::instant(), workspace("default"));
     let (mut most, mut sent) = (0, 0);
-    // A day, with a new key each five seconds.
+    // One day, with a new key every five seconds.
     for number in 0..17_280_u64 {
         let now = start + s(5 * number);
         sent += calls(&keys, key(&format!("k{number}")), &of, now);
-        // Those of a moment are still paused by nothing: a rotated key whose calls were answered is kept for 30 s.
+        // Only the newest remain: a rotated key whose calls were answered is kept for 30 s.
         keys.get(key(&format!("k{number}")), &of, now).key.answered_well(now);
         most = most.max(keys.len().0);
     }
@@ -66,7 +66,7 @@ fn f57_key_checks_of_a_workspace_are_few_however_often_it_changes() {
 }
 
 #[test]
-fn the_rate_of_all_keys_is_a_ceiling_and_says_so() {
+fn the_rate_of_all_keys_is_a_ceiling_and_is_reported() {
     let (keys, now) = (Keys::new(10.0, 20, 25.0), clock::instant());
     let sent: usize = (0..10)
         .map(|number| calls(&keys, key(&number.to_string()), &workspace(&number.to_string()), now))
@@ -82,7 +82,7 @@ fn the_rate_of_all_keys_is_a_ceiling_and_says_so() {
 }
 
 #[test]
-fn a_refusal_by_one_rate_takes_nothing_from_the_others() {
+fn a_refusal_by_one_rate_takes_no_tokens_from_the_others() {
     let (keys, now, of) = (Keys::new(1.0, 1, 1.0), clock::instant(), workspace("default"));
     let rates = keys.get(key("k"), &of, now);
     keys.take(&rates, &claimant(), 1, now).unwrap();
@@ -95,7 +95,7 @@ fn a_refusal_by_one_rate_takes_nothing_from_the_others() {
 }
 
 #[test]
-fn what_a_key_s_answers_say_is_kept_while_it_matters() {
+fn the_state_from_a_key_s_responses_is_kept_while_it_matters() {
     let (keys, start, of) = (Keys::new(10.0, 20, 0.0), clock::instant(), workspace("default"));
     let kept = |later: u64, put: fn(&KeyState, Instant)| {
         let keys = Keys::new(10.0, 20, 0.0);

@@ -1,4 +1,4 @@
-//! Whatever a server sends, and wherever an id points: through the real client, over a real connection.
+//! Any server response and any id, through the real client and a real connection.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,10 +14,10 @@ use crate::Options;
 use crate::session::tests::{get, id, options, session};
 use ohallo_core::fuzz::{body, config, text};
 
-/// More than the client reads and what the kernel holds for both ends of a connection.
+/// More than the client reads plus the kernel's buffers of both ends of a connection.
 const TAKEN_MAX: usize = 24 << 20;
 
-/// Ids that some library, server or proxy takes for more than one path segment, or for none.
+/// Ids that some library, server or proxy parses as several path segments, or as none.
 const IDS: [&str; 22] = [
     ".",
     "..",
@@ -43,7 +43,7 @@ const IDS: [&str; 22] = [
     "a\u{0}b",
 ];
 
-/// Sends `head`, then `piece` again and again; counts what was taken of it.
+/// Sends `head`, then `piece` again and again; counts the accepted bytes.
 async fn endless(head: &'static str, piece: Vec<u8>) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -106,7 +106,7 @@ async fn of_an_answer_without_end_no_more_is_read_than_the_bound() {
         ("", filling(), Class::Ambiguous, ErrorKind::Broken),
     ] {
         let (url, taken) = endless(head, piece).await;
-        // The bound ends it, not the time.
+        // The size limit ends the read, not the timeout.
         let patient = Options { request_timeout: Duration::from_secs(60), ..options(&url) };
         let Err(CallError::Failed(error)) = session(patient).get_channel(&id()).await else {
             panic!("{head}")
@@ -126,7 +126,7 @@ async fn an_answer_that_never_begins_ends_with_the_time_of_the_call() {
 }
 
 #[tokio::test]
-async fn an_answer_about_another_channel_is_no_answer() {
+async fn a_response_about_another_channel_is_unexpected() {
     let answer =
         |id: &str| format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{{\"id\":{id:?}}}", id.len() + 9);
     assert_eq!(get(answer("c1"), 0).await, Ok(()));
@@ -142,7 +142,7 @@ async fn an_answer_about_another_channel_is_no_answer() {
     assert_eq!((error.class, error.kind), (Class::Ambiguous, ErrorKind::Unexpected));
 }
 
-/// An answer as it goes over the wire: whole or broken, with the headers that lie most.
+/// A response on the wire: whole or broken, with misleading headers.
 fn wire() -> impl Strategy<Value = (u16, Vec<u8>)> {
     const STATUSES: [u16; 22] = [
         100, 101, 199, 200, 201, 204, 226, 299, 301, 303, 304, 307, 400, 401, 404, 408, 429, 500, 501, 503,
@@ -216,7 +216,7 @@ async fn whatever_is_sent_back_has_a_class_and_never_more_than_its_status_allows
 }
 
 #[test]
-fn no_segment_leaves_its_place_and_no_id_that_would_is_one() {
+fn no_segment_escapes_its_position_and_no_such_id_is_valid() {
     let options =
         Options { create_path: "/x/{workspaceId}/y".into(), ..options("https://api.example/prefix") };
     let http = crate::http::Http::new(&options).unwrap_or_else(|error| panic!("{error}"));
@@ -226,7 +226,7 @@ fn no_segment_leaves_its_place_and_no_id_that_would_is_one() {
         assert_eq!(url.origin(), options.api_url.origin(), "{hostile:?}");
         assert!(url.query().is_none() && url.fragment().is_none() && url.username().is_empty(), "{url}");
         let segments: Vec<_> = url.path_segments().unwrap().collect();
-        // The library leaves these two out: the reason why no id may be one.
+        // The library removes these two segments, so neither is a valid id.
         let left_out = matches!(hostile, "." | "..");
         assert_eq!(segments.len(), if left_out { 4 } else { 5 }, "{url}");
         assert_eq!(

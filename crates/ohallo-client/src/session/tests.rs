@@ -21,8 +21,8 @@ pub(super) fn options(url: &str) -> Options {
     }
 }
 
-/// Answers every connection with these bytes and keeps it open for `open`; gives what was asked, and ends with who
-/// hears it.
+/// Answers every connection with these bytes and keeps it open for `open`; passes on the requests, and ends when the
+/// receiver is dropped.
 pub(super) async fn server(
     answer: Vec<u8>,
     open: Duration,
@@ -119,7 +119,7 @@ fn urls_that_would_leak_or_mislead_are_refused() {
 }
 
 #[tokio::test]
-async fn a_request_says_who_asks_and_for_what() {
+async fn a_request_has_authorization_and_path() {
     let answer = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 14\r\n\r\n{\"id\":\"a~b.c\"}";
     let (url, mut asks) = server(answer.into(), Duration::ZERO).await;
     let mut session = session(options(&format!("{url}/prefix/")));
@@ -162,7 +162,7 @@ async fn answers_that_do_not_end_well_have_their_class() {
     assert_eq!(get("", 3000).await, Err((Class::Ambiguous, ErrorKind::TimedOut, None)));
 }
 
-/// A channel whose config holds so many small objects.
+/// A channel whose config has this number of small objects.
 fn wide(objects: usize) -> Vec<u8> {
     let config = serde_json::json!({"a": vec![serde_json::json!({"": 0}); objects]});
     let body = serde_json::json!({"id": "c1", "config": config}).to_string();
@@ -176,7 +176,7 @@ async fn an_answer_counts_with_what_it_takes_once_it_is_decoded() {
 }
 
 #[tokio::test]
-async fn one_large_answer_at_a_time_is_in_memory_and_who_only_reads_comes_back() {
+async fn one_large_response_at_a_time_is_in_memory_and_a_read_is_repeated() {
     let (url, _asks) = server(wide(1000), Duration::ZERO).await;
     let client =
         Client::new(options(&url), Arc::new(crate::NoObserver)).unwrap_or_else(|error| panic!("{error}"));
@@ -184,7 +184,7 @@ async fn one_large_answer_at_a_time_is_in_memory_and_who_only_reads_comes_back()
     let other = client.heavy().slot();
     assert!(other.try_take());
     assert!(matches!(session().get_channel(&id()).await, Err(CallError::Deferred(_))));
-    // Its result must not be lost: it waits.
+    // The result of a write must not be lost: it waits.
     let changes = Changes::default();
     let waiting = async { session().update(&id(), &changes).await };
     let freeing = async {
@@ -195,7 +195,7 @@ async fn one_large_answer_at_a_time_is_in_memory_and_who_only_reads_comes_back()
     let holding = session().with_slot(client.heavy().slot());
     assert!(session().get_channel(&id()).await.is_ok());
     drop(holding);
-    // What needs no room takes none.
+    // A small response does not take the permit.
     let other = client.heavy().slot();
     assert!(other.try_take());
     let (url, _asks) = server(OK.into(), Duration::ZERO).await;
@@ -243,7 +243,7 @@ async fn a_429_pauses_the_key_and_not_others() {
 }
 
 #[tokio::test]
-async fn a_pass_deferred_at_its_third_call_says_what_it_needs_and_comes_past_it_with_that() {
+async fn a_reconcile_deferred_at_its_third_call_gets_past_it_with_the_needed_tokens() {
     let (url, _asks) = server(OK.into(), Duration::ZERO).await;
     let options = Options { requests_per_second: 1.0, burst: 2, ..options(&url) };
     let client = Client::new(options, Arc::new(crate::NoObserver)).unwrap_or_else(|error| panic!("{error}"));
@@ -259,7 +259,7 @@ async fn a_pass_deferred_at_its_third_call_says_what_it_needs_and_comes_past_it_
     assert_eq!(first.needed(), 3);
     assert!(wait > Duration::from_millis(200), "{wait:?}");
     drop(first);
-    // More than the burst: a full bucket serves it.
+    // More than the burst: a full bucket is enough.
     let refused = client.permit(key.id(), &caller_of_queue, 3, clock::instant());
     let Err(NotYet::Key(refusal)) = refused else { panic!() };
     tokio::time::sleep(refusal.wait).await;
@@ -271,7 +271,7 @@ async fn a_pass_deferred_at_its_third_call_says_what_it_needs_and_comes_past_it_
 }
 
 #[tokio::test]
-async fn what_a_pass_did_not_use_of_its_permit_goes_back_and_another_key_does_not_use_it() {
+async fn unused_tokens_of_a_permit_are_refunded_and_another_key_does_not_use_them() {
     let options = Options { requests_per_second: 0.01, burst: 1, ..options("https://a.invalid") };
     let client = Client::new(options, Arc::new(crate::NoObserver)).unwrap_or_else(|error| panic!("{error}"));
     let (key, of_queue) = (ApiKey::new("one".into()), caller("a", Lane::User));
@@ -287,7 +287,7 @@ async fn what_a_pass_did_not_use_of_its_permit_goes_back_and_another_key_does_no
 }
 
 #[tokio::test]
-async fn creates_go_alone_after_one_with_an_unknown_outcome() {
+async fn creates_run_one_by_one_after_one_with_an_unknown_outcome() {
     let body =
         NewChannel { channel_type: "email".into(), display_name: "A".into(), config: None, enabled: None };
     let (url, mut asks) =

@@ -384,7 +384,7 @@ mod tests {
         assert_eq!(left[&long], json!({"b": 1}));
     }
 
-    /// One long key above thousands of others once cost their product, in time and in memory.
+    /// Regression: one long key above thousands of others cost their product, in time and in memory.
     #[test]
     fn the_paths_of_a_config_cost_no_more_than_its_size() {
         let keys: Map<_, _> = (0..6000).map(|number| (number.to_string(), json!(1))).collect();
@@ -420,7 +420,7 @@ mod tests {
         assert_eq!(Value::Object(overlay(&declared, &actual)), whole);
     }
 
-    /// It is in the status of every Channel: another one would look like another manifest.
+    /// The digest is in the status of every Channel: a new algorithm would appear as a changed manifest.
     #[test]
     fn the_digest_is_that_of_earlier_versions() {
         let config = map(json!({"b": [1, 0.5, null, "é\u{1}"], "a": {"n": null}}));
@@ -448,7 +448,7 @@ mod tests {
         }
     }
 
-    /// A number that is read as its neighbour is never what was sent, and fought over.
+    /// A number that is decoded to a neighbour differs from the sent one, and would be reverted for ever.
     #[test]
     fn a_number_is_read_as_it_is_written() {
         for text in ["1.4177256573876494e-108", "2.2250738585072014e-308", "0.30000000000000004", "1e23"] {
@@ -458,14 +458,14 @@ mod tests {
         }
     }
 
-    /// Keys of what separates and quotes.
+    /// Keys of separators and quotes.
     fn keys() -> impl Strategy<Value = Vec<String>> {
         let part = proptest::sample::select(&["a", ".", "\"", "\\", "…", "\u{0}", "é", "\u{200b}"][..]);
         let key = proptest::collection::vec(part, 0..3).prop_map(|parts| parts.concat());
         proptest::collection::vec(key, 1..4)
     }
 
-    /// All of these keys but the last, with nothing below.
+    /// All of these keys except the last, with empty objects.
     fn at_the_end(keys: &[String]) -> Value {
         let above = keys.split_last().map_or(&[][..], |(_, above)| above);
         above.iter().rev().fold(json!({}), |below, key| json!({(key.as_str()): below}))

@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parting_is_decided_again_when_the_manifest_or_the_status_changed() {
+    fn a_finalizer_removal_is_planned_again_when_the_manifest_or_the_status_changed() {
         let known = Sample::terminating().channel;
         let labelled = Channel { metadata: Default::default(), ..known.clone() };
         assert!(of_parting(&known, true, &known));

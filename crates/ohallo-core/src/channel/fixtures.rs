@@ -1,4 +1,4 @@
-//! Builds what the tests of the decisions decide on.
+//! Builds the inputs of decision tests.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "data for tests")]
 
@@ -33,7 +33,7 @@ pub const ID: &str = "c1";
 pub const INTENT: &str = "uid-1/1/2026-01-10T07:00:00Z";
 pub const INTERVAL: Duration = Duration::from_secs(600);
 
-/// A view and all it borrows.
+/// A plan input and everything it borrows.
 #[derive(Clone)]
 pub struct Sample {
     pub channel: Channel,
@@ -65,7 +65,7 @@ pub fn source(version: &str) -> SecretVersion {
     SecretVersion { name: "s".into(), uid: "su".into(), resource_version: version.into() }
 }
 
-/// Credentials as a pass reads them: their content, and the version of the Secret they come from.
+/// Credentials as a reconcile reads them: their content, and the version of their Secret.
 pub fn ready(content: &str, version: &str) -> DesiredCredentials {
     DesiredCredentials::Ready {
         digest: digest(content),
@@ -74,7 +74,7 @@ pub fn ready(content: &str, version: &str) -> DesiredCredentials {
     }
 }
 
-/// An absence that a DELETE met once.
+/// An absence that a DELETE found once.
 pub fn absence(since: Instant) -> Option<Absence> {
     Some(Absence { id: ID.into(), to_delete: true, since })
 }
@@ -139,7 +139,7 @@ impl Sample {
         }
     }
 
-    /// One whose channel was created, read and found as declared.
+    /// A Channel whose channel was created and read as declared.
     pub fn bound() -> Self {
         let mut sample = Self::unbound();
         sample.channel.metadata.finalizers = Some(vec![finalizer::CHANNEL.into()]);
@@ -164,7 +164,7 @@ impl Sample {
         sample
     }
 
-    /// One whose existing channel is to be adopted.
+    /// A Channel that adopts an existing channel.
     pub fn adopting() -> Self {
         let mut sample = Self::bound();
         sample.status = ChannelStatus::default();
@@ -174,7 +174,7 @@ impl Sample {
         sample
     }
 
-    /// A bound one that is being deleted.
+    /// A bound Channel that is being deleted.
     pub fn terminating() -> Self {
         let mut sample = Self::bound();
         sample.terminate();
@@ -196,7 +196,7 @@ impl Sample {
         self.channel.metadata.annotations.get_or_insert_default().insert(name.into(), value.into());
     }
 
-    /// What is declared now counts as applied.
+    /// The declared values count as applied.
     pub fn applied(&mut self) {
         let digest = Some(self.view().digest());
         self.status.applied = Some(AppliedStatus { enabled: self.channel.spec.enabled, digest });
@@ -276,12 +276,12 @@ impl Sample {
         )
     }
 
-    /// The summary of what is planned, which is settled.
+    /// The summary of the plan, which is settled.
     pub fn settle(&self) -> Summary {
         self.summarize(&Outcome::Settled(self.verdict()))
     }
 
-    /// As it is at the next pass: with the status that this outcome leaves.
+    /// The sample at the next reconcile: with the status after this outcome.
     pub fn after(mut self, outcome: &Outcome) -> Self {
         let summary = self.summarize(outcome);
         self.status = summary.status;
@@ -296,7 +296,7 @@ pub fn condition<'a>(status: &'a ChannelStatus, kind: &str) -> Option<(&'a str, 
     Some((found.status.as_str(), found.reason.as_str()))
 }
 
-/// A config of more bytes than are sent.
+/// A config above the size limit.
 pub fn too_large() -> Map<String, Value> {
     map(json!({ "text": "x".repeat(crate::channel::config::MAX_BYTES) }))
 }

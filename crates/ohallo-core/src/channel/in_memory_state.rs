@@ -138,7 +138,7 @@ pub struct Reverts {
     pub contested: bool,
 }
 
-/// The last attempt to create that this process made.
+/// The last create attempt of this process.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CreateAttempt {
     pub number: i64,
@@ -359,7 +359,7 @@ mod tests {
     use crate::test_clock as clock;
 
     #[test]
-    fn a_new_epoch_keeps_what_a_create_came_to_and_nothing_that_another_leader_may_have_changed() {
+    fn a_new_epoch_keeps_the_result_of_a_create_and_nothing_that_another_leader_may_have_changed() {
         let epoch = |term| Epoch { term, transitions: 7 };
         let attempt = Some(CreateAttempt { last: true, ..CreateAttempt::new(2, AttemptOutcome::NotSent) });
         let written = Some((7, clock::instant()));
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_leaves_what_it_learnt_and_of_a_create_only_of_its_own() {
+    fn a_reconcile_records_its_observations_and_of_a_create_only_its_own() {
         let attempt = |number| Some(CreateAttempt::new(number, AttemptOutcome::Unknown));
         let before = InMemoryState { attempt: attempt(1), failures: 1, ..InMemoryState::default() };
         let pass = InMemoryState { attempt: attempt(2), failures: 2, ..InMemoryState::default() };
@@ -424,10 +424,10 @@ mod tests {
         };
         let none = serde_json::Value::Null;
         for (what, met, counts) in [
-            ("just made", made(&[], none.clone()), true),
+            ("just created", made(&[], none.clone()), true),
             ("with the finalizer of another", made(&["other"], none.clone()), true),
             ("worked on by an earlier process", made(&[finalizer::CHANNEL], none), false),
-            ("looked at by an earlier process", made(&[], ready("Unknown")), false),
+            ("reconciled by an earlier process", made(&[], ready("Unknown")), false),
         ] {
             let mut memory = InMemoryState::default();
             memory.note_object(&met);

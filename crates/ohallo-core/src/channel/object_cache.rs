@@ -211,7 +211,7 @@ mod tests {
         serde_json::from_value(object).unwrap()
     }
 
-    /// What is left in the store.
+    /// The part that remains in the store.
     fn taken_in(kept: &ObjectCache, channel: &Channel) -> Channel {
         let mut light = channel.clone();
         kept.take_in(&mut light);
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_usual_object_comes_back_as_it_was_and_the_store_has_neither_config_nor_names() {
+    fn a_typical_object_is_returned_unchanged_and_the_store_has_neither_config_nor_names() {
         let kept = ObjectCache::default();
         let full = channel("a", "n", json!({"greeting": "Hello", "n": 0.1}));
         let light = taken_in(&kept, &full);
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_is_not_kept_rests_as_one_that_is() {
+    fn an_object_that_is_not_cached_is_settled_like_a_cached_one() {
         let requested = |at: Option<&str>, handled: Option<&str>, tested: Option<&str>| {
             let mut channel = channel("a", "n", json!({"a": "x".repeat(2 * OBJECT)}));
             let annotations = channel.metadata.annotations.get_or_insert_default();
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_is_too_large_or_came_cut_is_not_kept() {
+    fn an_object_that_is_too_large_or_truncated_is_not_cached() {
         let kept = ObjectCache::default();
         let large = channel("a", "large", json!({"a": "x".repeat(OBJECT)}));
         let mut cut = channel("a", "cut", json!({}));
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn the_namespace_that_uses_most_gives_way_in_whatever_order_objects_come() {
+    fn the_namespace_that_uses_the_most_is_evicted_in_any_order_of_objects() {
         let config = json!({"a": "x".repeat(1000)});
         let small = channel("healthy", "small", config.clone());
         for first in [true, false] {

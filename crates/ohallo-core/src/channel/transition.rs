@@ -38,7 +38,7 @@ mod tests {
     use crate::channel::fixtures::*;
 
     #[test]
-    fn a_test_is_written_down_with_its_request_and_the_last_one_of_a_user() {
+    fn a_test_is_recorded_with_its_request_and_the_last_one_of_a_user() {
         let sample = Sample::bound().with(|it| {
             it.annotate(annotation::TEST_REQUESTED, "now");
             let before = TestStatus { handled_request: Some("before".into()), ..TestStatus::default() };

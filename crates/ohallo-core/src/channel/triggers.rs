@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_opens_the_gate_only_when_both_versions_are_known_and_differ() {
+    fn a_secret_ends_the_cooldown_only_when_both_versions_are_known_and_differ() {
         let (one, two) = (Version::present("1"), Version::present("2"));
         for (was, is, opens) in [
             (&one, &one, false),
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_told_apart_and_compared_where_they_are_numbers() {
+    fn versions_are_distinguished_and_compared_where_they_are_numbers() {
         let texts = ["1", "2", "18446744073709551615", "a", "", "1a"];
         let versions = texts.map(Version::present);
         for (i, one) in versions.iter().enumerate() {
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_anything_but_a_secret_is_told_from_one_of_a_secret() {
+    fn a_change_of_a_secret_is_distinguished_from_other_changes() {
         type Edit = fn(&mut Triggers);
         let key = |text: &str| Some(Some(ApiKey::new(text.to_owned()).id()));
         let rows: [(&str, Edit, bool, bool); 6] = [

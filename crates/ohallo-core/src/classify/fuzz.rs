@@ -1,4 +1,4 @@
-//! What holds for every answer, whatever its status, headers and body.
+//! Properties of every response, whatever its status, headers and body.
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -14,11 +14,11 @@ fn now() -> impl Strategy<Value = Timestamp> {
     (0..8_000_000_000_i64).prop_map(|second| Timestamp::from_second(second).unwrap())
 }
 
-/// The table as docs/safety.md has it, a second time.
+/// The table of docs/safety.md, implemented independently.
 fn class(operation: Operation, status: u16) -> Class {
     match status {
         301 | 302 if operation == Operation::Create => Class::Ambiguous,
-        // Not registered, or with a rule of their own.
+        // Not registered, or with a special rule.
         408 | 418..=420 | 427 | 430 | 432..=450 | 452..=499 => Class::Ambiguous,
         400..=499 | 501 | 301 | 302 | 307 | 308 => Class::Rejected,
         _ => Class::Ambiguous,
@@ -31,7 +31,7 @@ fn fit(id: &Value) -> bool {
     (1..=128).contains(&id.len()) && id.starts_with(plain) && id.chars().all(|c| plain(c) || c == '.')
 }
 
-/// Whether a success with this body did what was asked, read a second time.
+/// Whether a success with this body confirms the call, implemented independently.
 fn done(operation: Operation, value: &Value) -> bool {
     match operation {
         Operation::GetChannel | Operation::GetWorkspace | Operation::Create | Operation::Update => {
@@ -78,7 +78,7 @@ proptest! {
     }
 
     #[test]
-    fn a_success_counts_only_with_a_body_that_says_so(
+    fn a_success_counts_only_with_a_matching_body(
         operation in operation(), status in 200..300_u16, body in body(), now in now(),
     ) {
         let raw = Raw::Answered { status, retry_after: None, body: Ok(&body) };
@@ -92,7 +92,7 @@ proptest! {
     }
 
     #[test]
-    fn a_channel_is_taken_only_for_the_one_that_was_asked_for(
+    fn a_channel_is_accepted_only_as_the_requested_one(
         asked in "[a-c]{1,2}", mut fields in object(), same in any::<bool>(), other in document(),
     ) {
         let id = if same { Value::from(asked.as_str()) } else { other };
@@ -118,7 +118,7 @@ proptest! {
     }
 
     #[test]
-    fn a_date_to_come_is_waited_for_within_the_same_bounds(now in now(), ahead in -4000..4000_i64) {
+    fn a_future_date_is_waited_for_within_the_same_bounds(now in now(), ahead in -4000..4000_i64) {
         let then = SystemTime::from(Timestamp::from_second((now.as_second() + ahead).max(0)).unwrap());
         let wait = retry_after(&httpdate::fmt_http_date(then), now).unwrap();
         let ahead = u64::try_from((now.as_second() + ahead).max(0) - now.as_second()).unwrap_or(0);

@@ -10,7 +10,7 @@ fn refused(kind: ErrorKind, status: Option<u16>, retry_after: Option<u64>) -> Fa
 }
 
 #[test]
-fn each_kind_has_its_reason_and_what_it_asks_for() {
+fn each_kind_has_its_reason_and_retry() {
     let until = |seconds| Retry::RetryAfter(Duration::from_secs(seconds));
     for (kind, status, retry_after, reason, need) in [
         (ErrorKind::NotConnected, None, None, Reason::ApiUnavailable, Retry::Backoff),
@@ -64,7 +64,7 @@ fn a_refusal_quotes_its_status_and_text() {
 }
 
 #[test]
-fn refused_credentials_are_named_and_nothing_that_ohallo_said_of_them_is() {
+fn rejected_credentials_are_named_without_ohallos_text() {
     let keys: Vec<_> = ["apiKey", "webhook\nSecret"].map(str::to_owned).into();
     for (kind, status, expected) in [
         (
@@ -100,7 +100,7 @@ fn refused_credentials_are_named_and_nothing_that_ohallo_said_of_them_is() {
 }
 
 #[test]
-fn waiting_for_a_turn_is_no_call_that_failed() {
+fn a_deferred_call_is_no_failed_call() {
     let failure = Failure::from(CallError::Deferred(Duration::from_secs(7)));
     assert_eq!(failure.retry, Retry::Deferred(Duration::from_secs(7)));
     assert_eq!(failure.class, None);

@@ -23,7 +23,7 @@ fn bound(mut channel: Channel, id: &str) -> Channel {
     channel
 }
 
-/// What Channels use that name none.
+/// The default workspace.
 fn workspace() -> WorkspaceKey {
     WorkspaceKey { namespace: Some("ns".into()), name: "default".into() }
 }
@@ -53,8 +53,8 @@ fn claim(index: &mut Index, channel: &Channel, id: &str) -> bool {
     index.claim(id, &NamespacedName::of(channel), &channel.uid().unwrap(), Claim::Adopt)
 }
 
-fn names(wakes: Requeues) -> Vec<String> {
-    wakes.channels.into_iter().map(|name| name.name).collect()
+fn names(requeues: Requeues) -> Vec<String> {
+    requeues.channels.into_iter().map(|name| name.name).collect()
 }
 
 fn holder(index: &Index, id: &str) -> Option<String> {
@@ -67,20 +67,24 @@ fn one_id_has_one_owner() {
     let mut index = Index::default();
     index.put(&old);
     index.put(&young);
-    assert_eq!(holder(&index, "c1"), None, "nobody was shown to read it");
+    assert_eq!(holder(&index, "c1"), None, "no read returned the id");
     judge(&mut index, &young, Shown::Able);
     assert_eq!(owner(&index, &old), Some("young".into()), "who only names it holds nothing");
     judge(&mut index, &old, Shown::Able);
     assert_eq!((owner(&index, &old), owner(&index, &young)), (None, Some("old".into())));
     assert!(claim(&mut index, &young, "c1") && !claim(&mut index, &old, "c1"));
-    assert_eq!(owner(&index, &old), Some("young".into()), "who is binding it goes before the older");
+    assert_eq!(
+        owner(&index, &old),
+        Some("young".into()),
+        "the Channel that is binding it precedes the older one"
+    );
     index.unclaim("uid-young");
     index.put(&bound(young.clone(), "c1"));
-    assert_eq!(owner(&index, &old), Some("young".into()), "who is bound to it goes before the older");
+    assert_eq!(owner(&index, &old), Some("young".into()), "the bound Channel precedes the older one");
 }
 
 #[test]
-fn of_several_that_are_bound_a_living_one_goes_first_and_then_the_older() {
+fn of_several_bound_channels_a_living_one_is_first_and_then_the_older() {
     let channels = ["a", "b", "c"].map(|name| bound(channel(name, 0), "c1"));
     let [mut a, mut b, mut c] = channels;
     for (channel, created) in [(&mut a, 1), (&mut b, 2), (&mut c, 3)] {
@@ -115,7 +119,7 @@ fn two_spellings_of_a_uuid_are_one_id() {
 }
 
 #[test]
-fn only_who_is_bound_or_shown_to_read_an_id_and_would_adopt_it_now_holds_it() {
+fn only_a_bound_or_adopting_channel_with_a_successful_read_owns_an_id() {
     type Edit = fn(&mut Channel);
     let rows: [(&str, Edit, Shown, bool); 9] = [
         ("shown to read it", |_| {}, Shown::Able, true),
@@ -170,7 +174,7 @@ fn what_a_read_has_shown_ends_with_the_manifest_that_it_was_for() {
 }
 
 #[test]
-fn when_the_holder_of_an_id_that_thousands_name_goes_one_of_them_is_requeued() {
+fn when_the_owner_of_an_id_that_thousands_name_is_deleted_one_of_them_is_requeued() {
     let many = 2_500;
     let mut index = Index::default();
     let first = bound(channel("bound", 0), "c1");
@@ -180,9 +184,9 @@ fn when_the_holder_of_an_id_that_thousands_name_goes_one_of_them_is_requeued() {
         requeues += names(index.put(one)).len();
         requeues += judge(&mut index, one, Shown::Able).len();
     }
-    assert_eq!(requeues, 0, "nobody can act while the holder is there");
+    assert_eq!(requeues, 0, "no Channel can act while the owner exists");
     assert_eq!(names(index.remove(&NamespacedName::of(&first))), ["w0000"]);
-    // Each that can act turns out unable to, and the next one is requeued.
+    // Each Channel that can act fails to bind, and the next one is requeued.
     for (at, one) in all.iter().enumerate() {
         requeues += judge(&mut index, one, Shown::Nothing).len();
         requeues += names(index.put(one)).len();
@@ -191,7 +195,7 @@ fn when_the_holder_of_an_id_that_thousands_name_goes_one_of_them_is_requeued() {
 }
 
 #[test]
-fn a_deletion_requeues_the_oldest_heir_and_then_the_old_one_and_nobody_else() {
+fn a_deletion_requeues_only_the_oldest_heir_and_then_the_old_one() {
     let mut index = Index::default();
     let old = bound(channel("old", 0), "c1");
     index.put(&old);
@@ -240,7 +244,7 @@ fn a_deletion_that_waits_is_requeued_when_what_it_waits_for_changes() {
     assert_eq!(index.claimant_namespaces("c1", &me, 8), ["ns", "zz"]);
     assert_eq!(index.claimant_namespaces("c1", &me, 1), ["ns"]);
     assert_eq!(names(index.remove(&NamespacedName::of(&copy))), ["old"]);
-    assert_eq!(names(index.put(&terminating(other))), ["old"], "what goes claims nothing");
+    assert_eq!(names(index.put(&terminating(other))), ["old"], "a terminating Channel claims nothing");
     assert_eq!(rivals(&index), Rivals::default());
 }
 
@@ -296,7 +300,7 @@ fn only_a_bound_channel_or_an_unresolved_create_of_an_allowed_namespace_keeps_a_
         ("bound and observing", &[bind, |it| it.spec.management_policy = Some("Observe".into())], true, true),
         ("bound and going", &[bind, |it| *it = terminating(it.clone())], true, true),
         (
-            "bound and gone",
+            "bound and deleted",
             &[bind, |it| *it = terminating(it.clone()), |it| it.metadata.finalizers = None],
             false,
             false,
@@ -330,7 +334,7 @@ fn only_a_bound_channel_or_an_unresolved_create_of_an_allowed_namespace_keeps_a_
 }
 
 #[test]
-fn a_create_under_way_keeps_its_workspace_until_it_is_bound_or_made_nothing() {
+fn a_create_in_flight_keeps_its_workspace_until_it_is_bound_or_created_nothing() {
     let mut index = Index::default();
     let one = channel("a", 1);
     let name = NamespacedName::of(&one);
@@ -420,7 +424,7 @@ fn the_claim_of_a_create_lasts_until_its_id_is_bound_and_that_of_a_delete_until_
 }
 
 #[test]
-fn an_object_that_was_made_again_under_its_name_is_not_its_own_rival() {
+fn an_object_that_was_recreated_under_its_name_is_not_its_own_rival() {
     let mut index = Index::default();
     let one = wanting("a", 1, "c1");
     index.put(&one);
@@ -430,16 +434,16 @@ fn an_object_that_was_made_again_under_its_name_is_not_its_own_rival() {
 }
 
 #[test]
-fn forgets_what_is_not_there_any_more_and_tells_whom_that_wakes() {
+fn removes_deleted_objects_and_returns_the_requeues() {
     let mut index = Index::default();
     index.put(&bound(wanting("a", 1, "c1"), "c1"));
     let b = wanting("b", 2, "c1");
     index.put(&b);
     judge(&mut index, &b, Shown::Able);
     let gone = index.retain(|name| name.name == "b");
-    let wakes = Requeues { channels: [NamespacedName::new("ns", "b")].into(), handle: Some(workspace()) };
-    let gone: Vec<_> = gone.into_iter().map(|(name, last, wakes)| (name, last.uid, wakes)).collect();
-    assert_eq!(gone, [(NamespacedName::new("ns", "a"), "uid-a".to_owned(), wakes)]);
+    let requeues = Requeues { channels: [NamespacedName::new("ns", "b")].into(), handle: Some(workspace()) };
+    let gone: Vec<_> = gone.into_iter().map(|(name, last, requeues)| (name, last.uid, requeues)).collect();
+    assert_eq!(gone, [(NamespacedName::new("ns", "a"), "uid-a".to_owned(), requeues)]);
     assert_eq!(index.retain(|_| true), []);
     assert_eq!(index.users_of_workspace(&workspace()), [NamespacedName::new("ns", "b")]);
 }
@@ -506,8 +510,8 @@ fn a_workspace_is_in_use_while_a_channel_holds_something() {
     let in_use = |index: &Index| index.in_use(&workspace(), |_| true);
     index.put(&channel("a", 1));
     assert!(!in_use(&index));
-    let wakes = index.put(&bound(channel("a", 1), "c1"));
-    assert_eq!(wakes.handle, Some(handle.clone()));
+    let requeues = index.put(&bound(channel("a", 1), "c1"));
+    assert_eq!(requeues.handle, Some(handle.clone()));
     assert!(in_use(&index));
     assert_eq!(index.put(&bound(channel("a", 1), "c1")), Requeues::default());
     assert_eq!(index.remove(&NamespacedName::new("ns", "a")).handle, Some(handle));
@@ -532,7 +536,7 @@ fn knows_the_users_of_a_secret_as_they_now_are() {
 }
 
 #[test]
-fn thousands_of_channels_that_come_and_go_leave_the_index_as_it_began() {
+fn thousands_of_added_and_removed_channels_leave_the_index_empty() {
     let mut index = Index::default();
     let empty = format!("{index:?}");
     for round in 0..3000_usize {
@@ -562,7 +566,7 @@ fn thousands_of_channels_that_come_and_go_leave_the_index_as_it_began() {
 
 proptest::proptest! {
     #[test]
-    fn an_id_in_any_case_is_one_id_to_every_question(cases in proptest::array::uniform3(proptest::array::uniform32(proptest::bool::ANY))) {
+    fn an_id_in_any_case_is_one_id_to_every_query(cases in proptest::array::uniform3(proptest::array::uniform32(proptest::bool::ANY))) {
         const UUID: &str = "d4e5f6a7-b8c9-0123-def0-456789abcdef";
         let spelled = |upper: &[bool; 32]| -> String {
             let mut upper = upper.iter();

@@ -33,7 +33,7 @@ fn standing(sight: &ObservedLease, now: Instant) -> LeaseState {
 }
 
 #[test]
-fn a_record_counts_from_when_it_was_seen_to_change_whatever_its_times_say() {
+fn a_record_counts_from_its_observed_change_whatever_its_times() {
     let now = clock::instant();
     for renewed_at in [-60_000_000_000, 0, 1_000, 4_000_000_000, 200_000_000_000] {
         let seen = lease(|spec| spec.renew_time = Some(MicroTime(wall(renewed_at))));
@@ -46,7 +46,7 @@ fn a_record_counts_from_when_it_was_seen_to_change_whatever_its_times_say() {
 }
 
 #[test]
-fn a_write_counts_when_holder_count_and_times_come_back_as_they_were_sent() {
+fn a_write_counts_when_holder_count_and_times_are_returned_as_sent() {
     type Edit = fn(&mut LeaseSpec);
     let sent = taken(None, "me", &TERMS, wall(1_000));
     let returned = |edit: Edit| {
@@ -76,7 +76,7 @@ fn a_write_counts_when_holder_count_and_times_come_back_as_they_were_sent() {
 }
 
 #[test]
-fn a_duration_that_can_t_be_is_ours_and_one_that_is_shorter_does_not_count() {
+fn an_invalid_duration_is_ours_and_a_shorter_one_does_not_count() {
     let now = clock::instant();
     for (given, counts) in [
         (None, 60),
@@ -94,7 +94,7 @@ fn a_duration_that_can_t_be_is_ours_and_one_that_is_shorter_does_not_count() {
 }
 
 #[test]
-fn a_released_or_empty_lease_is_free_and_one_whose_holder_was_taken_out_by_hand_is_not_yet() {
+fn a_released_or_empty_lease_is_free_and_one_whose_holder_was_removed_manually_is_not_yet() {
     let now = clock::instant();
     assert_eq!(standing(&ObservedLease::new(now), now), LeaseState::Free, "there is none");
     assert_eq!(standing(&sight(now, Lease::default()), now), LeaseState::Free);
@@ -113,7 +113,7 @@ fn a_deleted_lease_leaves_its_holder_the_time_that_it_was_promised() {
     assert_eq!(standing(&sight, now + s(10)), LeaseState::Held(s(60)));
     sight.see(None, now + s(30));
     assert_eq!(standing(&sight, now + s(70)), LeaseState::Free);
-    // Made again under the same name, it is another one.
+    // A Lease that was recreated under the same name is another one.
     let mut again = lease(|_| {});
     again.metadata.uid = Some("another".into());
     sight.see(Some(again), now + s(80));
@@ -121,7 +121,7 @@ fn a_deleted_lease_leaves_its_holder_the_time_that_it_was_promised() {
 }
 
 #[test]
-fn a_claim_of_ours_whose_answer_was_lost_is_known_by_its_time_and_a_forged_one_is_not() {
+fn our_request_with_a_lost_response_is_recognized_by_its_time_and_a_forged_one_is_not() {
     let now = clock::instant();
     let claim = taken(None, "me", &TERMS, wall(2_000));
     let claimed = claim.spec.as_ref().unwrap().acquire_time.clone();
@@ -133,7 +133,7 @@ fn a_claim_of_ours_whose_answer_was_lost_is_known_by_its_time_and_a_forged_one_i
 }
 
 #[test]
-fn a_lease_says_how_long_it_counts_and_a_released_one_that_nobody_holds_it() {
+fn a_lease_has_its_duration_and_a_released_one_no_holder() {
     for (duration, seconds) in [(TERMS.duration, 60), (Duration::MAX, i32::MAX)] {
         let terms = LeaseDurations { duration, ..TERMS };
         let says = |lease: Lease| lease.spec.unwrap().lease_duration_seconds;
@@ -141,12 +141,12 @@ fn a_lease_says_how_long_it_counts_and_a_released_one_that_nobody_holds_it() {
         let another = lease(|spec| spec.lease_duration_seconds = None);
         assert_eq!(says(renewed(&another, &terms, wall(5))), Some(seconds));
     }
-    // Empty and not left out, as other clients of such leases give them back.
+    // Empty instead of absent, as other clients release a Lease.
     assert_eq!(released(&lease(|_| {})).spec.unwrap().holder_identity.as_deref(), Some(""));
 }
 
 #[test]
-fn each_taking_counts_on_and_a_count_that_can_t_be_begins_anew() {
+fn each_acquisition_increments_the_count_and_an_invalid_count_restarts() {
     for (found, next) in
         [(None, 1), (Some(0), 1), (Some(7), 8), (Some(-5), 1), (Some(i32::MIN), 1), (Some(i32::MAX), 0)]
     {
@@ -160,7 +160,7 @@ fn each_taking_counts_on_and_a_count_that_can_t_be_begins_anew() {
 }
 
 #[test]
-fn a_renewal_always_shows_also_when_the_clock_stands_still_or_goes_back() {
+fn a_renewal_always_changes_the_time_also_when_the_clock_stops_or_moves_back() {
     let mut held = lease(|_| {});
     held.metadata.resource_version = Some("5".into());
     for clock in [1_000, 1_000, 1_000, 999, 998, 2_000, i64::from(i32::MAX)] {

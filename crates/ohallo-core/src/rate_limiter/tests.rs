@@ -18,7 +18,7 @@ fn about(wait: Duration, expected: u64) -> bool {
     wait >= ms(expected.saturating_sub(5)) && wait < ms(expected + 5)
 }
 
-/// Of one namespace, unless it is named otherwise.
+/// A claimant of one namespace, unless `name` differs.
 fn running(who: &str) -> Claimant {
     Claimant { namespace: Some(who.into()), running: true }
 }
@@ -75,7 +75,7 @@ fn claimants_are_served_in_the_order_in_which_they_were_refused() {
 }
 
 #[test]
-fn a_place_that_nobody_comes_for_is_given_up() {
+fn an_unused_place_expires() {
     let (mut limiter, t) = (Limiter::new(1.0, 1), start());
     take(&mut limiter, &running("a"), 1, t).unwrap();
     take(&mut limiter, &running("a"), 1, t).unwrap_err();
@@ -90,7 +90,7 @@ fn a_place_that_nobody_comes_for_is_given_up() {
 }
 
 #[test]
-fn what_was_not_used_goes_back_and_what_is_over_the_burst_is_lost() {
+fn unused_tokens_are_refunded_up_to_the_burst() {
     let (mut limiter, t, a) = (Limiter::new(1.0, 4), start(), running("a"));
     take(&mut limiter, &a, 4, t).unwrap();
     limiter.refund(&a.namespace, 3);
@@ -123,7 +123,7 @@ fn a_pause_grants_nothing_and_no_time_passes_in_it() {
 }
 
 #[test]
-fn a_light_namespace_is_served_at_once_beside_one_that_sends_all_it_can() {
+fn a_light_namespace_is_served_immediately_beside_one_at_its_limit() {
     let (mut limiter, t) = (Limiter::new(10.0, 20), start());
     let (heavy, light) = (queue("heavy"), queue("light"));
     assert_eq!(take(&mut limiter, &light, 1, t), Ok(()));
@@ -144,7 +144,7 @@ fn a_light_namespace_is_served_at_once_beside_one_that_sends_all_it_can() {
     }
     assert_eq!(waited, Duration::ZERO, "{sent:?}");
     assert!(sent[0] + sent[1] >= 595, "the rate is used: {sent:?}");
-    // One that comes with many at once has priority for half of what the other used.
+    // A namespace with a burst of calls has priority for half of the other's use.
     let burst = (0..100).take_while(|_| take(&mut limiter, &light, 1, t + ms(60_000)).is_ok()).count();
     assert!((14..=16).contains(&burst), "{burst}");
 }
@@ -162,7 +162,7 @@ fn two_heavy_namespaces_have_equal_shares() {
 }
 
 #[test]
-fn a_namespace_that_makes_no_calls_any_more_is_forgotten() {
+fn a_namespace_that_no_longer_makes_calls_is_removed() {
     let (mut limiter, t) = (Limiter::new(10.0, 20), start());
     for number in 0..1_000 {
         take(&mut limiter, &queue(&number.to_string()), 1, t).ok();
@@ -172,8 +172,8 @@ fn a_namespace_that_makes_no_calls_any_more_is_forgotten() {
     assert_eq!(limiter.namespaces.len(), 1);
 }
 
-/// Reconciles of one key behind the work queue, as the controller runs them: each makes its calls at once, one token a
-/// call, and ends where one is refused; the next time it starts with the tokens up to that call.
+/// Reconciles of one key behind the work queue, as the controller runs them: each makes its calls immediately, one token per
+/// call, and ends where one is deferred; the next time it starts with the tokens up to that call.
 struct Crowd {
     queue: WorkQueue,
     limiter: Limiter,
@@ -378,8 +378,8 @@ proptest! {
     }
 }
 
-/// Creates of a healthy namespace one after the other, `pause` after the last, beside 400 requests of another under the
-/// same key; the longest wait of a create for its start.
+/// Sequential creates of a healthy namespace, with `pause` between them, beside 400 requests of another with the same
+/// key; returns the longest wait of a create for its start.
 fn wait_beside_a_burst(creates: u32, before: u32, calls: u32, pause: Duration) -> Duration {
     let t = start();
     let mut crowd = Crowd {
@@ -396,7 +396,7 @@ fn wait_beside_a_burst(creates: u32, before: u32, calls: u32, pause: Duration) -
                 let object = ObjectKey::channel("hostile", &format!("user-hostile-{hostile}"));
                 crowd.queue.add(object, Priority::Interactive, now);
             }
-            // The burst is under way.
+            // The burst is in progress.
             let until = now + ms(3_000);
             while now < until {
                 while crowd.step(now, t, false, &mut made) {}

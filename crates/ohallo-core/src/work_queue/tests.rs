@@ -17,15 +17,15 @@ fn channel(namespace: &str, name: impl std::fmt::Display) -> ObjectKey {
     ObjectKey::channel(namespace, &name.to_string())
 }
 
-/// A queue whose objects call under a key that their name begins with (`key/rest`), and what it is asked.
+/// A queue whose objects use the key at the start of their name (`key/rest`), and the decisions of its owner.
 struct World {
     queue: WorkQueue,
     now: Instant,
     start: Instant,
-    /// Until when a key serves nobody.
+    /// Until when a key is blocked.
     paused: HashMap<KeyId, Instant>,
     all_paused: Option<Instant>,
-    /// Tokens of a key and when the next comes; a key that is not here has as many as are asked for.
+    /// The tokens of a key and the time of the next one; a key without an entry is unlimited.
     tokens: HashMap<KeyId, (u32, Instant, Duration)>,
     gone: BTreeSet<ObjectKey>,
     resting: HashMap<ObjectKey, Instant>,
@@ -135,7 +135,7 @@ impl World {
         self.queue.done(object, Again::Never, self.now);
     }
 
-    /// Runs one object after the other to its end, and says of which namespaces.
+    /// Runs one object after the other to its end; returns their namespaces.
     fn one_by_one(&mut self, count: usize) -> Vec<String> {
         (0..count)
             .map_while(|_| {
@@ -175,7 +175,7 @@ fn an_object_is_queued_once_and_runs_once_and_again_after_an_add_during_its_run(
     assert_eq!(
         (&*again.object, again.priority),
         (&object, Interactive),
-        "the add goes before the requeue time"
+        "the add takes precedence over the requeue time"
     );
     world.done(&object);
     assert_eq!(world.starts(), []);
@@ -203,7 +203,7 @@ fn a_requeue_time_is_kept_and_an_add_replaces_it() {
 }
 
 #[test]
-fn what_is_gone_is_dropped_and_a_closed_cooldown_holds_nothing() {
+fn a_deleted_object_is_dropped_and_a_cooldown_occupies_no_worker() {
     let mut world = World::new(1);
     let (gone, resting, other) = (channel("a", "k/gone"), channel("a", "k/resting"), channel("a", "k/other"));
     world.gone.insert(gone.clone());
@@ -219,7 +219,7 @@ fn what_is_gone_is_dropped_and_a_closed_cooldown_holds_nothing() {
 }
 
 #[test]
-fn interactive_work_goes_first_and_background_work_has_a_tenth() {
+fn interactive_work_starts_first_and_background_work_gets_a_tenth() {
     let mut world = World::new(1);
     world.adds("a", "k/resync-", 100, Background);
     assert_eq!(world.starts().len(), 1);
@@ -236,7 +236,7 @@ fn interactive_work_goes_first_and_background_work_has_a_tenth() {
         background += usize::from(started.priority == Background);
         world.done(&started.object);
     }
-    // The other key has none.
+    // The other key has no token.
     assert!((22..=28).contains(&background), "{background} of 250 of its key");
 }
 
@@ -268,7 +268,7 @@ fn background_work_of_a_key_has_a_tenth_of_its_tokens_whatever_other_keys_do() {
 }
 
 #[test]
-fn the_namespace_with_the_fewest_running_goes_first_then_the_one_served_least() {
+fn the_namespace_with_the_fewest_running_starts_first_then_the_one_served_least() {
     let mut world = World::new(4);
     world.adds("a", "", 400, Interactive);
     assert_eq!(world.starts().len(), 3, "a namespace has three quarters of the workers");
@@ -284,13 +284,13 @@ fn the_namespace_with_the_fewest_running_goes_first_then_the_one_served_least() 
     world.adds("a", "k/", 400, Interactive);
     assert_eq!(world.one_by_one(50).len(), 50);
     world.adds("b", "l/", 400, Interactive);
-    assert_eq!(world.one_by_one(1), ["b"], "whoever comes waits behind nobody's backlog");
+    assert_eq!(world.one_by_one(1), ["b"], "a new namespace does not wait for the backlog of others");
     let next = world.one_by_one(100);
     assert_eq!(next.iter().filter(|name| *name == "a").count(), 50);
 }
 
 #[test]
-fn a_namespace_that_comes_and_goes_has_no_more_than_one_that_waits() {
+fn a_namespace_that_leaves_and_returns_gets_no_more_than_one_that_waits() {
     let mut world = World::new(1);
     world.adds("a", "k/", 400, Interactive);
     let mut served = [0, 0];
@@ -345,7 +345,7 @@ fn two_slow_keys_of_a_namespace_leave_workers_to_others_and_one_slow_key_to_its_
 }
 
 #[test]
-fn a_paused_key_holds_its_objects_and_nobody_else_and_is_asked_once() {
+fn a_paused_key_blocks_only_its_own_objects_and_is_checked_once() {
     let mut world = World::new(16);
     let until = world.now + ms(900_000);
     world.paused.insert(key("k"), until);
@@ -401,7 +401,7 @@ fn an_end_frees_what_its_permit_did_not_use() {
 }
 
 #[test]
-fn at_most_one_heavy_object_runs_and_a_key_that_is_paused_holds_no_other() {
+fn at_most_one_heavy_object_runs_and_a_paused_key_blocks_no_other() {
     let mut world = World::new(16);
     world.paused.insert(key("k"), world.now + ms(900_000));
     world.adds("a", "k/heavy-", 2, Interactive);
@@ -425,7 +425,7 @@ fn an_object_whose_key_was_rotated_waits_under_the_new_one() {
     assert_eq!(world.starts(), []);
     world.paused.clear();
     world.add(&channel("a", "k/1"), Background);
-    // The block is the old one's: only an end or its time lifts it.
+    // The block belongs to the old key: only the end of a run or its time lifts it.
     assert_eq!(world.queue.depth().values().sum::<usize>(), 1);
     world.now += ms(900_000);
     assert_eq!(world.starts().len(), 1);
@@ -487,7 +487,7 @@ fn each_operation_costs_the_same_with_a_thousand_and_a_hundred_thousand_objects(
     assert!(per_object.iter().all(|(.., steps)| *steps <= 40), "{per_object:?}");
 }
 
-/// What a test does to the queue.
+/// An operation of a property test on the queue.
 #[derive(Clone, Debug)]
 enum Act {
     Add { namespace: u8, key: u8, object: u8, background: bool, heavy: bool },
@@ -583,7 +583,7 @@ proptest! {
                 prop_assert!(count(&|other| of_key(other) && same(other)) <= limits.per_namespace_and_key);
             }
         }
-        // Everything that was added starts, and leaves nothing behind.
+        // Every added object starts, and no entry remains.
         for _ in 0..10_000 {
             for object in std::mem::take(&mut running) {
                 world.done(&object);

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_was_refused_is_looked_at_again_within_a_minute_and_ever_later() {
+    fn a_rejected_key_is_checked_again_within_a_minute_and_then_with_backoff() {
         let refused = KeyCheck::Failed(Failure::user_action(Reason::AuthenticationFailed, "401"));
         let mut failures = 0;
         let mut wakes = vec![];

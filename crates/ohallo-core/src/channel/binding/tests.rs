@@ -37,7 +37,7 @@ fn never_creates_twice_after_an_unknown_outcome() {
 }
 
 #[test]
-fn a_record_is_not_believed_against_what_this_process_remembers() {
+fn a_record_that_contradicts_memory_is_not_trusted() {
     let remembered = Some(own(1, CreateOutcome::Unknown));
     for intent in [INTENT, "", "uid-1/x/y"] {
         let forged =
@@ -51,7 +51,7 @@ fn a_record_is_not_believed_against_what_this_process_remembers() {
 }
 
 #[test]
-fn tries_again_after_an_attempt_that_made_nothing() {
+fn retries_after_an_attempt_that_created_nothing() {
     for outcome in ["Rejected", "NotSent"] {
         let found = binding(&BindingFacts { intent: Some(INTENT), recorded: Some((1, outcome)), ..facts() });
         assert_eq!(found, Binding::Create { attempt: 2 });
@@ -66,7 +66,7 @@ fn tries_again_after_an_attempt_that_made_nothing() {
 }
 
 #[test]
-fn a_person_may_say_that_an_attempt_made_nothing_but_must_name_it() {
+fn a_user_can_confirm_that_an_attempt_created_nothing_and_must_name_it() {
     let with = |again| BindingFacts { intent: Some(INTENT), create_again: Some(again), ..facts() };
     assert_eq!(binding(&with("uid-1/1")), Binding::Create { attempt: 2 });
     for wrong in ["uid-1/2", "uid-2/1", "uid-1", "", "true"] {
@@ -75,7 +75,7 @@ fn a_person_may_say_that_an_attempt_made_nothing_but_must_name_it() {
 }
 
 #[test]
-fn an_intent_of_another_object_or_a_malformed_one_is_never_believed() {
+fn an_intent_of_another_object_or_a_malformed_one_is_never_trusted() {
     let copied = BindingFacts { intent: Some("uid-0/3/2026-01-10T08:00:00Z"), ..facts() };
     assert_eq!(binding(&copied), unknown("uid-0", 3));
     assert_eq!(
@@ -109,7 +109,7 @@ fn the_last_attempt_is_the_later_one_of_the_intent_s_and_the_remembered_one() {
         (INTENT, 1, unknown(UID, 1)),
         (INTENT, 2, unknown(UID, 2)),
         ("uid-1/3/2026-01-10T08:00:00Z", 2, unknown(UID, 3)),
-        // Another object's is counted apart.
+        // An intent of another object does not count.
         ("uid-0/3/2026-01-10T08:00:00Z", 2, unknown("uid-0", 3)),
         ("uid-0/1/2026-01-10T08:00:00Z", 2, unknown("uid-0", 1)),
     ] {
@@ -142,7 +142,7 @@ fn an_answer_is_recorded_before_anything_else() {
         Binding::ConflictingIds { answered: "c1".into(), declared: "c2".into() }
     );
     let written = BindingFacts { remembered, status_id: Some("c1"), bound_uid: Some(UID), ..facts() };
-    assert_eq!(binding(&written), Binding::Bound("c1".into()), "and once it stands it is bound");
+    assert_eq!(binding(&written), Binding::Bound("c1".into()), "bound after the write");
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn a_conflict_after_create_again_may_be_with_the_channel_that_was_given_up() {
 }
 
 #[test]
-fn what_is_parked_keeps_its_record_and_another_one_is_written_by_the_intent() {
+fn an_unresolved_create_keeps_its_record_or_gets_one_from_the_intent() {
     let attempt = AttemptId { uid: UID.into(), number: 1 };
     let record = |number, outcome: &str| CreateStatus {
         attempt: number,
@@ -208,7 +208,7 @@ fn what_is_parked_keeps_its_record_and_another_one_is_written_by_the_intent() {
 }
 
 #[test]
-fn a_copied_status_is_not_believed_until_the_manifest_names_its_id() {
+fn a_copied_status_is_not_trusted_until_the_manifest_names_its_id() {
     let copied = BindingFacts { status_id: Some("c1"), bound_uid: Some("uid-0"), ..facts() };
     assert_eq!(binding(&copied), Binding::StatusOfOtherObject("c1".into()));
     assert_eq!(
@@ -219,14 +219,14 @@ fn a_copied_status_is_not_believed_until_the_manifest_names_its_id() {
     for facts in
         [copied, BindingFacts { intent: Some(INTENT), ..copied }, BindingFacts { observe: true, ..copied }]
     {
-        assert_eq!(binding(&BindingFacts { spec_id: Some("c1"), ..facts }), adopt, "adopted anew");
+        assert_eq!(binding(&BindingFacts { spec_id: Some("c1"), ..facts }), adopt, "adopted again");
     }
     let bound = BindingFacts { status_id: Some("c1"), bound_uid: Some(UID), ..facts() };
     assert_eq!(binding(&bound), Binding::Bound("c1".into()));
 }
 
 #[test]
-fn a_terminating_channel_goes_only_when_nothing_can_be_left() {
+fn a_terminating_channel_is_deleted_only_when_nothing_can_be_left() {
     let gone = |facts: BindingFacts| binding(&BindingFacts { terminating: true, ..facts });
     assert_eq!(gone(facts()), Binding::NeverCreated);
     assert_eq!(gone(BindingFacts { spec_id: Some("c1"), ..facts() }), Binding::NeverCreated);
@@ -238,7 +238,7 @@ fn a_terminating_channel_goes_only_when_nothing_can_be_left() {
 }
 
 #[test]
-fn a_terminating_channel_with_the_status_of_another_is_let_go_unless_a_create_of_its_own_is_unresolved() {
+fn a_terminating_channel_with_the_status_of_another_is_released_unless_its_own_create_is_unresolved() {
     let copied =
         BindingFacts { terminating: true, status_id: Some("c1"), bound_uid: Some("uid-0"), ..facts() };
     let retained = Binding::StatusOfOtherObject("c1".into());
@@ -259,7 +259,7 @@ fn a_terminating_channel_with_the_status_of_another_is_let_go_unless_a_create_of
             BindingFacts { recorded: Some((1, "Rejected")), ..own_intent },
             &held,
         ),
-        ("which made nothing", BindingFacts { create_again: Some("uid-1/1"), ..own_intent }, &retained),
+        ("which created nothing", BindingFacts { create_again: Some("uid-1/1"), ..own_intent }, &retained),
         (
             "which this process knows was not sent",
             BindingFacts { remembered: Some(own(1, CreateOutcome::NotSent)), ..own_intent },
@@ -312,14 +312,14 @@ fn a_candidate_was_created_about_when_the_create_was_sent() {
         let now = "2026-01-10T09:00:00Z".parse().unwrap();
         assert_eq!(could_originate_from(sent, created, now), may_be, "{created:?}");
         assert!(could_originate_from(None, created, now));
-        // The clock that wrote the time was ahead: when it was sent is not known.
+        // The clock that wrote the time was ahead: the time of the create is unknown.
         let back = "2026-01-10T07:54:59Z".parse().unwrap();
         assert!(could_originate_from(sent, created, back), "{created:?}");
     }
 }
 
 #[test]
-fn what_is_remembered_of_an_attempt_says_nothing_of_another_processs_intent_of_the_same_number() {
+fn a_remembered_attempt_has_no_effect_on_another_processs_intent_of_the_same_number() {
     let theirs = "uid-1/1/2026-01-10T08:00:01Z";
     for outcome in [CreateOutcome::NotSent, CreateOutcome::Rejected] {
         let remembered = Some(own(1, outcome));
@@ -334,7 +334,7 @@ fn what_is_remembered_of_an_attempt_says_nothing_of_another_processs_intent_of_t
 }
 
 #[test]
-fn an_intent_whose_write_failed_parks_nobody() {
+fn an_intent_whose_write_failed_leaves_nothing_unresolved() {
     let first = Some(INTENT);
     let remembered = Some(Remembered {
         intent: Some("uid-1/2/2026-01-10T09:00:00Z"),

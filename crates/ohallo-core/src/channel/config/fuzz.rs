@@ -1,4 +1,4 @@
-//! What holds for every pair of a declared and an actual config.
+//! Properties of every pair of a declared and an actual config.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::*;
 use crate::fuzz::{config, object};
 
-/// Every value below that is no object with fields, by its path.
+/// Every value below that is not an object with fields, by its path.
 fn leaves(value: &Map<String, Value>) -> BTreeMap<Vec<String>, Value> {
     let mut found = BTreeMap::new();
     let mut left: Vec<(Vec<String>, &Map<String, Value>)> = vec![(Vec::new(), value)];
@@ -33,14 +33,14 @@ fn levels(value: &Value) -> usize {
     1 + inner.unwrap_or(0)
 }
 
-/// Whether what is declared at `desired_credentials` may change what is at `path`. Null declares nothing, but that there is an
-/// object around it.
+/// Whether a value that is declared at the first path may change the value at `path`. Null declares nothing except its
+/// enclosing object.
 fn may_change(declared: &[String], value: &Value, path: &[String]) -> bool {
     let around = declared.starts_with(path);
     if value.is_null() { around && declared.len() > path.len() } else { around || path.starts_with(declared) }
 }
 
-/// A config of so many levels, itself the first.
+/// A config with this number of levels, itself the first.
 fn nested(levels: usize, array: bool) -> Map<String, Value> {
     let wrap = |inner: Value| {
         if array { Value::from(vec![inner]) } else { Value::from(Map::from_iter([("a".into(), inner)])) }
@@ -50,7 +50,7 @@ fn nested(levels: usize, array: bool) -> Map<String, Value> {
 }
 
 #[test]
-fn a_config_is_too_deep_from_one_level_more_than_is_sent() {
+fn a_config_is_too_deep_from_one_level_above_the_limit() {
     for array in [false, true] {
         assert!(!too_deep(&nested(MAX_LEVELS, array)));
         assert!(too_deep(&nested(MAX_LEVELS + 1, array)));
@@ -92,7 +92,7 @@ proptest! {
     }
 
     #[test]
-    fn what_differs_is_declared_and_is_gone_once_it_is_sent(declared in object(), actual in object()) {
+    fn a_difference_is_declared_and_disappears_after_the_update(declared in object(), actual in object()) {
         let paths = paths(&declared);
         for differs in differences(&declared, &actual) {
             let below = |path: &str| path.starts_with(&differs.path) || differs.path.starts_with(path);

@@ -20,7 +20,7 @@ fn values(answer: Answer) -> Write {
     Write::Values(Values { declared: "d".into(), answer })
 }
 
-/// A bound Channel, Ready, whose last write of values was answered with them and whose read has older ones.
+/// A bound Channel, Ready, whose last write of values was confirmed by its response, and whose read has older values.
 fn lagging() -> Sample {
     let ready = Sample::bound().with(|it| it.config(json!({"a": 2}), json!({"a": 2}))).with(Sample::applied);
     let outcome = Outcome::Settled(ready.verdict());
@@ -100,7 +100,7 @@ fn a_delete_that_was_answered_ok_ends_what_a_404_could_be_older_than() {
 }
 
 #[test]
-fn without_a_window_every_read_is_believed() {
+fn without_a_window_every_read_is_trusted() {
     let now = crate::test_clock::instant();
     let mut windows = Consistency::new(Duration::ZERO, now);
     windows.wrote("c1", values(Answer::Lost), now);
@@ -162,12 +162,12 @@ fn what_else_is_due_does_not_wait_for_a_stale_read() {
 
 #[test]
 fn a_newer_manifest_is_sent_whole_where_the_read_may_be_older_than_the_last_write() {
-    // The manifest goes back to the value that the stale read still has.
+    // The manifest returns to the value that the stale read still has.
     let back = lagging().with(|it| it.channel.spec.config = Some(map(json!({"a": 1}))));
     let Step::Update { changes, .. } = back.step() else { panic!("it is not sent") };
     assert_eq!(changes.config, Some(map(json!({"a": 1}))));
     assert_eq!(changes.display_name.as_deref(), Some("Support"));
-    // A read that is exactly what the last write was answered with is not older.
+    // A read that equals the response to the last write is not older.
     let current = lagging().with(|it| {
         it.remote().config = map(json!({"a": 2}));
         it.channel.spec.config = Some(map(json!({"a": 3})));
@@ -228,7 +228,7 @@ fn an_update_that_was_answered_with_other_values_is_not_repeated_before_its_wind
 }
 
 #[test]
-fn after_a_start_the_status_says_what_was_written_last() {
+fn after_a_start_the_status_records_the_last_write() {
     let begun: Edit = |it| {
         it.observed.window = Window { began: Some(it.instant + s(50)), ..Window::default() };
         it.status.observed_generation = Some(1);
@@ -244,7 +244,7 @@ fn after_a_start_the_status_says_what_was_written_last() {
     let unseen = fits.with(|it| it.memory.doubted = true);
     assert!(
         matches!(unseen.step(), Step::Update { cause: Cause::Manifest, .. }),
-        "an earlier process may have written for a generation of which no status tells"
+        "an earlier process may have written for a generation that no status records"
     );
     let ours = older.clone().with(|it| it.memory.bound_by_this_process = true);
     assert!(updates(&ours), "this process bound it, so no earlier one wrote");
@@ -263,7 +263,7 @@ fn after_a_start_the_status_says_what_was_written_last() {
 }
 
 #[test]
-fn a_404_inside_a_window_takes_nothing_back_that_was_said_of_this_generation() {
+fn a_404_inside_a_window_keeps_the_status_of_this_generation() {
     for (name, generation, ready) in
         [("current", 1, ("True", "Available")), ("older", 2, ("Unknown", "Progressing"))]
     {
@@ -278,7 +278,7 @@ fn a_404_inside_a_window_takes_nothing_back_that_was_said_of_this_generation() {
         assert!(!conditions::is_true(&after.status.conditions, kind::STALLED), "{name}");
         assert_eq!((after.wake, after.failures), (Some(s(4)), 0), "{name}");
     }
-    // A verdict that stands is not taken back by a read that says nothing.
+    // A stale read does not revert an existing conclusion.
     let stalled = Sample::bound().with(|it| it.observed.remote = Remote::Absent { proven: true });
     let outcome = Outcome::Settled(stalled.verdict());
     let stalled = stalled.after(&outcome).with(|it| it.observed.remote = Remote::Stale { again: s(4) });
@@ -286,7 +286,7 @@ fn a_404_inside_a_window_takes_nothing_back_that_was_said_of_this_generation() {
 }
 
 #[test]
-fn a_404_to_a_delete_inside_a_window_blocks_nothing_and_lets_nothing_go() {
+fn a_404_to_a_delete_inside_a_window_neither_blocks_nor_removes_the_finalizer() {
     let sample = Sample::terminating().with(|it| it.observed.remote = Remote::Stale { again: s(4) });
     assert!(is_stale(&sample));
     assert_eq!(condition(&sample.settle().status, kind::DELETION_BLOCKED), None);
@@ -294,7 +294,7 @@ fn a_404_to_a_delete_inside_a_window_blocks_nothing_and_lets_nothing_go() {
 }
 
 #[test]
-fn an_absence_is_seen_twice_thirty_seconds_apart_for_the_same_id_and_by_a_delete_for_itself() {
+fn an_absence_counts_after_two_404s_thirty_seconds_apart_for_one_id_and_one_kind_of_call() {
     let (mut memory, now) = (InMemoryState::default(), crate::test_clock::instant());
     for (id, to_delete, after, rest) in [
         ("c1", false, 0, Some(30)),
@@ -356,7 +356,7 @@ fn what_was_just_deleted_is_not_adopted() {
     assert!(is_stale(&adopting));
     let later = adopting.with(|it| it.observed.window = Window::default());
     assert!(matches!(later.step(), Step::Adopt { .. }));
-    // Shortly after a start only a holder that is being deleted tells of a DELETE.
+    // Shortly after a start only a bound Channel that is being deleted indicates a DELETE.
     let started = later.with(|it| it.observed.window.began = Some(it.instant + s(50)));
     assert!(matches!(started.step(), Step::Adopt { .. }));
     let handed_over = started.with(|it| {

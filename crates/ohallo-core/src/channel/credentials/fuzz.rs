@@ -1,4 +1,4 @@
-//! What holds for every content of the Secrets with credentials.
+//! Properties of every content of the Secrets with credentials.
 
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use super::*;
 use crate::api::channel::{SecretKeyRef, SecretRef};
 use crate::fuzz::{bytes, config};
 
-/// Stands in every value, so that a piece of any of them is known again.
+/// Part of every value, so that a fragment of any of them is recognizable.
 const MARK: &str = "canary";
 
 fn value() -> impl Strategy<Value = Vec<u8>> {
@@ -49,7 +49,7 @@ proptest! {
     #![proptest_config(config(1500))]
 
     #[test]
-    fn secrets_become_what_is_sent_or_one_sentence_that_tells_nothing_of_them(
+    fn secrets_become_credentials_or_one_sentence_without_their_values(
         declared in vec(source(), 0..5), s in content(), t in content(),
     ) {
         let (first, second) = (present(&s), present(&t));

@@ -52,7 +52,7 @@ fn of_uid(uid: &str, number: i64) -> Vec<String> {
 
 fn left(channel: &Channel, memory: &InMemoryState) -> Vec<String> {
     let whole = orphans(&LastSeen::of(channel), memory);
-    // The cache has the same to say.
+    // The same result from the cached object.
     let mut light = channel.clone();
     ObjectCache::default().take_in(&mut light);
     assert_eq!(orphans(&LastSeen::of(&light), memory), whole);
@@ -105,7 +105,7 @@ fn f76_every_object_that_ends_with_a_channel_leaves_its_id_or_the_attempt_and_wh
         ),
         ("an earlier process removed it", removed(UID), bound(), memory(), none.clone()),
         (
-            "somebody says so while this process leads",
+            "a forged marker while this process is the leader",
             removed(UID),
             bound(),
             just(|it| it.protected = true),

@@ -200,9 +200,9 @@ pub enum WorkspaceProbe {
 
 /// Whether a 404 proves that the channel is deleted. A key may see the workspace and not its channels. For a bound channel
 /// only a key that has read this channel, or another one of the workspace, proves the absence.
-pub fn absence_is_proven(status: &ChannelStatus, place: &WorkspaceAccess, vouched: WorkspaceProbe) -> bool {
+pub fn absence_is_proven(status: &ChannelStatus, place: &WorkspaceAccess, probe: WorkspaceProbe) -> bool {
     let read_it = status.read_with.as_deref() == Some(&place.read_with);
-    match vouched {
+    match probe {
         WorkspaceProbe::Found => place.has_read || read_it || status.channel_id.is_none(),
         WorkspaceProbe::NotFound => false,
         WorkspaceProbe::Forbidden => read_it,

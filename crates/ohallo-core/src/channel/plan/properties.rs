@@ -1,4 +1,4 @@
-//! What holds for every view, however odd.
+//! Properties of every plan input, however unusual.
 
 use proptest::prelude::*;
 
@@ -9,7 +9,7 @@ use crate::channel::fixtures::*;
 use crate::channel::model::{Outcome, Remote};
 use crate::channel::plan::existing;
 
-/// What reaches oHallo and changes something there.
+/// Whether the step changes something in oHallo.
 fn writes(step: &Step) -> bool {
     match step {
         Step::Create { .. }
@@ -89,7 +89,7 @@ proptest! {
     }
 
     #[test]
-    fn the_finalizer_goes_only_when_nothing_is_left_or_what_is_left_may_be(sample in odd()) {
+    fn the_finalizer_is_removed_only_when_nothing_is_left_or_may_be_left(sample in odd()) {
         let Plan::Work(Step::RemoveFinalizer(parting)) = sample.plan() else { return Ok(()) };
         let view = sample.view();
         prop_assert!(view.terminating() && view.has_finalizer());
@@ -136,7 +136,7 @@ proptest! {
     }
 
     #[test]
-    fn every_verdict_has_one_plain_sentence(sample in odd()) {
+    fn every_conclusion_has_one_plain_sentence(sample in odd()) {
         let Plan::Settled(verdict) = sample.plan() else { return Ok(()) };
         if !matches!(verdict.kind, ConclusionKind::InFlight | ConclusionKind::Finished) {
             prop_assert!(verdict.message.ends_with('.') && !verdict.message.ends_with(".."), "{}", verdict.message);

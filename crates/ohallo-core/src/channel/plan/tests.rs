@@ -83,12 +83,12 @@ fn a_refused_create_is_tried_again_at_once_only_for_a_new_request() {
 }
 
 #[test]
-fn observe_says_that_manage_would_create() {
+fn observe_reports_that_manage_would_create() {
     let sample = Sample::unbound().with(|it| it.channel.spec.management_policy = Some("Observe".into()));
     assert_eq!(sample.verdict().planned, ["create channel"]);
 }
 
-/// One whose create was sent, as far as its marks go.
+/// A Channel whose create was sent, by its finalizer and annotation.
 fn sent() -> Sample {
     Sample::unbound().with(|it| {
         it.annotate(annotation::CREATE_INTENT, INTENT);
@@ -97,7 +97,7 @@ fn sent() -> Sample {
 }
 
 #[test]
-fn the_finalizer_of_a_parked_channel_is_put_back() {
+fn the_finalizer_of_an_unresolved_channel_is_restored() {
     let unmarked = sent().with(|it| it.channel.metadata.finalizers = None);
     assert_eq!(unmarked.step(), Step::RestoreMetadata);
     let replaced = unmarked.clone().with(|it| {
@@ -112,7 +112,7 @@ fn the_finalizer_of_a_parked_channel_is_put_back() {
 }
 
 #[test]
-fn a_parked_attempt_is_recorded_by_a_process_that_only_finds_its_intent() {
+fn an_unresolved_attempt_is_recorded_by_a_process_that_only_finds_its_intent() {
     for sample in [sent(), sent().with(Sample::terminate)] {
         let create = sample.settle().status.create.unwrap();
         assert_eq!((create.attempt, create.outcome.as_str()), (1, "Unknown"));
@@ -126,7 +126,7 @@ fn a_parked_attempt_is_recorded_by_a_process_that_only_finds_its_intent() {
 }
 
 #[test]
-fn only_an_attempt_that_made_nothing_is_followed_by_another() {
+fn only_an_attempt_that_created_nothing_is_followed_by_another() {
     for (outcome, next) in [("Rejected", Some(2)), ("NotSent", Some(2)), ("Unknown", None), ("", None)] {
         let sample = sent().with(|it| it.status.create = recorded(1, outcome));
         match next {
@@ -142,7 +142,7 @@ fn only_an_attempt_that_made_nothing_is_followed_by_another() {
 }
 
 #[test]
-fn an_unknown_create_is_parked_with_both_ways_out_and_the_candidates() {
+fn an_unresolved_create_names_both_remedies_and_the_candidates() {
     let sample = sent().with(|it| {
         it.observed.candidates = vec!["c7".into(), "c8".into()];
     });
@@ -179,12 +179,12 @@ fn an_attempt_of_this_process_is_waited_for_and_its_answer_recorded_first() {
 }
 
 #[test]
-fn a_status_of_another_object_is_only_looked_at_until_the_manifest_names_its_id() {
+fn a_status_of_another_object_is_only_read_until_the_manifest_names_its_id() {
     let foreign = Sample::bound().with(|it| it.status.bound_uid = Some("uid-0".into()));
     assert_eq!(foreign.says(), (USER, Reason::CreateOutcomeUnknown));
     assert!(foreign.verdict().message.contains("spec.channelId to c1"));
     let named = foreign.with(|it| it.channel.spec.channel_id = Some(ID.into()));
-    assert_eq!(named.step(), Step::Adopt { id: id() }, "it is adopted anew");
+    assert_eq!(named.step(), Step::Adopt { id: id() }, "it is adopted again");
     let observing = named.with(|it| it.channel.spec.management_policy = Some("Observe".into()));
     assert_eq!(observing.says(), (ConclusionKind::InSync, Reason::Observed));
 }
@@ -202,7 +202,7 @@ fn a_suspended_channel_is_left_alone_whatever_else_is_wrong() {
 }
 
 #[test]
-fn a_request_longer_than_the_status_holds_is_answered_once() {
+fn a_request_longer_than_the_status_field_is_handled_once() {
     let long = "9".repeat(300);
     let mut sample = Sample::bound();
     sample.annotate(annotation::RECONCILE_REQUESTED, &long);

@@ -6,7 +6,7 @@ use crate::channel::fixtures::{ID, INTENT, Sample, UID};
 use crate::channel::model::{DeletionOutcome, Outcome, Plan, Step};
 use crate::failure::{Failure, Retry};
 
-/// Ready, as the last pass of an operator left it.
+/// Ready, as the last reconcile wrote it.
 fn ready(sample: Sample) -> Channel {
     let outcome = Outcome::Settled(sample.verdict());
     let mut left = sample.after(&outcome);
@@ -116,7 +116,7 @@ fn what_was_edited_while_no_operator_ran_is_reconciled_at_once() {
     assert_eq!(pushed_at_rest(&edited(&observed(), &foreign)), None);
 }
 
-/// The object as the first reconcile after a restart decides on it; oHallo has the channel as before.
+/// The input of the first reconcile after a restart; oHallo has the channel as before.
 fn restarted(channel: &Channel) -> Sample {
     let mut sample = Sample::bound();
     sample.channel = channel.clone();
@@ -125,7 +125,7 @@ fn restarted(channel: &Channel) -> Sample {
 }
 
 #[test]
-fn no_edit_of_a_status_makes_a_second_channel_or_a_false_ready() {
+fn no_edit_of_a_status_creates_a_second_channel_or_a_false_ready() {
     for (pointer, value) in edits() {
         let sample = restarted(&edited(&created(), &[(pointer, value.clone())]));
         let plan = sample.plan();
@@ -138,7 +138,7 @@ fn no_edit_of_a_status_makes_a_second_channel_or_a_false_ready() {
         let status = sample.summarize(&Outcome::Settled(verdict)).status;
         let is_ready = conditions::is_true(&status.conditions, kind::READY);
         assert_eq!(is_ready, bound, "{pointer} {value}: {status:?}");
-        // It is whole again, and rests.
+        // It is complete again, and settled.
         let mut healed = sample.channel.clone();
         healed.status = Some(status);
         assert_eq!(pushed_at_rest(&healed).is_some(), bound, "{pointer} {value}: {healed:?}");
@@ -146,7 +146,7 @@ fn no_edit_of_a_status_makes_a_second_channel_or_a_false_ready() {
 }
 
 #[test]
-fn whatever_a_pass_comes_to_a_copied_status_is_not_ready() {
+fn whatever_the_outcome_a_copied_status_is_not_ready() {
     let failure =
         |need| Failure { retry: need, ..Failure::transient(Reason::ApiUnavailable, "It is tried again.") };
     let s = std::time::Duration::from_secs;
@@ -161,7 +161,7 @@ fn whatever_a_pass_comes_to_a_copied_status_is_not_ready() {
     for (edit, value) in [("/status/boundUid", json!("uid-0")), ("/status/boundUid", Value::Null)] {
         for base in [created(), adopted()] {
             let sample = restarted(&edited(&base, &[(edit, value.clone())])).with(|it| {
-                // As if it had just been read: nothing has lapsed.
+                // As if it had just been read: nothing has expired.
                 it.memory.last_read_at = Some(it.instant);
             });
             let suspended = sample.clone().with(|it| it.channel.spec.suspend = Some(true));
@@ -174,7 +174,7 @@ fn whatever_a_pass_comes_to_a_copied_status_is_not_ready() {
             }
         }
     }
-    // One that is its own keeps what it says.
+    // Its own status is kept.
     let own = restarted(&created()).with(|it| it.memory.last_read_at = Some(it.instant));
     let kept = own.summarize(&Outcome::Failed(failure(Retry::Backoff)));
     assert!(conditions::is_true(&kept.status.conditions, kind::READY));
@@ -213,8 +213,8 @@ fn a_copied_status_is_nobodys_order_to_delete_and_retain_never_deletes() {
     for channel in [edited(&created(), &copied), edited(&adopted(), &copied)] {
         let plan = terminating(&channel, false);
         let kept = matches!(&plan, Plan::Work(Step::RemoveFinalizer(DeletionOutcome::Retained)));
-        let parked = matches!(&plan, Plan::Settled(_));
-        assert!(kept || parked, "{plan:?}");
+        let settled = matches!(&plan, Plan::Settled(_));
+        assert!(kept || settled, "{plan:?}");
     }
     for (pointer, value) in edits() {
         for base in [created(), adopted()] {
@@ -260,7 +260,7 @@ fn an_origin_that_was_taken_away_is_what_the_intent_shows() {
 fn a_workspace_id_that_was_taken_away_is_that_of_the_channel_that_was_read() {
     let channel = edited(&created(), &[("/status/workspaceId", Value::Null)]);
     assert_eq!(restarted(&channel).settle().status.workspace_id.as_deref(), Some("ws1"));
-    // Where oHallo does not say, nobody knows.
+    // Unknown, where oHallo does not report it.
     let silent = restarted(&channel).with(|it| it.remote().workspace_id = None);
     assert_eq!(silent.settle().status.workspace_id, None);
 }

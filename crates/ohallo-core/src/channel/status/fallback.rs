@@ -5,7 +5,7 @@ use crate::api::channel::ChannelStatus;
 /// What to write instead, in this order: without texts from oHallo and the user; then only the binding. The records of
 /// sent and handled requests are dropped last, because the operator would send those again.
 pub fn cut(status: ChannelStatus) -> [ChannelStatus; 2] {
-    let told = ChannelStatus {
+    let reduced = ChannelStatus {
         state: None,
         created_at: None,
         drift: Vec::new(),
@@ -22,7 +22,7 @@ pub fn cut(status: ChannelStatus) -> [ChannelStatus; 2] {
         conditions: status.conditions,
         ..ChannelStatus::default()
     };
-    [told, bound]
+    [reduced, bound]
 }
 
 #[cfg(test)]
@@ -44,9 +44,9 @@ mod tests {
             let Value::Object(fields) = serde_json::to_value(status).unwrap() else { unreachable!() };
             fields.keys().cloned().collect()
         };
-        let [told, bound] = cut(serde_json::from_value(whole).unwrap());
+        let [reduced, bound] = cut(serde_json::from_value(whole).unwrap());
         let binds = ["boundUid", "channelId", "create", "observedGeneration", "origin"];
-        assert_eq!(keys(&told), [&binds[..], &["provisioning", "test", "workspaceId"]].concat());
+        assert_eq!(keys(&reduced), [&binds[..], &["provisioning", "test", "workspaceId"]].concat());
         assert_eq!(keys(&bound), [&binds[..], &["workspaceId"]].concat());
     }
 }

@@ -1,4 +1,4 @@
-//! What holds for every status that is written.
+//! Properties of every status that is written.
 
 use proptest::prelude::*;
 
@@ -7,7 +7,7 @@ use crate::channel::fixtures::arbitrary::odd;
 use crate::channel::fixtures::*;
 use crate::channel::model::Plan;
 
-/// What this pass may end with: what is planned, or a failure on the way.
+/// A possible outcome of the reconcile: its plan, or a failure.
 fn outcome_of(sample: &Sample, dice: u8) -> Outcome {
     let failure =
         |need, reason| Failure { retry: need, reason, message: "It failed\r\n  here.".into(), class: None };
@@ -77,7 +77,7 @@ proptest! {
         let (old, new) = (&sample.status, &status);
         prop_assert_eq!(&old.channel_id, &new.channel_id);
         prop_assert_eq!(&old.bound_uid, &new.bound_uid);
-        // What was taken off a binding is put back.
+        // Removed fields of a binding are restored.
         prop_assert!(old.workspace_id.is_none() || old.workspace_id == new.workspace_id);
         let known = matches!(old.origin.as_deref(), Some("Created" | "Adopted"));
         prop_assert!(old.origin == new.origin || (!known && sample.view().bound_id().is_some()));
@@ -92,7 +92,7 @@ proptest! {
     }
 
     #[test]
-    fn only_a_pass_in_flight_or_gone_leaves_ready_out(sample in odd(), dice in 0..16_u8) {
+    fn only_a_reconcile_in_flight_or_finished_omits_ready(sample in odd(), dice in 0..16_u8) {
         let outcome = outcome_of(&sample, dice);
         let summary = sample.summarize(&outcome);
         let terminating = sample.view().terminating();

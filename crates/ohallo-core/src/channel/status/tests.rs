@@ -40,7 +40,7 @@ fn generation(of: &ChannelStatus, kind: &str) -> Option<i64> {
 }
 
 #[test]
-fn each_outcome_of_a_pass_over_a_new_channel() {
+fn each_outcome_of_a_reconcile_of_a_new_channel() {
     let hour = backoff::STALLED_INTERVAL;
     let busy = ConclusionKind::WaitingForRemote { longest: s(60) };
     let rows = [
@@ -142,7 +142,7 @@ fn shown_word(summary: &Summary) -> (Shown<'_>, &'static str) {
 }
 
 #[test]
-fn what_waits_or_is_in_flight_or_gone_writes_nothing_of_its_own() {
+fn deferred_in_flight_and_finished_reconciles_write_nothing() {
     let sample = settled();
     for (outcome, wake) in [
         (fails(Retry::Deferred(s(3)), Reason::Progressing), Some(s(3))),
@@ -204,18 +204,18 @@ fn ready_lapses_when_the_channel_was_not_read_for_two_intervals() {
         let read = |ago| settled().with(|it| it.memory.last_read_at = it.instant.checked_sub(ago));
         let fresh = read(INTERVAL * 2 - s(1)).summarize(outcome);
         assert_eq!(shown(&fresh.status), (Some(("True", "Available")), false, false), "{outcome:?}");
-        assert!(fresh.wake <= Some(s(1)), "it is looked at again when Ready lapses: {:?}", fresh.wake);
+        assert!(fresh.wake <= Some(s(1)), "requeued when Ready expires: {:?}", fresh.wake);
         assert_eq!(fresh.silent, outcome.silent());
         let old = read(INTERVAL * 2);
         let lapsed = old.summarize(outcome);
         assert_eq!(shown(&lapsed.status), (Some(("Unknown", said)), true, false), "{outcome:?}");
         assert!(!lapsed.silent);
-        // It is said once.
+        // It is reported once.
         let after = Sample { status: lapsed.status.clone(), ..old };
         assert_eq!(after.summarize(outcome).silent, outcome.silent());
     }
     let unread = settled().summarize(&limited);
-    assert_eq!(unread.wake, Some(s(900)), "a process that has just begun waits for its first look");
+    assert_eq!(unread.wake, Some(s(900)), "a process that has just started waits for its first read");
     let terminating = Sample::terminating()
         .after(&Outcome::More)
         .with(|it| it.memory.last_read_at = it.instant.checked_sub(INTERVAL * 9));
@@ -246,7 +246,7 @@ fn a_channel_that_was_stalled_stays_so_over_a_failure() {
 }
 
 #[test]
-fn a_workspace_that_is_not_ready_makes_a_bound_channel_unknown_and_another_false() {
+fn a_workspace_that_is_not_ready_sets_a_bound_channel_to_unknown_and_another_to_false() {
     let outcome = fails(Retry::MissingInput, Reason::WorkspaceNotReady);
     let bound = settled().summarize(&outcome).status;
     assert_eq!(shown(&bound), (Some(("Unknown", "WorkspaceNotReady")), true, false));
@@ -255,7 +255,7 @@ fn a_workspace_that_is_not_ready_makes_a_bound_channel_unknown_and_another_false
 }
 
 #[test]
-fn the_next_look_at_a_busy_channel_is_a_quarter_of_the_time_it_has_been_busy_away() {
+fn the_next_poll_of_an_unfinished_channel_is_after_a_quarter_of_the_elapsed_time() {
     let busy = says(ConclusionKind::WaitingForRemote { longest: s(60) }, Reason::Provisioning);
     let sample = Sample::bound().with(|it| it.memory.waiting_since = Some(it.instant - s(40)));
     assert_eq!(sample.summarize(&busy).wake, Some(s(10)));
@@ -266,7 +266,7 @@ fn the_next_look_at_a_busy_channel_is_a_quarter_of_the_time_it_has_been_busy_awa
 }
 
 #[test]
-fn what_is_to_be_sent_once_more_wakes_in_time_and_only_once() {
+fn values_to_send_again_requeue_in_time_and_only_once() {
     let wake = |outcome: &Outcome, ahead: u64, ago: u64| {
         let sample = settled().with(|it| {
             it.memory.resend_credentials_at = (ahead > 0).then(|| it.instant + s(ahead));

@@ -26,7 +26,7 @@ fn status(value: Value) -> ChannelStatus {
 
 #[test]
 fn each_pruned_field_that_a_decision_rests_on_is_named_and_no_other() {
-    // What is read again from oHallo, or only shown, may be dropped.
+    // Fields that the operator can read from oHallo again, or that are only shown, may be dropped.
     let shown = ["state", "deletionPolicy", "createdAt", "drift", "plannedChanges", "lastHandledReconcileAt"];
     let Value::Object(fields) = full() else { unreachable!() };
     for name in fields.keys() {
@@ -71,7 +71,7 @@ fn what_the_api_server_may_change_is_kept() {
     other["conditions"][0]["message"] = "cut…".into();
     other["credentials"]["pushedAt"] = "2026-01-10T08:00:01Z".into();
     assert_eq!(lost_status(&sent, Some(&status(other))), []);
-    // An answer that came without its large parts says nothing of them.
+    // A response that was truncated proves no loss of the omitted parts.
     let cut = ChannelStatus { credentials: None, conditions: Vec::new(), left_out: true, ..sent.clone() };
     assert_eq!(lost_status(&sent, Some(&cut)), []);
     assert_eq!(lost_status(&sent, None).len(), 12, "an object without a status keeps nothing");
@@ -160,7 +160,7 @@ fn a_status_is_sent_again_while_the_object_shows_the_same_loss() {
     assert_eq!(resent(&with(&pruned), None, &lost), None, "nothing was sent");
     assert_eq!(resent(&with(sent), Some(sent), &lost), None, "it is stored");
     let edited = ChannelStatus { origin: None, ..pruned.clone() };
-    assert_eq!(resent(&with(&edited), Some(sent), &lost), None, "somebody else wrote it");
+    assert_eq!(resent(&with(&edited), Some(sent), &lost), None, "another writer changed it");
     let mut named = with(&pruned);
     named.spec.channel_id = Some("c2".into());
     assert_eq!(resent(&named, Some(sent), &lost), None, "the manifest names another channel");
@@ -168,7 +168,7 @@ fn a_status_is_sent_again_while_the_object_shows_the_same_loss() {
     assert!(resent(&named, Some(sent), &lost).is_some());
     let mut terminating = Sample::terminating().channel;
     terminating.status = Some(pruned);
-    assert_eq!(resent(&terminating, Some(sent), &lost), None, "a deletion decides by itself");
+    assert_eq!(resent(&terminating, Some(sent), &lost), None, "a deletion is planned separately");
 }
 
 #[test]

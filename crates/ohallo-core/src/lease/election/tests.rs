@@ -15,7 +15,7 @@ const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// The API server, as far as one object goes: a write that was decided on another version is refused.
+/// An API server with one object: a write that is based on another version is rejected.
 #[derive(Default)]
 struct Server {
     lease: Option<Lease>,
@@ -47,19 +47,19 @@ impl Server {
     }
 }
 
-/// One process, with a wall clock of its own and an answer that may be on its way.
+/// One process, with its own wall clock and possibly a response in flight.
 struct Process {
     election: Election,
     skew: i64,
     under_way: Option<(LeaseRequest, LeaseResponse, Instant)>,
     epochs: Vec<Epoch>,
-    told: Vec<Change>,
+    changes: Vec<Change>,
 }
 
 impl Process {
     fn new(name: &str, skew: i64, now: Instant) -> Self {
         let election = Election::new(name.into(), TERMS, now);
-        Self { election, skew, under_way: None, epochs: Vec::new(), told: Vec::new() }
+        Self { election, skew, under_way: None, epochs: Vec::new(), changes: Vec::new() }
     }
 
     /// As `Leadership::epoch` sees it.
@@ -72,10 +72,10 @@ impl Process {
             assert!(!self.epochs.contains(&epoch), "an epoch came back");
             self.epochs.push(epoch);
         }
-        self.told.extend(change);
+        self.changes.extend(change);
     }
 
-    /// Sends what is due; its answer is on its way.
+    /// Sends the due request; its response is in flight.
     fn send(&mut self, server: &mut Server, now: Instant, wall: i64) {
         if self.under_way.is_some() {
             return;
@@ -98,7 +98,7 @@ impl Process {
         self.tell(change);
     }
 
-    /// Everything that is due, at once: that comes to an end.
+    /// Everything that is due, immediately; the loop terminates.
     fn settle(&mut self, server: &mut Server, now: Instant) {
         for _ in 0..10 {
             if self.election.due() > now {
@@ -121,7 +121,7 @@ fn the_first_takes_it_and_renews_and_the_second_waits_until_it_has_not_changed_f
     }
     let now = now + ms(99_000);
     assert!(a.leads(now) && !b.leads(now) && a.epochs.len() == 1);
-    // It stops. It may act for its deadline, and the other begins after its duration.
+    // It stops. It can act until its deadline, and the other starts after the duration.
     assert!(a.leads(now + ms(3_999)) && !a.leads(now + ms(4_000)));
     b.settle(&mut server, now + ms(5_999));
     assert!(!b.leads(now + ms(5_999)));
@@ -129,14 +129,14 @@ fn the_first_takes_it_and_renews_and_the_second_waits_until_it_has_not_changed_f
     assert_eq!((b.leads(now + ms(7_000)), b.epochs[0].transitions), (true, 1));
     a.settle(&mut server, now + ms(7_000));
     assert!(
-        matches!(a.told.last(), Some(Change::Lost(_, "the Lease was not renewed in time"))),
+        matches!(a.changes.last(), Some(Change::Lost(_, "the Lease was not renewed in time"))),
         "{:?}",
-        a.told
+        a.changes
     );
 }
 
 #[test]
-fn a_renewal_whose_answer_is_lost_is_read_again_and_the_epoch_stays() {
+fn a_renewal_whose_response_is_lost_is_read_again_and_the_epoch_remains() {
     let (now, mut server) = (clock::instant(), Server::default());
     let mut a = Process::new("a", 0, now);
     a.settle(&mut server, now);
@@ -147,11 +147,11 @@ fn a_renewal_whose_answer_is_lost_is_read_again_and_the_epoch_stays() {
         a.settle(&mut server, now + ms(500));
         assert!(a.leads(now));
     }
-    assert_eq!(a.told.len(), 1, "{:?}", a.told);
+    assert_eq!(a.changes.len(), 1, "{:?}", a.changes);
 }
 
 #[test]
-fn an_acquisition_whose_answer_is_lost_is_taken_again_at_once_as_another_one() {
+fn an_acquisition_whose_response_is_lost_is_repeated_immediately_as_another_epoch() {
     let (now, mut server) = (clock::instant(), Server::default());
     let mut a = Process::new("a", 0, now);
     a.send(&mut server, now, 0);
@@ -186,10 +186,14 @@ fn an_edited_lease_ends_the_epoch_when_it_is_seen_and_another_begins() {
         a.receive(seen, false);
         a.send(&mut server, seen, 0);
         a.receive(seen, false);
-        assert!(!a.leads(seen) && matches!(a.told.last(), Some(Change::Lost(..))), "{what}: {:?}", a.told);
+        assert!(
+            !a.leads(seen) && matches!(a.changes.last(), Some(Change::Lost(..))),
+            "{what}: {:?}",
+            a.changes
+        );
         a.settle(&mut server, seen);
         let waits = matches!(what, "moved" | "deleted");
-        assert_eq!(a.leads(seen), !waits, "{what}: only whoever else may hold it is waited for");
+        assert_eq!(a.leads(seen), !waits, "{what}: it waits only for another possible holder");
         let later = seen + TERMS.duration;
         a.settle(&mut server, later);
         a.settle(&mut server, later + TERMS.look());
@@ -210,11 +214,11 @@ fn an_edit_of_what_is_no_concern_of_ours_changes_nothing() {
         });
         a.settle(&mut server, now + ms(second.unsigned_abs() * 1000));
     }
-    assert_eq!(a.told.len(), 1, "{:?}", a.told);
+    assert_eq!(a.changes.len(), 1, "{:?}", a.changes);
 }
 
 #[test]
-fn a_release_lets_another_begin_at_once_and_is_not_written_over_somebody_else() {
+fn a_release_admits_another_replica_immediately_and_never_overwrites_its_lease() {
     let (now, mut server) = (clock::instant(), Server::default());
     let (mut a, mut b) = (Process::new("a", 0, now), Process::new("b", 0, now));
     a.settle(&mut server, now);
@@ -222,7 +226,7 @@ fn a_release_lets_another_begin_at_once_and_is_not_written_over_somebody_else() 
     let epoch = a.epochs[0];
     let released = a.election.release().unwrap();
     assert!(!a.leads(now) && a.election.release().is_none());
-    // A renewal that was on its way has come before it: what now stands is looked at.
+    // A renewal in flight arrived first: the current Lease is read.
     server.edit(|lease| lease.metadata.labels = Some([("a".into(), "b".into())].into()));
     assert!(matches!(server.take(&LeaseRequest::Replace(released)), LeaseResponse::Conflict));
     let found = server.lease.clone().unwrap();
@@ -243,12 +247,12 @@ impl Server {
 }
 
 #[test]
-fn a_lease_that_was_deleted_may_have_been_another_ones_since_it_was_seen() {
+fn a_deleted_lease_may_have_had_another_holder_since_its_last_read() {
     let (now, mut server) = (clock::instant(), Server::default());
     let (mut a, mut b) = (Process::new("a", 0, now), Process::new("b", 0, now));
     a.settle(&mut server, now);
     b.settle(&mut server, now);
-    // a sleeps; b takes over, and a sees nothing of it but that the lease is gone.
+    // a sleeps; b takes over, and a only sees that the Lease is deleted.
     let later = now + TERMS.duration;
     b.settle(&mut server, later);
     assert!(b.leads(later) && !a.leads(later));
@@ -263,7 +267,7 @@ enum Act {
     Send(usize),
     Receive(usize, bool),
     Release(usize),
-    /// Times and counts of any size, as long as nobody else is named the holder.
+    /// Times and counts of any size, without another holder.
     Edit(i64, Option<i32>, Option<i32>),
     Empty,
     Delete,
@@ -332,7 +336,7 @@ proptest! {
                 Act::Empty => server.edit(|lease| {
                     lease.spec.get_or_insert_default().holder_identity = Some(String::new());
                 }),
-                // Who never saw a lease can't know that there was one.
+                // A process that never read a Lease can't know that there was one.
                 Act::Delete if all.iter().all(|process| process.election.sight.lease().is_some()) => {
                     server.lease = None;
                 }

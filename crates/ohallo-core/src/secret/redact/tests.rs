@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 const KEY: &str = "sf_live_v1_a3Bx9kLmP2qR7wYz4nDfGhJkQpStUvWx";
-/// With everything that is escaped somewhere.
+/// A key with every character that some format escapes.
 const ODD: &str = r#"sf_test_v1_a/7+"<&%41\{kkkk"#;
 
 fn redactor(key: &str) -> Redactor {
@@ -32,7 +32,7 @@ fn encode_utf16(text: &str) -> String {
     })
 }
 
-/// Every form that the design names, and what mixes of them are usual.
+/// Every documented form, and common mixes of them.
 fn forms(key: &str) -> Vec<String> {
     let json = serde_json::to_string(key).unwrap();
     let hex = key.bytes().fold(String::new(), |out, byte| format!("{out}{byte:02x}"));
@@ -70,7 +70,7 @@ fn the_whole_key_is_replaced_in_every_form() {
     }
 }
 
-/// What would answer a guess: a text that holds all of the key but one character, or all but two bits of it.
+/// Texts that would confirm a guess: all of the key except one character, or except two bits.
 #[test]
 fn no_part_of_a_key_is_replaced_in_any_form() {
     for key in [KEY, ODD] {
@@ -115,7 +115,7 @@ fn a_key_that_an_escape_of_ours_completes_is_replaced_too() {
 }
 
 #[test]
-fn a_short_key_is_not_looked_for() {
+fn a_short_key_is_not_redacted() {
     assert_eq!(redactor("seven77").clean("seven77", 100), "seven77");
     assert_eq!(redactor("eight888").clean("eight888", 100), MARK);
 }

@@ -11,7 +11,7 @@ const SOON: Duration = Duration::from_secs(1);
 
 type Edit = fn(&mut Sample);
 
-/// What is done or said.
+/// The planned step or conclusion.
 #[derive(Debug, PartialEq)]
 enum Does {
     Step(Step),
@@ -34,8 +34,8 @@ fn does(sample: &Sample) -> Does {
     }
 }
 
-fn lets_go(parting: DeletionOutcome) -> Does {
-    Does::Step(Step::RemoveFinalizer(parting))
+fn lets_go(outcome: DeletionOutcome) -> Does {
+    Does::Step(Step::RemoveFinalizer(outcome))
 }
 
 fn deletes_it() -> Does {
@@ -46,7 +46,7 @@ fn no_key() -> Failure {
     Failure::missing_input(Reason::WorkspaceNotFound, "There is no Workspace named \"default\".")
 }
 
-/// A create was sent, its answer was lost, and the object is being deleted.
+/// A create was sent, its response was lost, and the object is being deleted.
 fn parked_and_terminating() -> Sample {
     Sample::unbound().with(|it| {
         it.channel.metadata.finalizers = Some(vec![finalizer::CHANNEL.into()]);
@@ -130,12 +130,12 @@ fn each_row_of_a_bound_channel_that_is_deleted() {
         ("another released", |it| it.annotate(annotation::RELEASE, "c2"), deletes_it()),
         ("everything released", |it| it.annotate(annotation::RELEASE, "true"), deletes_it()),
         (
-            "an unfit id",
+            "an invalid id",
             |it| it.status.channel_id = Some("../x".into()),
             Does::Blocked(Reason::AbsenceNotProven, backoff::STALLED_INTERVAL),
         ),
         (
-            "an unfit id, Retain",
+            "an invalid id, Retain",
             |it| {
                 it.status.channel_id = Some("..".into());
                 it.channel.spec.deletion_policy = Some("Retain".into());
@@ -143,7 +143,7 @@ fn each_row_of_a_bound_channel_that_is_deleted() {
             lets_go(DeletionOutcome::Retained),
         ),
         (
-            "an unfit id, released",
+            "an invalid id, released",
             |it| {
                 it.status.channel_id = Some("a/b".into());
                 it.annotate(annotation::RELEASE, "a/b");
@@ -195,23 +195,24 @@ fn each_row_of_a_bound_channel_that_is_deleted() {
 }
 
 #[test]
-fn a_missing_key_is_told_with_both_ways_out() {
+fn a_missing_key_is_reported_with_both_remedies() {
     let message = Sample::terminating().with(|it| it.observed.workspace = Err(no_key())).verdict().message;
     assert!(message.contains("no Workspace named") && message.contains("release=c1"), "{message}");
 }
 
 #[test]
-fn an_id_that_is_none_is_told_with_both_ways_out_and_an_absence_with_its_id() {
-    let unfit = Sample::terminating().with(|it| it.status.channel_id = Some("../x".into())).verdict().message;
+fn an_invalid_id_is_reported_with_both_remedies_and_an_absence_with_its_id() {
+    let invalid =
+        Sample::terminating().with(|it| it.status.channel_id = Some("../x".into())).verdict().message;
     for part in ["\"../x\"", "delete it there", annotation::RELEASE] {
-        assert!(unfit.contains(part), "{unfit}");
+        assert!(invalid.contains(part), "{invalid}");
     }
     let absent = Sample::terminating().with(|it| it.memory.absence = absence(it.instant)).verdict().message;
     assert!(absent.contains("channel c1") && absent.contains("404"), "{absent}");
 }
 
 #[test]
-fn the_object_is_decided_on_again_when_it_changed_into_one_whose_channel_is_not_to_be_deleted() {
+fn the_object_is_planned_again_when_its_channel_may_no_longer_be_deleted() {
     fn retain(it: &mut Sample) {
         it.channel.spec.deletion_policy = Some("Retain".into());
         it.channel.metadata.generation = Some(2);
@@ -250,7 +251,7 @@ fn a_404_proves_an_absence_to_the_key_that_sees_the_workspace_or_has_read_the_ch
     let mut sample = Sample::terminating();
     let place = sample.place().clone();
     let same = Some(place.read_with.as_str());
-    for (vouched, has_read, read_with, bound, proves) in [
+    for (probe, has_read, read_with, bound, proves) in [
         (WorkspaceProbe::Found, true, None, true, true),
         (WorkspaceProbe::Found, false, same, true, true),
         (WorkspaceProbe::Found, false, Some("another"), true, false),
@@ -269,15 +270,15 @@ fn a_404_proves_an_absence_to_the_key_that_sees_the_workspace_or_has_read_the_ch
             ..ChannelStatus::default()
         };
         assert_eq!(
-            absence_is_proven(&status, &place, vouched),
+            absence_is_proven(&status, &place, probe),
             proves,
-            "{vouched:?} {has_read} {read_with:?} {bound}"
+            "{probe:?} {has_read} {read_with:?} {bound}"
         );
     }
 }
 
 #[test]
-fn a_delete_that_meets_an_absence_notes_the_first_and_says_the_second() {
+fn a_delete_that_finds_an_absence_records_the_first_and_reports_the_second() {
     let Sample { mut memory, mut observed, instant, .. } = Sample::terminating();
     record_absence(&mut memory, &mut observed.remote, ID, instant);
     assert_eq!((&memory.absence, &observed.remote), (&absence(instant), &Remote::Unread));
@@ -312,7 +313,7 @@ fn absence_counts_when_it_was_proven_twice_thirty_seconds_apart() {
 }
 
 #[test]
-fn without_an_id_it_goes_only_when_nothing_can_be_left() {
+fn without_an_id_the_finalizer_is_removed_only_when_nothing_can_be_left() {
     let unknown = || Does::Blocked(Reason::CreateOutcomeUnknown, backoff::STALLED_INTERVAL);
     let rows: [(&str, Edit, Does); 12] = [
         ("unknown", |_| {}, unknown()),
@@ -347,7 +348,7 @@ fn without_an_id_it_goes_only_when_nothing_can_be_left() {
         ("released", |it| it.annotate(annotation::RELEASE, "uid-1/1"), lets_go(DeletionOutcome::Released)),
         ("another attempt released", |it| it.annotate(annotation::RELEASE, "uid-1/2"), unknown()),
         (
-            "made nothing",
+            "created nothing",
             |it| it.annotate(annotation::CREATE_AGAIN, "uid-1/1"),
             lets_go(DeletionOutcome::NeverCreated),
         ),
@@ -367,7 +368,7 @@ fn without_an_id_it_goes_only_when_nothing_can_be_left() {
 
 #[test]
 fn a_policy_that_was_retain_counts_until_the_manifest_changes() {
-    // The generation that the status speaks of, and that of the object that is being deleted.
+    // The observed generation, and the generation of the object that is being deleted.
     for (declared, in_force, observed, generation, blocked, retains) in [
         (None, Some("Retain"), Some(1), 2, false, true),
         (None, Some("Retain"), Some(2), 2, false, true),
@@ -396,11 +397,11 @@ fn a_policy_that_was_retain_counts_until_the_manifest_changes() {
         }
         let expected = if retains { lets_go(DeletionOutcome::Retained) } else { deletes_it() };
         assert_eq!(does(&sample), expected, "{declared:?} {in_force:?} {observed:?} {generation} {blocked}");
-        // What is said of it does not change what is decided next.
+        // The written status does not change the next plan.
         let policy = sample.summarize(&Outcome::More).status.deletion_policy;
         assert_eq!(policy.as_deref(), Some(if retains { "Retain" } else { "Delete" }));
     }
-    // Of a living object the manifest alone counts.
+    // For a living object only the manifest counts.
     let living = Sample::bound().with(|it| {
         it.status.deletion_policy = Some("Retain".into());
         it.status.observed_generation = Some(1);
@@ -409,7 +410,7 @@ fn a_policy_that_was_retain_counts_until_the_manifest_changes() {
 }
 
 #[test]
-fn two_ids_hold_the_object_until_the_created_one_is_released_by_name_or_kept_by_policy() {
+fn two_ids_block_the_deletion_until_the_created_one_is_released_by_name_or_retained() {
     let two = |edit: Edit| {
         let sample = Sample::bound().with(|it| {
             let remote = Box::new(it.remote().clone());

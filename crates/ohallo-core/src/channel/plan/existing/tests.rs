@@ -21,14 +21,14 @@ fn pushes(sample: &Sample) -> bool {
     matches!(sample.plan(), Plan::Work(Step::PushCredentials { .. }))
 }
 
-/// The credentials were said to be applied for this generation.
+/// The credentials were reported as applied for this generation.
 fn said_applied(it: &mut Sample, generation: i64) {
     let mut writer = Writer::new(&mut it.status.conditions, generation, it.now);
     writer.set(kind::CREDENTIALS_APPLIED, Status::True, Reason::Applied, "Sent.");
 }
 
 #[test]
-fn nothing_is_written_for_a_channel_that_is_not_ours_or_not_there() {
+fn nothing_is_written_for_a_foreign_or_missing_channel() {
     let rows: [(&str, Edit, ConclusionKind, Reason); 12] = [
         ("no id", |it| it.channel.spec.channel_id = Some("..".into()), USER, Reason::ValidationFailed),
         (
@@ -45,7 +45,7 @@ fn nothing_is_written_for_a_channel_that_is_not_ours_or_not_there() {
         ),
         ("owned", |it| it.observed.owner = Some(None), USER, Reason::OwnershipConflict),
         ("owned here", |it| it.observed.owner = Some(Some("a".into())), USER, Reason::OwnershipConflict),
-        ("gone", |it| it.observed.remote = Remote::Absent { proven: true }, USER, Reason::ChannelNotFound),
+        ("absent", |it| it.observed.remote = Remote::Absent { proven: true }, USER, Reason::ChannelNotFound),
         (
             "not proven",
             |it| it.observed.remote = Remote::Absent { proven: false },
@@ -84,7 +84,7 @@ fn nothing_is_written_for_a_channel_that_is_not_ours_or_not_there() {
 }
 
 #[test]
-fn a_conflict_names_the_winner_only_where_it_may_be_told() {
+fn a_conflict_names_the_winner_only_within_its_namespace() {
     let named = Sample::bound().with(|it| it.observed.owner = Some(Some("first".into())));
     assert!(named.verdict().message.contains("\"first\""));
     let hidden = Sample::bound().with(|it| it.observed.owner = Some(None));
@@ -99,7 +99,7 @@ fn a_bound_channel_is_not_touched_under_another_workspace_than_its_own() {
 }
 
 #[test]
-fn what_ohallo_does_not_tell_is_enough_to_keep_a_channel_and_not_to_adopt_one() {
+fn fields_that_ohallo_omits_keep_a_channel_bound_and_prevent_an_adoption() {
     for edit in [(|it| it.remote().channel_type = None) as Edit, |it| it.remote().workspace_id = None] {
         assert_eq!(Sample::bound().with(edit).says(), (ConclusionKind::InSync, Reason::Available));
         assert_eq!(Sample::adopting().with(edit).says(), (USER, Reason::IdentityMismatch));

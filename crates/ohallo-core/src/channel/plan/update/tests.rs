@@ -46,7 +46,7 @@ fn drift_is_put_back_or_reported() {
 }
 
 #[test]
-fn a_key_with_a_dot_and_the_keys_that_it_looks_like_are_reported_and_sent_each_for_itself() {
+fn a_key_with_a_dot_and_nested_keys_of_the_same_path_are_reported_and_sent_separately() {
     let mut sample = Sample::bound().with(|it| {
         it.channel.spec.drift_policy = Some("Report".into());
         it.config(json!({"a.b": 1, "a": {"b": 1}}), json!({"a.b": 2, "a": {"b": 1}}));
@@ -55,7 +55,7 @@ fn a_key_with_a_dot_and_the_keys_that_it_looks_like_are_reported_and_sent_each_f
     });
     let paths: Vec<_> = sample.status.drift.iter().map(|drift| drift.path.as_str()).collect();
     assert_eq!(paths, [r#"config."a.b""#]);
-    // Its declared value is the one that the other key's drift has.
+    // Its declared value equals the one in the other key's drift.
     sample.channel.spec.config = Some(map(json!({"a.b": 1, "a": {"b": 1}, "c": 1})));
     sample.remote().config = map(json!({"a.b": 2, "a": {"b": 3}}));
     let (changes, fields, _) = update_of(&sample);
@@ -64,7 +64,7 @@ fn a_key_with_a_dot_and_the_keys_that_it_looks_like_are_reported_and_sent_each_f
 }
 
 #[test]
-fn drift_that_is_only_reported_is_not_undone_by_a_change_of_another_value() {
+fn drift_that_is_only_reported_is_not_reverted_by_a_change_of_another_value() {
     let mut sample = Sample::bound().with(|it| {
         it.channel.spec.drift_policy = Some("Report".into());
         it.config(json!({"a": {"b": 1, "c": 1}, "d": 1}), json!({"a": {"b": 2, "c": 1}, "d": 1}));
@@ -105,7 +105,7 @@ fn what_is_due_and_not_taken_is_not_listed_as_drift_that_is_only_reported() {
 }
 
 #[test]
-fn enabled_is_sent_when_it_is_another_than_was_last_sent() {
+fn enabled_is_sent_when_it_differs_from_the_last_sent_value() {
     let enabled = |declared: Option<bool>, applied: Option<bool>| {
         Sample::bound().with(|it| {
             it.channel.spec.enabled = declared;
@@ -135,7 +135,7 @@ fn enabled_is_sent_when_it_is_another_than_was_last_sent() {
 }
 
 #[test]
-fn what_was_sent_for_a_generation_that_no_status_tells_of_is_not_known() {
+fn values_sent_for_an_unrecorded_generation_are_unknown() {
     for (observed, kept) in [(Some(2), Some(true)), (Some(1), None), (None, None)] {
         let mut sample = Sample::bound().with(|it| {
             it.status.observed_generation = observed;
@@ -147,7 +147,7 @@ fn what_was_sent_for_a_generation_that_no_status_tells_of_is_not_known() {
 }
 
 #[test]
-fn enabled_is_sent_once_more_when_a_late_request_can_no_longer_land() {
+fn enabled_is_sent_again_when_a_late_request_can_no_longer_take_effect() {
     let at = |rest: i64| {
         Sample::bound().with(|it| {
             it.channel.spec.enabled = Some(true);
@@ -164,7 +164,7 @@ fn enabled_is_sent_once_more_when_a_late_request_can_no_longer_land() {
 }
 
 #[test]
-fn values_that_ohallo_keeps_different_are_not_fought_in_the_same_pass() {
+fn values_that_ohallo_rewrites_are_not_sent_again_in_the_same_reconcile() {
     let sample = Sample::bound().with(|it| {
         it.config(json!({"address": "A@x"}), json!({"address": "a@x"}));
         it.applied();
@@ -185,7 +185,7 @@ fn three_reverts_of_a_field_end_the_fight_until_the_manifest_changes() {
     let began = sample.instant;
     let at = |seconds| began + s(seconds);
     for look in 1..=MAX_REVERTS_OF_A_FIELD as u64 {
-        assert!(matches!(sample.step(), Step::Update { .. }), "before look {look}");
+        assert!(matches!(sample.step(), Step::Update { .. }), "before read {look}");
         sample.memory.note_update(sent.clone());
         for read in 0..3 {
             sample.memory.note_differences(
@@ -208,7 +208,7 @@ fn three_reverts_of_a_field_end_the_fight_until_the_manifest_changes() {
 }
 
 #[test]
-fn names_at_most_four_values_that_ohallo_keeps_different_and_shows_that_there_are_more() {
+fn names_at_most_four_rewritten_values_and_shows_that_there_are_more() {
     for (keys, named) in [
         (&["a"][..], "(config.a)"),
         (&["a", "b", "c", "d"], "(config.a, config.b, config.c, config.d)"),

@@ -1,11 +1,11 @@
-//! The conditions beside Ready.
+//! The conditions besides Ready.
 
 use super::*;
 use crate::backoff;
 use crate::channel::plan::existing;
 
 #[test]
-fn a_suspended_channel_keeps_ready_and_what_it_speaks_of() {
+fn a_suspended_channel_keeps_ready_and_its_generation() {
     let sample = settled().with(|it| {
         it.channel.metadata.generation = Some(2);
         it.channel.spec.suspend = Some(true);
@@ -24,7 +24,7 @@ fn a_suspended_channel_keeps_ready_and_what_it_speaks_of() {
 }
 
 #[test]
-fn drift_is_shown_until_a_look_shows_otherwise() {
+fn drift_is_reported_until_a_read_shows_otherwise() {
     let drifted = Sample::bound().with(|it| {
         it.channel.spec.drift_policy = Some("Report".into());
         it.remote().display_name = Some("Theirs".into());
@@ -58,7 +58,7 @@ fn drift_is_shown_until_a_look_shows_otherwise() {
 }
 
 #[test]
-fn a_blocked_deletion_says_why() {
+fn a_blocked_deletion_reports_its_cause() {
     let rows = [
         (
             fails(Retry::UserAction, Reason::AuthenticationFailed),
@@ -137,10 +137,10 @@ fn each_row_of_credentials_applied() {
 }
 
 #[test]
-fn credentials_whose_turn_has_not_come_are_not_said_to_be_refused_when_ready_lapses() {
+fn deferred_credentials_are_not_reported_as_rejected_when_ready_expires() {
     let waits = Outcome::PushFailed(Failure {
         retry: Retry::Deferred(s(3)),
-        ..Failure::transient(Reason::Progressing, "It waits for its turn.")
+        ..Failure::transient(Reason::Progressing, "It waits for the rate limit.")
     });
     let sample = settled().with(|it| {
         it.credentials(ready("y", "2"), Some(("x", "1")));
@@ -152,9 +152,9 @@ fn credentials_whose_turn_has_not_come_are_not_said_to_be_refused_when_ready_lap
 }
 
 #[test]
-fn credentials_that_could_not_be_sent_are_never_said_to_be_applied_at_the_next_look() {
+fn credentials_that_could_not_be_sent_are_not_reported_as_applied_by_the_next_reconcile() {
     let rejected = Outcome::PushFailed(Failure::transient(Reason::ApiUnavailable, "oHallo is unavailable."));
-    // After a restart: the content can't be compared, and the new manifest takes another key of the same Secret.
+    // After a restart: the content can't be compared, and the new manifest selects another entry of the same Secret.
     let sample = Sample::bound().with(|it| {
         it.credentials(ready("x", "1"), Some(("w", "1")));
         it.memory.last_push_digest = None;
@@ -193,7 +193,7 @@ fn each_row_of_connected_also_where_the_result_was_lost() {
 }
 
 #[test]
-fn connected_speaks_of_the_generation_whose_test_it_shows() {
+fn connected_describes_the_generation_of_its_test() {
     for (status, reason, shown) in [
         (Status::True, Reason::TestPassed, 1),
         (Status::True, Reason::TestFailed, 2),
@@ -234,7 +234,7 @@ fn a_warning_begins_with_a_bad_reason_and_is_not_repeated() {
     assert_eq!(warned(&gone, &in_sync), ["SecretNotFound"]);
     assert!(warned(&gone.clone().after(&in_sync), &in_sync).is_empty());
     let waits = fails(Retry::MissingInput, Reason::SecretNotFound);
-    assert_eq!(warned(&gone, &waits), ["SecretNotFound"], "once, though two conditions say it");
+    assert_eq!(warned(&gone, &waits), ["SecretNotFound"], "once, although two conditions have the reason");
     let sent = sample.clone().with(|it| it.credentials(ready("x", "1"), Some(("x", "1"))));
     assert!(warned(&sent, &in_sync).is_empty(), "that they are applied is no warning");
     let blocked = sample.with(Sample::terminate);

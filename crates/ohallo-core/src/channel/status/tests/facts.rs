@@ -1,4 +1,4 @@
-//! The fields beside the conditions, and what may stand in them.
+//! The fields besides the conditions, and their possible values.
 
 use super::*;
 
@@ -22,7 +22,7 @@ fn facts_follow_the_channel_and_the_manifest() {
 }
 
 #[test]
-fn a_request_to_retry_counts_as_handled_where_there_is_nothing_to_retry() {
+fn a_retry_request_counts_as_handled_where_there_is_nothing_to_retry() {
     let observe: Edit = |it| it.channel.spec.management_policy = Some("Observe".into());
     let fail: Edit = |it| it.remote().status = Some("error".into());
     for (asked, handled, edit, expected) in [
@@ -86,7 +86,7 @@ fn what_was_sent_is_forgotten_only_when_nothing_is_declared_any_more() {
 }
 
 #[test]
-fn what_the_manifest_says_counts_as_applied_only_when_it_was_seen() {
+fn the_manifest_counts_as_applied_only_after_a_confirming_read() {
     let changed: Edit = |it| it.channel.spec.display_name = Some("New".into());
     let digest =
         |sample: &Sample| sample.summarize(&Outcome::More).status.applied.and_then(|applied| applied.digest);
@@ -148,7 +148,7 @@ fn values_from_outside_are_cleaned_and_cut_to_the_bounds_of_the_crd() {
 }
 
 #[test]
-fn only_a_value_of_ohallos_is_redacted_and_only_where_it_holds_the_whole_key() {
+fn only_values_from_ohallo_are_redacted_and_only_the_whole_key() {
     let key = "sf_live_v1_quoted";
     let redactor = Redactor::of(&ApiKey::new(key.into()));
     let setting = SummaryInput { random: 0.0, redactor: &redactor, interval: INTERVAL };

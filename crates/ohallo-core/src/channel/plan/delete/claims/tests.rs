@@ -4,7 +4,7 @@ use crate::channel::fixtures::*;
 use crate::channel::model::{Conclusion, ConclusionKind, DeletionOutcome, Step};
 use crate::failure::{Failure, Retry};
 
-/// What is done or said.
+/// The planned step or conclusion.
 #[derive(Debug, PartialEq)]
 enum Does {
     Deletes,
@@ -32,7 +32,7 @@ fn does(sample: &Sample) -> Does {
 
 const CLAIMED: Does = Does::Blocked(Reason::ClaimedByAnother);
 
-/// A terminating Channel after a reconcile that found these claims so many seconds ago, and each one after.
+/// A terminating Channel after reconciles that observed these claims, at the given seconds.
 struct Deletion {
     sample: Sample,
     began: Instant,
@@ -49,7 +49,7 @@ impl Deletion {
         self
     }
 
-    /// A reconcile that finds these claims at this second; what it does, and the status that it leaves.
+    /// A reconcile that observes these claims at this second; returns its step, and updates the status.
     fn at(&mut self, second: u64, claims: Claims) -> Does {
         self.sample.instant = self.began + s(second);
         let said = waiting_message(&self.sample.status).map(str::to_owned);
@@ -172,7 +172,7 @@ fn a_right_that_is_not_shown_within_ten_seconds_is_none_and_is_waited_for_once()
 }
 
 #[test]
-fn after_waiting_a_delete_leaves_when_nobody_has_claimed_the_id_for_five_minutes_on_end() {
+fn after_a_wait_the_delete_is_sent_when_the_id_was_unclaimed_for_five_minutes() {
     for claim in [beside, elsewhere] {
         let mut deletion = Deletion::new();
         assert_eq!(deletion.at(0, claim()), CLAIMED);
@@ -203,7 +203,7 @@ fn a_restart_forgets_no_wait() {
 }
 
 #[test]
-fn the_owners_word_ends_a_wait_for_other_namespaces_and_none_for_the_own_one() {
+fn the_owners_confirmation_ends_a_wait_for_other_namespaces_and_not_for_its_own() {
     let mut deletion = Deletion::new();
     assert_eq!(deletion.at(0, elsewhere()), CLAIMED);
     deletion.restart();
@@ -271,7 +271,7 @@ fn a_message_fits_its_condition_whatever_the_names() {
 }
 
 #[test]
-fn a_warning_comes_once_for_other_namespaces_at_once_and_for_the_own_after_five_minutes() {
+fn a_warning_is_published_once_immediately_for_other_namespaces_and_after_five_minutes_for_its_own() {
     let warned = |deletion: &Deletion| deletion.sample.memory.wait.as_ref().is_some_and(|wait| wait.warned);
     let mut deletion = Deletion::new();
     deletion.at(0, elsewhere());
@@ -291,7 +291,7 @@ fn a_warning_comes_once_for_other_namespaces_at_once_and_for_the_own_after_five_
 }
 
 #[test]
-fn a_wait_looks_again_when_its_warning_is_due() {
+fn a_wait_is_requeued_when_its_warning_is_due() {
     let again = |deletion: &Deletion| match deletion.sample.plan() {
         Plan::Settled(Conclusion { kind: ConclusionKind::Blocked { again }, .. }) => Does::BlockedFor(again),
         other => panic!("{other:?}"),
@@ -304,5 +304,5 @@ fn a_wait_looks_again_when_its_warning_is_due() {
     deletion.at(400, nobody());
     assert_eq!(again(&deletion), Does::BlockedFor(WAIT));
     deletion.at(600, nobody());
-    assert_eq!(again(&deletion), Does::BlockedFor(s(100)), "then nobody has claimed it for long enough");
+    assert_eq!(again(&deletion), Does::BlockedFor(s(100)), "then it was unclaimed for long enough");
 }

@@ -1,4 +1,4 @@
-//! When credentials are sent.
+//! When the operator sends credentials.
 
 use super::*;
 
@@ -47,7 +47,7 @@ fn after_a_restart_credentials_are_sent_unless_the_status_shows_that_they_were()
         ("keys", |it| it.status.credentials.as_mut().unwrap().keys = vec!["b".into()], true),
         ("generation", |it| it.channel.metadata.generation = Some(2), true),
         (
-            "generation, and a pass that failed since",
+            "generation, and a reconcile that failed since",
             |it| {
                 it.channel.metadata.generation = Some(2);
                 it.status.observed_generation = Some(2);
@@ -77,7 +77,7 @@ fn many_keys_are_compared_as_far_as_the_status_lists_them() {
 }
 
 #[test]
-fn credentials_are_sent_once_more_when_a_late_request_can_no_longer_land() {
+fn credentials_are_sent_again_when_a_late_request_can_no_longer_take_effect() {
     let mut sample = Sample::bound().with(|it| it.credentials(ready("x", "1"), Some(("x", "1"))));
     sample.memory.resend_credentials_at = Some(sample.instant + s(1));
     assert!(!pushes(&sample));
@@ -86,7 +86,7 @@ fn credentials_are_sent_once_more_when_a_late_request_can_no_longer_land() {
 }
 
 #[test]
-fn what_is_as_it_was_known_is_sent_new_credentials_and_nothing_else() {
+fn a_known_active_channel_gets_new_credentials_and_nothing_else() {
     let known = |content: &str| {
         Sample::bound().with(|it| {
             it.credentials(ready(content, "2"), Some(("x", "1")));
@@ -101,12 +101,12 @@ fn what_is_as_it_was_known_is_sent_new_credentials_and_nothing_else() {
     assert_eq!(known("y").step(), Step::PushCredentials { id: id() });
     assert_eq!(known("x").says(), (ConclusionKind::InSync, Reason::Available), "an edit of a label");
     let wake = known("x").settle().wake.unwrap();
-    assert_eq!(wake, s(300), "the next regular look is where it was");
+    assert_eq!(wake, s(300), "the next regular read remains due");
     let rows: [(&str, Edit); 6] = [
         ("its finalizer is missing", |it| it.channel.metadata.finalizers = None),
         ("it was not Ready", |it| it.status.conditions[0].status = "False".into()),
         ("Ready spoke of an older manifest", |it| it.status.conditions[0].observed_generation = Some(0)),
-        ("nobody looked yet", |it| it.status.conditions.clear()),
+        ("not reconciled yet", |it| it.status.conditions.clear()),
         ("it was busy", |it| it.status.state = Some("provisioning".into())),
         ("it is only observed", |it| it.channel.spec.management_policy = Some("Observe".into())),
     ];

@@ -1,9 +1,9 @@
-//! What follows from the state that oHallo reports.
+//! Plans by the state that oHallo reports.
 
 use super::*;
 
 #[test]
-fn ohallos_word_for_the_state_is_followed() {
+fn the_state_that_ohallo_reports_is_followed() {
     for (state, is, reason) in [
         (Some("active"), ConclusionKind::InSync, Reason::Available),
         (Some("provisioning"), SOON, Reason::Provisioning),
@@ -62,7 +62,7 @@ fn a_stored_retry_time_of_another_clock_is_clamped_to_the_backoff_and_written_so
             it.status.provisioning = Some(provisioning);
         })
     };
-    // It is 08:00. The clock that wrote the time was ahead, or behind, or it is no time of a clock.
+    // It is 08:00. The clock that wrote the time was ahead or behind, or the value is not a time.
     for (attempts, stored, rest, written) in [
         (0, "2026-01-10T08:00:59Z", 59, "2026-01-10T08:00:59Z"),
         (0, "2026-01-10T08:01:00Z", 60, "2026-01-10T08:01:00Z"),
@@ -83,7 +83,7 @@ fn a_stored_retry_time_of_another_clock_is_clamped_to_the_backoff_and_written_so
         let status = sample.settle().status;
         let next = status.provisioning.as_ref().and_then(|it| it.next_attempt_at.as_deref());
         assert_eq!(next, Some(written), "{attempts} {stored}");
-        // So that it comes: a minute later the rest is a minute shorter.
+        // The wait ends: a minute later the rest is a minute shorter.
         let later = sample.with(|it| {
             it.status = status.clone();
             it.now = it.now.checked_add(s(30)).unwrap();
@@ -97,7 +97,7 @@ fn a_stored_retry_time_of_another_clock_is_clamped_to_the_backoff_and_written_so
         let over = failed(5, past);
         assert_eq!(over.says(), (USER, Reason::ProvisioningFailed), "no time buys a retry over the limit");
     }
-    // A count below zero buys none either.
+    // A count below zero adds no retry either.
     assert!(matches!(failed(-7, "1970-01-01T00:00:00Z").step(), Step::Retry { attempts: 1, .. }));
 }
 
@@ -132,7 +132,7 @@ fn a_test_is_sent_once_per_value_of_the_annotation() {
 }
 
 #[test]
-fn a_change_is_tested_where_that_is_asked_for_and_never_by_mail() {
+fn a_change_is_tested_where_declared_and_never_for_email() {
     let changed = |policy: Option<&str>, channel_type: &str, due: bool| {
         Sample::bound().with(|it| {
             it.channel.spec.connectivity_test = policy.map(Into::into);
