@@ -28,7 +28,7 @@ if obj.metadata.deletionTimestamp ~= nil then
 end
 
 if status.observedGeneration ~= obj.metadata.generation or condition("Ready") == nil then
-  return { status = "Progressing", message = "The operator has not looked at this version yet." }
+  return { status = "Progressing", message = "The operator has not reconciled this version yet." }
 end
 if holds("Suspended") then
   return says("Suspended", "Suspended")

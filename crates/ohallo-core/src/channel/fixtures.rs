@@ -96,7 +96,7 @@ pub fn attempt(number: i64, outcome: AttemptOutcome) -> Option<in_memory_state::
     })
 }
 
-pub fn parked() -> AttemptId {
+pub fn unresolved_attempt() -> AttemptId {
     AttemptId { uid: UID.into(), number: 1 }
 }
 
