@@ -90,11 +90,11 @@ proptest! {
 
     #[test]
     fn the_finalizer_is_removed_only_when_nothing_is_left_or_may_be_left(sample in odd()) {
-        let Plan::Work(Step::RemoveFinalizer(parting)) = sample.plan() else { return Ok(()) };
+        let Plan::Work(Step::RemoveFinalizer(outcome)) = sample.plan() else { return Ok(()) };
         let view = sample.view();
         prop_assert!(view.terminating() && view.has_finalizer());
         let standing = view.binding();
-        match parting {
+        match outcome {
             DeletionOutcome::NeverCreated => prop_assert_eq!(standing, Binding::NeverCreated),
             DeletionOutcome::Deleted => {
                 let absent = matches!(sample.observed.remote, Remote::Absent { proven } if proven);

@@ -81,14 +81,14 @@ proptest! {
         prop_assert!(old.workspace_id.is_none() || old.workspace_id == new.workspace_id);
         let known = matches!(old.origin.as_deref(), Some("Created" | "Adopted"));
         prop_assert!(old.origin == new.origin || (!known && sample.view().bound_id().is_some()));
-        let parked = match sample.view().binding() {
+        let unresolved = match sample.view().binding() {
             Binding::UnresolvedCreate(attempt) | Binding::UnresolvedAtDeletion(attempt) => new
                 .create
                 .as_ref()
                 .is_some_and(|new| new.attempt == attempt.number && new.outcome == "Unknown"),
             _ => false,
         };
-        prop_assert!(new.create == old.create || new.channel_id.is_some() || parked);
+        prop_assert!(new.create == old.create || new.channel_id.is_some() || unresolved);
     }
 
     #[test]
