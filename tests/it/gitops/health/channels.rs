@@ -50,7 +50,7 @@ fn failed(sample: Sample, failure: Failure) -> Value {
 }
 
 fn user(reason: Reason) -> Failure {
-    Failure::user_action(reason, "Somebody has to change something.")
+    Failure::user_action(reason, "A user has to change something.")
 }
 
 /// A channel in sync, with an edit before the next reconcile.

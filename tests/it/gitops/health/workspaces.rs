@@ -21,7 +21,7 @@ pub fn sets() -> Vec<Set> {
 fn of<K: WorkspaceKind>() -> Vec<Set> {
     let good = |named: bool| KeyCheck::Good { workspace: named.then(named_one), environment: Some("Live") };
     let input = |reason| KeyCheck::Failed(Failure::missing_input(reason, "It is not there."));
-    let user = |reason| KeyCheck::Failed(Failure::user_action(reason, "Somebody has to change something."));
+    let user = |reason| KeyCheck::Failed(Failure::user_action(reason, "A user has to change something."));
     let mut sets = Vec::new();
     let mut add = |kind, reason, tools: Tools, object: &K| {
         let object = serde_json::to_value(object).unwrap();
