@@ -168,10 +168,10 @@ pub fn trusted_status(channel: &Channel) -> ChannelStatus {
     let status = channel.status.clone().unwrap_or_default();
     let uid = channel.metadata.uid.as_deref().unwrap_or_default();
     let named = channel.spec.channel_id.as_deref().zip(status.channel_id.as_deref());
-    let adopts_again = channel.metadata.deletion_timestamp.is_none()
+    let adopted_again = channel.metadata.deletion_timestamp.is_none()
         && status.bound_to(uid).is_none()
         && named.is_some_and(|(declared, copied)| same_id(declared, copied));
-    if adopts_again { unbound(status) } else { status }
+    if adopted_again { unbound(status) } else { status }
 }
 
 /// The part of a status that describes the object alone, and not a channel.

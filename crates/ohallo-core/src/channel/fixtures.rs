@@ -14,7 +14,6 @@ use crate::api::channel::{
 };
 use crate::api::conditions::Reason;
 use crate::api::{annotation, finalizer};
-use crate::channel::binding::AttemptId;
 use crate::channel::consistency::Window;
 use crate::channel::in_memory_state::{self, Absence, AttemptOutcome, InMemoryState};
 use crate::channel::model::{
@@ -94,10 +93,6 @@ pub fn attempt(number: i64, outcome: AttemptOutcome) -> Option<in_memory_state::
         last: true,
         ..in_memory_state::CreateAttempt::new(number, outcome)
     })
-}
-
-pub fn unresolved_attempt() -> AttemptId {
-    AttemptId { uid: UID.into(), number: 1 }
 }
 
 // === impl Sample ===

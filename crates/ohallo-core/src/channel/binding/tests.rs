@@ -118,7 +118,7 @@ fn the_last_attempt_is_the_later_one_of_the_intent_s_and_the_remembered_one() {
 }
 
 #[test]
-fn a_record_without_its_intent_parks() {
+fn a_record_without_its_intent_is_unresolved() {
     for outcome in ["Unknown", "Rejected", "NotSent"] {
         assert_eq!(binding(&BindingFacts { recorded: Some((2, outcome)), ..facts() }), unknown(UID, 2));
     }

@@ -47,7 +47,7 @@ fn no_key() -> Failure {
 }
 
 /// A create was sent, its response was lost, and the object is being deleted.
-fn parked_and_terminating() -> Sample {
+fn unresolved_and_terminating() -> Sample {
     Sample::unbound().with(|it| {
         it.channel.metadata.finalizers = Some(vec![finalizer::CHANNEL.into()]);
         it.annotate(annotation::CREATE_INTENT, INTENT);
@@ -360,9 +360,9 @@ fn without_an_id_the_finalizer_is_removed_only_when_nothing_can_be_left() {
         ("suspended", |it| it.channel.spec.suspend = Some(true), unknown()),
     ];
     for (name, edit, expected) in rows {
-        assert_eq!(does(&parked_and_terminating().with(edit)), expected, "{name}");
+        assert_eq!(does(&unresolved_and_terminating().with(edit)), expected, "{name}");
     }
-    let message = parked_and_terminating().verdict().message;
+    let message = unresolved_and_terminating().verdict().message;
     assert!(message.contains("release=uid-1/1"), "{message}");
 }
 
