@@ -124,7 +124,7 @@ impl Run<'_> {
         }
     }
 
-    /// `act::note_absence`.
+    /// `execute::absent`.
     fn absent(&mut self, replica: usize, slot: usize, mut pass: Pass) {
         if !self.proven(&pass) {
             say!(self, "the key can't show that it is the tenant's");
@@ -140,7 +140,7 @@ impl Run<'_> {
         self.go_on(replica, slot, pass);
     }
 
-    /// `run_and_report.remove_finalizer`.
+    /// `reconciliation.remove_finalizer`.
     pub fn part(&mut self, replica: usize, slot: usize, pass: Pass, parting: Parting, fate: Fate) {
         let wrote = self.let_go(replica, &pass, parting, fate);
         self.say_write(replica, format_args!("the finalizer off ({parting:?})"), wrote);

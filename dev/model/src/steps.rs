@@ -67,7 +67,7 @@ impl Run<'_> {
         self.end(replica, slot, &pass);
     }
 
-    /// `run_and_report.patch_metadata` with an intent.
+    /// `reconciliation.patch_metadata` with an intent.
     fn intent(&mut self, replica: usize, slot: usize, mut pass: Pass, number: u8, fate: Fate) {
         let by = self.process(replica);
         let intent = Intent { of: Named { uid: pass.object.uid, number }, by };
@@ -175,7 +175,7 @@ impl Run<'_> {
         }
     }
 
-    /// `run_and_report.patch_metadata`: the finalizer for an adoption, or the marks that were removed.
+    /// `reconciliation.patch_metadata`: the finalizer for an adoption, or the marks that were removed.
     fn mark(&mut self, replica: usize, slot: usize, mut pass: Pass, adopts: Option<Id>, fate: Fate) {
         let lost = adopts.is_none() && pass.status.adopted == Some(false) && pass.object.intent.is_none();
         let number = pass.memory.attempt.map_or(1, |own| own.number);
