@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 /// How far a dropped point may be from the simplified line, in pixels.
 const TOLERANCE: f64 = 1.0;
 
+/// The largest side of a rectangle in a legend, in pixels.
+const SWATCH: i32 = 10;
+
 type Attributes<'a> = BTreeMap<&'a str, &'a str>;
 
 pub fn compact(svg: &str) -> String {
@@ -31,6 +34,8 @@ pub fn compact(svg: &str) -> String {
 struct Picture {
     head: String,
     paths: String,
+    /// The small rectangles of each class: a legend's colors, which nothing covers.
+    swatches: BTreeMap<usize, String>,
     /// The texts of each class. They are written last: no shape of a panel covers a text.
     texts: BTreeMap<usize, String>,
     /// The class of each set of declarations.
@@ -84,6 +89,10 @@ impl Picture {
             false => format!("fill:none;stroke:{}", attributes["stroke"]),
         };
         let class = self.class(style);
+        if name == "rect" && number("width").max(number("height")) <= SWATCH {
+            self.swatches.entry(class).or_default().push_str(&(relative(&points) + "z"));
+            return;
+        }
         if self.path.as_ref().is_none_or(|path| path.0 != class) {
             self.end_path();
             self.path = Some((class, String::new()));
@@ -106,7 +115,10 @@ impl Picture {
         let classes = self.classes.iter().map(|(style, class)| format!(".c{class}{{{style}}}"));
         let styles = classes.collect::<Vec<_>>().join("\n");
         let texts = self.texts.iter().map(|(class, texts)| format!("<g class=\"c{class}\">\n{texts}</g>\n"));
-        let body = self.paths + &texts.collect::<String>();
+        let swatches = self.swatches.iter();
+        let swatches =
+            swatches.map(|(class, commands)| format!("<path class=\"c{class}\" d=\"{commands}\"/>\n"));
+        let body = self.paths + &swatches.chain(texts).collect::<String>();
         format!("{}<style>text{{font-family:sans-serif}}\n{styles}</style>\n{body}</svg>\n", self.head)
     }
 }
@@ -192,14 +204,14 @@ fn a_straight_stretch_is_one_segment_and_a_bend_stays() {
 #[test]
 fn shapes_of_one_style_become_one_path_in_their_order() {
     let svg = r##"<svg width="9" height="9" viewBox="0 0 9 9" xmlns="http://www.w3.org/2000/svg">
-<rect x="1" y="2" width="3" height="4" opacity="1" fill="#FFF" stroke="none"/>
+<rect x="1" y="2" width="30" height="40" opacity="1" fill="#FFF" stroke="none"/>
 <polyline fill="none" opacity="1" stroke="#111" stroke-width="1" points="0,0 2,3 "/>
 <line opacity="1" stroke="#111" stroke-width="1" x1="5" y1="5" x2="5" y2="1"/>
 <text x="1" y="2" dy="0.5ex" text-anchor="start" font-family="sans-serif" font-size="8.0" opacity="1" fill="#222">
 a &amp; b
 </text>
 </svg>"##;
-    let body = "<path class=\"c0\" d=\"M1 2h3v4h-3z\"/>\n<path class=\"c1\" d=\"M0 0l2 3M5 5v-4\"/>\n\
+    let body = "<path class=\"c0\" d=\"M1 2h30v40h-30z\"/>\n<path class=\"c1\" d=\"M0 0l2 3M5 5v-4\"/>\n\
                 <g class=\"c2\">\n<text x=\"1\" y=\"4\">a &amp; b</text>\n</g>\n</svg>\n";
     let compact = compact(svg);
     assert!(compact.ends_with(body), "{compact}");

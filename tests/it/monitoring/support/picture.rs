@@ -16,7 +16,7 @@ use crate::monitoring::support::prometheus::Series;
 const CELL: (u32, u32) = (58, 30);
 const GAP: i32 = 4;
 /// Points of a line.
-const POINTS: usize = 60;
+const POINTS: usize = 40;
 /// Pixels that a letter and a line of the legend take.
 const LETTER: i32 = 6;
 const LINE: i32 = 14;
@@ -181,8 +181,8 @@ fn chart(area: Area, it: &Answered, moments: &[f64]) -> Drawn {
         .bold_line_style(FAINT)
         .axis_style(FAINT)
         .label_style(text(11).color(&INK))
-        .x_labels(6)
-        .y_labels(5)
+        .x_labels(4)
+        .y_labels(4)
         .x_label_formatter(&|second| format!("{}:{:02}", (second / 60.0) as u32, *second as u32 % 60))
         .y_label_formatter(&|value| shown(*value, &it.panel.unit))
         .draw()?;
@@ -190,9 +190,10 @@ fn chart(area: Area, it: &Answered, moments: &[f64]) -> Drawn {
         let color = PALETTE[at % PALETTE.len()];
         for run in runs(moments, values, first) {
             if it.panel.stacked {
-                chart.draw_series(AreaSeries::new(run.clone(), 0.0, mixed(color)))?;
+                chart.draw_series(AreaSeries::new(run, 0.0, mixed(color)))?;
+            } else {
+                chart.draw_series(LineSeries::new(run, color.stroke_width(1)))?;
             }
-            chart.draw_series(LineSeries::new(run, color.stroke_width(1)))?;
         }
     }
     for (at, ((name, _), (x, y))) in lines.iter().zip(places).enumerate() {
@@ -220,7 +221,7 @@ fn legend(lines: &[Line], width: i32) -> (Vec<(i32, i32)>, i32) {
 
 /// Of a stack each area hides those behind it.
 fn mixed(color: RGBColor) -> RGBColor {
-    let pale = |part: u8| 255 - (255 - part) / 3;
+    let pale = |part: u8| 255 - (255 - part) / 3 * 2;
     RGBColor(pale(color.0), pale(color.1), pale(color.2))
 }
 
