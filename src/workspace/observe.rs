@@ -91,7 +91,7 @@ fn cache_key<K: WorkspaceKind>(object: &K, ctx: &Context, key: ApiKey, workspace
 }
 
 fn not_found() -> Failure {
-    let message = "oHallo shows no such workspace to this API key: store an API key of that workspace in the Secret, or create another Workspace with the right workspaceId.";
+    let message = "oHallo shows no such workspace to this API key: store an API key of that workspace in the Secret, or create another Workspace with the right spec.workspaceId.";
     Failure::user_action(Reason::WorkspaceNotFound, message)
 }
 

@@ -14,7 +14,7 @@ use ohallo_sim::{Action, Config, Fault, Key, NewChannel, Operation};
 use serde_json::{Value, json};
 use testbed::User;
 
-use crate::support::harness::{Harness, TENANT, WORKSPACE, condition};
+use crate::support::harness::{Harness, TENANT, WAIT_TIMEOUT, WORKSPACE, condition};
 use crate::support::program::Program;
 
 /// What is guessed, and what is the secret in the cluster where no guess is right.
@@ -182,8 +182,8 @@ async fn observe(number: usize, written: &Written) -> Shown {
     until_all(&harness, &[("drifted", "Drifted", "DriftDetected"), ("observed", "Ready", "Observed")]).await;
     harness.sim.remove_fault(pushes);
 
-    // Its events are published one at a time, the last ones at its end.
-    program.until("/metrics", 200, "ohallo_queue_depth{queue=\"events\"} 0").await;
+    // Its events are published one at a time, the last ones at its end. There are hundreds.
+    program.until_within("/metrics", 200, "ohallo_queue_depth{queue=\"events\"} 0", WAIT_TIMEOUT * 6).await;
     let (_, metrics) = program.get("/metrics").await.unwrap();
     program.terminate();
     program.ended().await;

@@ -92,17 +92,18 @@ impl Program {
 
     /// Waits until `path` answers so.
     pub async fn until(&self, path: &str, status: u16, part: &str) {
+        self.until_within(path, status, part, crate::support::harness::WAIT_TIMEOUT).await;
+    }
+
+    /// The same, for what takes long on a busy machine.
+    pub async fn until_within(&self, path: &str, status: u16, part: &str, limit: Duration) {
         let begun = ohallo_client::clock::instant();
         loop {
             let answer = self.get(path).await;
             if answer.as_ref().is_some_and(|(code, text)| *code == status && text.contains(part)) {
                 return;
             }
-            assert!(
-                begun.elapsed() < crate::support::harness::WAIT_TIMEOUT,
-                "{path} is {answer:?}\n{}",
-                self.log()
-            );
+            assert!(begun.elapsed() < limit, "{path} is {answer:?}\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
