@@ -16,7 +16,7 @@ use crate::monitoring::support::prometheus::Series;
 const CELL: (u32, u32) = (58, 30);
 const GAP: i32 = 4;
 /// Points of a line.
-const POINTS: usize = 40;
+const POINTS: usize = 36;
 /// Pixels that a letter and a line of the legend take.
 const LETTER: i32 = 6;
 const LINE: i32 = 14;
