@@ -29,7 +29,6 @@ use ohallo_core::api::workspace::{AllowedNamespaces, ClusterWorkspace, Workspace
 use ohallo_core::channel::consistency::Consistency;
 use ohallo_core::channel::in_memory_state::InMemoryState;
 use ohallo_core::channel::object_cache::ObjectCache;
-use ohallo_core::channel::plan::existing;
 use ohallo_core::index::{Index, NamespacedName, Requeues, WorkspaceKey};
 use ohallo_core::remote::Id;
 use ohallo_core::secret::ApiKey;
@@ -446,7 +445,7 @@ impl Context {
         };
         let share = self.settings.total_rate().unwrap_or_default() / namespaces.max(1) as f64;
         let shares = [(of_key, self.settings.requests_per_second), (of_namespace, share)];
-        backoff::interval(existing::declared_interval(&channel.spec), &shares)
+        backoff::interval(channel.spec.interval(), &shares)
     }
 }
 

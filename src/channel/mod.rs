@@ -26,12 +26,11 @@ use ohallo_client::heavy::{self, HeavySlot};
 use ohallo_client::{Permit, clock};
 use ohallo_core::api::channel::{Channel, version};
 use ohallo_core::api::conditions::{Reason, kind};
-use ohallo_core::api::finalizer;
 use ohallo_core::api::values::ReconcileResult;
 use ohallo_core::backoff::{self, Requeue};
 use ohallo_core::channel::in_memory_state::InMemoryState;
 use ohallo_core::channel::model::{Outcome, Plan, Step};
-use ohallo_core::channel::plan::{delete, existing, plan};
+use ohallo_core::channel::plan::{delete, plan};
 use ohallo_core::channel::triggers::Triggers;
 use ohallo_core::channel::{config, settled, stored};
 use ohallo_core::failure::Failure;
@@ -242,7 +241,7 @@ const OUTDATED_REQUEUE: Duration = Duration::from_secs(30);
 /// anyway.
 fn would_lose(channel: &Channel, memory: &InMemoryState) -> bool {
     let in_memory = memory.unstored.is_some() || memory.unrecorded_id().is_some();
-    let marked = channel.finalizers().iter().any(|name| name == finalizer::CHANNEL);
+    let marked = channel.has_finalizer();
     let holds = channel.status.as_ref().is_some_and(|it| it.channel_id.is_some() || it.create.is_some());
     (marked || holds) && !in_memory
 }
@@ -274,7 +273,7 @@ fn cooldown_remaining(channel: &Channel, uid: &str, ctx: &Context, epoch: Epoch)
 /// After a restart, a settled Channel is first read at a random point of its interval.
 fn initial_cooldown(channel: &Channel, now: &Triggers) -> Option<cooldown::Cooldown<Triggers>> {
     let inputs = Triggers { secrets: settled::pushed_at_rest(channel)?, key: None, ..now.clone() };
-    let first = existing::declared_interval(&channel.spec).mul_f64(rand::random());
+    let first = channel.spec.interval().mul_f64(rand::random());
     Some(cooldown::Cooldown::new(inputs, clock::instant() + first))
 }
 

@@ -12,7 +12,7 @@ use ohallo_client::{Caller, clock};
 use ohallo_core::api::conditions::{Reason, kind};
 use ohallo_core::api::{annotation, same_id};
 use ohallo_core::channel::binding::{self, Binding};
-use ohallo_core::channel::consistency::{self, Window};
+use ohallo_core::channel::consistency;
 use ohallo_core::channel::in_memory_state::REVERT_HORIZON;
 use ohallo_core::channel::model::{DesiredCredentials, Observed, Remote, WorkspaceAccess};
 use ohallo_core::channel::plan::delete::{self, WorkspaceProbe};
@@ -35,18 +35,8 @@ const MAX_CANDIDATES: usize = 3;
 
 /// Reads the caches, the Secrets and oHallo into `observed`.
 pub async fn observe(reconciliation: &mut Reconciliation) -> Result<(), Failure> {
-    reconciliation.observed = Observed {
-        workspace: workspace_access(reconciliation),
-        workspace_suspended: reconciliation.lookup.as_ref().is_some_and(|lookup| lookup.suspended),
-        credentials: DesiredCredentials::None,
-        remote: Remote::Unread,
-        owner: None,
-        predecessor: None,
-        claims: None,
-        candidates: Vec::new(),
-        updated: false,
-        window: Window::default(),
-    };
+    let suspended = reconciliation.lookup.as_ref().is_some_and(|lookup| lookup.suspended);
+    reconciliation.observed = Observed::unread(workspace_access(reconciliation), suspended);
     let binding = reconciliation.input().binding();
     if reconciliation.input().terminating() {
         if let Binding::Bound(id) = &binding {

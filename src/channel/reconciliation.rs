@@ -16,9 +16,8 @@ use ohallo_core::api::channel::{Channel, ChannelStatus, version};
 use ohallo_core::api::conditions::{Reason, kind};
 use ohallo_core::api::{MANAGER, annotation, finalizer};
 use ohallo_core::channel::conflict::{self, Refused};
-use ohallo_core::channel::consistency::Window;
 use ohallo_core::channel::in_memory_state::InMemoryState;
-use ohallo_core::channel::model::{DesiredCredentials, Observed, PlanInput, Remote};
+use ohallo_core::channel::model::{Observed, PlanInput};
 use ohallo_core::channel::persisted::{self, PersistedField};
 use ohallo_core::channel::plan::update;
 use ohallo_core::channel::triggers::Triggers;
@@ -101,7 +100,7 @@ impl Reconciliation {
         let cell = ctx.memory(&channel.uid().unwrap_or_default());
         let mut memory = cell.lock().unwrap_or_else(PoisonError::into_inner).clone();
         memory.note_object(&channel);
-        if channel.finalizers().iter().any(|name| name == ohallo_core::api::finalizer::CHANNEL) {
+        if channel.has_finalizer() {
             memory.protected = true;
             memory.removes_finalizer = false;
         }
@@ -133,18 +132,7 @@ impl Reconciliation {
             epoch,
             status,
             channel,
-            observed: Observed {
-                workspace: Err(not_observed),
-                workspace_suspended: false,
-                credentials: DesiredCredentials::None,
-                remote: Remote::Unread,
-                owner: None,
-                predecessor: None,
-                claims: None,
-                candidates: Vec::new(),
-                updated: false,
-                window: Window::default(),
-            },
+            observed: Observed::unread(Err(not_observed), false),
             memory,
             session: None,
             permit: None,

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
+use crate::api::canonical_id;
 use crate::api::channel::{Channel, CreateRecord};
 use crate::api::values::RecordedOutcome;
-use crate::api::{canonical_id, finalizer};
 use crate::channel::last_seen::{self, LastSeen};
 use crate::index::ownership::{Act, Actors, Ids, Rank, Stake};
 use crate::secret_id::SecretId;
@@ -161,7 +161,7 @@ impl Entry {
         let status = channel.status.as_ref();
         let uid = channel.uid().unwrap_or_default();
         let canonical = |id: &str| canonical_id(id).into_owned();
-        let finalized = channel.finalizers().iter().any(|name| name == finalizer::CHANNEL);
+        let finalized = channel.has_finalizer();
         let terminating = channel.metadata.deletion_timestamp.is_some();
         let gone = terminating && !finalized;
         let observing = channel.spec.is_observe();

@@ -19,9 +19,7 @@ use ohallo_core::channel::consistency::Window as RealWindow;
 use ohallo_core::channel::in_memory_state::{
     self, Absence, AttemptOutcome, MAX_REVERTS_OF_A_FIELD, REVERT_HORIZON, Wait as RealWait,
 };
-use ohallo_core::channel::model::{
-    self, Claims as RealClaims, DesiredCredentials, Observed, PlanInput, Predecessor,
-};
+use ohallo_core::channel::model::{self, Claims as RealClaims, Observed, PlanInput, Predecessor};
 use ohallo_core::channel::plan::delete::claims::{ELSEWHERE, WAIT, waiting_message};
 use ohallo_core::remote::{Id as RealId, RemoteChannel};
 use ohallo_core::secret::{ApiKey, KeyId};
@@ -97,18 +95,15 @@ pub fn real(facts: &Facts) -> Real {
         channel,
         status: status(&facts.status),
         observed: Observed {
-            workspace: Ok(place(facts.place)),
-            workspace_suspended: false,
-            credentials: DesiredCredentials::None,
             remote,
             owner: facts.owner.then_some(None),
             predecessor: facts
                 .predecessor
                 .map(|adopted| Predecessor { name: "a".into(), origin: origin(adopted) }),
             claims: facts.claims.map(claims),
-            candidates: Vec::new(),
             updated: facts.updated,
             window: if facts.tracks.lags { facts.window.real() } else { RealWindow::default() },
+            ..Observed::unread(Ok(place(facts.place)), false)
         },
         memory: remembered(&facts.memory),
     }

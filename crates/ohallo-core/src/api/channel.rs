@@ -8,7 +8,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::api::NAME_PATTERN;
+use crate::api::{NAME_PATTERN, finalizer};
 use crate::secret_id::SecretId;
 use crate::secret_version::Version;
 
@@ -133,6 +133,11 @@ pub struct ChannelSpec {
 }
 
 impl Channel {
+    /// Whether the operator's finalizer is present.
+    pub fn has_finalizer(&self) -> bool {
+        self.metadata.finalizers.iter().flatten().any(|name| name == finalizer::CHANNEL)
+    }
+
     /// A copy without the config, which may be large: in the copy it is unknown.
     pub fn without_config(&mut self) -> Self {
         let config = self.spec.config.take();

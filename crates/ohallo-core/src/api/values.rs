@@ -1,11 +1,12 @@
-//! The closed sets of words in specs, statuses and answers. Decoding is lenient: the API server, an older operator or
+//! The closed sets of words in specs, statuses and answers, and the bounds of numbers in a spec. Decoding is lenient: the API server, an older operator or
 //! oHallo may hold a word that this version does not know. Each set defines what an unknown word means.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
-use crate::api::channel::{ChannelSpec, ChannelStatus, CreateStatus, TestStatus};
+use crate::api::channel::{ChannelSpec, ChannelStatus, CreateStatus, ProvisioningRetry, TestStatus};
 
 /// `spec.channelType`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
@@ -184,6 +185,26 @@ impl ChannelSpec {
     /// Absent or unknown: `OnRequest`, which sends nothing.
     pub fn connectivity_test(&self) -> ConnectivityTest {
         parse(self.connectivity_test.as_deref()).unwrap_or(ConnectivityTest::OnRequest)
+    }
+
+    /// `spec.intervalSeconds`, within the bounds of the schema: an older schema may have stored another number.
+    pub fn interval(&self) -> Duration {
+        let seconds = self.interval_seconds.unwrap_or(600).clamp(60, 86_400);
+        Duration::from_secs(seconds.unsigned_abs())
+    }
+}
+
+// === impl ProvisioningRetry ===
+
+impl ProvisioningRetry {
+    /// `spec.provisioningRetry.limit`: how many retries are sent. Bounded as the interval is.
+    pub fn limit(&self) -> i64 {
+        self.limit.unwrap_or(5).clamp(0, 20)
+    }
+
+    /// `spec.provisioningRetry.backoffSeconds`: the wait before the first retry. Bounded as the interval is.
+    pub fn backoff(&self) -> Duration {
+        Duration::from_secs(self.backoff_seconds.unwrap_or(60).clamp(10, 3600).unsigned_abs())
     }
 }
 

@@ -6,11 +6,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kube::ResourceExt;
-
 use crate::api::channel::{AppliedStatus, Channel, ChannelStatus};
 use crate::api::conditions::kind;
-use crate::api::{finalizer, same_id};
+use crate::api::same_id;
 use crate::channel::binding;
 use crate::channel::persisted::{PersistedField, RecordedBinding};
 use crate::channel::triggers::Triggers;
@@ -253,8 +251,7 @@ impl InMemoryState {
     /// Records the object as a reconcile finds it: one without conditions and finalizer has just been created.
     pub fn note_object(&mut self, channel: &Channel) {
         let conditions = channel.status.as_ref().map_or(0, |status| status.conditions.len());
-        self.awaiting_first_ready |=
-            conditions == 0 && !channel.finalizers().iter().any(|name| name == finalizer::CHANNEL);
+        self.awaiting_first_ready |= conditions == 0 && !channel.has_finalizer();
     }
 
     /// Records the binding of the object.
@@ -356,6 +353,7 @@ fn hash(path: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::finalizer;
     use crate::test_clock as clock;
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kube::ResourceExt;
 
 use crate::api::channel::{Channel, CreateRecord};
-use crate::api::{annotation, canonical_id, finalizer};
+use crate::api::{annotation, canonical_id};
 
 /// What a Channel last recorded of its oHallo channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,8 +29,7 @@ pub fn finalizer_removed(channel: &Channel) -> bool {
 
 /// Whether other finalizers alone keep the object.
 pub fn is_unprotected(channel: &Channel) -> bool {
-    channel.metadata.deletion_timestamp.is_some()
-        && !channel.finalizers().iter().any(|name| name == finalizer::CHANNEL)
+    channel.metadata.deletion_timestamp.is_some() && !channel.has_finalizer()
 }
 
 // === impl LastSeen ===

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::Map;
 
+use crate::api::annotation;
 use crate::api::channel::{Channel, ChannelSpec, ChannelStatus, Difference, SecretVersion};
 use crate::api::conditions::Reason;
-use crate::api::{annotation, finalizer};
 use crate::channel::binding::{self, Binding};
 use crate::channel::config::{self, Differs};
 use crate::channel::consistency::Window;
@@ -207,6 +207,26 @@ pub enum Outcome {
     More,
 }
 
+// === impl Observed ===
+
+impl Observed {
+    /// Of a reconcile that has read nothing but the caches of the workspace.
+    pub fn unread(workspace: Result<WorkspaceAccess, Failure>, workspace_suspended: bool) -> Self {
+        Self {
+            workspace,
+            workspace_suspended,
+            credentials: DesiredCredentials::None,
+            remote: Remote::Unread,
+            owner: None,
+            predecessor: None,
+            claims: None,
+            candidates: Vec::new(),
+            updated: false,
+            window: Window::default(),
+        }
+    }
+}
+
 // === impl PlanInput ===
 
 impl PlanInput<'_> {
@@ -223,7 +243,7 @@ impl PlanInput<'_> {
     }
 
     pub fn has_finalizer(&self) -> bool {
-        self.channel.finalizers().iter().any(|name| name == finalizer::CHANNEL)
+        self.channel.has_finalizer()
     }
 
     /// A create of this object may have left a channel, and the object's finalizer was removed.

@@ -5,7 +5,7 @@ use kube::ResourceExt;
 use crate::api::channel::{Channel, ChannelStatus, Remainder};
 use crate::api::conditions::{Reason, kind};
 use crate::api::values::{Origin, RemoteState};
-use crate::api::{annotation, finalizer, same_id};
+use crate::api::{annotation, same_id};
 use crate::channel::binding;
 use crate::channel::plan::delete;
 use crate::secret_id::SecretId;
@@ -91,7 +91,7 @@ fn binding_is_whole(channel: &Channel, status: &ChannelStatus, observes: bool) -
             None => named.is_some(),
         };
     }
-    let marked = channel.finalizers().iter().any(|name| name == finalizer::CHANNEL);
+    let marked = channel.has_finalizer();
     let intended = match status.origin() {
         Some(Origin::Created) => binding::is_own_intent(channel),
         Some(Origin::Adopted) => true,

@@ -13,7 +13,7 @@ use crate::failure::{Failure, Retry};
 
 /// Which of the sent finalizer and intent the returned object lacks.
 pub fn lost_metadata(intent: Option<&str>, returned: &Channel) -> Vec<PersistedField> {
-    let finalizer = returned.finalizers().iter().any(|name| name == finalizer::CHANNEL);
+    let finalizer = returned.has_finalizer();
     let stored = returned.annotations().get(annotation::CREATE_INTENT).map(String::as_str);
     let lost = [
         (!finalizer).then_some(PersistedField::Finalizer),

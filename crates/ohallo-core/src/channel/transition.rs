@@ -1,7 +1,5 @@
 //! The status to write before a call that must not be repeated: a crash can lose a call, and never sends two.
 
-use std::time::Duration;
-
 use crate::api::annotation;
 use crate::api::channel::{ProvisioningStatus, TestStatus};
 use crate::backoff;
@@ -20,8 +18,7 @@ pub fn test(view: &PlanInput, request: String) -> TestStatus {
 
 /// Before a provisioning retry.
 pub fn retry(view: &PlanInput, attempts: i64, request: Option<String>) -> ProvisioningStatus {
-    let backoff = view.spec().provisioning_retry.as_ref().and_then(|retry| retry.backoff_seconds);
-    let backoff = Duration::from_secs(backoff.unwrap_or(60).clamp(10, 3600).unsigned_abs());
+    let backoff = view.spec().provisioning_retry.clone().unwrap_or_default().backoff();
     let next = view.now.saturating_add(backoff::provisioning(backoff, attempts)).unwrap_or(view.now);
     ProvisioningStatus {
         attempts,

@@ -5,8 +5,8 @@ use std::hash::{Hash, Hasher};
 
 use kube::ResourceExt;
 
+use crate::api::annotation;
 use crate::api::channel::Channel;
-use crate::api::{annotation, finalizer};
 use crate::secret::KeyId;
 use crate::secret_id::SecretId;
 use crate::secret_version::Version;
@@ -38,7 +38,7 @@ impl Triggers {
         channel.uid().hash(&mut hasher);
         channel.metadata.generation.hash(&mut hasher);
         channel.metadata.deletion_timestamp.is_some().hash(&mut hasher);
-        channel.finalizers().iter().any(|name| name == finalizer::CHANNEL).hash(&mut hasher);
+        channel.has_finalizer().hash(&mut hasher);
         for (name, value) in
             channel.annotations().iter().filter(|(name, _)| name.starts_with(annotation::PREFIX))
         {
@@ -70,6 +70,7 @@ impl Triggers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::finalizer;
     use crate::secret::ApiKey;
 
     fn inputs(version: Version) -> Triggers {

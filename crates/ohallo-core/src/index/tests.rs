@@ -1,5 +1,6 @@
 use super::*;
 use crate::api::annotation;
+use crate::api::finalizer;
 use crate::secret_id::SecretId;
 
 fn channel(name: &str, created: i64) -> Channel {

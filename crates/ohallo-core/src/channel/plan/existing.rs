@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::api::channel::{ChannelSpec, ProvisioningStatus};
+use crate::api::channel::ProvisioningStatus;
 use crate::api::conditions::{Reason, kind};
 use crate::api::values::{ChannelType, ConnectivityTest, Origin, RemoteState};
 use crate::api::{annotation, same_id};
@@ -260,7 +260,7 @@ fn state(view: &PlanInput, id: &Id, remote: &RemoteChannel) -> Result<Plan, Conc
             busy(MAX_POLL_INTERVAL, Reason::Provisioning, "oHallo is provisioning the channel.")
         }
         RemoteState::PendingDns => busy(
-            declared_interval(view.spec()),
+            view.spec().interval(),
             Reason::WaitingForDns,
             "oHallo waits for DNS records: add the records that oHallo's dashboard shows for the channel.",
         ),
@@ -272,12 +272,6 @@ fn state(view: &PlanInput, id: &Id, remote: &RemoteChannel) -> Result<Plan, Conc
             busy(MAX_POLL_INTERVAL, Reason::UnknownState, &message)
         }
     }
-}
-
-/// `spec.intervalSeconds`.
-pub fn declared_interval(spec: &ChannelSpec) -> Duration {
-    let seconds = spec.interval_seconds.unwrap_or(600).clamp(60, 86_400);
-    Duration::from_secs(seconds.unsigned_abs())
 }
 
 fn active(view: &PlanInput, id: &Id) -> Result<Plan, Conclusion> {
@@ -314,8 +308,7 @@ fn retried(view: &PlanInput, past: &ProvisioningStatus) -> Option<Instant> {
 fn failed_provisioning(view: &PlanInput, id: &Id) -> Result<Plan, Conclusion> {
     let past = view.status.provisioning.clone().unwrap_or_default();
     let retry = view.spec().provisioning_retry.clone().unwrap_or_default();
-    let limit = retry.limit.unwrap_or(5).clamp(0, 20);
-    let backoff = Duration::from_secs(retry.backoff_seconds.unwrap_or(60).clamp(10, 3600).unsigned_abs());
+    let (limit, backoff) = (retry.limit(), retry.backoff());
     let asked = view.annotation(annotation::RETRY_REQUESTED).map(cut_request);
     if asked.is_some() && asked != past.handled_request {
         return Ok(Plan::Work(Step::Retry { id: id.clone(), attempts: 1, request: asked }));

@@ -1,3 +1,4 @@
+use crate::api::finalizer;
 use serde_json::{Value, json};
 
 use super::*;

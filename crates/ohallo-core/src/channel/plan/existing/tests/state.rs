@@ -18,7 +18,7 @@ fn the_state_that_ohallo_reports_is_followed() {
     }
     let interval = |seconds| {
         let sample = Sample::bound().with(|it| it.channel.spec.interval_seconds = Some(seconds));
-        declared_interval(sample.view().spec())
+        sample.view().spec().interval()
     };
     assert_eq!((interval(-5), interval(90), interval(i64::MAX)), (s(60), s(90), s(86_400)));
 }
