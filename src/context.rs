@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::kubernetes::events::{Events, PendingEvent};
+use crate::kubernetes::events::Events;
 use crate::kubernetes::leader::Leadership;
 use crate::kubernetes::secrets::Secrets;
 use crate::orphans::Orphans;
@@ -29,6 +29,7 @@ use ohallo_core::api::workspace::{AllowedNamespaces, ClusterWorkspace, Workspace
 use ohallo_core::channel::consistency::Consistency;
 use ohallo_core::channel::in_memory_state::InMemoryState;
 use ohallo_core::channel::object_cache::ObjectCache;
+use ohallo_core::event::PendingEvent;
 use ohallo_core::index::{Index, NamespacedName, Requeues, WorkspaceKey};
 use ohallo_core::remote::Id;
 use ohallo_core::secret::ApiKey;

@@ -9,11 +9,11 @@ use kube::ResourceExt;
 use kube::api::{Api, ObjectMeta};
 
 use crate::context::Context;
-use crate::kubernetes::events::PendingEvent;
 use crate::orphans::Ended;
 use ohallo_core::api::channel::Channel;
 use ohallo_core::channel::last_seen::is_unprotected;
 use ohallo_core::channel::orphan::{Orphan, orphans};
+use ohallo_core::event::PendingEvent;
 use ohallo_core::index::NamespacedName;
 use ohallo_core::text;
 use ohallo_core::workspace::kind::WorkspaceKind;

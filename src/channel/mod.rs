@@ -1,51 +1,39 @@
 //! Channels: one reconcile, as the picture in the crate's documentation shows it.
 
-mod born;
 mod claims;
 mod execute;
 mod inputs;
+mod io;
 mod observe;
-mod reconciliation;
-mod report;
+mod run;
 
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::FutureExt;
 use kube::ResourceExt;
 use tracing::Instrument;
 
-use crate::channel::execute::execute;
-use crate::channel::reconciliation::{Next, Reconciliation};
-use crate::channel::report::{Report, report};
+use crate::channel::run::{Reconcile, Report};
 use crate::context::Context;
 use crate::kubernetes::{error, response_sanitizer};
 use crate::telemetry::traces;
 use ohallo_client::heavy::{self, HeavySlot};
 use ohallo_client::{Permit, clock};
 use ohallo_core::api::channel::{Channel, version};
-use ohallo_core::api::conditions::{Reason, kind};
+use ohallo_core::api::conditions::kind;
 use ohallo_core::api::values::ReconcileResult;
 use ohallo_core::backoff::{self, Requeue};
 use ohallo_core::channel::in_memory_state::InMemoryState;
-use ohallo_core::channel::model::{Outcome, Plan, Step};
-use ohallo_core::channel::plan::{delete, plan};
+use ohallo_core::channel::plan::delete;
+use ohallo_core::channel::state::DELETED_CACHE_LAG;
 use ohallo_core::channel::triggers::Triggers;
-use ohallo_core::channel::{config, settled, stored};
-use ohallo_core::failure::Failure;
+use ohallo_core::channel::{config, settled};
 use ohallo_core::index::WorkspaceKey;
 use ohallo_core::lease::election::Epoch;
 use ohallo_core::work_queue::{Priority, Resolved, Route};
 use ohallo_core::{conditions, cooldown};
 
-pub use crate::channel::born::record_unrecorded;
-
-/// The longest duration of one reconcile.
-const RECONCILE_TIMEOUT: Duration = Duration::from_secs(120);
-
-/// The most steps of one reconcile: more indicate a bug of the operator.
-const MAX_STEPS: usize = 12;
+pub use crate::channel::run::record_unrecorded;
 
 /// The status of a Channel could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -71,16 +59,17 @@ pub async fn reconcile(
     let slot = ctx.ohallo.heavy().slot();
     let whole = match read_in_full(&channel, &ctx, &slot).await? {
         FullObject::Found(whole) => whole,
-        FullObject::Gone => return Ok(Requeue::After(report::CACHE_LAG)),
+        FullObject::Gone => return Ok(Requeue::After(DELETED_CACHE_LAG)),
         FullObject::Busy => return Ok(Requeue::After(heavy::AGAIN + heavy::AGAIN.mul_f64(rand::random()))),
     };
     let started = clock::instant();
     let _active = ctx.metrics.reconciling("Channel");
     let span = traces::reconcile(&*whole);
-    let mut first = Box::new(Reconciliation::new(&ctx, *whole, epoch, slot));
-    first.permit = permit;
-    let channel = first.channel.without_config();
-    let (report, result) = run_and_report(first, &channel, &ctx, epoch).instrument(span.clone()).await;
+    let mut reconcile = Reconcile::begin(&ctx, *whole, epoch, slot);
+    reconcile.io.permit = permit;
+    let channel = reconcile.state.light_object();
+    let (report, result) =
+        run::run_and_report(reconcile, &channel, &ctx, epoch).instrument(span.clone()).await;
     traces::reconciled(&span, result);
     let took = clock::instant().saturating_duration_since(started);
     ctx.metrics.reconciled("Channel", result, took);
@@ -89,7 +78,7 @@ pub async fn reconcile(
         Report::Wake(wake) if result == ReconcileResult::Deferred => Ok(Requeue::Deferred(wake)),
         Report::Wake(wake) if result == ReconcileResult::Transient => Ok(Requeue::Retry(wake)),
         Report::Wake(wake) => Ok(Requeue::After(wake)),
-        Report::Unwritten(error) => Err(StatusWriteError(error::describe(&error))),
+        Report::Unwritten(error) => Err(StatusWriteError(error)),
     }
 }
 
@@ -134,36 +123,6 @@ pub fn is_heavy(channel: &Channel) -> bool {
     let config = channel.spec.left_out.as_ref().and_then(|left_out| left_out.config);
     let calls = channel.spec.suspend != Some(true) && channel.metadata.deletion_timestamp.is_none();
     calls && config.is_some_and(|size| size.decoded > heavy::LIGHT && config::fits(size))
-}
-
-/// Runs one reconcile with its timeout and reports it. A panic affects only its own object.
-async fn run_and_report(
-    first: Box<Reconciliation>,
-    channel: &Channel,
-    ctx: &Arc<Context>,
-    epoch: Epoch,
-) -> (Report, ReconcileResult) {
-    let work = tokio::time::timeout(RECONCILE_TIMEOUT, run(first));
-    let failed = |reason, text| {
-        let failure = Failure::transient(reason, text);
-        let slot = ctx.ohallo.heavy().slot();
-        (Box::new(Reconciliation::new(ctx, channel.clone(), epoch, slot)), Some(Outcome::Failed(failure)))
-    };
-    let (reconciliation, outcome) = match AssertUnwindSafe(work).catch_unwind().await {
-        Ok(Ok(done)) => done,
-        Ok(Err(_)) => failed(Reason::ApiUnavailable, "The reconcile timed out; the operator retries."),
-        Err(_) => {
-            ctx.metrics.panicked();
-            let text =
-                "The operator failed on this object; its log names the source line. The operator retries.";
-            failed(Reason::InternalError, text)
-        }
-    };
-    let Some(outcome) = outcome else { return report::finished(reconciliation) };
-    AssertUnwindSafe(report(reconciliation, &outcome)).catch_unwind().await.unwrap_or_else(|_| {
-        ctx.metrics.panicked();
-        (Report::Wake(RECONCILE_TIMEOUT), ReconcileResult::Transient)
-    })
 }
 
 /// When to retry after a status write failed.
@@ -217,7 +176,6 @@ fn log(channel: &Channel, result: ReconcileResult, took: Duration, report: &Repo
     let (name, namespace, generation) =
         (channel.name_any(), channel.namespace(), channel.metadata.generation);
     if let Report::Unwritten(error) = report {
-        let error = error::describe(error);
         tracing::warn!(channel = name, namespace, generation, outcome, took_ms, error, "reconciled");
     } else if matches!(
         result,
@@ -275,35 +233,4 @@ fn initial_cooldown(channel: &Channel, now: &Triggers) -> Option<cooldown::Coold
     let inputs = Triggers { secrets: settled::pushed_at_rest(channel)?, key: None, ..now.clone() };
     let first = channel.spec.interval().mul_f64(rand::random());
     Some(cooldown::Cooldown::new(inputs, clock::instant() + first))
-}
-
-/// Observes, plans and executes until nothing is left to do, a requeue is needed, or a step fails. `None`: the
-/// object is deleted.
-async fn run(mut reconciliation: Box<Reconciliation>) -> (Box<Reconciliation>, Option<Outcome>) {
-    if reconciliation.resends {
-        // The report resends the status, and nothing else is decided before the API server stores it.
-        let failure = stored::failure(&reconciliation.memory.lost);
-        return (reconciliation, Some(Outcome::Failed(failure)));
-    }
-    if let Err(failure) = observe::observe(&mut reconciliation).await {
-        return (reconciliation, Some(Outcome::Failed(failure)));
-    }
-    for _ in 0..MAX_STEPS {
-        let step = match plan(&reconciliation.input()) {
-            Plan::Settled(verdict) => return (reconciliation, Some(Outcome::Settled(verdict))),
-            Plan::Work(step) => step,
-        };
-        let pushes = matches!(step, Step::PushCredentials { .. });
-        let (after, next) = execute(reconciliation, step).await;
-        reconciliation = after;
-        match next {
-            Ok(Next::Continue) if reconciliation.superseded => return (reconciliation, Some(Outcome::More)),
-            Ok(Next::Continue) => {}
-            Ok(Next::Requeue) => return (reconciliation, Some(Outcome::More)),
-            Ok(Next::Finished) => return (reconciliation, None),
-            Err(failure) if pushes => return (reconciliation, Some(Outcome::PushFailed(failure))),
-            Err(failure) => return (reconciliation, Some(Outcome::Failed(failure))),
-        }
-    }
-    (reconciliation, Some(Outcome::More))
 }

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use ohallo_client::clock;
 use ohallo_core::api::MANAGER;
+use ohallo_core::event::PendingEvent;
 use ohallo_core::text;
 
 /// The most events that wait to be published. More are dropped and counted, because the status shows the same.
@@ -38,14 +39,6 @@ const MAX_INSTANCE_BYTES: usize = 128;
 /// How long the process waits at shutdown for unpublished events.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// An event to be published after the status is written.
-#[derive(Clone, Debug)]
-pub struct PendingEvent {
-    pub warning: bool,
-    pub reason: String,
-    pub text: String,
-}
-
 /// The queue that reconciles add their events to.
 #[derive(Clone)]
 pub struct Events {
@@ -60,18 +53,6 @@ pub struct Publisher {
 pub fn events() -> (Events, Publisher) {
     let (sender, receiver) = mpsc::channel(MAX_WAITING);
     (Events { queue: sender }, Publisher { queue: receiver })
-}
-
-// === impl PendingEvent ===
-
-impl PendingEvent {
-    pub fn normal(reason: &str, text: impl Into<String>) -> Self {
-        Self { warning: false, reason: reason.into(), text: text.into() }
-    }
-
-    pub fn warning(reason: &str, text: impl Into<String>) -> Self {
-        Self { warning: true, reason: reason.into(), text: text.into() }
-    }
 }
 
 // === impl Events ===

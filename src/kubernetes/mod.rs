@@ -6,6 +6,7 @@ pub mod error;
 pub mod events;
 pub mod leader;
 pub mod multi_namespace_watch;
+pub mod object_store;
 pub mod reflectors;
 pub mod request_timeout;
 pub mod response_sanitizer;

@@ -12,7 +12,6 @@ use kube::{Client, ResourceExt};
 use tracing::Instrument;
 
 use crate::context::Context;
-use crate::kubernetes::events::PendingEvent;
 use crate::orphan_reports;
 use crate::telemetry::traces;
 use crate::workspace::observe::check_key;
@@ -23,6 +22,7 @@ use ohallo_core::api::workspace::{ClusterWorkspace, Workspace, WorkspaceStatus};
 use ohallo_core::api::{MANAGER, annotation, conditions as words, finalizer};
 use ohallo_core::backoff::{self, Requeue};
 use ohallo_core::cooldown::Cooldown;
+use ohallo_core::event::PendingEvent;
 use ohallo_core::failure::Failure;
 use ohallo_core::lease::election::Epoch;
 use ohallo_core::secret_id::SecretId;
@@ -368,7 +368,7 @@ fn note_finalizer<K: WorkspaceApi>(returned: &K, uid: &str, ctx: &Context, used:
         );
         let text = format!(
             "The API server accepted the patch of the finalizer {} but did not keep it: exempt the operator's patches from the admission policy or \
-             mutating webhook that changes it. Until then nothing keeps this {} while Channels use it.",
+             mutating webhook that changes it. Until then this {} can be deleted while Channels use it.",
             finalizer::IN_USE,
             K::NAME
         );

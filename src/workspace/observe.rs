@@ -31,7 +31,7 @@ async fn try_check_key<K: WorkspaceKind>(
 ) -> Result<KeyCheck, Failure> {
     let Some(id) = object.workspace_id().and_then(Id::parse) else {
         let message =
-            "spec.workspaceId is not an id: copy it from the address of the workspace's page in oHallo.";
+            "spec.workspaceId is not an id: copy it from the URL of the workspace's page in oHallo.";
         return Err(Failure::user_action(Reason::WorkspaceNotFound, message));
     };
     let key = read_key(object, ctx, used).await?;

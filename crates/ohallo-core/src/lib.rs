@@ -9,6 +9,7 @@ pub mod classify;
 pub mod conditions;
 pub mod cooldown;
 pub mod decoded_size;
+pub mod event;
 pub mod failure;
 #[cfg(feature = "fixtures")]
 pub mod fuzz;

@@ -3,42 +3,30 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
 
 use crate::guards::Guard;
-use crate::real::{self, Facts, Real, Tracks};
-use crate::state::*;
+use crate::objects::*;
+use crate::process::{Outcome as AttemptEnd, *};
+use crate::real::{self, Tracks};
+use crate::run::Run;
+use crate::state::{IDS, Id, NAMES, UIDS, Uid};
+use crate::windows::*;
 use ohallo_core::api::channel::Channel;
 use ohallo_core::api::conditions::Reason;
 use ohallo_core::api::{annotation, finalizer};
-use ohallo_core::channel::binding::Binding;
+use ohallo_core::channel::consistency;
+use ohallo_core::channel::effect::Effect;
 use ohallo_core::channel::in_memory_state::AttemptOutcome;
-use ohallo_core::channel::model::{self, Outcome, Plan, Step};
+use ohallo_core::channel::model::{Conclusion, ConclusionKind, Outcome, Plan};
 use ohallo_core::channel::plan::plan;
-use ohallo_core::channel::status::{Summary, SummaryInput, summarize};
-use ohallo_core::channel::{consistency, stored};
-use ohallo_core::failure::Failure;
+use ohallo_core::channel::state::{Now, Parts, State};
 use ohallo_core::index::{self, Claim, Index, NamespacedName};
-use ohallo_core::secret::Redactor;
 
-/// What the operator's functions say.
+/// The next step, or the conclusion.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Decided {
-    Record {
-        number: u8,
-    },
-    Create {
-        number: u8,
-    },
-    Adopt(Id),
-    Update {
-        id: Id,
-        drift: bool,
-    },
-    RestoreMarks,
-    Ask(Ask),
-    Delete(Id),
-    LetGo(Parting),
+pub enum Planned {
+    Step(Step),
     Settled {
         status: Status,
         says: Says,
@@ -47,12 +35,12 @@ pub enum Decided {
     Unmodelled,
 }
 
-/// What a verdict says, as far as the properties ask.
+/// What a conclusion says, as far as the properties ask.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Says {
     InFlight,
     InSync,
-    Parked,
+    Unresolved,
     NotFound,
     Conflict,
     NotConverging,
@@ -61,156 +49,98 @@ pub enum Says {
     Else,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Question {
-    Plan,
-    Holds,
-    Failed,
-    Looks,
-    Unstored,
-}
-
-#[derive(Clone, Copy)]
-enum Answer {
-    Decided(Decided),
-    Holds(Option<Id>),
-    Status(Status),
-}
-
-type Answers = HashMap<(Facts, Option<Guard>, Question), Answer>;
-
-thread_local! {
-    static ANSWERS: RefCell<Answers> = RefCell::default();
-}
-
 /// The plan.
-pub fn next(facts: &Facts, off: Option<Guard>) -> Decided {
-    match once(facts, off, Question::Plan, |view| Answer::Decided(decided(&view.view(), facts.tracks))) {
-        Answer::Decided(Decided::Settled { mut status, says }) => {
-            if off == Some(Guard::ParkedIsRecorded) && says == Says::Parked {
-                status.create = facts.status.create;
-            }
-            Decided::Settled { status, says }
-        }
-        Answer::Decided(decided) => decided,
-        _ => Decided::Unmodelled,
-    }
-}
-
-/// The channel that the object is bound to or shall adopt.
-pub fn holds(facts: &Facts, off: Option<Guard>) -> Option<Id> {
-    let ask = |real: &Real| match real.view().binding() {
-        Binding::Bound(id) | Binding::Adopt(id) => Answer::Holds(real::number(&id)),
-        _ => Answer::Holds(None),
-    };
-    match once(facts, off, Question::Holds, ask) {
-        Answer::Holds(id) => id,
-        _ => None,
-    }
-}
-
-/// The status after a step that failed for a while.
-pub fn failed(facts: &Facts, off: Option<Guard>) -> Status {
-    let failure = Failure::transient(Reason::ApiUnavailable, "No answer.");
-    said(facts, off, Question::Failed, &Outcome::Failed(failure))
-}
-
-/// The status after a step that is looked at again.
-pub fn looks(facts: &Facts, off: Option<Guard>) -> Status {
-    said(facts, off, Question::Looks, &Outcome::More)
-}
-
-/// The status after a write that the API server did not keep whole.
-pub fn unstored(facts: &Facts, off: Option<Guard>, lost: Strip) -> Status {
-    let failure = stored::failure(&[crate::stored::field(lost)]);
-    said(facts, off, Question::Unstored, &Outcome::Failed(failure))
-}
-
-fn said(facts: &Facts, off: Option<Guard>, question: Question, outcome: &Outcome) -> Status {
-    let ask =
-        |real: &Real| Answer::Status(real::read_back(&summary(&real.view(), outcome).status, facts.tracks));
-    match once(facts, off, question, ask) {
-        Answer::Status(status) => status,
-        _ => facts.status,
-    }
-}
-
-/// The same is asked only once in a thread.
-fn once(facts: &Facts, off: Option<Guard>, question: Question, ask: impl FnOnce(&Real) -> Answer) -> Answer {
-    let mut facts = *facts;
-    facts.object.version = 0;
-    facts.memory.written = 0;
-    facts.memory.epoch = 0;
-    let key = (facts, off, question);
-    if let Some(known) = ANSWERS.with_borrow(|answers| answers.get(&key).copied()) {
+pub fn planned(run: &Run, replica: usize, reconcile: &Reconcile) -> Planned {
+    let mut key = *reconcile;
+    (key.object.version, key.memory.written, key.memory.epoch, key.epoch) = (0, 0, 0, 0);
+    (key.before, key.at, key.detached, key.retained) = (Before::default(), At::Rest, false, false);
+    let key = (key, run.off, run.tracks());
+    if let Some(known) = PLANNED.with_borrow(|known| known.get(&key).copied()) {
         return known;
     }
-    let mut real = real::real(&facts);
-    if let Some(off) = off {
-        mangle(off, &facts, &mut real);
-    }
-    let answer = ask(&real);
-    ANSWERS.with_borrow_mut(|answers| answers.insert(key, answer));
-    answer
-}
-
-fn summary(view: &model::PlanInput, outcome: &Outcome) -> Summary {
-    let redactor = Redactor::none();
-    let setting = SummaryInput { random: 0.5, redactor: &redactor, interval: Duration::from_secs(600) };
-    summarize(view, outcome, &setting)
-}
-
-fn decided(view: &model::PlanInput, tracks: Tracks) -> Decided {
-    let number = |attempt: i64| u8::try_from(attempt).unwrap_or(u8::MAX);
-    let id = |id: &ohallo_core::remote::Id| real::number(id.as_str()).unwrap_or_default();
-    match plan(view) {
-        Plan::Work(step) => match step {
-            Step::RecordId { attempt } => Decided::Record { number: number(attempt) },
-            Step::Create { attempt, .. } => Decided::Create { number: number(attempt) },
-            Step::Adopt { id: to } => Decided::Adopt(id(&to)),
-            Step::RestoreMetadata => Decided::RestoreMarks,
-            Step::Retry { attempts, request, .. } => Decided::Ask(Ask::Retry {
-                attempts: number(attempts),
-                request: request.as_deref().and_then(real::number).unwrap_or(0),
-            }),
-            Step::Test { .. } => Decided::Ask(Ask::Test),
-            Step::Delete { id: of } => Decided::Delete(id(&of)),
-            Step::RemoveFinalizer(parting) => Decided::LetGo(match parting {
-                model::DeletionOutcome::NeverCreated => Parting::NothingThere,
-                model::DeletionOutcome::Deleted => Parting::Deleted,
-                model::DeletionOutcome::Retained => Parting::Retained,
-                model::DeletionOutcome::Released => Parting::Released,
-                model::DeletionOutcome::HandedOver => Parting::HandedOver,
-            }),
-            Step::Update { id: of, cause, .. } => {
-                Decided::Update { id: id(&of), drift: cause == model::Cause::Drift }
-            }
-            Step::PushCredentials { .. } => Decided::Unmodelled,
-        },
-        Plan::Settled(verdict) => {
-            let says = match (verdict.kind, verdict.reason) {
-                (model::ConclusionKind::InFlight, _) => Says::InFlight,
-                (model::ConclusionKind::InSync, _) => Says::InSync,
-                (_, Reason::CreateOutcomeUnknown) => Says::Parked,
-                (_, Reason::ChannelNotFound) => Says::NotFound,
-                (_, Reason::OwnershipConflict) => Says::Conflict,
-                (_, Reason::NotConverging) => Says::NotConverging,
-                (_, Reason::ProvisioningFailed) => Says::Failed,
-                _ => Says::Else,
-            };
-            let outcome = Outcome::Settled(verdict);
-            let status = if outcome.silent() { view.status.clone() } else { summary(view, &outcome).status };
-            Decided::Settled { status: real::read_back(&status, tracks), says }
+    let now = run.now(replica);
+    let planned = run.decided(reconcile, |state| match plan(&state.input(now)) {
+        Plan::Work(step) => real::step_back(&step).map_or(Planned::Unmodelled, Planned::Step),
+        Plan::Settled(conclusion) => {
+            let says = says(&conclusion);
+            let outcome = Outcome::Settled(conclusion);
+            Planned::Settled { status: status_of(state, &outcome, now, run.tracks()), says }
         }
+    });
+    PLANNED.with_borrow_mut(|known| known.insert(key, planned));
+    planned
+}
+
+/// The status that reports this outcome.
+pub fn summarized(run: &Run, replica: usize, reconcile: &Reconcile, outcome: &Outcome) -> Status {
+    let now = run.now(replica);
+    run.decided(reconcile, |state| status_of(state, outcome, now, run.tracks()))
+}
+
+fn status_of(state: &State, outcome: &Outcome, now: Now, tracks: Tracks) -> Status {
+    let summary = state.summarize(outcome, 0.5, now);
+    real::read_back(if summary.silent { state.status() } else { &summary.status }, tracks)
+}
+
+fn says(conclusion: &Conclusion) -> Says {
+    match (conclusion.kind, conclusion.reason) {
+        (ConclusionKind::InFlight, _) => Says::InFlight,
+        (ConclusionKind::InSync, _) => Says::InSync,
+        (_, Reason::CreateOutcomeUnknown) => Says::Unresolved,
+        (_, Reason::ChannelNotFound) => Says::NotFound,
+        (_, Reason::OwnershipConflict) => Says::Conflict,
+        (_, Reason::NotConverging) => Says::NotConverging,
+        (_, Reason::ProvisioningFailed) => Says::Failed,
+        _ => Says::Else,
     }
 }
 
-/// The facts as they would be without the guard.
-fn mangle(off: Guard, facts: &Facts, real: &mut Real) {
-    if facts.tracks.lags {
-        real.observed.window = window(&facts.window, &facts.object, Some(off));
+thread_local! {
+    static PLANNED: RefCell<HashMap<(Reconcile, Option<Guard>, Tracks), Planned>> = RefCell::default();
+}
+
+/// The operator's own order of this step's effects, without those that the guard is about.
+pub fn order(step: Step, off: Option<Guard>) -> Cursor {
+    let effects = real::step(step, &Object::default()).effects();
+    let without = |removed: Effect| {
+        let kept = effects.iter().copied().filter(|effect| *effect != removed);
+        Cursor::of(interned(kept.collect()))
+    };
+    match (off, step) {
+        (Some(Guard::Claims), Step::Adopt(_)) | (Some(Guard::DeleteReserves), Step::Delete(_)) => {
+            without(Effect::ReserveId)
+        }
+        (Some(Guard::FreshRead), _) => without(Effect::ReadObject),
+        (Some(Guard::WriteAhead), _) => without(Effect::WriteAhead),
+        (Some(Guard::EpochFence), _) => without(Effect::Fence),
+        (Some(Guard::RecordUnfenced), Step::RecordId { .. }) => Cursor::of(&[Effect::Fence, Effect::WriteId]),
+        _ => Cursor::of(effects),
     }
-    let annotations = real.channel.metadata.annotations.get_or_insert_default();
+}
+
+/// The few orders that are not the operator's live as long as the program.
+fn interned(effects: Vec<Effect>) -> &'static [Effect] {
+    static ORDERS: Mutex<Vec<&'static [Effect]>> = Mutex::new(Vec::new());
+    let mut orders = ORDERS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = orders.iter().find(|known| ***known == *effects) {
+        return known;
+    }
+    let new: &'static [Effect] = Vec::leak(effects);
+    orders.push(new);
+    new
+}
+
+/// The state as it would be without the guard.
+pub fn mangled(run: &Run, reconcile: &Reconcile) -> State {
+    let mut parts = run.state_of(reconcile).into_parts();
+    if let Some(off) = run.off {
+        mangle(off, reconcile, &mut parts);
+    }
+    State::from_parts(parts, real::INTERVAL)
+}
+
+fn mangle(off: Guard, facts: &Reconcile, real: &mut Parts) {
+    let annotations = real.object.metadata.annotations.get_or_insert_default();
     match off {
         Guard::UnknownNeverPosts => {
             if let Some(named) = facts.object.attempt() {
@@ -222,6 +152,11 @@ fn mangle(off: Guard, facts: &Facts, real: &mut Real) {
         Guard::AnsweredFirst => {
             real.memory.attempt.take_if(|own| matches!(own.outcome, AttemptOutcome::Answered(_)));
         }
+        Guard::ManifestWins
+            if matches!(facts.memory.attempt, Some(Attempt { outcome: AttemptEnd::Answered(_), .. })) =>
+        {
+            real.object.spec.channel_id = None;
+        }
         Guard::OwnIntentOnly => {
             if let Some(own) = &mut real.memory.attempt {
                 own.intent = annotations.get(annotation::CREATE_INTENT).cloned();
@@ -232,23 +167,23 @@ fn mangle(off: Guard, facts: &Facts, real: &mut Real) {
                 own.last = true;
             }
         }
-        Guard::OwnWordFirst => {
+        Guard::MemoryFirst => {
             real.memory.attempt.take_if(|own| own.outcome == AttemptOutcome::Unknown);
         }
         Guard::RecordWithoutIntent if facts.object.intent.is_none() => real.status.create = None,
         Guard::BoundUid if facts.status.id.is_some() => {
-            real.status.bound_uid.clone_from(&real.channel.metadata.uid);
+            real.status.bound_uid.clone_from(&real.object.metadata.uid);
         }
         Guard::StartGeneration => {
             real.memory.doubted = false;
-            real.status.observed_generation = real.channel.metadata.generation;
+            real.status.observed_generation = real.object.metadata.generation;
         }
         Guard::StartAdopted if real.memory.bound_by_this_process && real.status.applied.is_none() => {
             real.observed.window.began = None;
         }
         Guard::WorkspaceRecorded => real.status.workspace_id = None,
-        Guard::FinalizerPutBack if !facts.object.terminating => {
-            real.channel.metadata.finalizers = Some(vec![finalizer::CHANNEL.into()]);
+        Guard::FinalizerRestored if !facts.object.terminating => {
+            real.object.metadata.finalizers = Some(vec![finalizer::CHANNEL.into()]);
         }
         _ => {}
     }
@@ -307,7 +242,7 @@ pub fn rivals(known: Known, id: Id, of: &Object, off: Option<Guard>) -> Claims {
         outranked: rivals.outranked,
         beside: !rivals.beside.is_empty() && off != Some(Guard::ClaimsHold),
         elsewhere: Some(match rivals.elsewhere {
-            _ if off == Some(Guard::OwnersWord) => Elsewhere::Nobody,
+            _ if off == Some(Guard::OwnersConfirmation) => Elsewhere::Nobody,
             index::Elsewhere::Nobody => Elsewhere::Nobody,
             index::Elsewhere::Named => Elsewhere::Named,
             index::Elsewhere::Shown => Elsewhere::Shown,
@@ -337,11 +272,11 @@ pub fn claims_left(known: Known, new: &[Option<Object>; NAMES]) -> [Option<Uid>;
         if let Some(old) = old
             && new.is_none_or(|new| new.uid != old.uid)
         {
-            index.remove(&NamespacedName::of(&real::channel(old)));
+            index.remove(&NamespacedName::of(&real::channel(old, Tracks::default())));
             index.unclaim(&real::uid(old.uid));
         }
         if let Some(new) = new {
-            index.put(&real::channel(new));
+            index.put(&real::channel(new, Tracks::default()));
         }
     }
     let mut left = *known.claims;
@@ -366,7 +301,7 @@ fn channel(object: &Object, off: Option<Guard>) -> Channel {
     if off == Some(Guard::ShownRanks) {
         object.suspended = false;
     }
-    real::channel(&object)
+    real::channel(&object, Tracks::default())
 }
 
 fn name(object: &Object, off: Option<Guard>) -> NamespacedName {

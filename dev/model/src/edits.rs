@@ -1,6 +1,6 @@
 //! What people do: to the objects, to the Workspace and in oHallo's dashboard.
 
-use crate::pass::shown;
+use crate::reconcile::shown;
 use crate::run::Run;
 use crate::scenarios::Kind;
 use crate::state::*;
@@ -85,7 +85,7 @@ impl Run<'_> {
 
     /// An object went without the operator: its finalizer was not on it.
     fn removed(&mut self, object: &Object, forced: bool) {
-        let deletes = delete::should_delete_remote(&real::channel(object), &real::status(&object.status));
+        let deletes = delete::should_delete_remote(&self.channel(object), &real::status(&object.status));
         let gone = if forced {
             Gone::Forced
         } else if deletes {

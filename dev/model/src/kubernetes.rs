@@ -4,8 +4,7 @@ use crate::guards::Guard;
 use crate::properties::Invariant;
 use crate::run::Run;
 use crate::state::*;
-use crate::{decide, real, rules};
-use ohallo_core::channel::conflict;
+use crate::{decide, real};
 use ohallo_core::channel::plan::delete;
 
 /// How a write of the operator's fared.
@@ -36,19 +35,19 @@ impl Run<'_> {
     /// A guarded write. `change` says what becomes of the object, `None` that the API server refuses it.
     pub fn write(
         &mut self,
-        pass: &Pass,
+        reconcile: &Reconcile,
         unguarded: bool,
         fate: Fate,
         change: impl FnOnce(&mut Object) -> bool,
     ) -> Stored {
-        if rules::outran(&pass.memory, pass.object.version) {
+        if real::outran(&reconcile.memory, reconcile.object.version) {
             self.broken(Invariant::NothingInVain);
         }
-        let Some(current) = self.current(pass) else { return Stored::Gone };
+        let Some(current) = self.current(reconcile) else { return Stored::Gone };
         if fate == Fate::LostBefore {
             return Stored::NoAnswer;
         }
-        if current.version != pass.object.version && !unguarded {
+        if current.version != reconcile.object.version && !unguarded {
             return if matches!(fate, Fate::Well | Fate::Strips(_)) {
                 Stored::Refused(current)
             } else {
@@ -67,7 +66,7 @@ impl Run<'_> {
             _ => {}
         }
         self.store(changed);
-        match (fate, self.current(pass)) {
+        match (fate, self.current(reconcile)) {
             (Fate::Well | Fate::Strips(_), Some(stored)) => Stored::Stands(stored),
             (Fate::Well | Fate::Strips(_), None) => Stored::Gone,
             _ => Stored::NoAnswer,
@@ -93,15 +92,20 @@ impl Run<'_> {
     }
 
     /// A status of the operator's, and what it breaks when it stands.
-    pub fn write_status(&mut self, replica: usize, pass: &Pass, fate: Fate) -> Stored {
-        let status = pass.status;
-        let old = self.current(pass);
+    pub fn store_status(
+        &mut self,
+        replica: usize,
+        reconcile: &Reconcile,
+        status: Status,
+        fate: Fate,
+    ) -> Stored {
+        let old = self.current(reconcile);
         let unguarded = self.is_off(Guard::StatusVersion);
-        let wrote = self.write(pass, unguarded, fate, |object| {
+        let wrote = self.write(reconcile, unguarded, fate, |object| {
             object.status = status;
             true
         });
-        let new = self.current(pass);
+        let new = self.current(reconcile);
         if let (Some(old), Some(new)) = (old, new)
             && new.status != old.status
             && !matches!(fate, Fate::Strips(_))
@@ -139,45 +143,34 @@ impl Run<'_> {
         }
     }
 
-    /// What a refused status comes to, by the operator's own rule.
-    pub fn of_refused(&self, pass: &Pass, fresh: &Object) -> conflict::Refused {
-        let mut judged = *fresh;
-        if self.is_off(Guard::StatusUnchanged) {
-            judged.status = pass.object.status;
-        }
-        if self.is_off(Guard::DyingAdoptsNothing) {
-            judged.terminating = false;
-        }
-        if self.is_off(Guard::SameManifestId) {
-            judged.spec_id = pass.object.spec_id;
-        }
-        let known = real::channel(&pass.object);
-        let status = real::status(&pass.status);
-        conflict::of_status(&known, known.status.as_ref(), &status, &real::channel(&judged))
-    }
-
-    /// The finalizer goes: whether it may is judged on what is true, not on what anybody knows.
-    pub fn let_go(&mut self, replica: usize, pass: &Pass, parting: Parting, fate: Fate) -> Stored {
-        let unguarded = self.is_off(Guard::PartingVersion);
-        let before = self.current(pass);
-        let wrote = self.write(pass, unguarded, fate, |object| {
+    /// Removes the finalizer. Whether that was right is judged by what is true, not by what anybody knows.
+    pub fn remove_finalizer(
+        &mut self,
+        replica: usize,
+        reconcile: &Reconcile,
+        outcome: DeletionOutcome,
+        fate: Fate,
+    ) -> Stored {
+        let unguarded = self.is_off(Guard::RemovalVersion);
+        let before = self.current(reconcile);
+        let wrote = self.write(reconcile, unguarded, fate, |object| {
             object.finalizer = false;
             true
         });
         if let Some(before) = before
-            && self.current(pass).is_none_or(|now| now.finalizer != before.finalizer)
+            && self.current(reconcile).is_none_or(|now| now.finalizer != before.finalizer)
         {
             // What was written over the status meanwhile is not what the operator acted on.
             let foreign = self.scenario.kept && before.status.bound_uid != Some(before.uid);
-            let acted = Object { status: if foreign { pass.status } else { before.status }, ..before };
-            self.judge_parting(replica, &acted, parting);
+            let acted = Object { status: if foreign { reconcile.status } else { before.status }, ..before };
+            self.judge_removal(replica, &acted, outcome);
             self.state.ghost.second |= replica == 1;
         }
         wrote
     }
 
-    fn judge_parting(&mut self, replica: usize, object: &Object, parting: Parting) {
-        let deletes = delete::should_delete_remote(&real::channel(object), &real::status(&object.status));
+    fn judge_removal(&mut self, replica: usize, object: &Object, outcome: DeletionOutcome) {
+        let deletes = delete::should_delete_remote(&self.channel(object), &real::status(&object.status));
         let uid = object.uid;
         let at = usize::from(uid) - 1;
         // Who names another channel says which one it is, as with create-again.
@@ -185,28 +178,33 @@ impl Run<'_> {
         let another = object.status.id != object.spec_id
             && named.is_some_and(|remote| remote.of.is_none_or(|of| of.uid != uid));
         let empty = deletes && !another;
-        self.state.ghost.gone[at] =
-            Some(if empty || parting == Parting::Released { Gone::LetGo(parting) } else { Gone::Kept });
+        self.state.ghost.gone[at] = Some(if empty || outcome == DeletionOutcome::Released {
+            Gone::Removed(outcome)
+        } else {
+            Gone::Kept
+        });
         let remote = object.status.id.and_then(|id| self.state.ohallo.channels[usize::from(id)]);
-        let fair = match parting {
-            Parting::Deleted => {
+        let fair = match outcome {
+            DeletionOutcome::Deleted => {
                 let gone = remote.is_none_or(|remote| !remote.live);
                 if !gone {
                     self.broken(Invariant::I8);
                 }
                 gone || !deletes
             }
-            Parting::NothingThere => !deletes || self.state.excused() || !self.state.may_have_made(uid),
-            Parting::Retained => !deletes || object.status.bound_uid != Some(uid),
+            DeletionOutcome::NeverCreated => {
+                !deletes || self.state.excused() || !self.state.may_have_made(uid)
+            }
+            DeletionOutcome::Retained => !deletes || object.status.bound_uid != Some(uid),
             // Judged when it was decided.
-            Parting::HandedOver => true,
-            Parting::Released => object.release.is_some(),
+            DeletionOutcome::HandedOver => true,
+            DeletionOutcome::Released => object.release.is_some(),
         };
         if !fair {
             self.broken(Invariant::I17);
         }
-        self.judge_known(replica, object, parting);
-        let kept = matches!(parting, Parting::Retained | Parting::Released);
+        self.judge_known(replica, object, outcome);
+        let kept = matches!(outcome, DeletionOutcome::Retained | DeletionOutcome::Released);
         if let Some(id) = object.status.id
             && let Some(remote) = &mut self.state.ohallo.channels[usize::from(id)]
             && object.status.bound_uid == Some(uid)
@@ -216,13 +214,13 @@ impl Run<'_> {
     }
 
     /// A channel of this object's that the process knows of is not left without a word.
-    fn judge_known(&mut self, replica: usize, object: &Object, parting: Parting) {
+    fn judge_known(&mut self, replica: usize, object: &Object, outcome: DeletionOutcome) {
         let known = match self.state.replicas[replica].memory(object.uid).attempt {
             Some(Attempt { outcome: Outcome::Answered(id), .. }) => id,
             _ => return,
         };
         let live = self.state.ohallo.channels[usize::from(known)].is_some_and(|remote| remote.live);
-        let told = parting == Parting::Released || object.policy == Policy::Retain;
+        let told = outcome == DeletionOutcome::Released || object.policy == Policy::Retain;
         if live && object.status.id != Some(known) && !told {
             self.broken(Invariant::I2);
         }

@@ -1,12 +1,9 @@
-//! oHallo's reads lag behind its writes; what is written to a channel that exists: values, and the retry.
+//! oHallo's reads lag behind its writes.
 
-use crate::kubernetes::Fate;
 use crate::properties::Invariant;
 use crate::run::Run;
+use crate::say;
 use crate::state::*;
-use crate::steps::How;
-use crate::{decide, rules, say};
-use ohallo_core::channel::consistency::{Answer, Values, Write};
 
 /// What a read is answered with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,75 +71,6 @@ impl Run<'_> {
         self.state.replicas[replica].windows.of(id)
     }
 
-    /// `act::wrote`.
-    pub fn wrote(&mut self, replica: usize, pass: &mut Pass, id: Id, write: Write) {
-        if self.scenario.lags {
-            self.replica(replica).windows.wrote(id, write);
-            pass.window = self.window(replica, id);
-        }
-        pass.memory.absent = Absent::Never;
-    }
-
-    /// `observe::stale_absence`.
-    pub fn stale_absence(&self, pass: &Pass) -> bool {
-        decide::window(&pass.window, &pass.object, self.off).absence.is_some()
-    }
-
-    /// `observe::found`.
-    pub fn found(&mut self, pass: &mut Pass, look: Look) {
-        let window = decide::window(&pass.window, &pass.object, self.off);
-        let current = window.values.is_none() && window.began.is_none();
-        pass.read = Read::Found(look);
-        if self.scenario.values && current {
-            pass.memory = rules::looked(&self.facts(pass), look);
-        }
-        pass.memory.absent = Absent::Never;
-    }
-
-    /// `act::update`.
-    pub fn patch(&mut self, replica: usize, slot: usize, mut pass: Pass, id: Id, how: How) {
-        self.judge_call(&pass, id);
-        let value = pass.object.value;
-        if how == How::Lagging || !self.state.answers(pass.place, id) {
-            say!(self, "replica {replica} sends PATCH c{id} to value {value}: 404");
-            return self.not_there(replica, slot, pass);
-        }
-        if how != How::Write(Fate::LostBefore) {
-            self.change(id, |remote| (remote.value, remote.drifted, remote.wrote) = (value, false, None));
-        }
-        let answer = match how {
-            How::Write(Fate::Well) => "ok",
-            How::Write(Fate::LostAfter) => "no answer, and it took effect",
-            _ => "no answer, and it had no effect",
-        };
-        say!(self, "replica {replica} sends PATCH c{id} to value {value}: {answer}");
-        if answer != "ok" {
-            let declared = digest(value);
-            self.wrote(replica, &mut pass, id, Write::Values(Values { declared, answer: Answer::Lost }));
-            return self.fail(replica, slot, pass);
-        }
-        self.note(id, Wrote::Value(value));
-        let look = Look { value, failing: matches!(pass.read, Read::Found(Look { failing: true, .. })) };
-        let answer = rules::answered(&self.facts(&pass), id);
-        pass.status.applied = Some(value);
-        pass.memory = rules::sent(&pass.memory, value);
-        self.wrote(replica, &mut pass, id, Write::Values(answer));
-        pass.read = Read::Found(look);
-        pass.updated = true;
-        self.remember(replica, &pass);
-        self.go_on(replica, slot, pass);
-    }
-
-    /// A call that changes something was answered with 404.
-    fn not_there(&mut self, replica: usize, slot: usize, mut pass: Pass) {
-        if self.stale_absence(&pass) {
-            pass.read = Read::Stale;
-            self.go_on(replica, slot, pass);
-        } else {
-            self.fail(replica, slot, pass);
-        }
-    }
-
     /// The operator's write was answered: until the window ends reads may be older.
     pub fn note(&mut self, id: Id, wrote: Wrote) {
         if self.scenario.lags
@@ -152,16 +80,7 @@ impl Run<'_> {
         }
     }
 
-    /// `act::retry`, sent: it helps where it is received.
-    pub fn retried(&mut self, replica: usize, pass: &mut Pass, id: Id, how: How) {
-        let received = how != How::Lagging && how != How::Write(Fate::LostBefore);
-        if received && self.scenario.lags {
-            self.change(id, |remote| (remote.failing, remote.helped) = (false, true));
-        }
-        self.wrote(replica, pass, id, Write::Retry);
-    }
-
-    /// A step or a verdict that contradicts the operator's own last write.
+    /// A step or a conclusion that contradicts the operator's own last write.
     pub fn contradicts(&mut self, id: Option<Id>, is: impl Fn(&Remote) -> bool) {
         let remote = id.and_then(|id| self.state.ohallo.channels[usize::from(id)]);
         if remote.is_some_and(|remote| is(&remote)) {

@@ -2,8 +2,10 @@
 
 use std::fmt::Arguments;
 
+use ohallo_core::channel::effect::Effect;
 use stateright::{Model, Property};
 
+use crate::effects::{How, next_request};
 use crate::guards::Guard;
 use crate::kubernetes::Fate;
 use crate::lag::{ABSENT, Seen};
@@ -12,8 +14,7 @@ use crate::properties::properties;
 use crate::run::Run;
 use crate::scenarios::{Kind, Scenario};
 use crate::state::*;
-use crate::steps::How;
-use crate::{decide, rules, say, stored};
+use crate::{decide, real, say, stored};
 
 /// The protocol in one scenario, with one guard off or none.
 #[derive(Clone, Debug)]
@@ -77,9 +78,9 @@ impl Model for Protocol {
             if replica.cache != state.kube.objects {
                 actions.push(Action::Watch(at));
             }
-            for (slot, pass) in replica.runs.iter().enumerate() {
-                match pass {
-                    Some(pass) => self.steps(at, slot, pass, state, actions),
+            for (slot, reconcile) in replica.reconciles.iter().enumerate() {
+                match reconcile {
+                    Some(reconcile) => self.steps(at, slot, reconcile, state, actions),
                     None if slot != TASK => self.begins(at, slot, state, actions),
                     None => {}
                 }
@@ -147,27 +148,47 @@ impl Protocol {
         actions.extend(turns.into_iter().map(|turn| Action::Post(at, turn)));
     }
 
-    /// How the next step of a pass may fare.
-    fn steps(&self, replica: usize, slot: usize, pass: &Pass, state: &State, actions: &mut Vec<Action>) {
+    /// How the next transition of a reconcile may fare.
+    fn steps(
+        &self,
+        replica: usize,
+        slot: usize,
+        reconcile: &Reconcile,
+        state: &State,
+        actions: &mut Vec<Action>,
+    ) {
         let mut hows = vec![How::Write(Fate::Well)];
         let both = [How::Write(Fate::LostAfter), How::Write(Fate::LostBefore)];
-        match pass.at {
-            At::Waiting { .. } => hows.clear(),
-            At::Post { .. } => hows.extend((state.left.faults > 0).then_some(How::NotSent)),
-            At::ReadFresh { .. } => {}
-            At::Send(_) if !self.scenario.lags => {}
-            At::Delete { .. } | At::Patch { .. } | At::Send(_) => {
-                hows.extend(both.into_iter().filter(|_| state.left.faults > 0));
-                let deletes = matches!(pass.at, At::Delete { .. });
+        let lost = both.into_iter().filter(|_| state.left.lost > 0);
+        let faults = both.into_iter().filter(|_| state.left.faults > 0);
+        let request = match reconcile.at {
+            At::Effect { cursor, .. } => next_request(cursor),
+            At::Waiting { .. } => return,
+            At::Write { .. } | At::WriteLoss | At::Rest => Some(Effect::WriteAhead),
+        };
+        match request {
+            Some(Effect::PostChannel) => hows.extend((state.left.faults > 0).then_some(How::NotSent)),
+            Some(Effect::PostRetry | Effect::PostTest) if !self.scenario.lags => {}
+            Some(Effect::DeleteChannel | Effect::PatchChannel | Effect::PostRetry | Effect::PostTest) => {
+                hows.extend(faults);
+                let deletes = request == Some(Effect::DeleteChannel);
                 hows.extend((state.left.lies > 0 && deletes).then_some(How::Lie));
-                let remote = pass.status.id.and_then(|id| state.ohallo.channels[usize::from(id)]);
+                let remote = reconcile.status.id.and_then(|id| state.ohallo.channels[usize::from(id)]);
                 let hidden = remote.is_some_and(|remote| remote.live && remote.may_show(ABSENT));
                 hows.extend(hidden.then_some(How::Lagging));
             }
-            _ => hows.extend(both.into_iter().filter(|_| state.left.lost > 0)),
+            Some(
+                Effect::WriteIntent
+                | Effect::WriteFinalizer
+                | Effect::WriteMetadata
+                | Effect::WriteId
+                | Effect::WriteAhead
+                | Effect::RemoveFinalizer,
+            ) => hows.extend(lost),
+            _ => {}
         }
         if state.left.strips > 0 {
-            hows.extend(stored::strips(pass).into_iter().map(|strip| How::Write(Fate::Strips(strip))));
+            hows.extend(stored::strips(reconcile).into_iter().map(|strip| How::Write(Fate::Strips(strip))));
         }
         actions.extend(hows.into_iter().map(|how| Action::Step(replica, slot, how)));
     }
@@ -199,7 +220,7 @@ impl Run<'_> {
     }
 
     fn watch(&mut self, replica: usize) -> bool {
-        let new = self.state.kube.objects;
+        let (new, tracks) = (self.state.kube.objects, self.tracks());
         let own = self.replica(replica);
         let known = decide::Known { objects: &own.cache, claims: &own.claims, shown: &own.shown };
         own.claims = decide::claims_left(known, &new);
@@ -214,7 +235,7 @@ impl Run<'_> {
                 let same = new.filter(|new| new.uid == old.uid && new.spec_id == old.spec_id);
                 match same {
                     None => *shown = Shown::Unasked,
-                    Some(new) if *shown == Shown::Able && !rules::same_inputs(&new, old) => {
+                    Some(new) if *shown == Shown::Able && !real::same_inputs(&new, old, tracks) => {
                         *shown = Shown::Right
                     }
                     Some(_) => {}
@@ -227,7 +248,7 @@ impl Run<'_> {
     }
 
     fn crash(&mut self, replica: usize) -> bool {
-        say!(self, "replica {replica} dies and starts anew: it remembers nothing");
+        say!(self, "replica {replica} is killed and restarts: it remembers nothing");
         self.state.left.crashes -= 1;
         self.state.ghost.known = Default::default();
         // Only the record is left, which says what a person wrote.

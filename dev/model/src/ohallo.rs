@@ -1,14 +1,12 @@
 //! oHallo: creates that land early, late or never, answers that are lost, 404 under another tenant's key.
 
-use crate::guards::Guard;
 use crate::lag::ABSENT;
 use crate::properties::Invariant;
 use crate::run::Run;
 use crate::state::*;
-use crate::{rules, say};
-use ohallo_core::channel::binding;
-use ohallo_core::channel::consistency::Write;
-use ohallo_core::classify::{ApiError, Class, ErrorKind};
+use crate::{real, say};
+use ohallo_core::channel::effect::{Answer, Effect, EffectError, Next};
+use ohallo_core::classify::{ApiError, CallError, Class, ErrorKind};
 
 /// What becomes of a create that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,22 +22,28 @@ pub enum Turn {
 // === impl Run ===
 
 impl Run<'_> {
-    pub fn send_create(&mut self, replica: usize, pass: Pass, number: u8) -> bool {
+    pub fn send_create(
+        &mut self,
+        replica: usize,
+        reconcile: Reconcile,
+        (step, cursor): (Step, Cursor),
+    ) -> bool {
+        let Step::PostCreate { number } = step else { return false };
         let Some(free) = self.state.ohallo.posts.iter().position(Option::is_none) else { return false };
         if self.state.left.posts == 0 {
             return false;
         }
         self.state.left.posts -= 1;
-        let intent = pass.object.intent.map(|intent| intent.of);
-        if self.scenario.kept && intent != Some(Named { uid: pass.object.uid, number }) {
+        let intent = reconcile.object.intent.map(|intent| intent.of);
+        if self.scenario.kept && intent != Some(Named { uid: reconcile.object.uid, number }) {
             self.broken(Invariant::I25);
         }
-        let of = Named { uid: pass.object.uid, number };
-        let Place { tenant, workspace, .. } = pass.place;
+        let of = Named { uid: reconcile.object.uid, number };
+        let Place { tenant, workspace, .. } = reconcile.place;
         let post = Post { of, tenant, workspace, to: Some(replica), made: None };
         self.state.ohallo.posts[free] = Some(post);
         say!(self, "replica {replica} sends the POST of uid-{}/{number}", of.uid);
-        self.put(replica, TASK, pass, At::Waiting { number });
+        self.put(replica, TASK, reconcile, At::Waiting { step, cursor });
         true
     }
 
@@ -52,13 +56,22 @@ impl Run<'_> {
                 let (Some(id), Some(to)) = (post.made, post.to) else { return false };
                 say!(self, "oHallo answers the POST of {named}: it made c{id}");
                 self.state.ohallo.posts[at] = None;
-                self.answered(to, id);
+                if self.scenario.lags {
+                    self.note(id, Wrote::Made);
+                }
+                let waiting = self.state.replicas[to].reconciles[TASK];
+                let value = waiting.map_or(0, |reconcile| reconcile.object.value);
+                if let Some(reconcile) = waiting {
+                    self.knows(reconcile.object.uid, id);
+                }
+                let remote = real::found(id, post.workspace, Look { value, failing: false });
+                self.create_answered(to, Ok(Answer::Channel(Box::new(remote))));
             }
             Turn::Refuse => {
                 say!(self, "oHallo refuses the POST of {named}");
                 self.state.ohallo.posts[at] = None;
                 if let Some(to) = post.to {
-                    self.not_created(to, &error(Class::Rejected, 422));
+                    self.create_answered(to, Err(error(Class::Rejected, 422)));
                 }
             }
             Turn::Conflict => {
@@ -66,7 +79,7 @@ impl Run<'_> {
                 self.state.ohallo.posts[at] = None;
                 self.state.ghost.conflicted = true;
                 if let Some(to) = post.to {
-                    self.not_created(to, &error(Class::Rejected, 409));
+                    self.create_answered(to, Err(error(Class::Rejected, 409)));
                 }
             }
             Turn::LoseAnswer => {
@@ -74,7 +87,7 @@ impl Run<'_> {
                 say!(self, "the answer to the POST of {named} is lost");
                 let kept = Post { to: None, ..post };
                 self.state.ohallo.posts[at] = Some(kept).filter(|post| post.made.is_none());
-                self.not_created(to, &error(Class::Ambiguous, 504));
+                self.create_answered(to, Err(error(Class::Ambiguous, 504)));
             }
             Turn::Vanish => {
                 say!(self, "the POST of {named} never arrives");
@@ -104,76 +117,37 @@ impl Run<'_> {
         self.scenario.unique_names && self.state.made(post.of.uid).count() > 0
     }
 
-    fn waiting(&self, replica: usize) -> Option<(Pass, u8)> {
-        let pass = self.state.replicas[replica].runs[TASK]?;
-        match pass.at {
-            At::Waiting { number } => Some((pass, number)),
-            _ => None,
+    /// oHallo answers the create that this replica waits for.
+    fn create_answered(&mut self, replica: usize, answer: Result<Answer, EffectError>) {
+        let Some(mut reconcile) = self.state.replicas[replica].reconciles[TASK] else { return };
+        let At::Waiting { step, mut cursor } = reconcile.at else { return };
+        let mut next = self.apply(replica, &mut reconcile, (step, Effect::PostChannel), answer, None);
+        if let Ok(Next::Then(effect)) = next {
+            cursor.advance(Next::Then(effect));
+            let listed = Ok(Answer::Candidates(Vec::new()));
+            next = self.apply(replica, &mut reconcile, (step, effect), listed, None);
         }
-    }
-
-    fn answered(&mut self, replica: usize, id: Id) {
-        let Some((mut pass, number)) = self.waiting(replica) else { return };
-        self.outcome(&mut pass, number, Outcome::Answered(id));
-        self.knows(pass.object.uid, id);
-        if self.scenario.values {
-            pass.memory = rules::sent(&pass.memory, pass.object.value);
-        }
-        if self.scenario.lags {
-            let answer = rules::answered(&self.facts(&pass), id);
-            self.note(id, Wrote::Made);
-            self.wrote(replica, &mut pass, id, Write::Values(answer));
-        }
-        self.remember(replica, &pass);
-        self.put(replica, TASK, pass, At::Record { number, id });
-    }
-
-    /// `born::not_created`.
-    pub fn not_created(&mut self, replica: usize, error: &ApiError) {
-        let Some((mut pass, number)) = self.waiting(replica) else { return };
-        let again = pass.object.create_again.is_some() && !self.is_off(Guard::ConflictAfterCreateAgain);
-        let (outcome, word) = match binding::classify_create_error(error, again) {
-            Class::NotSent => (Outcome::NotSent, Word::NotSent),
-            Class::Rejected => (Outcome::Rejected, Word::Rejected),
-            Class::Ambiguous => (Outcome::Unknown, Word::Unknown),
-        };
-        self.outcome(&mut pass, number, outcome);
-        pass.status.create = Some((number, word));
-        self.remember(replica, &pass);
-        if outcome == Outcome::Unknown {
-            self.after_task(replica, pass, |run, slot| {
-                run.go_on(replica, slot, pass);
-            });
-        } else {
-            self.after_task(replica, pass, |run, slot| run.fail(replica, slot, pass));
-        }
-    }
-
-    /// Notes what the attempt came to.
-    pub fn outcome(&mut self, pass: &mut Pass, number: u8, outcome: Outcome) {
-        pass.owns_attempt = true;
-        let own = pass.memory.attempt.filter(|own| own.number == number);
-        let own = own.unwrap_or(Attempt { number, outcome, intent: None, after: None, last: false });
-        pass.memory.attempt = Some(Attempt { outcome, ..own });
+        self.step_ended(replica, TASK, reconcile, next);
     }
 
     /// What a call that changes something may not do.
-    pub fn judge_call(&mut self, pass: &Pass, id: Id) {
+    pub fn judge_call(&mut self, reconcile: &Reconcile, id: Id) {
         let remote = self.state.ohallo.channels[usize::from(id)];
-        if remote.is_some_and(|remote| remote.tenant != pass.place.workspace) {
+        if remote.is_some_and(|remote| remote.tenant != reconcile.place.workspace) {
             self.broken(Invariant::I7);
         }
-        let current = self.current(pass).filter(|object| object.status.id == Some(id));
+        let current = self.current(reconcile).filter(|object| object.status.id == Some(id));
         if current.is_some_and(|object| self.owned_by_another(&object)) {
             self.broken(Invariant::I9);
         }
         let kept = remote.is_some_and(|remote| remote.kept);
-        if kept && pass.object.spec_id != Some(id) {
+        if kept && reconcile.object.spec_id != Some(id) {
             self.broken(Invariant::I2);
         }
     }
 }
 
-pub fn error(class: Class, status: u16) -> ApiError {
-    ApiError { status: Some(status), ..ApiError::new(class, ErrorKind::Invalid, "") }
+fn error(class: Class, status: u16) -> EffectError {
+    let error = ApiError { status: Some(status), ..ApiError::new(class, ErrorKind::Invalid, "") };
+    EffectError::Call(CallError::Failed(error))
 }

@@ -3,6 +3,8 @@
 use crate::objects::{Intent, Object, Status};
 use crate::state::{Epoch, IDS, Id, NAMES, Place, UIDS, Uid, Value, Version};
 use crate::windows::{Window, Windows};
+pub use ohallo_core::channel::effect::Cursor;
+pub use ohallo_core::channel::model::DeletionOutcome;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Replica {
@@ -10,10 +12,10 @@ pub struct Replica {
     pub cache: [Option<Object>; NAMES],
     pub memory: [Memory; UIDS],
     pub claims: [Option<Uid>; IDS],
-    /// What the passes of this process have shown of each object.
+    /// What the reconciles of this process have shown of each object.
     pub shown: [Shown; UIDS],
     pub windows: Windows,
-    pub runs: [Option<Pass>; 3],
+    pub reconciles: [Option<Reconcile>; 3],
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -37,7 +39,7 @@ pub struct Memory {
     pub lost: Option<Strip>,
     /// This process bound the channel.
     pub bound_here: bool,
-    /// A pass has reported, and what the first one found was of a newer manifest than the status.
+    /// A reconcile has ended, and the manifest that the first one found was newer than the status.
     pub seen: bool,
     pub doubted: bool,
     /// The value that was last sent, and how often oHallo then had another.
@@ -79,7 +81,7 @@ pub struct Wait {
     pub free: Absent,
 }
 
-/// What a pass has shown of the id that an object names.
+/// What a reconcile has shown of the id that an object names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Shown {
     #[default]
@@ -111,6 +113,8 @@ pub enum Elsewhere {
 pub struct Attempt {
     pub number: u8,
     pub outcome: Outcome,
+    /// The channel as the create was answered.
+    pub look: Look,
     /// The intent that it wrote, and the one before.
     pub intent: Option<Intent>,
     pub after: Option<Intent>,
@@ -136,13 +140,15 @@ pub enum Absent {
     LongAgo,
 }
 
-/// A pass, or the task that a create goes on in.
+/// A reconcile, or the task that its create continues in: a compact `State`, and the next effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Pass {
+pub struct Reconcile {
     pub object: Object,
     pub status: Status,
     pub memory: Memory,
     pub owns_attempt: bool,
+    /// Its own create was answered.
+    pub created: bool,
     pub epoch: Epoch,
     pub place: Place,
     pub read: Read,
@@ -154,18 +160,33 @@ pub struct Pass {
     pub window: Window,
     /// It has already sent an update.
     pub updated: bool,
-    /// It only sends the status again that was not kept.
+    pub intent_written: Option<u8>,
+    /// It only resends the status that was not stored.
     pub resends: bool,
-    /// The pass that waits for this task took too long: nothing follows when it is done.
+    /// A person changed the manifest meanwhile.
+    pub superseded: bool,
+    /// When its DELETE was decided, the object wanted its channel kept.
+    pub retained: bool,
+    pub before: Before,
+    /// The reconcile that waits for this task timed out: nothing follows when it is done.
     pub detached: bool,
     pub at: At,
+}
+
+/// What a step sent, and what the state held before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Before {
+    pub attempt: Option<Attempt>,
+    pub status: Option<Status>,
+    pub intent: Option<Intent>,
+    pub record: Option<Status>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Read {
     Unread,
     Found(Look),
-    /// A 404 that says nothing yet.
+    /// A 404 that may be older than a write.
     Stale,
     Absent {
         proven: bool,
@@ -182,58 +203,31 @@ pub struct Look {
 /// The next thing that it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum At {
-    Intent {
-        number: u8,
-    },
-    Post {
-        number: u8,
-    },
-    Waiting {
-        number: u8,
-    },
-    Record {
-        number: u8,
-        id: Id,
-    },
-    Adopt {
-        id: Id,
-    },
-    RestoreMarks,
-    ReadFresh {
-        id: Id,
-    },
-    Delete {
-        id: Id,
-        retained: bool,
-    },
-    LetGo(Parting),
-    Patch {
-        id: Id,
-    },
-    WriteAhead(Ask),
-    Send(Ask),
-    Write {
-        settled: bool,
-    },
-    /// What is said of a status that was not kept.
-    WriteUnstored,
-    /// Nothing: it found a create under way, and remembers what it knew of it when it began.
+    /// The next effect of a step, in the operator's own order.
+    Effect { step: Step, cursor: Cursor },
+    /// The create was sent.
+    Waiting { step: Step, cursor: Cursor },
+    /// The status is written.
+    Write { settled: bool, loss: bool },
+    /// The status that reports a loss is written.
+    WriteLoss,
+    /// Nothing: it found a create in flight, and remembers what it knew of it when it began.
     Rest,
 }
 
+/// The operator's `Step`, in small values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Parting {
-    NothingThere,
-    Deleted,
-    Retained,
-    Released,
-    HandedOver,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Ask {
-    Test,
-    Retry { attempts: u8, request: u8 },
+pub enum Step {
+    WriteIntent { number: u8 },
+    PostCreate { number: u8 },
+    RecordId { number: u8 },
+    Adopt(Id),
+    RestoreMetadata,
+    Update { id: Id, drift: bool },
+    Retry { id: Id, attempts: u8, request: u8 },
+    Test { id: Id, request: u8 },
+    Delete(Id),
+    RemoveFinalizer(DeletionOutcome),
 }
 
 // === impl Absent ===

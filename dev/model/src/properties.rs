@@ -44,7 +44,7 @@ invariants! {
     IdsAreKept "an id in the status is never lost"
     AnswersAreRecorded "an id that a living process was answered is written down"
     ManifestNames "an id is never bound against the manifest"
-    NothingInVain "no pass writes over an object that it knows to be older than its process's own write"
+    NothingInVain "no reconcile writes over an object that it knows to be older than its process's own write"
     AttemptsEnd "no attempt counts as under way when none is"
     Modelled "every step that the operator takes is modelled"
 }
@@ -60,9 +60,9 @@ pub fn properties(scenario: Name) -> Vec<Property<Protocol>> {
             sometimes(&mut all, "created after create-again", |_, s| {
                 bound(s, false) && object(s, |o| o.create_again.is_some())
             });
-            sometimes(&mut all, "deleted", |_, s| let_go(s, Parting::Deleted));
-            sometimes(&mut all, "released", |_, s| let_go(s, Parting::Released));
-            sometimes(&mut all, "nothing was there", |_, s| let_go(s, Parting::NothingThere));
+            sometimes(&mut all, "deleted", |_, s| removed(s, DeletionOutcome::Deleted));
+            sometimes(&mut all, "released", |_, s| removed(s, DeletionOutcome::Released));
+            sometimes(&mut all, "nothing was there", |_, s| removed(s, DeletionOutcome::NeverCreated));
             sometimes(&mut all, "applied again and created again", |_, s| {
                 object(s, |o| o.uid == 2 && o.status.bound_uid == Some(2))
             });
@@ -75,7 +75,7 @@ pub fn properties(scenario: Name) -> Vec<Property<Protocol>> {
             sometimes(&mut all, "the finalizer forced off", |_, s| {
                 s.ghost.gone.contains(&Some(Gone::Forced))
             });
-            sometimes(&mut all, "deleted", |_, s| let_go(s, Parting::Deleted));
+            sometimes(&mut all, "deleted", |_, s| removed(s, DeletionOutcome::Deleted));
         }
         Name::Copies => {
             sometimes(&mut all, "a copy goes and leaves what is not its own", |_, s| {
@@ -103,39 +103,39 @@ pub fn properties(scenario: Name) -> Vec<Property<Protocol>> {
             });
         }
         Name::HandOver => {
-            sometimes(&mut all, "handed over", |_, s| let_go(s, Parting::HandedOver));
+            sometimes(&mut all, "handed over", |_, s| removed(s, DeletionOutcome::HandedOver));
             sometimes(&mut all, "handed over with its origin", |_, s| {
-                s.ghost.gone[0] == Some(Gone::LetGo(Parting::HandedOver)) && bound(s, true)
+                s.ghost.gone[0] == Some(Gone::Removed(DeletionOutcome::HandedOver)) && bound(s, true)
             });
             sometimes(&mut all, "the deletion waits for a claim", |_, s| {
                 object(s, |o| o.status.waits == Some(true))
             });
-            sometimes(&mut all, "deleted", |_, s| let_go(s, Parting::Deleted));
+            sometimes(&mut all, "deleted", |_, s| removed(s, DeletionOutcome::Deleted));
         }
         Name::Tenants => {
             sometimes(&mut all, "the deletion waits for its owner's word", |_, s| {
                 object(s, |o| o.status.waits == Some(false))
             });
             sometimes(&mut all, "deleted on its owner's word", |_, s| {
-                s.ghost.gone[0] == Some(Gone::LetGo(Parting::Deleted))
+                s.ghost.gone[0] == Some(Gone::Removed(DeletionOutcome::Deleted))
                     && object(s, |o| o.uid == 3 && o.elsewhere)
             });
-            sometimes(&mut all, "deleted", |_, s| let_go(s, Parting::Deleted));
+            sometimes(&mut all, "deleted", |_, s| removed(s, DeletionOutcome::Deleted));
             sometimes(&mut all, "what can't use the id holds a deletion back", |_, s| {
                 object(s, |o| o.status.waits == Some(true)) && object(s, |o| o.suspended)
             });
         }
         Name::Absence | Name::Blind => {
-            sometimes(&mut all, "deleted", |_, s| let_go(s, Parting::Deleted));
+            sometimes(&mut all, "deleted", |_, s| removed(s, DeletionOutcome::Deleted));
             sometimes(&mut all, "gone by proof", |_, s| {
-                let_go(s, Parting::Deleted) && s.replicas[0].memory[0].absent == Absent::LongAgo
+                removed(s, DeletionOutcome::Deleted) && s.replicas[0].memory[0].absent == Absent::LongAgo
             });
             if scenario == Name::Absence {
-                sometimes(&mut all, "released", |_, s| let_go(s, Parting::Released));
+                sometimes(&mut all, "released", |_, s| removed(s, DeletionOutcome::Released));
             }
         }
         Name::Deletion => {
-            sometimes(&mut all, "deleted", |_, s| let_go(s, Parting::Deleted));
+            sometimes(&mut all, "deleted", |_, s| removed(s, DeletionOutcome::Deleted));
             sometimes(&mut all, "retained", |_, s| s.ghost.gone.contains(&Some(Gone::Kept)));
         }
         Name::Requests => {
@@ -157,12 +157,13 @@ pub fn properties(scenario: Name) -> Vec<Property<Protocol>> {
         Name::Lag => {
             sometimes(&mut all, "created", |_, s| bound(s, false));
             sometimes(&mut all, "deleted while reads lag", |_, s| {
-                let_go(s, Parting::Deleted) && s.ohallo.channels[2].is_some_and(|remote| remote.old != 0)
+                removed(s, DeletionOutcome::Deleted)
+                    && s.ohallo.channels[2].is_some_and(|remote| remote.old != 0)
             });
             sometimes(&mut all, "a 404 after the window is noted", |_, s| {
                 s.replicas[0].memory.iter().any(|memory| memory.absent == Absent::Now)
             });
-            sometimes(&mut all, "handed over", |_, s| let_go(s, Parting::HandedOver));
+            sometimes(&mut all, "handed over", |_, s| removed(s, DeletionOutcome::HandedOver));
         }
         Name::LagValues => {
             sometimes(&mut all, "Ready", |_, s| object(s, |o| o.status.ready == real::generation(o)));
@@ -192,12 +193,12 @@ pub fn properties(scenario: Name) -> Vec<Property<Protocol>> {
             });
             sometimes(&mut all, "bound after all", |_, s| bound(s, false) && s.left.strips == 0);
             sometimes(&mut all, "adopted", |_, s| bound(s, true) && s.left.strips == 0);
-            sometimes(&mut all, "deleted", |_, s| let_go(s, Parting::Deleted) && s.left.strips == 0);
+            sometimes(&mut all, "deleted", |_, s| removed(s, DeletionOutcome::Deleted) && s.left.strips == 0);
         }
         Name::Forged => {
             sometimes(&mut all, "parked", |_, s| parked(s));
             sometimes(&mut all, "a person's word is believed", |_, s| s.ghost.hasty);
-            sometimes(&mut all, "deleted", |_, s| let_go(s, Parting::Deleted));
+            sometimes(&mut all, "deleted", |_, s| removed(s, DeletionOutcome::Deleted));
         }
         Name::Borrowed => {
             sometimes(&mut all, "two Channels say the same id", |_, s| {
@@ -238,8 +239,8 @@ fn parked(state: &State) -> bool {
     state.kube.objects.iter().flatten().any(is)
 }
 
-fn let_go(state: &State, parting: Parting) -> bool {
-    state.ghost.gone.contains(&Some(Gone::LetGo(parting)))
+fn removed(state: &State, outcome: DeletionOutcome) -> bool {
+    state.ghost.gone.contains(&Some(Gone::Removed(outcome)))
 }
 
 // === impl Invariant ===
@@ -267,8 +268,10 @@ impl Invariant {
 /// A channel is left of an object that went as if none were.
 fn left_behind(state: &State) -> bool {
     state.ghost.gone.iter().enumerate().any(|(at, gone)| {
-        let nothing =
-            matches!(gone, Some(Gone::Unmarked | Gone::LetGo(Parting::NothingThere | Parting::Deleted)));
+        let nothing = matches!(
+            gone,
+            Some(Gone::Unmarked | Gone::Removed(DeletionOutcome::NeverCreated | DeletionOutcome::Deleted))
+        );
         nothing && state.made(at as Uid + 1).count() > 0
     })
 }
@@ -284,7 +287,7 @@ fn ready_is_true(object: &Object, state: &State) -> bool {
 
 fn attempts_end(state: &State) -> bool {
     state.replicas.iter().all(|replica| {
-        replica.runs[TASK].is_some()
+        replica.reconciles[TASK].is_some()
             || replica
                 .memory
                 .iter()

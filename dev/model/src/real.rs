@@ -6,44 +6,36 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use crate::state::*;
+use crate::objects::*;
+use crate::process::*;
+use crate::state::{Epoch, Generation, Id, Place, Uid, Value, Version};
 use crate::stored;
+use crate::windows::*;
 use ohallo_core::api::channel::{
     AppliedStatus, Channel, ChannelSpec, ChannelStatus, CreateStatus, ProvisioningRetry, ProvisioningStatus,
     TestStatus,
 };
 use ohallo_core::api::conditions::{Reason, kind};
+use ohallo_core::api::values::ReconcileResult;
 use ohallo_core::api::{annotation, finalizer};
 use ohallo_core::channel::binding;
 use ohallo_core::channel::consistency::Window as RealWindow;
 use ohallo_core::channel::in_memory_state::{
-    self, Absence, AttemptOutcome, MAX_REVERTS_OF_A_FIELD, REVERT_HORIZON, Wait as RealWait,
+    self, ABSENCE_INTERVAL, Absence, AttemptOutcome, MAX_REVERTS_OF_A_FIELD, REVERT_HORIZON, Wait as RealWait,
 };
-use ohallo_core::channel::model::{self, Claims as RealClaims, Observed, PlanInput, Predecessor};
+use ohallo_core::channel::model::{self, Claims as RealClaims, Observed, Predecessor};
 use ohallo_core::channel::plan::delete::claims::{ELSEWHERE, WAIT, waiting_message};
-use ohallo_core::remote::{Id as RealId, RemoteChannel};
+use ohallo_core::channel::state::{self, Now, Parts, State};
+use ohallo_core::channel::status::Summary;
+use ohallo_core::channel::triggers::Triggers;
+use ohallo_core::lease::election;
+use ohallo_core::remote::{Changes, Id as RealId, NewChannel, RemoteChannel};
 use ohallo_core::secret::{ApiKey, KeyId};
 use ohallo_core::{conditions, index};
 
 pub static BEGAN: LazyLock<Instant> = LazyLock::new(|| crate::clock::instant() + Duration::from_secs(3600));
 static KEY: LazyLock<KeyId> = LazyLock::new(|| ApiKey::new("sf_test_v1_model".into()).id());
 const NOW: Timestamp = Timestamp::constant(1_768_032_000, 0);
-
-/// What a pass rests on, with everything that a decision does not look at left out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Facts {
-    pub object: Object,
-    pub status: Status,
-    pub memory: Memory,
-    pub place: Place,
-    pub read: Read,
-    pub owner: bool,
-    pub predecessor: Option<bool>,
-    pub claims: Option<Claims>,
-    pub window: Window,
-    pub updated: bool,
-    pub tracks: Tracks,
-}
 
 /// What the status and the windows hold in this scenario.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -56,57 +48,100 @@ pub struct Tracks {
     pub kept: bool,
 }
 
-/// The operator's own values.
-pub struct Real {
-    pub channel: Channel,
-    pub status: ChannelStatus,
-    pub observed: Observed,
-    pub memory: in_memory_state::InMemoryState,
-}
+/// The effective interval.
+pub const INTERVAL: Duration = Duration::from_secs(600);
 
-impl Real {
-    pub fn view(&self) -> PlanInput<'_> {
-        PlanInput {
-            channel: &self.channel,
-            status: &self.status,
-            observed: &self.observed,
-            memory: &self.memory,
-            now: NOW,
-            instant: *BEGAN,
-        }
-    }
-}
-
-pub fn real(facts: &Facts) -> Real {
-    let remote = match facts.read {
+/// The operator's state of this reconcile, with these windows.
+pub fn state(reconcile: &Reconcile, window: RealWindow, tracks: Tracks) -> State {
+    let id = own_id(reconcile);
+    let remote = match reconcile.read {
         Read::Unread => model::Remote::Unread,
         Read::Absent { proven } => model::Remote::Absent { proven },
         Read::Stale => model::Remote::Stale { again: Duration::from_secs(1) },
-        Read::Found(look) => {
-            let id = facts.status.id.or(facts.object.spec_id).unwrap_or_default();
-            model::Remote::Found(Box::new(found(id, facts.place.workspace, look)))
-        }
+        Read::Found(look) => model::Remote::Found(Box::new(found(id, reconcile.place.workspace, look))),
     };
-    let mut channel = channel(&facts.object);
-    if let Some(retry) = &mut channel.spec.provisioning_retry {
-        retry.limit = Some(facts.tracks.retries.into());
-    }
-    Real {
-        channel,
-        status: status(&facts.status),
+    let object = channel(&reconcile.object, tracks);
+    let Before { attempt, status, intent, record } = reconcile.before;
+    let parts = Parts {
+        object,
+        status: self::status(&reconcile.status),
         observed: Observed {
             remote,
-            owner: facts.owner.then_some(None),
-            predecessor: facts
+            owner: reconcile.owner.then_some(None),
+            predecessor: reconcile
                 .predecessor
                 .map(|adopted| Predecessor { name: "a".into(), origin: origin(adopted) }),
-            claims: facts.claims.map(claims),
-            updated: facts.updated,
-            window: if facts.tracks.lags { facts.window.real() } else { RealWindow::default() },
-            ..Observed::unread(Ok(place(facts.place)), false)
+            claims: reconcile.claims.map(claims),
+            updated: reconcile.updated,
+            intent_written: reconcile.intent_written.map(Into::into),
+            window,
+            ..Observed::unread(Ok(place(reconcile.place)), false)
         },
-        memory: remembered(&facts.memory),
+        memory: remembered(&reconcile.memory, id),
+        owns_attempt: reconcile.owns_attempt,
+        created: reconcile.created,
+        superseded: reconcile.superseded,
+        resends: reconcile.resends,
+        before: state::Before {
+            attempt: attempt.map(create_attempt),
+            status: status.map(|status| Box::new(self::status(&status))),
+            intent: intent.as_ref().map(intent_text),
+            record: record.map(|status| Box::new(self::status(&status))),
+            create_error: None,
+        },
+    };
+    State::from_parts(parts, INTERVAL)
+}
+
+/// The same, read back. The object is not: a reconcile knows only objects that the API server returned, and who returned
+/// it knows which one it was.
+pub fn reconcile(state: State, before: &Reconcile, tracks: Tracks) -> Reconcile {
+    let parts = state.into_parts();
+    let small = |status: &ChannelStatus| read_back(status, tracks);
+    let read = match &parts.observed.remote {
+        model::Remote::Unread | model::Remote::SkippedRead { .. } => Read::Unread,
+        model::Remote::Absent { proven } => Read::Absent { proven: *proven },
+        model::Remote::Stale { .. } => Read::Stale,
+        model::Remote::Found(remote) => Read::Found(Look {
+            value: remote.display_name.as_deref().and_then(number).unwrap_or_default(),
+            failing: remote.status.as_deref() == Some("error"),
+        }),
+    };
+    Reconcile {
+        status: small(&parts.status),
+        memory: memory(&parts.memory, before.memory.epoch, tracks),
+        owns_attempt: parts.owns_attempt,
+        created: parts.created,
+        read,
+        owner: parts.observed.owner.is_some(),
+        predecessor: parts.observed.predecessor.as_ref().map(|from| from.origin == "Adopted"),
+        claims: parts.observed.claims.as_ref().map(claims_back),
+        updated: parts.observed.updated,
+        intent_written: parts.observed.intent_written.map(small_number),
+        resends: parts.resends,
+        superseded: parts.superseded,
+        before: Before {
+            attempt: parts.before.attempt.as_ref().map(attempt_back),
+            status: parts.before.status.as_deref().map(small),
+            intent: parts.before.intent.as_deref().and_then(intent_back),
+            record: parts.before.record.as_deref().map(small),
+        },
+        ..*before
     }
+}
+
+/// The id that the object is bound to, or names.
+fn own_id(reconcile: &Reconcile) -> Id {
+    reconcile.status.id.or(reconcile.object.spec_id).unwrap_or_default()
+}
+
+/// The time of a decision. `process`: no two write an intent at the same time.
+pub fn now(process: u8) -> Now {
+    Now { wall: NOW.checked_add(Duration::from_secs(process.into())).unwrap_or(NOW), instant: *BEGAN }
+}
+
+fn small_number(number: i64) -> u8 {
+    u8::try_from(number).unwrap_or(u8::MAX)
 }
 
 fn origin(adopted: bool) -> String {
@@ -127,8 +162,18 @@ pub fn claims(claims: Claims) -> RealClaims {
     }
 }
 
-/// The id of the one channel that is found absent.
-pub const ABSENT: &str = "c";
+fn claims_back(claims: &RealClaims) -> Claims {
+    Claims {
+        heir: claims.heir.is_some(),
+        outranked: claims.outranked,
+        beside: !claims.beside.is_empty(),
+        elsewhere: claims.elsewhere.map(|elsewhere| match elsewhere {
+            index::Elsewhere::Nobody => Elsewhere::Nobody,
+            index::Elsewhere::Named => Elsewhere::Named,
+            index::Elsewhere::Shown => Elsewhere::Shown,
+        }),
+    }
+}
 
 /// A moment that was noted, as an instant.
 fn noted(at: Absent) -> Option<Instant> {
@@ -155,6 +200,7 @@ pub fn place(place: Place) -> model::WorkspaceAccess {
         read_with: key((place.tenant, place.reads_workspaces)),
         has_read: true,
         create_unsupported: false,
+        has_created: false,
     }
 }
 
@@ -170,25 +216,14 @@ pub fn found(id: Id, in_workspace: u8, look: Look) -> RemoteChannel {
     }
 }
 
-pub fn remembered(memory: &Memory) -> in_memory_state::InMemoryState {
+/// The in-memory state. `id`: of the channel that was found absent.
+pub fn remembered(memory: &Memory, id: Id) -> in_memory_state::InMemoryState {
     in_memory_state::InMemoryState {
-        attempt: memory.attempt.map(|own| in_memory_state::CreateAttempt {
-            number: own.number.into(),
-            intent: own.intent.as_ref().map(intent_text),
-            after: own.after.as_ref().map(intent_text),
-            last: own.last,
-            unrecorded: None,
-            outcome: match own.outcome {
-                Outcome::InFlight => AttemptOutcome::InFlight,
-                Outcome::Answered(id) => AttemptOutcome::Answered(Box::new(found(id, 1, Look::default()))),
-                Outcome::Rejected => AttemptOutcome::Rejected,
-                Outcome::NotSent => AttemptOutcome::NotSent,
-                Outcome::Unknown => AttemptOutcome::Unknown,
-            },
-        }),
+        epoch: (memory.epoch > 0).then(|| epoch(memory.epoch)),
+        attempt: memory.attempt.map(create_attempt),
         deleted: memory.deleted,
         absence: noted(memory.absent).map(|since| Absence {
-            id: ABSENT.into(),
+            id: channel_id(id).to_string(),
             to_delete: memory.absent_to_delete,
             since,
         }),
@@ -214,7 +249,218 @@ pub fn remembered(memory: &Memory) -> in_memory_state::InMemoryState {
     }
 }
 
-pub fn channel(object: &Object) -> Channel {
+/// The same, read back as far as the scenario tracks it.
+pub fn memory(real: &in_memory_state::InMemoryState, epoch: Epoch, tracks: Tracks) -> Memory {
+    let kept = Memory {
+        epoch,
+        written: real.written.map_or(0, |(version, _)| u8::try_from(version).unwrap_or(u8::MAX)),
+        attempt: real.attempt.as_ref().map(attempt_back),
+        deleted: real.deleted,
+        absent: absent_of(real),
+        absent_to_delete: real.absence.as_ref().is_some_and(|first| first.to_delete),
+        binding_unsure: real.binding_unsure,
+        wait: real.wait.as_ref().map(|wait| Wait {
+            beside: wait.beside,
+            beside_free: moment(wait.beside_free),
+            free: moment(wait.free),
+        }),
+        asked: moment(real.claims_checked_at),
+        ..Memory::default()
+    };
+    let kept = if tracks.kept {
+        Memory {
+            binding: real.binding.as_ref().map(|known| Binding {
+                id: number(&known.channel_id).unwrap_or_default(),
+                workspace: known.workspace_id.as_deref().and_then(number),
+                adopted: known.origin.as_deref().map(|origin| origin == "Adopted"),
+            }),
+            unstored: real.unstored.as_deref().map(|status| read_back(status, tracks)),
+            lost: real.lost.iter().find_map(stored::strip),
+            ..kept
+        }
+    } else {
+        kept
+    };
+    if !tracks.values {
+        return kept;
+    }
+    Memory {
+        bound_here: real.bound_by_this_process,
+        seen: real.reconciled_once,
+        doubted: real.doubted,
+        sent: real.last_update_digest.as_deref().and_then(value_of),
+        reverts: reverts_back(real),
+        ..kept
+    }
+}
+
+/// The in-memory state at the start of a reconcile in this epoch.
+pub fn entered(memory: &Memory, epoch: Epoch, tracks: Tracks) -> Memory {
+    let mut real = remembered(memory, 0);
+    real.enter(self::epoch(epoch));
+    self::memory(&real, epoch, tracks)
+}
+
+/// What is remembered after a reconcile.
+pub fn succeeded_by(cell: &Memory, ended: &Memory, owns_attempt: bool) -> Memory {
+    if cell.attempt == ended.attempt {
+        return *ended;
+    }
+    let (old, new) = (remembered(cell, 0), remembered(ended, 0));
+    let kept = old.succeeded_by(&new, owns_attempt);
+    let attempt = if kept.attempt == new.attempt { ended.attempt } else { cell.attempt };
+    Memory { attempt, ..*ended }
+}
+
+/// Whether the version is older than what this process wrote.
+pub fn outran(memory: &Memory, version: Version) -> bool {
+    memory.written > 0 && remembered(memory, 0).outran(Some(version.into()), *BEGAN)
+}
+
+/// Whether nothing has changed that triggers a reconcile.
+pub fn same_inputs(one: &Object, other: &Object, tracks: Tracks) -> bool {
+    Triggers::own(&channel(one, tracks)) == Triggers::own(&channel(other, tracks))
+}
+
+/// Triggers that no decision of the model looks at.
+pub fn triggers() -> Triggers {
+    Triggers { own: 0, secrets: Vec::new(), workspace: 0, key: None, conflict: false, rivals: 0 }
+}
+
+/// The summary of a reconcile that wrote this status.
+pub fn summary(status: &Status) -> Summary {
+    Summary {
+        status: self::status(status),
+        wake: Some(Duration::from_secs(1)),
+        warnings: Vec::new(),
+        warns_of_claims: false,
+        failures: 0,
+        busy: false,
+        stale: 0,
+        silent: false,
+        result: ReconcileResult::Progressing,
+    }
+}
+
+/// The operator's step.
+pub fn step(step: Step, object: &Object) -> model::Step {
+    match step {
+        Step::WriteIntent { number } => model::Step::WriteIntent { attempt: number.into() },
+        Step::PostCreate { number } => model::Step::PostCreate {
+            attempt: number.into(),
+            body: NewChannel {
+                channel_type: "chat".into(),
+                display_name: display_name(object.value),
+                config: None,
+                enabled: None,
+            },
+        },
+        Step::RecordId { number } => model::Step::RecordId { attempt: number.into() },
+        Step::Adopt(id) => model::Step::Adopt { id: channel_id(id) },
+        Step::RestoreMetadata => model::Step::RestoreMetadata,
+        Step::Update { id, drift } => model::Step::Update {
+            id: channel_id(id),
+            changes: Changes { display_name: Some(display_name(object.value)), config: None, enabled: None },
+            fields: vec!["displayName".into()],
+            cause: if drift { model::Cause::Drift } else { model::Cause::Manifest },
+        },
+        Step::Retry { id, attempts, request: of } => {
+            model::Step::Retry { id: channel_id(id), attempts: attempts.into(), request: request(of) }
+        }
+        Step::Test { id, request: of } => {
+            model::Step::Test { id: channel_id(id), request: request(of).unwrap_or_default() }
+        }
+        Step::Delete(id) => model::Step::Delete { id: channel_id(id) },
+        Step::RemoveFinalizer(outcome) => model::Step::RemoveFinalizer(outcome),
+    }
+}
+
+/// The same, read back. `None`: a step that no scenario should lead to.
+pub fn step_back(step: &model::Step) -> Option<Step> {
+    let id = |id: &RealId| number(id.as_str());
+    Some(match step {
+        model::Step::WriteIntent { attempt } => Step::WriteIntent { number: small_number(*attempt) },
+        model::Step::PostCreate { attempt, .. } => Step::PostCreate { number: small_number(*attempt) },
+        model::Step::RecordId { attempt } => Step::RecordId { number: small_number(*attempt) },
+        model::Step::Adopt { id: of } => Step::Adopt(id(of)?),
+        model::Step::RestoreMetadata => Step::RestoreMetadata,
+        model::Step::Update { id: of, cause, .. } => {
+            Step::Update { id: id(of)?, drift: *cause == model::Cause::Drift }
+        }
+        model::Step::Retry { id: of, attempts, request } => Step::Retry {
+            id: id(of)?,
+            attempts: small_number(*attempts),
+            request: request.as_deref().and_then(number).unwrap_or(0),
+        },
+        model::Step::Test { id: of, request } => {
+            Step::Test { id: id(of)?, request: number(request).unwrap_or(0) }
+        }
+        model::Step::Delete { id: of } => Step::Delete(id(of)?),
+        model::Step::RemoveFinalizer(outcome) => Step::RemoveFinalizer(*outcome),
+        model::Step::PushCredentials { .. } => return None,
+    })
+}
+
+pub fn epoch(epoch: Epoch) -> election::Epoch {
+    election::Epoch { term: epoch.into(), transitions: epoch.into() }
+}
+
+fn absent_of(real: &in_memory_state::InMemoryState) -> Absent {
+    match real.absence.as_ref().map(|first| first.since) {
+        None => Absent::Never,
+        Some(since) if BEGAN.duration_since(since) >= ABSENCE_INTERVAL => Absent::LongAgo,
+        Some(_) => Absent::Now,
+    }
+}
+
+fn reverts_back(real: &in_memory_state::InMemoryState) -> Reverts {
+    let counts = (0..MAX_REVERTS_OF_A_FIELD as u8).map(|count| (count, false)).chain([(0, true)]);
+    let all =
+        counts.flat_map(|(count, contested)| [false, true].map(|read| Reverts { count, read, contested }));
+    let mut same = all.filter(|counted| reverts(*counted) == real.reverts);
+    same.next().unwrap_or_default()
+}
+
+fn create_attempt(own: Attempt) -> in_memory_state::CreateAttempt {
+    in_memory_state::CreateAttempt {
+        number: own.number.into(),
+        intent: own.intent.as_ref().map(intent_text),
+        after: own.after.as_ref().map(intent_text),
+        last: own.last,
+        unrecorded: None,
+        outcome: match own.outcome {
+            Outcome::InFlight => AttemptOutcome::InFlight,
+            Outcome::Answered(id) => AttemptOutcome::Answered(Box::new(found(id, 1, own.look))),
+            Outcome::Rejected => AttemptOutcome::Rejected,
+            Outcome::NotSent => AttemptOutcome::NotSent,
+            Outcome::Unknown => AttemptOutcome::Unknown,
+        },
+    }
+}
+
+fn attempt_back(own: &in_memory_state::CreateAttempt) -> Attempt {
+    let mut look = Look::default();
+    let outcome = match &own.outcome {
+        AttemptOutcome::InFlight => Outcome::InFlight,
+        AttemptOutcome::Answered(remote) => {
+            look.value = remote.display_name.as_deref().and_then(number).unwrap_or_default();
+            Outcome::Answered(number(remote.id.as_str()).unwrap_or_default())
+        }
+        AttemptOutcome::Rejected => Outcome::Rejected,
+        AttemptOutcome::NotSent => Outcome::NotSent,
+        AttemptOutcome::Unknown => Outcome::Unknown,
+    };
+    Attempt {
+        number: small_number(own.number),
+        outcome,
+        look,
+        intent: own.intent.as_deref().and_then(intent_back),
+        after: own.after.as_deref().and_then(intent_back),
+        last: own.last,
+    }
+}
+
+pub fn channel(object: &Object, tracks: Tracks) -> Channel {
     let spec = ChannelSpec {
         channel_type: Some("chat".into()),
         display_name: Some(display_name(object.value)),
@@ -225,8 +471,11 @@ pub fn channel(object: &Object) -> Channel {
             Policy::Delete => Some("Delete".into()),
             Policy::Retain => Some("Retain".into()),
         },
-        // None but those that are asked for.
-        provisioning_retry: Some(ProvisioningRetry { limit: Some(0), backoff_seconds: None }),
+        // None but those that are asked for, unless the scenario allows some.
+        provisioning_retry: Some(ProvisioningRetry {
+            limit: Some(tracks.retries.into()),
+            backoff_seconds: None,
+        }),
         ..ChannelSpec::default()
     };
     let mut channel = Channel::new(if object.name() == 0 { "a" } else { "b" }, spec);
@@ -306,6 +555,13 @@ fn attempt(named: Named) -> binding::AttemptId {
 fn intent_text(intent: &Intent) -> String {
     let at = NOW.checked_add(Duration::from_secs(intent.by.into())).unwrap_or(NOW);
     attempt(intent.of).intent(at)
+}
+
+fn intent_back(text: &str) -> Option<Intent> {
+    let attempt = binding::AttemptId::of_intent(text)?;
+    let at: Timestamp = binding::AttemptId::time_of(text)?.parse().ok()?;
+    let by = u8::try_from(at.duration_since(NOW).as_secs()).ok()?;
+    Some(Intent { of: Named { uid: number(&attempt.uid)?, number: small_number(attempt.number) }, by })
 }
 
 pub fn status(status: &Status) -> ChannelStatus {

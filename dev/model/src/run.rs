@@ -2,12 +2,15 @@
 
 use std::fmt::Arguments;
 
-use crate::decide;
 use crate::guards::Guard;
 use crate::properties::Invariant;
-use crate::real::{Facts, Tracks};
+use crate::real::Tracks;
 use crate::scenarios::Scenario;
 use crate::state::*;
+use crate::{decide, real};
+use ohallo_core::api::channel::Channel;
+use ohallo_core::channel::consistency;
+use ohallo_core::channel::state::{Now, State as RealState};
 
 pub struct Run<'a> {
     pub scenario: &'a Scenario,
@@ -46,19 +49,65 @@ impl Run<'_> {
         replica as u8 + 2 * crashes
     }
 
-    pub fn facts(&self, pass: &Pass) -> Facts {
-        Facts {
-            object: pass.object,
-            status: pass.status,
-            memory: pass.memory,
-            place: pass.place,
-            read: pass.read,
-            owner: pass.owner,
-            predecessor: pass.predecessor,
-            claims: pass.claims,
-            window: pass.window,
-            updated: pass.updated,
-            tracks: self.tracks(),
+    /// The time of this replica's process.
+    pub fn now(&self, replica: usize) -> Now {
+        real::now(self.process(replica))
+    }
+
+    pub fn channel(&self, object: &Object) -> Channel {
+        real::channel(object, self.tracks())
+    }
+
+    /// The operator's own state of this reconcile.
+    pub fn state_of(&self, reconcile: &Reconcile) -> RealState {
+        let window = if self.scenario.lags {
+            decide::window(&reconcile.window, &reconcile.object, self.off)
+        } else {
+            consistency::Window::default()
+        };
+        real::state(reconcile, window, self.tracks())
+    }
+
+    /// Asks the operator's own functions. A guard that is off hands them a mangled state.
+    pub fn decided<T>(&self, reconcile: &Reconcile, ask: impl FnOnce(&RealState) -> T) -> T {
+        ask(&decide::mangled(self, reconcile))
+    }
+
+    /// Asks the state as it is.
+    pub fn with_state<T>(&self, reconcile: &Reconcile, ask: impl FnOnce(&RealState) -> T) -> T {
+        ask(&self.state_of(reconcile))
+    }
+
+    /// Changes the state by a function of the operator's.
+    pub fn change_state<T>(&self, reconcile: &mut Reconcile, change: impl FnOnce(&mut RealState) -> T) -> T {
+        let mut state = self.state_of(reconcile);
+        let changed = change(&mut state);
+        *reconcile = real::reconcile(state, reconcile, self.tracks());
+        changed
+    }
+
+    /// The same, with an answer that holds this object: the state may take it over.
+    pub fn change_object<T>(
+        &self,
+        reconcile: &mut Reconcile,
+        answered: Option<Object>,
+        change: impl FnOnce(&mut RealState) -> T,
+    ) -> T {
+        let mut state = self.state_of(reconcile);
+        let changed = change(&mut state);
+        let version = state.object().metadata.resource_version.clone();
+        *reconcile = real::reconcile(state, reconcile, self.tracks());
+        let taken = |object: &Object| version == Some(object.version.to_string());
+        if let Some(object) = answered.filter(taken) {
+            reconcile.object = object;
+        }
+        changed
+    }
+
+    /// Without the guard, a process does not remember what it saw bound.
+    pub fn forget_in_memory(&self, reconcile: &mut Reconcile) {
+        if self.is_off(Guard::IdInMemory) {
+            (reconcile.memory.binding, reconcile.memory.unstored) = (None, None);
         }
     }
 
@@ -67,19 +116,19 @@ impl Run<'_> {
         Tracks { lags, values, retries, kept }
     }
 
-    /// Whether an effect of this pass may begin.
-    pub fn fence(&self, replica: usize, pass: &Pass) -> bool {
-        self.is_off(Guard::EpochFence) || self.state.leads(replica, pass.epoch)
+    /// Whether an effect of this reconcile may begin.
+    pub fn fence(&self, replica: usize, reconcile: &Reconcile) -> bool {
+        self.is_off(Guard::EpochFence) || self.state.leads(replica, reconcile.epoch)
     }
 
-    /// The object of this pass, as the API server has it.
-    pub fn current(&self, pass: &Pass) -> Option<Object> {
-        self.state.kube.objects[pass.object.name()].filter(|object| object.uid == pass.object.uid)
+    /// The object of this reconcile, as the API server has it.
+    pub fn current(&self, reconcile: &Reconcile) -> Option<Object> {
+        self.state.kube.objects[reconcile.object.name()].filter(|object| object.uid == reconcile.object.uid)
     }
 
-    /// Goes on with a pass.
-    pub fn put(&mut self, replica: usize, slot: usize, pass: Pass, at: At) {
-        self.replica(replica).runs[slot] = Some(Pass { at, ..pass });
+    /// Goes on with a reconcile.
+    pub fn put(&mut self, replica: usize, slot: usize, reconcile: Reconcile, at: At) {
+        self.replica(replica).reconciles[slot] = Some(Reconcile { at, ..reconcile });
     }
 
     /// What this replica knows of the objects.
@@ -88,15 +137,15 @@ impl Run<'_> {
         decide::Known { objects: cache, claims, shown }
     }
 
-    /// The pass ends, and what it knows is remembered. An adoption that did not come to a binding is given up.
-    pub fn end(&mut self, replica: usize, slot: usize, pass: &Pass) {
-        self.remember(replica, pass);
-        let unbound = pass.status.bound_uid != Some(pass.object.uid);
-        let unsure = pass.memory.binding_unsure && !self.is_off(Guard::UnsureKeepsClaim);
-        if unbound && !unsure && !pass.object.terminating {
-            self.unclaim(replica, pass.object.uid);
+    /// The reconcile ends, and what it knows is remembered. An adoption that did not come to a binding is given up.
+    pub fn end(&mut self, replica: usize, slot: usize, reconcile: &Reconcile) {
+        self.remember(replica, reconcile);
+        let unbound = reconcile.status.bound_uid != Some(reconcile.object.uid);
+        let unsure = reconcile.memory.binding_unsure && !self.is_off(Guard::UnsureKeepsClaim);
+        if unbound && !unsure && !reconcile.object.terminating {
+            self.unclaim(replica, reconcile.object.uid);
         }
-        self.replica(replica).runs[slot] = None;
+        self.replica(replica).reconciles[slot] = None;
     }
 
     /// The reservations of an object end.
@@ -106,53 +155,21 @@ impl Run<'_> {
         }
     }
 
-    pub fn remember(&mut self, replica: usize, pass: &Pass) {
-        let owns = pass.owns_attempt || self.is_off(Guard::TaskTellsOfItself);
-        let cell = self.replica(replica).memory_mut(pass.object.uid);
-        *cell = crate::rules::succeeded_by(cell, &pass.memory, owns);
-    }
-
-    /// Ends a pass whose step failed for a while: what the status then says is written.
-    pub fn fail(&mut self, replica: usize, slot: usize, mut pass: Pass) {
-        pass.status = decide::failed(&self.facts(&pass), self.off);
-        if let (Read::Found(look), true) = (pass.read, self.is_off(Guard::AppliedWhenSure))
-            && look.value == pass.object.value
-        {
-            pass.status.applied = Some(look.value);
-        }
-        self.report(replica, slot, pass, false);
-    }
-
-    /// Writes the status where it differs.
-    pub fn report(&mut self, replica: usize, slot: usize, mut pass: Pass, settled: bool) {
-        if pass.status == pass.object.status {
-            pass.memory.seen = self.scenario.values;
-            self.end(replica, slot, &pass);
-            self.settled(&pass, settled);
-        } else {
-            // What was read is in the status now.
-            let pass = Pass {
-                read: Read::Unread,
-                owner: false,
-                predecessor: None,
-                claims: None,
-                window: Window::default(),
-                updated: false,
-                ..pass
-            };
-            self.put(replica, slot, pass, At::Write { settled });
-        }
+    pub fn remember(&mut self, replica: usize, reconcile: &Reconcile) {
+        let owns = reconcile.owns_attempt || self.is_off(Guard::ResultOutlivesReconcile);
+        let cell = self.replica(replica).memory_mut(reconcile.object.uid);
+        *cell = real::succeeded_by(cell, &reconcile.memory, owns);
     }
 
     /// The operator has looked at this version and left nothing to do.
-    pub fn settled(&mut self, pass: &Pass, settled: bool) {
-        let seen = self.current(pass).is_some_and(|object| object.version == pass.object.version);
+    pub fn settled(&mut self, reconcile: &Reconcile, settled: bool) {
+        let seen = self.current(reconcile).is_some_and(|object| object.version == reconcile.object.version);
         if settled && self.scenario.kept {
-            self.judge_ready(pass);
+            self.judge_ready(reconcile);
         }
         if settled && seen {
-            self.state.ghost.settled[pass.object.name()] = true;
-            self.state.ghost.forced[pass.object.name()] = false;
+            self.state.ghost.settled[reconcile.object.name()] = true;
+            self.state.ghost.forced[reconcile.object.name()] = false;
         }
     }
 }

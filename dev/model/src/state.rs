@@ -12,7 +12,7 @@ pub type Generation = u8;
 /// A `displayName`, of which there are three.
 pub type Value = u8;
 
-/// The names of the two Channels, and of what runs in a replica: a pass for each, and the task of a create.
+/// The number of Channel names, and the slot of a create's task beside the reconcile of each name.
 pub const NAMES: usize = 2;
 pub const TASK: usize = 2;
 /// Objects that ever exist: two of the first name, one of the second.
@@ -154,7 +154,7 @@ pub enum Gone {
     Unmarked,
     Forced,
     Kept,
-    LetGo(Parting),
+    Removed(DeletionOutcome),
 }
 
 // === impl State ===
@@ -168,10 +168,10 @@ impl State {
     /// Nothing is under way.
     pub fn quiet(&self) -> bool {
         self.ohallo.posts.iter().all(Option::is_none)
-            && self.replicas.iter().all(|replica| replica.runs.iter().all(Option::is_none))
+            && self.replicas.iter().all(|replica| replica.reconciles.iter().all(Option::is_none))
     }
 
-    /// Versions matter only beside each other: they are counted anew from 1. What a process wrote matters only until
+    /// Versions matter only relative to each other: they are renumbered from 1. What a process wrote matters only until
     /// its cache shows it.
     pub fn normalize(&mut self) {
         if self.left.edits == 0 {
@@ -185,8 +185,8 @@ impl State {
             for (at, memory) in replica.memory.iter_mut().enumerate() {
                 forget_shown(memory, shown(at as Uid + 1));
             }
-            for pass in replica.runs.iter_mut().flatten() {
-                forget_shown(&mut pass.memory, shown(pass.object.uid));
+            for reconcile in replica.reconciles.iter_mut().flatten() {
+                forget_shown(&mut reconcile.memory, shown(reconcile.object.uid));
             }
         }
         let mut used = [false; 256];
@@ -209,11 +209,12 @@ impl State {
 
     fn versions(&mut self, mut each: impl FnMut(&mut Version)) {
         let cached = self.replicas.iter_mut().flat_map(|replica| {
-            let runs = replica.runs.iter_mut().flatten();
-            let of_runs = runs.flat_map(|pass| [&mut pass.object.version, &mut pass.memory.written]);
+            let reconciles = replica.reconciles.iter_mut().flatten();
+            let of_reconciles = reconciles
+                .flat_map(|reconcile| [&mut reconcile.object.version, &mut reconcile.memory.written]);
             let of_memory = replica.memory.iter_mut().map(|memory| &mut memory.written);
             let of_cache = replica.cache.iter_mut().flatten().map(|object| &mut object.version);
-            of_runs.chain(of_memory).chain(of_cache)
+            of_reconciles.chain(of_memory).chain(of_cache)
         });
         let stored = self.kube.objects.iter_mut().flatten().map(|object| &mut object.version);
         cached.chain(stored).for_each(&mut each);

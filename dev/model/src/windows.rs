@@ -10,7 +10,6 @@ use ohallo_core::channel::{config, freshness};
 use ohallo_core::lease::election;
 
 const LENGTH: Duration = Duration::from_secs(60);
-const ID: &str = "c0";
 
 /// The windows of a process, as far as they are open. Only the first three channels are written to where reads lag.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -85,29 +84,32 @@ impl Windows {
             return;
         }
         for at in 0..self.ids.len() {
-            let mut entered = self.of(at as Id).consistency();
+            let mut entered = self.of(at as Id).consistency(at as Id);
             let epoch = election::Epoch { term: epoch.into(), transitions: epoch.into() };
             // Not at the same instant as a write: the two are told apart by their ends.
             entered.enter(epoch, *BEGAN - Duration::from_secs(1));
-            self.ids[at] = Window::read_back(&entered).writes;
+            self.ids[at] = Window::read_back(&entered, at as Id).writes;
         }
         self.began = true;
     }
 
-    /// `Consistency::wrote`.
-    pub fn wrote(&mut self, id: Id, write: Write) {
-        let mut written = self.of(id).consistency();
-        written.wrote(ID, write, *BEGAN);
-        if let Some(writes) = self.ids.get_mut(usize::from(id)) {
-            *writes = Window::read_back(&written).writes;
-        }
+    /// The operator's own windows, of this id.
+    pub fn consistency(&self, id: Id, lags: bool) -> Consistency {
+        if lags { self.of(id).consistency(id) } else { Consistency::new(Duration::ZERO, *BEGAN) }
+    }
+
+    /// Reads the windows of this id back; whether they have changed.
+    pub fn read_back(&mut self, id: Id, real: &Consistency) -> bool {
+        let Some(writes) = self.ids.get_mut(usize::from(id)) else { return false };
+        let new = Window::read_back(real, id).writes;
+        std::mem::replace(writes, new) != new
     }
 }
 
 // === impl Window ===
 
 impl Window {
-    fn consistency(&self) -> Consistency {
+    fn consistency(&self, id: Id) -> Consistency {
         let ago = if self.began { Duration::from_secs(1) } else { LENGTH };
         let mut built = Consistency::new(LENGTH, *BEGAN - ago);
         let Writes { any, values, retry, deleted } = self.writes;
@@ -118,18 +120,18 @@ impl Window {
             retry.then_some(Write::Retry),
         ];
         for write in writes.into_iter().flatten() {
-            built.wrote(ID, write, *BEGAN);
+            built.wrote(real::channel_id(id).as_str(), write, *BEGAN);
         }
         built
     }
 
     /// As the operator's functions are handed it.
     pub fn real(&self) -> consistency::Window {
-        self.consistency().window(ID, *BEGAN)
+        self.consistency(0).window(real::channel_id(0).as_str(), *BEGAN)
     }
 
-    fn read_back(real: &Consistency) -> Self {
-        let window = real.window(ID, *BEGAN);
+    fn read_back(real: &Consistency, id: Id) -> Self {
+        let window = real.window(real::channel_id(id).as_str(), *BEGAN);
         let writes = Writes {
             any: window.absence == Some(*BEGAN + LENGTH),
             values: window.values.map(|(_, values)| Sent::read_back(&values)),

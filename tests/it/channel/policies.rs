@@ -21,8 +21,7 @@ async fn observe_writes_nothing_and_reports_what_manage_would_do() {
     harness.create("a", spec).await;
     let channel = harness.reason("a", "Observed").await;
     let status = channel.status.as_ref().unwrap();
-    let planned =
-        ["update displayName", "update config.number", "set enabled to true", "push credentials (1 key)"];
+    let planned = ["update displayName", "update config.number", "set enabled to true", "send 1 credential"];
     assert_eq!(status.planned_changes, planned);
     assert_eq!((status.channel_id.as_deref(), status.state.as_deref()), (None, Some("active")));
     assert_eq!(status.deletion_policy.as_deref(), Some("Retain"));

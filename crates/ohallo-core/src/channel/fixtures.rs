@@ -112,6 +112,7 @@ impl Sample {
             read_with: "0123456789abcdef".into(),
             has_read: true,
             create_unsupported: false,
+            has_created: false,
         };
         Self {
             channel,

@@ -51,6 +51,8 @@ pub struct Observed {
     pub candidates: Vec<String>,
     /// This reconcile has already sent an update.
     pub updated: bool,
+    /// This reconcile has written the intent of this attempt, and has not sent it.
+    pub intent_written: Option<i64>,
     /// Which reads of the channel may be older than a write.
     pub window: Window,
 }
@@ -74,6 +76,8 @@ pub struct WorkspaceAccess {
     pub has_read: bool,
     /// oHallo rejected a create in this workspace as unsupported within the last hour.
     pub create_unsupported: bool,
+    /// A create of this process succeeded in this workspace.
+    pub has_created: bool,
 }
 
 /// The declared credentials.
@@ -117,15 +121,44 @@ pub enum Plan {
 /// One effect.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    RecordId { attempt: i64 },
-    Create { attempt: i64, body: NewChannel },
-    Adopt { id: Id },
+    /// Writes the intent of a create, and the finalizer.
+    WriteIntent {
+        attempt: i64,
+    },
+    /// Sends the create whose intent this reconcile has written.
+    PostCreate {
+        attempt: i64,
+        body: NewChannel,
+    },
+    /// Writes the id that oHallo returned into the status.
+    RecordId {
+        attempt: i64,
+    },
+    Adopt {
+        id: Id,
+    },
     RestoreMetadata,
-    Update { id: Id, changes: Changes, fields: Vec<String>, cause: Cause },
-    PushCredentials { id: Id },
-    Retry { id: Id, attempts: i64, request: Option<String> },
-    Test { id: Id, request: String },
-    Delete { id: Id },
+    Update {
+        id: Id,
+        changes: Changes,
+        fields: Vec<String>,
+        cause: Cause,
+    },
+    PushCredentials {
+        id: Id,
+    },
+    Retry {
+        id: Id,
+        attempts: i64,
+        request: Option<String>,
+    },
+    Test {
+        id: Id,
+        request: String,
+    },
+    Delete {
+        id: Id,
+    },
     RemoveFinalizer(DeletionOutcome),
 }
 
@@ -137,7 +170,7 @@ pub enum Cause {
 }
 
 /// Why the finalizer can be removed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DeletionOutcome {
     NeverCreated,
     Deleted,
@@ -222,6 +255,7 @@ impl Observed {
             claims: None,
             candidates: Vec::new(),
             updated: false,
+            intent_written: None,
             window: Window::default(),
         }
     }

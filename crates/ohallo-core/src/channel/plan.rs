@@ -7,6 +7,7 @@ pub mod update;
 use serde_json::Map;
 
 use crate::api::annotation;
+use crate::api::channel::ChannelSpec;
 use crate::api::conditions::Reason;
 use crate::channel::binding::{self, Binding};
 use crate::channel::config;
@@ -19,6 +20,10 @@ use crate::remote::NewChannel;
 
 /// Plans one iteration; a pure function of its input.
 pub fn plan(view: &PlanInput) -> Plan {
+    // Nothing is decided anew between the intent and its create.
+    if let Some(attempt) = view.observed.intent_written {
+        return Plan::Work(Step::PostCreate { attempt, body: body(view.spec()) });
+    }
     let standing = view.binding();
     match &standing {
         Binding::InFlight => {
@@ -67,14 +72,13 @@ fn suspended(view: &PlanInput) -> Option<Conclusion> {
     }
     view.observed.workspace_suspended.then(|| {
         let message =
-            "The workspace is suspended: the operator makes no calls until its spec.suspend is false.";
+            "The Workspace is suspended: the operator makes no calls until its spec.suspend is false.";
         Conclusion::of(ConclusionKind::Suspended, Reason::WorkspaceSuspended, message)
     })
 }
 
 fn not_created() -> Conclusion {
-    let message =
-        "managementPolicy is Observe and no channel is named: set spec.channelId to the channel to observe.";
+    let message = "managementPolicy is Observe and spec.channelId is not set: set it to the id of the channel to observe.";
     let mut verdict =
         Conclusion::of(ConclusionKind::Failed(Retry::MissingInput), Reason::NotCreated, message);
     verdict.planned = vec!["create channel".into()];
@@ -113,14 +117,16 @@ fn create_plan(view: &PlanInput, attempt: i64) -> Plan {
     if place.create_unsupported && !view.reconcile_requested() {
         return Conclusion::user(Reason::CreateUnsupported, CREATE_UNSUPPORTED).settled();
     }
-    let spec = view.spec();
-    let body = NewChannel {
+    Plan::Work(Step::WriteIntent { attempt })
+}
+
+fn body(spec: &ChannelSpec) -> NewChannel {
+    NewChannel {
         channel_type: spec.channel_type.clone().unwrap_or_default(),
         display_name: spec.display_name.clone().unwrap_or_default(),
         config: spec.config.as_ref().map(|config| config::overlay(config, &Map::new())),
         enabled: spec.enabled,
-    };
-    Plan::Work(Step::Create { attempt, body })
+    }
 }
 
 /// The message where oHallo's API does not create channels.

@@ -155,7 +155,7 @@ fn bound(view: &PlanInput, id: &str) -> Plan {
     claims::anywhere(view, claims, id.as_str()).unwrap_or(Plan::Work(Step::Delete { id }))
 }
 
-const STALE_ABSENCE: &str = "oHallo answered 404 to the DELETE, which may be older than the operator's last write; the operator sends the DELETE again.";
+const STALE_ABSENCE: &str = "oHallo answered 404 to the DELETE, but this answer may be older than the operator's last write; the operator sends the DELETE again.";
 
 /// The requeue time of a reconcile that did not begin with a terminating object.
 const ASK_AGAIN: Duration = Duration::from_millis(300);
@@ -211,7 +211,7 @@ pub fn absence_is_proven(status: &ChannelStatus, place: &WorkspaceAccess, probe:
 
 fn deletion_blocker(view: &PlanInput, id: &Id) -> Option<Plan> {
     if view.spec().suspend == Some(true) || view.observed.workspace_suspended {
-        let message = "This Channel or its workspace is suspended, so its channel is not deleted in oHallo: set spec.suspend to false, or set spec.deletionPolicy to Retain.";
+        let message = "This Channel or its Workspace is suspended, so its channel is not deleted in oHallo: set spec.suspend to false there, or set spec.deletionPolicy to Retain.";
         return Some(blocked(Reason::Suspended, message.into(), backoff::STALLED_INTERVAL));
     }
     let key_unavailable = |why: &str| {

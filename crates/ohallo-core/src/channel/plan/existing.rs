@@ -25,7 +25,7 @@ use crate::{backoff, conditions};
 pub fn plan(view: &PlanInput, id: &str) -> Plan {
     let Some(id) = Id::parse(id) else {
         let message =
-            "spec.channelId is not a valid id: copy it from the address of the channel's page in oHallo.";
+            "spec.channelId is not a valid id: copy it from the URL of the channel's page in oHallo.";
         return Conclusion::user(Reason::ValidationFailed, message).settled();
     };
     if let Some(verdict) = ownership_problem(view) {
@@ -86,8 +86,8 @@ pub fn plan(view: &PlanInput, id: &str) -> Plan {
 const OLDER: &str = "oHallo does not show the last update yet; the operator reads the channel again.";
 const DELETED: &str =
     "The operator deleted this channel a moment ago, and oHallo still shows it; the operator reads it again.";
-const MAYBE_DELETED: &str = "A Channel that is being deleted is bound to this channel, and an earlier process may have deleted it; the operator reads it again.";
-const NOT_THERE: &str = "oHallo answers 404 for the channel. A read may be older than a write: the operator reads it again before it reports the channel as deleted.";
+const MAYBE_DELETED: &str = "A Channel that is being deleted is bound to this channel, and an earlier process may have deleted the channel; the operator reads the channel again.";
+const NOT_THERE: &str = "oHallo answers 404 for the channel, but this answer may be older than the last write: the operator reads the channel again before it reports it as deleted.";
 const STILL_FAILED: &str = "The operator requested another provisioning, and oHallo does not show it yet; the operator reads the channel again.";
 
 fn stale(view: &PlanInput, end: Instant, message: &str) -> Conclusion {
@@ -153,7 +153,7 @@ fn not_readable(id: &Id, remote: &Remote) -> Conclusion {
             ConclusionKind::Failed(Retry::Backoff),
             Reason::UnexpectedResponse,
             format!(
-                "oHallo answered 404 for channel {id}, which does not prove that it is deleted: the API key can't read the workspace, or has read none of its channels. Check that the key belongs to the workspace and can read the channel."
+                "oHallo answered 404 for channel {id}, which does not prove that it is deleted: the API key can't read the workspace, or has read none of its channels. Check that the API key belongs to the workspace and can read the channel."
             ),
         ),
         _ => Conclusion::of(
@@ -178,7 +178,7 @@ pub fn identity_mismatch(view: &PlanInput, remote: &RemoteChannel) -> Option<Con
         return Some(Conclusion::user(Reason::IdentityMismatch, message));
     }
     (!fits(remote.workspace_id.as_deref(), place.workspace_id.as_str())).then(|| {
-        let message = "The channel belongs to another oHallo workspace: use the Workspace that names it, or set another spec.channelId.";
+        let message = "The channel belongs to another oHallo workspace: create a Channel with the Workspace that names that workspace, or set another spec.channelId.";
         Conclusion::user(Reason::IdentityMismatch, message)
     })
 }
@@ -199,8 +199,8 @@ fn planned(view: &PlanInput, differs: &[Differs]) -> Vec<String> {
     let enabled = enabled.map(|enabled| format!("set enabled to {enabled}"));
     let push = match &view.observed.credentials {
         DesiredCredentials::Ready { keys, .. } if push_due(view) => Some(match keys.len() {
-            1 => "push credentials (1 key)".to_owned(),
-            count => format!("push credentials ({count} keys)"),
+            1 => "send 1 credential".to_owned(),
+            count => format!("send {count} credentials"),
         }),
         _ => None,
     };

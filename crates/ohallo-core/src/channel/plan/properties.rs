@@ -12,7 +12,8 @@ use crate::channel::plan::existing;
 /// Whether the step changes something in oHallo.
 fn writes(step: &Step) -> bool {
     match step {
-        Step::Create { .. }
+        Step::WriteIntent { .. }
+        | Step::PostCreate { .. }
         | Step::Update { .. }
         | Step::PushCredentials { .. }
         | Step::Retry { .. }
@@ -47,7 +48,7 @@ proptest! {
         prop_assert!(view.spec().suspend != Some(true) && !sample.observed.workspace_suspended, "{:?}", step);
         prop_assert!(usable(&sample), "{:?}", step);
         let ranks = sample.observed.owner.is_none();
-        prop_assert!(ranks || matches!(step, Step::Create { .. } | Step::Delete { .. }), "{:?}", step);
+        prop_assert!(ranks || matches!(step, Step::WriteIntent { .. } | Step::Delete { .. }), "{:?}", step);
     }
 
     #[test]
@@ -65,7 +66,7 @@ proptest! {
 
     #[test]
     fn a_create_needs_the_standing_to_create(sample in odd()) {
-        if let Plan::Work(Step::Create { attempt, .. }) = sample.plan() {
+        if let Plan::Work(Step::WriteIntent { attempt }) = sample.plan() {
             prop_assert_eq!(sample.view().binding(), Binding::Create { attempt });
             prop_assert!(sample.status.channel_id.is_none() && sample.channel.spec.channel_id.is_none());
         }

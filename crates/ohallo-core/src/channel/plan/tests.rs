@@ -34,9 +34,11 @@ fn a_new_channel_is_created_as_declared_without_nulls() {
         config: Some(map(json!({"a": 1, "o": {}}))),
         enabled: Some(false),
     };
-    assert_eq!(sample.step(), Step::Create { attempt: 1, body });
-    let bare = Sample::unbound();
-    assert!(matches!(bare.step(), Step::Create { attempt: 1, body } if body.config.is_none()));
+    assert_eq!(sample.step(), Step::WriteIntent { attempt: 1 });
+    let intended = sample.with(|it| it.observed.intent_written = Some(1));
+    assert_eq!(intended.step(), Step::PostCreate { attempt: 1, body });
+    let bare = Sample::unbound().with(|it| it.observed.intent_written = Some(1));
+    assert!(matches!(bare.step(), Step::PostCreate { attempt: 1, body } if body.config.is_none()));
 }
 
 #[test]
@@ -77,7 +79,7 @@ fn a_create_waits_for_all_that_it_needs() {
 fn a_refused_create_is_tried_again_at_once_only_for_a_new_request() {
     let mut sample = Sample::unbound().with(|it| it.place().create_unsupported = true);
     sample.annotate(annotation::RECONCILE_REQUESTED, "1");
-    assert!(matches!(sample.step(), Step::Create { .. }));
+    assert!(matches!(sample.step(), Step::WriteIntent { .. }));
     sample.status.last_handled_reconcile_at = Some("1".into());
     assert_eq!(sample.says(), (USER, Reason::CreateUnsupported));
 }
@@ -121,7 +123,7 @@ fn an_unresolved_attempt_is_recorded_by_a_process_that_only_finds_its_intent() {
             it.status = sample.settle().status;
             it.channel.metadata.annotations = None;
         });
-        assert!(!matches!(replaced.plan(), Plan::Work(Step::Create { .. } | Step::RemoveFinalizer(_))));
+        assert!(!matches!(replaced.plan(), Plan::Work(Step::WriteIntent { .. } | Step::RemoveFinalizer(_))));
     }
 }
 
@@ -132,7 +134,7 @@ fn only_an_attempt_that_created_nothing_is_followed_by_another() {
         match next {
             Some(next) => {
                 assert!(
-                    matches!(sample.step(), Step::Create { attempt, .. } if attempt == next),
+                    matches!(sample.step(), Step::WriteIntent { attempt } if attempt == next),
                     "{outcome}"
                 );
             }
@@ -153,7 +155,7 @@ fn an_unresolved_create_names_both_remedies_and_the_candidates() {
         assert!(message.contains(part), "{part}: {message}");
     }
     let again = sample.clone().with(|it| it.annotate(annotation::CREATE_AGAIN, "uid-1/1"));
-    assert!(matches!(again.step(), Step::Create { attempt: 2, .. }));
+    assert!(matches!(again.step(), Step::WriteIntent { attempt: 2 }));
     let wrong = sample.with(|it| it.annotate(annotation::CREATE_AGAIN, "uid-1/2"));
     assert_eq!(wrong.says(), (USER, Reason::CreateOutcomeUnknown));
 }

@@ -131,7 +131,7 @@ fn no_edit_of_a_status_creates_a_second_channel_or_a_false_ready() {
         let sample = restarted(&edited(&created(), &[(pointer, value.clone())]));
         let plan = sample.plan();
         assert!(
-            !matches!(plan, Plan::Work(Step::Create { .. } | Step::Delete { .. })),
+            !matches!(plan, Plan::Work(Step::WriteIntent { .. } | Step::Delete { .. })),
             "{pointer}: {plan:?}"
         );
         let Plan::Settled(verdict) = plan else { continue };

@@ -4,8 +4,8 @@ use crate::api::channel::ChannelStatus;
 
 /// What to write instead, in this order: without texts from oHallo and the user; then only the binding. The records of
 /// sent and handled requests are dropped last, because the operator would send those again.
-pub fn cut(status: ChannelStatus) -> [ChannelStatus; 2] {
-    let reduced = ChannelStatus {
+pub fn reduced(status: &ChannelStatus) -> [ChannelStatus; 2] {
+    let bare = ChannelStatus {
         state: None,
         created_at: None,
         drift: Vec::new(),
@@ -14,15 +14,15 @@ pub fn cut(status: ChannelStatus) -> [ChannelStatus; 2] {
     };
     let bound = ChannelStatus {
         observed_generation: status.observed_generation,
-        channel_id: status.channel_id,
-        bound_uid: status.bound_uid,
-        origin: status.origin,
-        workspace_id: status.workspace_id,
-        create: status.create,
-        conditions: status.conditions,
+        channel_id: status.channel_id.clone(),
+        bound_uid: status.bound_uid.clone(),
+        origin: status.origin.clone(),
+        workspace_id: status.workspace_id.clone(),
+        create: status.create.clone(),
+        conditions: status.conditions.clone(),
         ..ChannelStatus::default()
     };
-    [reduced, bound]
+    [bare, bound]
 }
 
 #[cfg(test)]
@@ -44,9 +44,9 @@ mod tests {
             let Value::Object(fields) = serde_json::to_value(status).unwrap() else { unreachable!() };
             fields.keys().cloned().collect()
         };
-        let [reduced, bound] = cut(serde_json::from_value(whole).unwrap());
+        let [bare, bound] = reduced(&serde_json::from_value(whole).unwrap());
         let binds = ["boundUid", "channelId", "create", "observedGeneration", "origin"];
-        assert_eq!(keys(&reduced), [&binds[..], &["provisioning", "test", "workspaceId"]].concat());
+        assert_eq!(keys(&bare), [&binds[..], &["provisioning", "test", "workspaceId"]].concat());
         assert_eq!(keys(&bound), [&binds[..], &["workspaceId"]].concat());
     }
 }

@@ -145,8 +145,7 @@ fn observe_plans_what_manage_would_do_and_does_nothing() {
     });
     let verdict = sample.verdict();
     assert_eq!((verdict.kind, verdict.reason), (ConclusionKind::InSync, Reason::Observed));
-    let expected =
-        ["update displayName", "update config.a", "set enabled to true", "push credentials (1 key)"];
+    let expected = ["update displayName", "update config.a", "set enabled to true", "send 1 credential"];
     assert_eq!(verdict.planned, expected);
     let sent = sample.with(|it| it.credentials(ready("x", "1"), Some(("x", "1"))));
     assert_eq!(sent.verdict().planned, expected[..3]);
@@ -155,7 +154,7 @@ fn observe_plans_what_manage_would_do_and_does_nothing() {
         it.observed.credentials =
             DesiredCredentials::Ready { digest: digest("y"), keys, sources: vec![source("2")] };
     });
-    assert_eq!(two.verdict().planned[3], "push credentials (2 keys)");
+    assert_eq!(two.verdict().planned[3], "send 2 credentials");
     let as_declared =
         Sample::adopting().with(|it| it.channel.spec.management_policy = Some("Observe".into()));
     assert_eq!(as_declared.says(), (ConclusionKind::InSync, Reason::Observed), "no id is claimed");
