@@ -45,7 +45,7 @@ pub struct Settings {
           default_value = "/api/workspaces/{workspaceId}/channels", value_parser = validate::create_path)]
     pub create_path: String,
 
-    /// Namespace to watch; repeat the flag or separate names with commas. Default: all
+    /// Namespace to serve; repeat the flag or separate names with commas. Default: all
     #[arg(long = "namespace", env = "OHALLO_NAMESPACE", value_name = "NAMESPACE", value_delimiter = ',',
           value_parser = validate::namespace)]
     pub namespaces: Vec<String>,
@@ -56,7 +56,7 @@ pub struct Settings {
           default_value_t = pod_namespace(), hide_default_value = true, value_parser = validate::namespace)]
     pub operator_namespace: String,
 
-    /// Whether to serve ClusterWorkspaces. Default: true if all namespaces are watched, else false
+    /// Whether to serve ClusterWorkspaces. Default: true if all namespaces are served, else false
     #[arg(long, env = "OHALLO_CLUSTER_WORKSPACES", value_name = "BOOL", num_args = 0..=1,
           default_missing_value = "true")]
     pub cluster_workspaces: Option<bool>,
@@ -66,12 +66,12 @@ pub struct Settings {
           default_value_t = false, default_missing_value = "true", hide_default_value = true)]
     pub leader_elect: bool,
 
-    /// When a standby takes over a Lease that is not renewed, in seconds (2-3600)
+    /// How long a standby waits before it takes over a Lease that is not renewed, in seconds (2-3600)
     #[arg(long, env = "OHALLO_LEASE_DURATION_SECONDS", value_name = "SECONDS", default_value = "60",
           value_parser = validate::lease_seconds)]
     pub lease_duration_seconds: Duration,
 
-    /// When a leader that can't renew its Lease stops starting work, in seconds (1-3599)
+    /// How long a leader that can't renew its Lease continues to start work, in seconds (1-3599)
     #[arg(long, env = "OHALLO_LEASE_RENEW_DEADLINE_SECONDS", value_name = "SECONDS", default_value = "40",
           value_parser = validate::lease_seconds)]
     pub lease_renew_deadline_seconds: Duration,

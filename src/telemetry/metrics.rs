@@ -276,7 +276,7 @@ impl Metrics {
     }
 
     fn register_work(&self, to: &mut Registry) {
-        let help = "Objects added to the work queue, by kind, without due requeue times";
+        let help = "Objects added to the work queue by an event or a changed input, by kind";
         add(to, "workqueue_adds", help, &self.workqueue_adds);
         let help = "Time an object waits in the work queue after it can run, by kind";
         add(to, "workqueue_queue_duration_seconds", help, &self.workqueue_seconds);

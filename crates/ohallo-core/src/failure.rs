@@ -71,7 +71,7 @@ impl Failure {
         let Some(status) = status else { return failure };
         let sent = text::list(keys.iter().map(String::as_str), MAX_LISTED_KEYS);
         let remedy = match failure.reason {
-            Reason::AuthenticationFailed => "store a valid API key in the Secret of the workspace",
+            Reason::AuthenticationFailed => "store a valid API key in the Secret of the Workspace",
             Reason::PermissionDenied => "grant the API key the scope channels:write",
             _ => "correct the values in their Secrets",
         };
@@ -129,7 +129,7 @@ impl From<ApiError> for Failure {
             ErrorKind::Unauthorized => (
                 Retry::UserAction,
                 Reason::AuthenticationFailed,
-                format!("oHallo rejected the API key{}: store a valid API key in the Secret of the workspace.", said()),
+                format!("oHallo rejected the API key{}: store a valid API key in the Secret of the Workspace.", said()),
             ),
             ErrorKind::Forbidden => (
                 Retry::UserAction,

@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::harness::Harness;
 
-const BOUND: &str = "channelId may only be set to the channel this object is bound to (status.channelId); \
-    to manage another channel, create another Channel";
+const BOUND: &str = "this Channel is bound to status.channelId: set channelId to that id, or create another Channel for another channel";
 const PINNED: &str = "channelId can't be changed or removed once the Channel is bound to it";
 
 /// Writes the status as whoever may do so.

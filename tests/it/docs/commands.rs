@@ -40,7 +40,7 @@ const INSTALL: [&str; 21] = [
 ];
 
 /// From a key to a Channel that is Ready, in this order.
-const START: [&str; 9] = [
+const START: [&str; 10] = [
     "kubectl create namespace support",
     "kubectl -n support create secret generic ohallo-api-key --from-literal=apiKey=\"$OHALLO_API_KEY\"",
     "kubectl -n support apply -f support.yaml",
@@ -49,6 +49,7 @@ const START: [&str; 9] = [
     "kubectl -n support get workspaces,channels.ohallo.eu",
     "kubectl -n support describe channel support-email",
     "kubectl -n support annotate channel support-email ohallo.eu/test-requested-at=\"$(date +%s)\"",
+    "kubectl -n support wait --for=condition=Connected channel/support-email --timeout=1m",
     "kubectl -n support get channel support-email -o jsonpath='{.status.conditions[?(@.type==\"Connected\")].message}'",
 ];
 

@@ -8,6 +8,7 @@ use ohallo_core::api::conditions::Reason;
 use ohallo_core::api::values::ReconcileResult;
 use strum::VariantArray;
 
+use crate::support::helm::{of_kind, render_as};
 use crate::support::pages;
 
 const SOURCES: [&str; 3] = [
@@ -197,4 +198,23 @@ fn a_grep_is_read_as_a_shell_reads_it() {
     assert_eq!(search_strings("kubectl get x"), None);
     assert_eq!(quoted_from_the_log("See `a` and `b c` in the log."), ["b c"]);
     assert_eq!(literals("f(\"a\", '\"', \"b \\\"c\\\"\")"), ["a", "b 'c'"]);
+}
+
+/// With a ServiceMonitor, Prometheus takes the name of the Service as the job; with a PodMonitor, the PodMonitor's
+/// namespace and name.
+#[test]
+fn the_monitoring_page_names_the_jobs_that_prometheus_gives_to_a_helm_release() {
+    let page = include_str!("../../../docs/monitoring.md");
+    for (release, namespace) in [("ohallo-a", "ohallo-a"), ("ohallo-operator", "ohallo-system")] {
+        let name = |kind: &str, value: &str| {
+            let objects = render_as(release, namespace, &[value]).unwrap();
+            of_kind(&objects, kind)[0]["metadata"]["name"].as_str().unwrap().to_owned()
+        };
+        let service = name("Service", "metrics.serviceMonitor.enabled=true");
+        let monitor = name("PodMonitor", "metrics.podMonitor.enabled=true");
+        let jobs = [format!(" `{service}` |"), format!(" `{namespace}/{monitor}` |")];
+        assert!(jobs.iter().all(|job| page.contains(job)), "{jobs:?}");
+        let rule = format!("absent(ohallo_build_info{{job=\"{service}\"}})");
+        assert!(release != "ohallo-a" || page.contains(&rule), "{rule}");
+    }
 }

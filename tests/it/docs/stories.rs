@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use ohallo_sim::{Key, Operation};
+use ohallo_sim::{Key, Listening, NewChannel, Operation};
 use serde_json::{Value, json};
 use testbed::{ControlPlane, User};
 
-use crate::support::canary;
 use crate::support::clusters::{empty, end, established};
-use crate::support::harness::{Harness, TENANT, id_of, kubectl_as};
+use crate::support::harness::{Harness, TENANT, WORKSPACE, id_of, kubectl_as};
 use crate::support::helm::arguments;
+use crate::support::own_cluster::Own;
 use crate::support::pages;
 use crate::support::shell::Shell;
+use crate::support::steps::state_of;
+use crate::support::{canary, leaks};
 
+const ADOPT: &str = include_str!("../../../docs/adopt.md");
 const ROTATE: &str = include_str!("../../../docs/rotate-key.md");
 const BACKUP: &str = include_str!("../../../docs/backup.md");
 const OPERATORS: &str = include_str!("../../../docs/several-operators.md");
@@ -67,6 +70,39 @@ async fn the_steps_that_rotate_an_api_key_end_with_every_channel_read_by_the_new
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_steps_that_adopt_a_channel_list_each_change_before_it_is_sent() {
+    let harness = Harness::start().await;
+    let shell = Shell::new(harness.plane, &harness.namespace);
+    let (shown, commands) = (pages::yaml(ADOPT), pages::commands(ADOPT));
+    let ([manifest], [list]) = (shown.as_slice(), commands.as_slice()) else {
+        panic!("{shown:?} {commands:?}")
+    };
+    let id = harness.sim.insert_channel(NewChannel::new(WORKSPACE, "email", "Old name"));
+    std::fs::write(shell.file("channel.yaml"), manifest.replace("7c9e6679-7425-40de-944b-e07fc1f90ae7", &id))
+        .unwrap();
+    shell.run("kubectl apply -f channel.yaml");
+    harness.reason("support-email", "Observed").await;
+    assert_eq!(shell.run(list), r#"["update displayName","update config.fromName"]"#);
+    let kept = json!({"displayName": "Old name", "config": null, "enabled": true});
+    harness.edit("support-email", json!({"spec": kept})).await;
+    let only_what_ohallo_does_not_return = r#"["set enabled to true"]"#;
+    harness
+        .eventually("compared", || async {
+            (shell.run(list) == only_what_ohallo_does_not_return).then_some(())
+        })
+        .await;
+    assert_eq!(harness.count(Operation::UpdateChannel), 0);
+    harness.edit("support-email", json!({"spec": {"managementPolicy": "Manage"}})).await;
+    let adopted = harness.reason("support-email", "Available").await.status.unwrap();
+    assert_eq!(
+        (adopted.origin.as_deref(), adopted.deletion_policy.as_deref()),
+        (Some("Adopted"), Some("Retain"))
+    );
+    assert_eq!(harness.count(Operation::UpdateChannel), 1);
+    harness.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rehearsal_with_the_kustomization_of_the_page_shows_what_a_restore_would_do_and_writes_nothing() {
     let harness = Harness::start().await;
     let id = id_of(&harness.ready("original", json!({})).await);
@@ -92,6 +128,48 @@ async fn a_rehearsal_with_the_kustomization_of_the_page_shows_what_a_restore_wou
     assert!(ledger.iter().skip(calls).all(|entry| reads.contains(&entry.operation)), "{ledger:#?}");
     assert!(harness.sim.channel(&id).is_some());
     harness.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_steps_that_restore_an_etcd_snapshot_create_no_second_channel() {
+    let commands = pages::commands(BACKUP);
+    let [list, patch, stop, start] = commands.as_slice() else { panic!("{commands:?}") };
+    let mut own = Own::start().await;
+    let shell = Shell::new(&own.plane, "default");
+    let replicas = "kubectl -n ohallo-system get deployment ohallo-operator -o jsonpath='{.spec.replicas}'";
+    own.ready("before").await;
+    own.kill_operator();
+    own.create("after").await;
+    let snapshot = own.plane.back_up().await.unwrap();
+    own.restart_operator();
+    let created_after = own.available("after").await;
+    // What happens only in the cluster does not survive the restore.
+    shell.run(stop);
+
+    own.sim.set_listening(Listening::Refuse);
+    leaks::dump(&own.plane).await;
+    own.plane.restore(&snapshot).await.unwrap();
+    assert_eq!(shell.run(replicas), "1", "the Deployment starts the operator again");
+    own.restart_operator();
+    own.until("after", "reconciled", |channel| state_of(channel, "Ready").is_some()).await;
+    shell.run(stop);
+    own.kill_operator();
+    assert_eq!(shell.run(replicas), "0");
+    let listed = shell.run(list);
+    let id = |name: &str| {
+        let row = listed.lines().find(|row| row.split_whitespace().nth(1) == Some(name));
+        row.and_then(|row| row.split_whitespace().last()).map(str::to_owned)
+    };
+    assert!(id("before").is_some_and(|id| own.sim.channel(&id).is_some()), "{listed}");
+    assert_eq!(id("after").as_deref(), Some("<none>"), "{listed}");
+    shell.run(&patch.replace("NAME", "after").replace("\"ID\"", &format!("{created_after:?}")));
+    own.sim.set_listening(Listening::Accept);
+    shell.run(start);
+    own.restart_operator();
+    assert_eq!(own.available("after").await, created_after);
+    own.available("before").await;
+    assert_eq!((own.sim.count(Operation::CreateChannel), own.sim.channel_count()), (2, 2));
+    own.finish().await;
 }
 
 /// The commands of a section of the page, without those that need a kubelet.

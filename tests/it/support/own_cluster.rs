@@ -50,11 +50,16 @@ impl Own {
         own
     }
 
-    /// Kills the operator, where one runs, and starts it.
-    pub fn restart_operator(&mut self) {
+    /// Kills the operator, where one runs.
+    pub fn kill_operator(&mut self) {
         if let Some(mut program) = self.program.take() {
             program.kill();
         }
+    }
+
+    /// Kills the operator, where one runs, and starts it.
+    pub fn restart_operator(&mut self) {
+        self.kill_operator();
         let url = format!("--api-url={}", self.sim.url());
         let flags = [url, "--requests-per-second=0".into(), "--consistency-window-seconds=0".into()];
         self.program = Some(Program::start(&self.plane, &flags));

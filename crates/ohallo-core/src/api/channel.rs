@@ -15,8 +15,7 @@ use crate::secret_version::Version;
 const BOUND_ID: &str = "!has(oldSelf.status) || !has(oldSelf.status.channelId) || !has(self.spec.channelId) \
      || self.spec.channelId == oldSelf.status.channelId \
      || (has(oldSelf.spec.channelId) && self.spec.channelId == oldSelf.spec.channelId)";
-const BOUND_ID_SAYS: &str = "channelId may only be set to the channel this object is bound to (status.channelId); to manage another \
-     channel, create another Channel";
+const BOUND_ID_SAYS: &str = "this Channel is bound to status.channelId: set channelId to that id, or create another Channel for another channel";
 const PINNED_ID: &str = "!has(oldSelf.spec.channelId) || (has(self.spec.channelId) && self.spec.channelId == oldSelf.spec.channelId) \
      || !has(oldSelf.status) || !has(oldSelf.status.channelId)";
 const PINNED_ID_SAYS: &str = "channelId can't be changed or removed once the Channel is bound to it";
@@ -69,8 +68,8 @@ pub struct ChannelSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
 
-    /// The channel's settings in oHallo, by channel type: free-form, at most 64 keys, 64 KiB and 32 levels. The operator manages only the keys written here. It compares
-    /// objects key by key, and arrays as a whole. A key that is removed from here is no longer managed, and is not deleted in oHallo.
+    /// The channel's settings in oHallo, by channel type: free-form, at most 64 fields, 64 KiB and 32 levels. The operator manages only the fields written here. It compares
+    /// objects field by field, and arrays as a whole. A field that is removed from here is no longer managed, and is not deleted in oHallo.
     #[schemars(schema_with = "config_schema")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<Map<String, Value>>,
@@ -79,13 +78,13 @@ pub struct ChannelSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
 
-    /// Credentials for the external service, from Secrets of the same namespace; later items win. The operator sends them when the content of the Secrets changes.
+    /// Credentials for the external service, from Secrets of the same namespace. A later item overrides earlier ones with the same name. The operator sends them when the content of the Secrets changes.
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<CredentialSource>,
 
-    /// Adopt this existing channel instead of creating one. It can be corrected until the Channel is bound. After that it can only be set to the bound id, and is then immutable.
+    /// The id of an existing channel to adopt, instead of creating one. It can be changed until the Channel is bound. After that, only the bound id can be set here, and it can't be changed or removed.
     #[schemars(length(min = 1, max = 128), regex(pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channel_id: Option<String>,
@@ -224,7 +223,7 @@ pub struct CredentialSource {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
 
-    /// The credential's name in oHallo, together with secretKeyRef.
+    /// The credential's name in oHallo. Set it together with secretKeyRef.
     #[schemars(length(min = 1, max = 253))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -302,7 +301,7 @@ pub struct ChannelStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workspace_id: Option<String>,
 
-    /// Created (by this operator) or Adopted; written with each binding.
+    /// Created (by this operator) or Adopted. It is set when the Channel is bound.
     #[schemars(length(max = 16))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
@@ -496,7 +495,7 @@ pub struct TestStatus {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Difference {
-    /// displayName, or the path of a config key such as config.fromName.
+    /// displayName, or the path of a config field such as config.fromName.
     #[schemars(length(max = 256))]
     #[serde(default)]
     pub path: String,

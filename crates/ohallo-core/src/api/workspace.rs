@@ -26,7 +26,7 @@ use crate::api::NAME_PATTERN;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct WorkspaceSpec {
-    /// The id of the workspace in oHallo, from the address of its dashboard page. Immutable: create another Workspace instead.
+    /// The id of the workspace in oHallo, from the URL of its dashboard page. Immutable: create another Workspace instead.
     #[schemars(required, length(min = 1, max = 128), regex(pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("workspaceId is immutable: create another Workspace, and new Channels that name it. A channel can't move between oHallo workspaces"))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,7 +53,7 @@ pub struct WorkspaceSpec {
     category = "ohallo",
     derive = "Default",
     derive = "PartialEq",
-    doc = "A ClusterWorkspace is a Workspace that is shared with the namespaces it allows. Its Secret is in the operator's namespace. Every allowed namespace can adopt any unbound channel of the workspace.",
+    doc = "A ClusterWorkspace is a Workspace that is shared with the namespaces it allows. Its Secret is in the operator's namespace. Every allowed namespace can adopt each channel of the workspace that no Channel is bound to.",
     printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
     printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].reason"}"#,
     printcolumn = r#"{"name":"Workspace-ID","type":"string","jsonPath":".spec.workspaceId"}"#,
@@ -62,7 +62,7 @@ pub struct WorkspaceSpec {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterWorkspaceSpec {
-    /// The id of the workspace in oHallo, from the address of its dashboard page. Immutable: create another ClusterWorkspace instead.
+    /// The id of the workspace in oHallo, from the URL of its dashboard page. Immutable: create another ClusterWorkspace instead.
     #[schemars(required, length(min = 1, max = 128), regex(pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("workspaceId is immutable: create another ClusterWorkspace, and new Channels that name it. A channel can't move between oHallo workspaces"))]
     #[serde(skip_serializing_if = "Option::is_none")]

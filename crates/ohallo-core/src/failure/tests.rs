@@ -75,7 +75,7 @@ fn rejected_credentials_are_named_without_ohallos_text() {
         (
             ErrorKind::Unauthorized,
             401,
-            r"oHallo rejected the credentials apiKey, webhook\nSecret (401): store a valid API key in the Secret of the workspace.",
+            r"oHallo rejected the credentials apiKey, webhook\nSecret (401): store a valid API key in the Secret of the Workspace.",
         ),
         (
             ErrorKind::Forbidden,
