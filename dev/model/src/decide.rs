@@ -106,14 +106,34 @@ pub fn order(step: Step, off: Option<Guard>) -> Cursor {
         let kept = effects.iter().copied().filter(|effect| *effect != removed);
         Cursor::of(interned(kept.collect()))
     };
+    use Effect::{
+        AwaitToken, DeleteChannel, Fence, FindClaims, PatchChannel, PostChannel, PostRetry, PostTest,
+        ReadObject, ReserveId, WriteAhead, WriteId,
+    };
+    let Some(off) = off else { return Cursor::of(effects) };
     match (off, step) {
-        (Some(Guard::Claims), Step::Adopt(_)) | (Some(Guard::DeleteReserves), Step::Delete(_)) => {
-            without(Effect::ReserveId)
+        (Guard::Claims, Step::Adopt(_)) | (Guard::DeleteReserves, Step::Delete(_)) => without(ReserveId),
+        (Guard::FreshRead, _) => without(ReadObject),
+        (Guard::WriteAhead, _) => without(WriteAhead),
+        (Guard::EpochFence, _) => without(Fence),
+        (Guard::RecordUnfenced, Step::RecordId { .. }) => Cursor::of(&[Fence, WriteId]),
+        (Guard::FenceRightBeforePost, Step::PostCreate { .. }) => Cursor::of(&[PostChannel]),
+        (Guard::FreshReadAfterWait, Step::Delete(_)) => {
+            Cursor::of(&[ReadObject, AwaitToken, FindClaims, ReserveId, Fence, DeleteChannel])
         }
-        (Some(Guard::FreshRead), _) => without(Effect::ReadObject),
-        (Some(Guard::WriteAhead), _) => without(Effect::WriteAhead),
-        (Some(Guard::EpochFence), _) => without(Effect::Fence),
-        (Some(Guard::RecordUnfenced), Step::RecordId { .. }) => Cursor::of(&[Effect::Fence, Effect::WriteId]),
+        (Guard::ClaimsAfterWait, Step::Delete(_)) => {
+            Cursor::of(&[FindClaims, AwaitToken, ReadObject, ReserveId, Fence, DeleteChannel])
+        }
+        (Guard::ReserveBeforeDelete, Step::Delete(_)) => {
+            Cursor::of(&[AwaitToken, ReadObject, FindClaims, Fence, DeleteChannel, ReserveId])
+        }
+        (Guard::CountBeforeRetry, Step::Retry { .. }) => {
+            Cursor::of(&[AwaitToken, Fence, PostRetry, WriteAhead])
+        }
+        (Guard::CountBeforeTest, Step::Test { .. }) => {
+            Cursor::of(&[AwaitToken, Fence, PostTest, WriteAhead])
+        }
+        (Guard::FenceAfterWait, Step::Update { .. }) => Cursor::of(&[Fence, AwaitToken, PatchChannel]),
         _ => Cursor::of(effects),
     }
 }

@@ -125,7 +125,8 @@ impl Run<'_> {
                 Ok(next) => next,
                 Err(failure) => return self.step_ended(replica, slot, reconcile, Err(failure)),
             };
-            if let (Effect::FindClaims, Next::Effect, Step::Delete(id)) = (effect, next, step) {
+            // Whoever claims the id later finds it reserved.
+            if let (Effect::ReserveId, Next::Effect, Step::Delete(id)) = (effect, next, step) {
                 self.judge_claims(replica, &reconcile, id);
             }
             if !cursor.advance(next) {
