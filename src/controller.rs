@@ -20,8 +20,9 @@ use tokio_util::sync::CancellationToken;
 use crate::channel;
 use crate::context::Context;
 use crate::queue::IDLE;
-use crate::workspace::{self, WorkspaceApi};
+use crate::reconciler::{self, Reconciler};
 use ohallo_client::{Caller, NotYet, Permit, clock};
+use ohallo_core::api::channel::Channel;
 use ohallo_core::api::workspace::{ClusterWorkspace, Workspace};
 use ohallo_core::backoff::Requeue;
 use ohallo_core::rate_limiter::{Lane, Refusal};
@@ -75,26 +76,26 @@ async fn reconcile(ctx: Arc<Context>, started: Started<Option<Permit>>) -> (Arc<
 
 async fn reconcile_kind(ctx: &Arc<Context>, object: &ObjectKey, permit: Option<Permit>) -> Requeue {
     match object.kind {
-        ObjectKind::Channel => {
-            let Some(found) = ctx.channels.get(&reference(object)) else { return Requeue::Never };
-            match channel::reconcile(Arc::clone(&found), Arc::clone(ctx), permit).await {
-                Ok(requeue) => requeue,
-                Err(error) => channel::error_policy(found, &error, Arc::clone(ctx)),
-            }
-        }
-        ObjectKind::Workspace => reconcile_workspace(ctx.workspaces.get(&reference(object)), ctx).await,
-        ObjectKind::ClusterWorkspace => {
-            reconcile_workspace(ctx.cluster_workspaces.get(&reference(object)), ctx).await
-        }
+        ObjectKind::Channel => reconcile_found::<Channel>(ctx, object, permit).await,
+        ObjectKind::Workspace => reconcile_found::<Workspace>(ctx, object, permit).await,
+        ObjectKind::ClusterWorkspace => reconcile_found::<ClusterWorkspace>(ctx, object, permit).await,
     }
 }
 
-async fn reconcile_workspace<K: WorkspaceApi>(found: Option<Arc<K>>, ctx: &Arc<Context>) -> Requeue {
-    let Some(found) = found else { return Requeue::Never };
-    match workspace::reconcile(Arc::clone(&found), Arc::clone(ctx)).await {
-        Ok(requeue) => requeue,
-        Err(error) => workspace::error_policy(found, &error, Arc::clone(ctx)),
+async fn reconcile_found<K: Reconciler>(
+    ctx: &Arc<Context>,
+    object: &ObjectKey,
+    permit: Option<Permit>,
+) -> Requeue {
+    match K::store(ctx).get(&reference(object)) {
+        Some(found) => reconciler::reconcile(found, ctx, permit).await,
+        None => Requeue::Never,
     }
+}
+
+fn resolve_found<K: Reconciler>(ctx: &Context, object: &ObjectKey, now: Instant) -> Resolved {
+    let found = K::store(ctx).get(&reference(object));
+    found.map_or(Resolved::Gone, |found| found.resolve(ctx, now))
 }
 
 fn reference<K: kube::runtime::reflector::Lookup<DynamicType = ()>>(object: &ObjectKey) -> ObjectRef<K> {
@@ -111,20 +112,10 @@ impl Gate for QueueGate<'_> {
     type Permit = Option<Permit>;
 
     fn resolve(&mut self, object: &ObjectKey, now: Instant) -> Resolved {
-        let ctx = self.0;
         match object.kind {
-            ObjectKind::Channel => {
-                let found = ctx.channels.get(&reference(object));
-                found.map_or(Resolved::Gone, |found| channel::resolve(&found, ctx, now))
-            }
-            ObjectKind::Workspace => {
-                let found = ctx.workspaces.get(&reference::<Workspace>(object));
-                found.map_or(Resolved::Gone, |found| workspace::resolve(&*found, ctx, now))
-            }
-            ObjectKind::ClusterWorkspace => {
-                let found = ctx.cluster_workspaces.get(&reference::<ClusterWorkspace>(object));
-                found.map_or(Resolved::Gone, |found| workspace::resolve(&*found, ctx, now))
-            }
+            ObjectKind::Channel => resolve_found::<Channel>(self.0, object, now),
+            ObjectKind::Workspace => resolve_found::<Workspace>(self.0, object, now),
+            ObjectKind::ClusterWorkspace => resolve_found::<ClusterWorkspace>(self.0, object, now),
         }
     }
 

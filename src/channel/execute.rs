@@ -53,7 +53,7 @@ pub async fn execute(io: &mut Io, state: &State, step: &Step, effect: Effect) ->
         | Effect::PostRetry
         | Effect::PostTest
         | Effect::DeleteChannel => call(io, step).await,
-        Effect::ReadObject => read_object(io, state, |fresh| Answer::Object(fresh)).await,
+        Effect::ReadObject => read_object(io, state, Answer::Object).await,
         Effect::FindClaims => find_claims(io, state, step).await,
         Effect::RemoveFinalizer => remove_finalizer(io, state).await,
         Effect::ProbeWorkspace => Ok(Answer::Workspace(probe_workspace(io, state).await?)),
@@ -146,7 +146,7 @@ async fn remove_finalizer(io: &Io, state: &State) -> Answered {
     match object_store::patch_metadata(&io.api(), object, patch).await.map_err(kubernetes)? {
         Written::Stored(stored) => Ok(Answer::Object(stored)),
         Written::Gone => Ok(Answer::ObjectGone),
-        Written::Conflict => read_object(io, state, |fresh| Answer::Conflict(fresh)).await,
+        Written::Conflict => read_object(io, state, Answer::Conflict).await,
     }
 }
 

@@ -11,18 +11,17 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
-use tracing::Instrument;
+use kube::runtime::reflector::Store;
 
-use crate::channel::run::{Reconcile, Report};
+use crate::channel::run::{Finish, Reconcile};
 use crate::context::Context;
-use crate::kubernetes::{error, response_sanitizer};
-use crate::telemetry::traces;
+use crate::kubernetes::response_sanitizer;
+use crate::reconciler::{Ended, Reconciler, Start, WriteError};
 use ohallo_client::heavy::{self, HeavySlot};
 use ohallo_client::{Permit, clock};
 use ohallo_core::api::channel::{Channel, version};
 use ohallo_core::api::conditions::kind;
-use ohallo_core::api::values::ReconcileResult;
-use ohallo_core::backoff::{self, Requeue};
+use ohallo_core::backoff::Requeue;
 use ohallo_core::channel::in_memory_state::InMemoryState;
 use ohallo_core::channel::plan::delete;
 use ohallo_core::channel::state::DELETED_CACHE_LAG;
@@ -35,50 +34,70 @@ use ohallo_core::{conditions, cooldown};
 
 pub use crate::channel::run::record_unrecorded;
 
-/// The status of a Channel could not be written.
-#[derive(Debug, thiserror::Error)]
-#[error("the status can't be written: {0}")]
-pub struct StatusWriteError(String);
+impl Reconciler for Channel {
+    const NAME: &'static str = "Channel";
+    const TIMEOUT: Duration = Duration::from_secs(120);
+    type Reconcile = Reconcile;
+    type Outcome = Finish;
 
-/// Brings one Channel closer to what it declares.
-///
-/// # Errors
-/// Only if the status could not be written; every other failure is in the status.
-pub async fn reconcile(
-    channel: Arc<Channel>,
-    ctx: Arc<Context>,
-    permit: Option<Permit>,
-) -> Result<Requeue, StatusWriteError> {
-    let Some(uid) = channel.uid() else { return Ok(Requeue::Never) };
-    // A standby does nothing: a new leader requeues every object.
-    let Some(epoch) = ctx.leadership.epoch() else { return Ok(Requeue::Never) };
-    // Checked again: the inputs may have changed while the object waited in the queue.
-    if let Some(rest) = cooldown_remaining(&channel, &uid, &ctx, epoch) {
-        return Ok(Requeue::After(rest));
+    fn store(ctx: &Context) -> &Store<Self> {
+        &ctx.channels
     }
-    let slot = ctx.ohallo.heavy().slot();
-    let whole = match read_in_full(&channel, &ctx, &slot).await? {
-        FullObject::Found(whole) => whole,
-        FullObject::Gone => return Ok(Requeue::After(DELETED_CACHE_LAG)),
-        FullObject::Busy => return Ok(Requeue::After(heavy::AGAIN + heavy::AGAIN.mul_f64(rand::random()))),
-    };
-    let started = clock::instant();
-    let _active = ctx.metrics.reconciling("Channel");
-    let span = traces::reconcile(&*whole);
-    let mut reconcile = Reconcile::begin(&ctx, *whole, epoch, slot);
-    reconcile.io.permit = permit;
-    let channel = reconcile.state.light_object();
-    let (report, result) =
-        run::run_and_report(reconcile, &channel, &ctx, epoch).instrument(span.clone()).await;
-    traces::reconciled(&span, result);
-    let took = clock::instant().saturating_duration_since(started);
-    ctx.metrics.reconciled("Channel", result, took);
-    log(&channel, result, took, &report);
-    match report {
-        Report::Wake(wake) if result == ReconcileResult::Deferred => Ok(Requeue::Deferred(wake)),
-        Report::Wake(wake) if result == ReconcileResult::Transient => Ok(Requeue::Retry(wake)),
-        Report::Wake(wake) => Ok(Requeue::After(wake)),
-        Report::Unwritten(error) => Err(StatusWriteError(error)),
+
+    fn resolve(&self, ctx: &Context, now: Instant) -> Resolved {
+        resolve(self, ctx, now)
+    }
+
+    async fn begin(
+        self: Arc<Self>,
+        ctx: &Arc<Context>,
+        permit: Option<Permit>,
+    ) -> Result<Start<Self>, WriteError> {
+        let later = |requeue| Ok(Start::Later(requeue));
+        // A standby does nothing: a new leader requeues every object.
+        let (Some(uid), Some(epoch)) = (self.uid(), ctx.leadership.epoch()) else {
+            return later(Requeue::Never);
+        };
+        // Checked again: the inputs may have changed while the object waited in the queue.
+        if let Some(rest) = cooldown_remaining(&self, &uid, ctx, epoch) {
+            return later(Requeue::After(rest));
+        }
+        let slot = ctx.ohallo.heavy().slot();
+        let whole = match read_in_full(&self, ctx, &slot).await? {
+            FullObject::Found(whole) => whole,
+            FullObject::Gone => return later(Requeue::After(DELETED_CACHE_LAG)),
+            FullObject::Busy => {
+                return later(Requeue::After(heavy::AGAIN + heavy::AGAIN.mul_f64(rand::random())));
+            }
+        };
+        let mut reconcile = Reconcile::begin(ctx, *whole, epoch, slot);
+        reconcile.io.permit = permit;
+        let light = Box::new(reconcile.state.light_object());
+        Ok(Start::Now(reconcile, light))
+    }
+
+    async fn run(reconcile: &mut Option<Box<Reconcile>>) -> Finish {
+        run::run(reconcile).await
+    }
+
+    async fn report(
+        reconcile: Option<Box<Reconcile>>,
+        object: &Self,
+        ctx: &Arc<Context>,
+        outcome: Finish,
+    ) -> Ended {
+        run::report(reconcile, object, ctx, outcome).await
+    }
+
+    fn count_unwritten(&self, ctx: &Context) -> u32 {
+        let cell = ctx.memory(&self.uid().unwrap_or_default());
+        let mut memory = cell.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.failures = memory.failures.saturating_add(1);
+        memory.failures
+    }
+
+    fn log_names(&self) -> [Option<String>; 3] {
+        [Some(self.name_any()), None, None]
     }
 }
 
@@ -91,11 +110,7 @@ enum FullObject {
 }
 
 /// Returns the object from the cache if it is complete there, else from the API server.
-async fn read_in_full(
-    light: &Channel,
-    ctx: &Context,
-    slot: &HeavySlot,
-) -> Result<FullObject, StatusWriteError> {
+async fn read_in_full(light: &Channel, ctx: &Context, slot: &HeavySlot) -> Result<FullObject, WriteError> {
     if let Some(kept) = ctx.kept.get(light) {
         return Ok(FullObject::Found(Box::new(kept)));
     }
@@ -104,8 +119,7 @@ async fn read_in_full(
         let _permit = ctx.reads.acquire().await;
         response_sanitizer::read(&ctx.client, light, whole).await
     };
-    let unread = |error: kube::Error| StatusWriteError(error::describe(&error));
-    let Some(found) = read(false).await.map_err(unread)? else { return Ok(FullObject::Gone) };
+    let Some(found) = read(false).await? else { return Ok(FullObject::Gone) };
     if !is_heavy(&found) {
         return Ok(FullObject::Found(Box::new(found)));
     }
@@ -113,7 +127,7 @@ async fn read_in_full(
     if !slot.try_take() {
         return Ok(FullObject::Busy);
     }
-    let found = read(true).await.map_err(unread)?;
+    let found = read(true).await?;
     Ok(found.map_or(FullObject::Gone, |found| FullObject::Found(Box::new(found))))
 }
 
@@ -125,16 +139,8 @@ pub fn is_heavy(channel: &Channel) -> bool {
     calls && config.is_some_and(|size| size.decoded > heavy::LIGHT && config::fits(size))
 }
 
-/// When to retry after a status write failed.
-pub fn error_policy(channel: Arc<Channel>, _: &StatusWriteError, ctx: Arc<Context>) -> Requeue {
-    let cell = ctx.memory(&channel.uid().unwrap_or_default());
-    let mut memory = cell.lock().unwrap_or_else(PoisonError::into_inner);
-    memory.failures = memory.failures.saturating_add(1);
-    Requeue::Retry(backoff::backoff(memory.failures, rand::random()))
-}
-
 /// Resolves a Channel for the work queue: deleted, resting, or ready to run.
-pub fn resolve(channel: &Channel, ctx: &Context, now: Instant) -> Resolved {
+fn resolve(channel: &Channel, ctx: &Context, now: Instant) -> Resolved {
     let (Some(uid), Some(epoch)) = (channel.uid(), ctx.leadership.epoch()) else { return Resolved::Gone };
     if let Some(rest) = cooldown_remaining(channel, &uid, ctx, epoch) {
         return Resolved::Resting(now + rest);
@@ -167,27 +173,6 @@ pub fn tokens(channel: &Channel, ctx: &Context) -> (WorkspaceKey, u32) {
     let cell = ctx.memory(&channel.uid().unwrap_or_default());
     let tokens = cell.lock().unwrap_or_else(PoisonError::into_inner).tokens;
     (WorkspaceKey::of(channel), tokens.max(1))
-}
-
-/// Logs one line for each reconcile.
-fn log(channel: &Channel, result: ReconcileResult, took: Duration, report: &Report) {
-    let outcome = result.as_str();
-    let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    let (name, namespace, generation) =
-        (channel.name_any(), channel.namespace(), channel.metadata.generation);
-    if let Report::Unwritten(error) = report {
-        tracing::warn!(channel = name, namespace, generation, outcome, took_ms, error, "reconciled");
-    } else if matches!(
-        result,
-        ReconcileResult::InSync
-            | ReconcileResult::Deferred
-            | ReconcileResult::InFlight
-            | ReconcileResult::Waiting
-    ) {
-        tracing::debug!(channel = name, namespace, generation, outcome, took_ms, "reconciled");
-    } else {
-        tracing::info!(channel = name, namespace, generation, outcome, took_ms, "reconciled");
-    }
 }
 
 /// How soon an object that waits for the CustomResourceDefinitions is resolved again. Their return also

@@ -1,10 +1,8 @@
 //! The loop of one reconcile: observe, plan, execute one effect after the other, apply each answer, write one status.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use futures::FutureExt;
 use kube::ResourceExt;
 use tracing::Instrument;
 
@@ -13,11 +11,12 @@ use crate::channel::io::{Io, now};
 use crate::channel::observe::observe;
 use crate::context::Context;
 use crate::kubernetes::object_store;
+use crate::reconciler::{Ended, WriteError};
 use ohallo_client::heavy::HeavySlot;
 use ohallo_core::api::channel::{Channel, ChannelStatus};
 use ohallo_core::api::conditions::Reason;
 use ohallo_core::api::values::ReconcileResult;
-use ohallo_core::backoff;
+use ohallo_core::backoff::{self, Requeue};
 use ohallo_core::channel::effect::{Answer, Cursor, EffectError, Next};
 use ohallo_core::channel::in_memory_state::UnrecordedGuard;
 use ohallo_core::channel::model::{Outcome, Plan, Step};
@@ -26,9 +25,6 @@ use ohallo_core::channel::state::{Reported, State, StatusWrite};
 use ohallo_core::channel::stored;
 use ohallo_core::failure::Failure;
 use ohallo_core::lease::election::Epoch;
-
-/// The longest duration of one reconcile.
-const RECONCILE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The most steps of one reconcile: more indicate a bug of the operator.
 const MAX_STEPS: usize = 12;
@@ -42,48 +38,61 @@ pub struct Reconcile {
     pub state: State,
 }
 
-/// What the controller does next.
-pub enum Report {
-    /// Requeue after this duration.
-    Wake(Duration),
-    /// The status could not be written; the API server's error.
-    Unwritten(String),
+/// How the run of a reconcile ended; `None`: the object is deleted.
+pub struct Finish(Option<Outcome>);
+
+impl From<Failure> for Finish {
+    fn from(failure: Failure) -> Self {
+        Self(Some(Outcome::Failed(failure)))
+    }
 }
 
-/// Runs one reconcile with its timeout and reports it. A panic affects only its own object. Neither loses an answer that
-/// was received: the state has it already.
-pub async fn run_and_report(
-    reconcile: Box<Reconcile>,
-    channel: &Channel,
+/// Runs one reconcile.
+pub async fn run(held: &mut Option<Box<Reconcile>>) -> Finish {
+    Finish(execute_plans(held).await)
+}
+
+/// Reports one reconcile. A create that continues in its task has taken the state along: then what it remembered counts.
+pub async fn report(
+    held: Option<Box<Reconcile>>,
+    object: &Channel,
     ctx: &Arc<Context>,
-    epoch: Epoch,
-) -> (Report, ReconcileResult) {
-    let mut held = Some(reconcile);
-    let work = tokio::time::timeout(RECONCILE_TIMEOUT, run(&mut held));
-    let failed = |reason, text| Some(Outcome::Failed(Failure::transient(reason, text)));
-    let outcome = match AssertUnwindSafe(work).catch_unwind().await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(_)) => failed(Reason::ApiUnavailable, "The reconcile timed out; the operator retries."),
-        Err(_) => {
-            ctx.metrics.panicked();
-            let text =
-                "The operator failed on this object; its log names the source line. The operator retries.";
-            failed(Reason::InternalError, text)
+    outcome: Finish,
+) -> Ended {
+    let mut reconcile = match (held, ctx.leadership.epoch()) {
+        (Some(reconcile), _) => reconcile,
+        (None, Some(epoch)) => Reconcile::begin(ctx, object.clone(), epoch, ctx.ohallo.heavy().slot()),
+        (None, None) => {
+            let requeue = Ok(Requeue::Never);
+            return Ended { result: ReconcileResult::Deferred, requeue, notable: false };
         }
     };
-    // A create that continues in its task has taken the state along.
-    let begin = || Reconcile::begin(ctx, channel.clone(), epoch, ctx.ohallo.heavy().slot());
-    let mut reconcile = held.unwrap_or_else(begin);
-    let Some(outcome) = outcome else { return reconcile.finish() };
-    AssertUnwindSafe(reconcile.report(&outcome)).catch_unwind().await.unwrap_or_else(|_| {
-        ctx.metrics.panicked();
-        (Report::Wake(RECONCILE_TIMEOUT), ReconcileResult::Transient)
-    })
+    let (requeue, result) = match outcome.0 {
+        Some(outcome) => reconcile.report(&outcome).await,
+        None => {
+            let (wake, result) = reconcile.finish();
+            (Ok(wake), result)
+        }
+    };
+    let requeue = match requeue {
+        Ok(wake) if result == ReconcileResult::Deferred => Ok(Requeue::Deferred(wake)),
+        Ok(wake) if result == ReconcileResult::Transient => Ok(Requeue::Retry(wake)),
+        Ok(wake) => Ok(Requeue::After(wake)),
+        Err(error) => return Ended::unwritten(WriteError::new(error)),
+    };
+    let quiet = matches!(
+        result,
+        ReconcileResult::InSync
+            | ReconcileResult::Deferred
+            | ReconcileResult::InFlight
+            | ReconcileResult::Waiting
+    );
+    Ended { result, requeue, notable: !quiet }
 }
 
 /// Observes, plans and executes until nothing is left to do, a requeue is needed, or a step fails. `None`: the object is
 /// deleted. `held` is empty while a create has the state.
-async fn run(held: &mut Option<Box<Reconcile>>) -> Option<Outcome> {
+async fn execute_plans(held: &mut Option<Box<Reconcile>>) -> Option<Outcome> {
     if let Some(Reconcile { io, state }) = held.as_deref_mut() {
         if let Some(lost) = state.resent() {
             // The report resends the status, and nothing else is decided before the API server stores it.
@@ -224,8 +233,9 @@ impl Reconcile {
         }
     }
 
-    /// Reports the end of a reconcile: the status if it differs, then the events.
-    async fn report(&mut self, outcome: &Outcome) -> (Report, ReconcileResult) {
+    /// Reports the end of a reconcile: the status if it differs, then the events. Returns when to requeue, or the API
+    /// server's error.
+    async fn report(&mut self, outcome: &Outcome) -> (Result<Duration, String>, ReconcileResult) {
         // No further call follows.
         let tokens = self.io.session.take().map_or(0, |session| session.needed());
         self.io.permit = None;
@@ -235,7 +245,7 @@ impl Reconcile {
         let status = self.state.status_to_report(&summary);
         let written = match self.write(status).await {
             Ok(written) => written,
-            Err(error) => return (Report::Unwritten(error), ReconcileResult::Unwritten),
+            Err(error) => return (Err(error), ReconcileResult::Unwritten),
         };
         let inputs = self.io.inputs(&self.state);
         let reported = self.state.reported(outcome, &summary, written, inputs, random, now());
@@ -245,7 +255,7 @@ impl Reconcile {
                 let status = self.state.loss_to_report(&summary);
                 let written = match self.write(status).await {
                     Ok(written) => written,
-                    Err(error) => return (Report::Unwritten(error), ReconcileResult::Unwritten),
+                    Err(error) => return (Err(error), ReconcileResult::Unwritten),
                 };
                 let inputs = self.io.inputs(&self.state);
                 self.state.loss_reported(&summary, written, inputs, now())
@@ -259,7 +269,7 @@ impl Reconcile {
             let requeues = self.io.ctx.index().give_up_adoption(&self.io.uid);
             self.io.ctx.requeue(requeues);
         }
-        (Report::Wake(wake), result)
+        (Ok(wake), result)
     }
 
     /// Writes the status, if there is one to write. On a newer version with the same inputs it is written again.
@@ -287,11 +297,11 @@ impl Reconcile {
     }
 
     /// The end of a deleted object.
-    fn finish(&mut self) -> (Report, ReconcileResult) {
+    fn finish(&mut self) -> (Duration, ReconcileResult) {
         let inputs = self.io.began().clone();
         let (wake, result) = self.state.finished(inputs, now());
         self.io.remember(&mut self.state);
         self.io.publish_events(&mut self.state);
-        (Report::Wake(wake), result)
+        (wake, result)
     }
 }

@@ -2,24 +2,22 @@
 
 mod observe;
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::FutureExt;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::Api;
+use kube::runtime::reflector::Store;
 use kube::{Client, ResourceExt};
-use tracing::Instrument;
 
 use crate::context::Context;
+use crate::kubernetes::object_store::{self, Written};
 use crate::orphan_reports;
-use crate::telemetry::traces;
+use crate::reconciler::{Ended, Reconciler, Start, WriteError};
 use crate::workspace::observe::check_key;
-use ohallo_client::clock;
+use ohallo_client::{Permit, clock};
 use ohallo_core::api::conditions::Reason;
-use ohallo_core::api::values::ReconcileResult;
 use ohallo_core::api::workspace::{ClusterWorkspace, Workspace, WorkspaceStatus};
-use ohallo_core::api::{MANAGER, annotation, conditions as words, finalizer};
+use ohallo_core::api::{annotation, conditions as words, finalizer};
 use ohallo_core::backoff::{self, Requeue};
 use ohallo_core::cooldown::Cooldown;
 use ohallo_core::event::PendingEvent;
@@ -36,11 +34,16 @@ use ohallo_core::{conditions, metadata_patch};
 /// A kind of workspace with its endpoint of the Kubernetes API.
 pub trait WorkspaceApi: WorkspaceKind {
     fn api(&self, client: &Client) -> Api<Self>;
+    fn workspaces(ctx: &Context) -> &Store<Self>;
 }
 
 impl WorkspaceApi for Workspace {
     fn api(&self, client: &Client) -> Api<Self> {
         Api::namespaced(client.clone(), &self.namespace().unwrap_or_default())
+    }
+
+    fn workspaces(ctx: &Context) -> &Store<Self> {
+        &ctx.workspaces
     }
 }
 
@@ -48,10 +51,11 @@ impl WorkspaceApi for ClusterWorkspace {
     fn api(&self, client: &Client) -> Api<Self> {
         Api::all(client.clone())
     }
-}
 
-/// The longest duration of one reconcile.
-const RECONCILE_TIMEOUT: Duration = Duration::from_secs(60);
+    fn workspaces(ctx: &Context) -> &Store<Self> {
+        &ctx.cluster_workspaces
+    }
+}
 
 /// A Channel whose key oHallo refused triggers a key check of its Workspace, at most this often.
 const KEY_CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -76,6 +80,21 @@ pub struct InMemoryState {
 }
 
 impl InMemoryState {
+    /// Drops what another leader may have changed since.
+    fn enter(&mut self, epoch: Option<Epoch>) {
+        if self.epoch == epoch {
+            return;
+        }
+        *self = Self {
+            epoch,
+            used: self.used,
+            finalizer_failures: self.finalizer_failures,
+            resend_finalizer_at: self.resend_finalizer_at,
+            finalizer_at_start: self.finalizer_at_start,
+            ..Self::default()
+        };
+    }
+
     /// How long it rests: at most until its finalizer is resent. An elapsed resend time is ignored, because a
     /// standby sends nothing.
     fn until_finalizer_retry(&self, rest: Duration, now: Instant) -> Duration {
@@ -92,145 +111,135 @@ impl InMemoryState {
     }
 }
 
-/// The API server did not accept a write.
-#[derive(Debug, thiserror::Error)]
-#[error("{why}")]
-pub struct StatusWriteError {
-    why: String,
-    /// The object changed during the reconcile. This is no error: it is reconciled again.
-    outdated: bool,
-}
-
-/// Reconciles one Workspace. A standby also checks and caches the key, but writes nothing.
-///
-/// # Errors
-/// Only if the API server did not accept a write; every other failure is in the status.
-pub async fn reconcile<K: WorkspaceApi>(
-    object: Arc<K>,
+/// One reconcile of a Workspace: its state, and what it uses.
+pub struct Reconcile<K> {
     ctx: Arc<Context>,
-) -> Result<Requeue, StatusWriteError> {
-    let Some(uid) = object.uid() else { return Ok(Requeue::Never) };
-    let handle = object.handle();
-    let epoch = ctx.leadership.epoch();
-    let now = clock::instant();
-    let refused = |error: &StatusWriteError| done(&*object, &ctx, now, Err(error));
-    let Some(object) = patch_metadata(&*object, &uid, &ctx, epoch).await.inspect_err(refused)? else {
-        ctx.forget_key(&handle);
-        ctx.forget_workspace(&uid);
-        return Ok(Requeue::Never);
-    };
-    let mut memory = ctx.workspace_memory(&uid);
-    if memory.epoch != epoch {
-        let InMemoryState { used, finalizer_failures, resend_finalizer_at, finalizer_at_start, .. } = memory;
-        memory = InMemoryState {
-            epoch,
-            used,
-            finalizer_failures,
-            resend_finalizer_at,
-            finalizer_at_start,
-            ..InMemoryState::default()
-        };
-    }
-    let secret = object.key_secret(&ctx.settings.operator_namespace);
-    // The version of the Secret that the key check uses; a later version triggers another check.
-    let mut used = secret.map_or(Version::Unknown, |secret| {
-        ctx.secrets.version(SecretId::of(&secret.namespace, &secret.name))
-    });
-    let now_inputs = inputs(&object, &used);
-    if let Some(rest) =
-        memory.cooldown.as_ref().and_then(|cooldown| cooldown.remaining(now, |was| *was != now_inputs))
-    {
-        let early = memory.checked.map(|at| KEY_CHECK_INTERVAL.saturating_sub(now.duration_since(at)));
-        match early.filter(|early| !early.is_zero()) {
-            _ if !ctx.key_check_requested(&handle) => {
-                return Ok(Requeue::After(memory.until_finalizer_retry(rest, now)));
-            }
-            Some(early) => return Ok(Requeue::After(early.min(rest))),
-            None => {}
-        }
-    }
-    if let Err(wait) = ctx.ohallo.permit_check(&handle, now) {
-        return Ok(Requeue::After(wait));
-    }
-    ctx.take_key_check_request(&handle);
-    memory.checked = Some(now);
-    let _active = ctx.metrics.reconciling(K::NAME);
-    let span = traces::reconcile(&object);
-    let summary = check_and_summarize(&object, &ctx, &memory, &mut used).instrument(span.clone()).await;
-    traces::reconciled(&span, summary.result);
-    let written = write(&object, &summary, &ctx, epoch).await;
-    done(&object, &ctx, now, written.as_ref().map(|written| (summary.result, *written)));
-    written?;
-    memory.failures = summary.failures;
-    memory.unwritten = 0;
-    let wake = memory.until_finalizer_retry(summary.wake, clock::instant());
-    memory.cooldown = Some(Cooldown::new(inputs(&object, &used), clock::instant() + wake));
-    ctx.remember_workspace(&uid, memory);
-    let failed = summary.failures > 0;
-    Ok(if failed { Requeue::Retry(wake) } else { Requeue::After(wake) })
+    object: K,
+    epoch: Option<Epoch>,
+    memory: InMemoryState,
+    /// The version of the Secret that the key check uses; a later version triggers another check.
+    used: Version,
 }
 
-/// Counts a reconcile by its result or its failed write, and logs it in one line.
-fn done<K: WorkspaceApi>(
+/// A standby also checks and caches the API key, but writes nothing.
+impl<K: WorkspaceApi> Reconciler for K {
+    const NAME: &'static str = <K as WorkspaceKind>::NAME;
+    const TIMEOUT: Duration = Duration::from_secs(60);
+    type Reconcile = Reconcile<K>;
+    type Outcome = KeyCheck;
+
+    fn store(ctx: &Context) -> &Store<Self> {
+        K::workspaces(ctx)
+    }
+
+    fn resolve(&self, ctx: &Context, now: Instant) -> Resolved {
+        resolve(self, ctx, now)
+    }
+
+    async fn begin(
+        self: Arc<Self>,
+        ctx: &Arc<Context>,
+        _: Option<Permit>,
+    ) -> Result<Start<Self>, WriteError> {
+        let later = |requeue| Ok(Start::Later(requeue));
+        let Some(uid) = self.uid() else { return later(Requeue::Never) };
+        let handle = self.handle();
+        let epoch = ctx.leadership.epoch();
+        let now = clock::instant();
+        let Some(object) = patch_metadata(&*self, &uid, ctx, epoch).await? else {
+            ctx.forget_key(&handle);
+            ctx.forget_workspace(&uid);
+            return later(Requeue::Never);
+        };
+        let mut memory = ctx.workspace_memory(&uid);
+        memory.enter(epoch);
+        let used = secret_version(&object, ctx);
+        if let Some(wait) = rest_before_check(&object, ctx, &memory, &used, now) {
+            return later(Requeue::After(wait));
+        }
+        if let Err(wait) = ctx.ohallo.permit_check(&handle, now) {
+            return later(Requeue::After(wait));
+        }
+        ctx.take_key_check_request(&handle);
+        memory.checked = Some(now);
+        let shown = Box::new(object.clone());
+        let reconcile = Reconcile { ctx: Arc::clone(ctx), object, epoch, memory, used };
+        Ok(Start::Now(Box::new(reconcile), shown))
+    }
+
+    async fn run(reconcile: &mut Option<Box<Reconcile<K>>>) -> KeyCheck {
+        let Some(Reconcile { ctx, object, used, .. }) = reconcile.as_deref_mut() else {
+            return Failure::transient(Reason::InternalError, "The operator lost the state of this check.")
+                .into();
+        };
+        check_key(object, ctx, used).await
+    }
+
+    async fn report(
+        reconcile: Option<Box<Reconcile<K>>>,
+        _: &Self,
+        _: &Arc<Context>,
+        outcome: KeyCheck,
+    ) -> Ended {
+        let Some(reconcile) = reconcile else {
+            return Ended::unwritten(WriteError::new("the state of the check is lost"));
+        };
+        reconcile.report(&outcome).await
+    }
+
+    fn count_unwritten(&self, ctx: &Context) -> u32 {
+        let uid = self.uid_or_default();
+        let memory = ctx.workspace_memory(&uid);
+        let unwritten = memory.unwritten.saturating_add(1);
+        ctx.remember_workspace(&uid, InMemoryState { unwritten, ..memory });
+        unwritten
+    }
+}
+
+impl<K: WorkspaceApi> Reconcile<K> {
+    async fn report(self, finding: &KeyCheck) -> Ended {
+        let Self { ctx, object, epoch, mut memory, used } = self;
+        let summary = status::summarize(&object, finding, memory.failures, rand::random(), clock::now());
+        let written = match write(&object, &summary, &ctx, epoch).await {
+            Ok(written) => written,
+            Err(error) => return Ended::unwritten(error),
+        };
+        memory.failures = summary.failures;
+        memory.unwritten = 0;
+        let wake = memory.until_finalizer_retry(summary.wake, clock::instant());
+        memory.cooldown = Some(Cooldown::new(inputs(&object, &used), clock::instant() + wake));
+        ctx.remember_workspace(&object.uid_or_default(), memory);
+        let requeue = if summary.failures > 0 { Requeue::Retry(wake) } else { Requeue::After(wake) };
+        Ended { result: summary.result, requeue: Ok(requeue), notable: written }
+    }
+}
+
+/// The version of the Secret with the API key.
+fn secret_version<K: WorkspaceApi>(object: &K, ctx: &Context) -> Version {
+    let secret = object.key_secret(&ctx.settings.operator_namespace);
+    secret
+        .map_or(Version::Unknown, |secret| ctx.secrets.version(SecretId::of(&secret.namespace, &secret.name)))
+}
+
+/// How long the key is not checked: its inputs are unchanged, and no Channel requests a check, or one was a moment ago.
+fn rest_before_check<K: WorkspaceApi>(
     object: &K,
     ctx: &Context,
-    began: Instant,
-    result: Result<(ReconcileResult, bool), &StatusWriteError>,
-) {
-    let (outcome, written) = match result {
-        Ok(result) => result,
-        Err(refused) if refused.outdated => (ReconcileResult::Conflict, false),
-        Err(_) => (ReconcileResult::Unwritten, false),
-    };
-    let took = clock::instant().saturating_duration_since(began);
-    ctx.metrics.reconciled(K::NAME, outcome, took);
-    let outcome = outcome.as_str();
-    let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    let (kind, name, namespace) = (K::NAME, object.name_any(), object.namespace());
-    let generation = object.meta().generation;
-    match result {
-        Err(error) if !error.outdated => {
-            tracing::warn!(kind, name, namespace, generation, outcome, took_ms, %error, "reconciled");
-        }
-        _ if written => tracing::info!(kind, name, namespace, generation, outcome, took_ms, "reconciled"),
-        _ => tracing::debug!(kind, name, namespace, generation, outcome, took_ms, "reconciled"),
-    }
-}
-
-/// One key check with its timeout. A panic affects only its own object.
-async fn check_and_summarize<K: WorkspaceApi>(
-    object: &K,
-    ctx: &Arc<Context>,
     memory: &InMemoryState,
-    used: &mut Version,
-) -> Summary {
-    let work = tokio::time::timeout(RECONCILE_TIMEOUT, check_key(object, ctx, used));
-    let failed = |reason, text| KeyCheck::Failed(Failure::transient(reason, text));
-    let finding = match AssertUnwindSafe(work).catch_unwind().await {
-        Ok(Ok(finding)) => finding,
-        Ok(Err(_)) => failed(Reason::ApiUnavailable, "The API key check timed out."),
-        Err(_) => {
-            ctx.metrics.panicked();
-            failed(
-                Reason::InternalError,
-                "The operator failed on this object; its log names the source line.",
-            )
-        }
-    };
-    status::summarize(object, &finding, memory.failures, rand::random(), clock::now())
-}
-
-/// When to retry after the API server did not accept a write.
-pub fn error_policy<K: WorkspaceApi>(object: Arc<K>, _: &StatusWriteError, ctx: Arc<Context>) -> Requeue {
-    let uid = object.uid().unwrap_or_default();
-    let memory = ctx.workspace_memory(&uid);
-    let unwritten = memory.unwritten.saturating_add(1);
-    ctx.remember_workspace(&uid, InMemoryState { unwritten, ..memory });
-    Requeue::Retry(backoff::backoff(unwritten, rand::random()))
+    used: &Version,
+    now: Instant,
+) -> Option<Duration> {
+    let now_inputs = inputs(object, used);
+    let rest = memory.cooldown.as_ref()?.remaining(now, |was| *was != now_inputs)?;
+    if !ctx.key_check_requested(&object.handle()) {
+        return Some(memory.until_finalizer_retry(rest, now));
+    }
+    let early = KEY_CHECK_INTERVAL.saturating_sub(now.duration_since(memory.checked?));
+    (!early.is_zero()).then(|| early.min(rest))
 }
 
 /// Resolves a Workspace for the work queue. Its check makes one call, under a key that is not known yet.
-pub fn resolve<K: WorkspaceApi>(object: &K, ctx: &Context, now: Instant) -> Resolved {
+fn resolve<K: WorkspaceApi>(object: &K, ctx: &Context, now: Instant) -> Resolved {
     let Some(uid) = object.uid() else { return Resolved::Gone };
     if let Some(rest) = cooldown_remaining(object, &uid, ctx, now) {
         return Resolved::Resting(now + rest);
@@ -255,11 +264,7 @@ fn cooldown_remaining<K: WorkspaceApi>(
     if memory.epoch != ctx.leadership.epoch() || used != marked || ctx.key_check_requested(&handle) {
         return None;
     }
-    let secret = object.key_secret(&ctx.settings.operator_namespace);
-    let used = secret.map_or(Version::Unknown, |secret| {
-        ctx.secrets.version(SecretId::of(&secret.namespace, &secret.name))
-    });
-    let now_inputs = inputs(object, &used);
+    let now_inputs = inputs(object, &secret_version(object, ctx));
     memory.cooldown.as_ref()?.remaining(now, |was| *was != now_inputs)
 }
 
@@ -294,7 +299,7 @@ async fn patch_metadata<K: WorkspaceApi>(
     uid: &str,
     ctx: &Context,
     epoch: Option<Epoch>,
-) -> Result<Option<K>, StatusWriteError> {
+) -> Result<Option<K>, WriteError> {
     let used = ctx.in_use(&object.handle());
     let memory = ctx.workspace_memory(uid);
     if used && !memory.used {
@@ -322,15 +327,13 @@ async fn patch_metadata<K: WorkspaceApi>(
     } else {
         metadata_patch::remove(metadata, finalizer::IN_USE, None)
     };
-    let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
-    let patch = Patch::Json::<()>(patch);
-    let patched = match object.api(&ctx.client).patch(&object.name_any(), &params, &patch).await {
-        Ok(object) => {
-            note_finalizer(&object, uid, ctx, used);
-            (!terminating || has_finalizer(&object)).then_some(object)
+    let patched = match object_store::patch_metadata(&object.api(&ctx.client), object, patch).await? {
+        Written::Stored(object) => {
+            note_finalizer(&*object, uid, ctx, used);
+            (!terminating || has_finalizer(&*object)).then_some(*object)
         }
-        Err(kube::Error::Api(status)) if status.code == 404 => None,
-        Err(error) => return Err(error.into()),
+        Written::Gone => None,
+        Written::Conflict => return Err(WriteError::outdated()),
     };
     if abandoned {
         ctx.remember_workspace(uid, InMemoryState { finalizer_at_start: false, ..ctx.workspace_memory(uid) });
@@ -356,9 +359,9 @@ fn note_finalizer<K: WorkspaceApi>(returned: &K, uid: &str, ctx: &Context, used:
     }
     let finalizer_failures = memory.finalizer_failures.saturating_add(1);
     let resend_finalizer_at = Some(clock::instant() + backoff::backoff(finalizer_failures, rand::random()));
-    ctx.metrics.write_not_stored(K::NAME);
+    ctx.metrics.write_not_stored(<K as WorkspaceKind>::NAME);
     if finalizer_failures == 1 {
-        let (kind, name, namespace) = (K::NAME, returned.name_any(), returned.namespace());
+        let (kind, name, namespace) = (<K as WorkspaceKind>::NAME, returned.name_any(), returned.namespace());
         tracing::error!(
             kind,
             name,
@@ -370,7 +373,7 @@ fn note_finalizer<K: WorkspaceApi>(returned: &K, uid: &str, ctx: &Context, used:
             "The API server accepted the patch of the finalizer {} but did not keep it: exempt the operator's patches from the admission policy or \
              mutating webhook that changes it. Until then this {} can be deleted while Channels use it.",
             finalizer::IN_USE,
-            K::NAME
+            <K as WorkspaceKind>::NAME
         );
         ctx.publish(returned, vec![PendingEvent::warning(Reason::StatusNotStored.as_str(), text)]);
     }
@@ -388,43 +391,38 @@ async fn write<K: WorkspaceApi>(
     summary: &Summary,
     ctx: &Context,
     epoch: Option<Epoch>,
-) -> Result<bool, StatusWriteError> {
+) -> Result<bool, WriteError> {
     if object.status() == Some(&summary.status) || !leads(ctx, epoch) {
         return Ok(false);
     }
-    let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
-    let api: Api<K> = object.api(&ctx.client);
-    match api.replace_status(&object.name_any(), &params, &object.with_status(summary.status.clone())).await {
-        Ok(written) if !is_kept(&summary.status, written.status()) => {
-            ctx.metrics.write_not_stored(K::NAME);
-            ctx.schema.check();
-            if ctx.workspace_memory(&object.uid_or_default()).unwritten == 0 {
-                let (kind, name, namespace) = (K::NAME, object.name_any(), object.namespace());
-                tracing::error!(
-                    kind,
-                    name,
-                    namespace,
-                    lost = "status",
-                    "the API server accepted a write and did not keep it"
-                );
-                let text = "The API server accepted the status but did not keep it: apply the CustomResourceDefinitions of this operator version, and \
-                            exempt the status from the admission policy or webhook that changes it.";
-                ctx.publish(&written, vec![PendingEvent::warning(Reason::StatusNotStored.as_str(), text)]);
-            }
-            Err(StatusWriteError { why: "the API server did not keep the status".into(), outdated: false })
-        }
-        Ok(written) => {
-            let notes: Vec<_> = summary
-                .warnings
-                .iter()
-                .map(|(reason, message)| PendingEvent::warning(reason, message))
-                .collect();
-            ctx.publish(&written, notes);
-            Ok(true)
-        }
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
-        Err(error) => Err(error.into()),
+    let sent = object.with_status(summary.status.clone());
+    let written = match object_store::replace_status(&object.api(&ctx.client), &sent).await? {
+        Written::Stored(written) => written,
+        Written::Gone => return Ok(false),
+        Written::Conflict => return Err(WriteError::outdated()),
+    };
+    if is_kept(&summary.status, written.status()) {
+        let warnings = summary.warnings.iter();
+        let events = warnings.map(|(reason, message)| PendingEvent::warning(reason, message)).collect();
+        ctx.publish(&*written, events);
+        return Ok(true);
     }
+    ctx.metrics.write_not_stored(<K as WorkspaceKind>::NAME);
+    ctx.schema.check();
+    if ctx.workspace_memory(&object.uid_or_default()).unwritten == 0 {
+        let (kind, name, namespace) = (<K as WorkspaceKind>::NAME, object.name_any(), object.namespace());
+        tracing::error!(
+            kind,
+            name,
+            namespace,
+            lost = "status",
+            "the API server accepted a write and did not keep it"
+        );
+        let text = "The API server accepted the status but did not keep it: apply the CustomResourceDefinitions of this operator version, and \
+                    exempt the status from the admission policy or webhook that changes it.";
+        ctx.publish(&*written, vec![PendingEvent::warning(Reason::StatusNotStored.as_str(), text)]);
+    }
+    Err(WriteError::new("the API server did not keep the status"))
 }
 
 /// Whether the returned status shows the parts that Channels and users read.
@@ -433,15 +431,6 @@ fn is_kept(sent: &WorkspaceStatus, returned: Option<&WorkspaceStatus>) -> bool {
         let same = conditions::facts(&kept.conditions) == conditions::facts(&sent.conditions);
         kept.observed_generation == sent.observed_generation && same
     })
-}
-
-// === impl StatusWriteError ===
-
-impl From<kube::Error> for StatusWriteError {
-    fn from(error: kube::Error) -> Self {
-        let outdated = matches!(&error, kube::Error::Api(status) if status.code == 409);
-        Self { why: crate::kubernetes::error::describe(&error), outdated }
-    }
 }
 
 #[cfg(test)]

@@ -95,8 +95,11 @@ fn says(conclusion: &Conclusion) -> Says {
     }
 }
 
+/// The same is planned only once in a thread.
+type Plans = HashMap<(Reconcile, Option<Guard>, Tracks), Planned>;
+
 thread_local! {
-    static PLANNED: RefCell<HashMap<(Reconcile, Option<Guard>, Tracks), Planned>> = RefCell::default();
+    static PLANNED: RefCell<Plans> = RefCell::default();
 }
 
 /// The operator's own order of this step's effects, without those that the guard is about.
@@ -130,9 +133,7 @@ pub fn order(step: Step, off: Option<Guard>) -> Cursor {
         (Guard::CountBeforeRetry, Step::Retry { .. }) => {
             Cursor::of(&[AwaitToken, Fence, PostRetry, WriteAhead])
         }
-        (Guard::CountBeforeTest, Step::Test { .. }) => {
-            Cursor::of(&[AwaitToken, Fence, PostTest, WriteAhead])
-        }
+        (Guard::CountBeforeTest, Step::Test { .. }) => Cursor::of(&[AwaitToken, Fence, PostTest, WriteAhead]),
         (Guard::FenceAfterWait, Step::Update { .. }) => Cursor::of(&[Fence, AwaitToken, PatchChannel]),
         _ => Cursor::of(effects),
     }

@@ -13,3 +13,9 @@ pub enum KeyCheck {
     },
     Failed(Failure),
 }
+
+impl From<Failure> for KeyCheck {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}

@@ -1,0 +1,198 @@
+//! The shell that every kind shares: timeout, `catch_unwind`, a report on every path, the error policy, the log line, the
+//! span and the metrics of a reconcile. A kind brings its types, and how it begins, runs and reports.
+
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use kube::ResourceExt;
+use kube::runtime::reflector::Store;
+use tracing::Instrument;
+
+use crate::context::Context;
+use crate::kubernetes::error;
+use crate::kubernetes::object_store::{Object, has_code};
+use crate::telemetry::traces;
+use ohallo_client::{Permit, clock};
+use ohallo_core::api::conditions::Reason;
+use ohallo_core::api::values::ReconcileResult;
+use ohallo_core::backoff::{self, Requeue};
+use ohallo_core::failure::Failure;
+use ohallo_core::work_queue::Resolved;
+
+/// How soon an object is requeued whose report panicked.
+const AFTER_PANIC: Duration = Duration::from_secs(120);
+
+/// A kind that the operator reconciles.
+pub trait Reconciler: Object + Send + Sync + 'static {
+    /// Its name in logs, metrics and traces.
+    const NAME: &'static str;
+    /// The longest duration of one reconcile.
+    const TIMEOUT: Duration;
+    /// One reconcile: its state, and what it uses.
+    type Reconcile: Send;
+    /// How its run ended.
+    type Outcome: From<Failure> + Send;
+
+    fn store(ctx: &Context) -> &Store<Self>;
+
+    /// Resolves the object for the work queue: deleted, resting, or ready to run.
+    fn resolve(&self, ctx: &Context, now: Instant) -> Resolved;
+
+    /// Begins a reconcile, unless the object rests. `permit`: tokens that were taken before.
+    fn begin(
+        self: Arc<Self>,
+        ctx: &Arc<Context>,
+        permit: Option<Permit>,
+    ) -> impl Future<Output = Result<Start<Self>, WriteError>> + Send;
+
+    /// Observes, plans, executes and applies. `None` in `reconcile`: a task has taken the state along.
+    fn run(reconcile: &mut Option<Box<Self::Reconcile>>) -> impl Future<Output = Self::Outcome> + Send;
+
+    /// Reports the outcome: one status if it differs, then the events. `None`: begins again from what is remembered.
+    fn report(
+        reconcile: Option<Box<Self::Reconcile>>,
+        object: &Self,
+        ctx: &Arc<Context>,
+        outcome: Self::Outcome,
+    ) -> impl Future<Output = Ended> + Send;
+
+    /// Counts a write that the API server did not accept; how many in a row.
+    fn count_unwritten(&self, ctx: &Context) -> u32;
+
+    /// The name of the object in the log line: the fields `channel`, `kind` and `name`.
+    fn log_names(&self) -> [Option<String>; 3] {
+        [None, Some(Self::NAME.into()), Some(self.name_any())]
+    }
+}
+
+/// Whether a reconcile starts.
+pub enum Start<K: Reconciler> {
+    /// It starts, of this object.
+    Now(Box<K::Reconcile>, Box<K>),
+    Later(Requeue),
+}
+
+/// How a reconcile ended.
+pub struct Ended {
+    pub result: ReconcileResult,
+    pub requeue: Result<Requeue, WriteError>,
+    /// It is worth a log line at the default level.
+    pub notable: bool,
+}
+
+/// The API server did not accept a write, or did not answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub struct WriteError {
+    why: String,
+    /// The object changed during the reconcile. This is no error: it is reconciled again.
+    outdated: bool,
+}
+
+/// Reconciles the object once. A panic affects only this object.
+pub async fn reconcile<K: Reconciler>(object: Arc<K>, ctx: &Arc<Context>, permit: Option<Permit>) -> Requeue {
+    let began = clock::instant();
+    let (reconcile, current) = match K::begin(Arc::clone(&object), ctx, permit).await {
+        Ok(Start::Now(reconcile, current)) => (reconcile, *current),
+        Ok(Start::Later(requeue)) => return requeue,
+        Err(error) => {
+            finish(&*object, ctx, began, &Ended::unwritten(error.clone()));
+            return retry(&*object, ctx);
+        }
+    };
+    let _active = ctx.metrics.reconciling(K::NAME);
+    let span = traces::reconcile(&current);
+    let ended = run_and_report(reconcile, &current, ctx).instrument(span.clone()).await;
+    traces::reconciled(&span, ended.result);
+    finish(&current, ctx, began, &ended);
+    ended.requeue.unwrap_or_else(|_| retry(&*object, ctx))
+}
+
+/// Runs one reconcile with its timeout and reports it. Neither a timeout nor a panic loses an answer that was received:
+/// the state has it already.
+async fn run_and_report<K: Reconciler>(
+    reconcile: Box<K::Reconcile>,
+    object: &K,
+    ctx: &Arc<Context>,
+) -> Ended {
+    let mut held = Some(reconcile);
+    let work = tokio::time::timeout(K::TIMEOUT, K::run(&mut held));
+    let failed = |reason, text| K::Outcome::from(Failure::transient(reason, text));
+    let outcome = match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) => failed(Reason::ApiUnavailable, "The reconcile timed out; the operator retries."),
+        Err(_) => {
+            ctx.metrics.panicked();
+            let text =
+                "The operator failed on this object; its log names the source line. The operator retries.";
+            failed(Reason::InternalError, text)
+        }
+    };
+    AssertUnwindSafe(K::report(held, object, ctx, outcome)).catch_unwind().await.unwrap_or_else(|_| {
+        ctx.metrics.panicked();
+        let requeue = Ok(Requeue::Retry(AFTER_PANIC));
+        Ended { result: ReconcileResult::Transient, requeue, notable: true }
+    })
+}
+
+/// The error policy: with backoff after a write that the API server did not accept.
+fn retry<K: Reconciler>(object: &K, ctx: &Context) -> Requeue {
+    Requeue::Retry(backoff::backoff(object.count_unwritten(ctx), rand::random()))
+}
+
+/// Counts the reconcile by its result, and logs it in one line.
+fn finish<K: Reconciler>(object: &K, ctx: &Context, began: Instant, ended: &Ended) {
+    let took = clock::instant().saturating_duration_since(began);
+    ctx.metrics.reconciled(K::NAME, ended.result, took);
+    let outcome = ended.result.as_str();
+    let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let [channel, kind, name] = object.log_names();
+    let (namespace, generation) = (object.namespace(), object.meta().generation);
+    match &ended.requeue {
+        Err(error) if !error.outdated => {
+            tracing::warn!(channel, kind, name, namespace, generation, outcome, took_ms, %error, "reconciled");
+        }
+        _ if ended.notable => {
+            tracing::info!(channel, kind, name, namespace, generation, outcome, took_ms, "reconciled");
+        }
+        _ => tracing::debug!(channel, kind, name, namespace, generation, outcome, took_ms, "reconciled"),
+    }
+}
+
+// === impl Ended ===
+
+impl Ended {
+    /// The API server did not accept a write.
+    pub fn unwritten(error: WriteError) -> Self {
+        let result = if error.outdated { ReconcileResult::Conflict } else { ReconcileResult::Unwritten };
+        Self { result, requeue: Err(error), notable: false }
+    }
+}
+
+// === impl WriteError ===
+
+impl WriteError {
+    /// A write that was accepted and not stored, or whose error is described.
+    pub fn new(why: impl Into<String>) -> Self {
+        Self { why: why.into(), outdated: false }
+    }
+
+    /// The object has a newer version.
+    pub fn outdated() -> Self {
+        Self { why: "the object has a newer version".into(), outdated: true }
+    }
+}
+
+impl fmt::Display for WriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl From<kube::Error> for WriteError {
+    fn from(error: kube::Error) -> Self {
+        Self { why: error::describe(&error), outdated: has_code(&error, 409) }
+    }
+}
