@@ -87,12 +87,12 @@ impl State {
     ) -> Result<Next, Failure> {
         match effect {
             Effect::CheckSchema | Effect::AwaitToken | Effect::PermitCreate => match answer {
-                Ok(_) => Ok(Next::Effect),
+                Ok(Answer::Done) => Ok(Next::Effect),
                 error => Err(self.failed(error)),
             },
             Effect::Fence => match answer {
-                Ok(_) => Ok(Next::Effect),
-                Err(_) => Err(self.fenced(step)),
+                Ok(Answer::Done) => Ok(Next::Effect),
+                Ok(_) | Err(_) => Err(self.fenced(step)),
             },
             Effect::Preflight => self.preflighted(answer),
             Effect::ReserveId => self.reserved(step, answer),
@@ -227,7 +227,7 @@ impl State {
 
     fn preflighted(&mut self, answer: Result<Answer, EffectError>) -> Result<Next, Failure> {
         match answer {
-            Ok(_) => Ok(Next::Effect),
+            Ok(Answer::Done) => Ok(Next::Effect),
             Err(EffectError::Call(CallError::Failed(error))) => match error.kind {
                 // A well-formed refusal to read workspaces also shows that oHallo responds.
                 ErrorKind::Forbidden => Ok(Next::Effect),
@@ -716,7 +716,7 @@ impl State {
             return Ok(Next::Requeue);
         };
         let error = match answer {
-            Ok(_) => {
+            Ok(Answer::Done) => {
                 self.wrote(id, Write::Other, consistency, now);
                 self.notices.push(Notice::CredentialsSent(CallResult::Success));
                 let changed = self.memory.last_push_digest != Some(digest);
@@ -799,7 +799,7 @@ impl State {
     ) -> Result<Next, Failure> {
         let Step::Retry { id, .. } = step else { return Err(unexpected()) };
         let error = match answer {
-            Ok(_) => None,
+            Ok(Answer::Done) => None,
             Err(EffectError::Call(error)) => Some(error),
             other => return Err(self.failed(other)),
         };
@@ -930,7 +930,7 @@ impl State {
         let Step::Delete { id } = step else { return Err(unexpected()) };
         let error = match answer {
             // Until the object is removed, no other Channel adopts the deleted channel.
-            Ok(_) => {
+            Ok(Answer::Done) => {
                 self.wrote(id, Write::Delete, consistency, now);
                 self.memory.delete_unsure = None;
                 self.memory.deleted = true;
@@ -1076,3 +1076,6 @@ fn changed() -> Failure {
         ..Failure::deferred(Duration::from_millis(300))
     }
 }
+
+#[cfg(test)]
+mod tests;
