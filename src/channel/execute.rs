@@ -131,10 +131,27 @@ async fn set_metadata(io: &Io, state: &State) -> Answered {
     let object = state.object();
     let annotation = state.intent_to_write().map(|intent| (annotation::CREATE_INTENT, intent));
     let patch = metadata_patch::set(&object.metadata, finalizer::CHANNEL, annotation);
-    match object_store::patch_metadata(&io.api(), object, patch).await.map_err(kubernetes)? {
+    match patch_metadata(io, object, patch).await? {
         Written::Stored(stored) => Ok(Answer::Object(stored)),
         Written::Gone => Ok(Answer::ObjectGone),
         Written::Conflict => Ok(Answer::Rejected),
+    }
+}
+
+async fn patch_metadata(
+    io: &Io,
+    object: &Channel,
+    patch: json_patch::Patch,
+) -> Result<Written<Channel>, EffectError> {
+    match object_store::patch_metadata(&io.api(), object, patch).await {
+        Ok(written) => Ok(written),
+        Err(error) if has_code(&error, 422) => {
+            let fresh = object_store::read(&io.api(), object).await.map_err(kubernetes)?;
+            let version = |channel: &Channel| channel.metadata.resource_version.clone();
+            let same = fresh.is_some_and(|fresh| version(&fresh) == version(object));
+            if same { Err(kubernetes(error)) } else { Ok(Written::Conflict) }
+        }
+        Err(error) => Err(kubernetes(error)),
     }
 }
 
@@ -143,7 +160,7 @@ async fn remove_finalizer(io: &Io, state: &State) -> Answered {
     let object = state.object();
     let removed = (annotation::FINALIZER_REMOVED, io.uid.as_str());
     let patch = metadata_patch::remove(&object.metadata, finalizer::CHANNEL, Some(removed));
-    match object_store::patch_metadata(&io.api(), object, patch).await.map_err(kubernetes)? {
+    match patch_metadata(io, object, patch).await? {
         Written::Stored(stored) => Ok(Answer::Object(stored)),
         Written::Gone => Ok(Answer::ObjectGone),
         Written::Conflict => read_object(io, state, Answer::Conflict).await,

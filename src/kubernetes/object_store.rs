@@ -40,7 +40,8 @@ pub async fn read<K: Object>(api: &Api<K>, of: &K) -> Result<Option<K>, kube::Er
 /// Patches the metadata. The patch is guarded by the object's uid and version.
 ///
 /// # Errors
-/// The API server's, except that the object does not exist or has a newer version.
+/// The API server's, except that the object does not exist or has a newer version. 422 may mean that another object has
+/// the name, that a finalizer is at another position, or a policy's refusal.
 pub async fn patch_metadata<K: Object>(
     api: &Api<K>,
     object: &K,
@@ -51,11 +52,6 @@ pub async fn patch_metadata<K: Object>(
         Ok(stored) => Ok(Written::Stored(Box::new(stored))),
         Err(error) if has_code(&error, 404) => Ok(Written::Gone),
         Err(error) if has_code(&error, 409) => Ok(Written::Conflict),
-        // Another object of the same name, a finalizer at another position, or a policy's refusal.
-        Err(error) if has_code(&error, 422) => match read(api, object).await? {
-            Some(fresh) if fresh.meta().resource_version == object.meta().resource_version => Err(error),
-            Some(_) | None => Ok(Written::Conflict),
-        },
         Err(error) => Err(error),
     }
 }

@@ -178,7 +178,7 @@ async fn the_environment_sets_the_levels() {
         ("", vec!["INFO", "WARN"]),
         ("warn", vec!["WARN"]),
         ("ohallo_operator=debug", vec!["DEBUG", "INFO", "WARN"]),
-        ("ohallo_operator::channel=warn", vec!["WARN"]),
+        ("ohallo_operator::reconciler=warn", vec!["WARN"]),
         ("off", vec![]),
     ] {
         let (harness, program) = at_work(variable, "json").await;

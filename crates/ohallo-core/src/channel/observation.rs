@@ -232,7 +232,7 @@ impl State {
     /// is deleted.
     ///
     /// # Errors
-    /// A deferral: the read may be stale, or the object is decided on anew without the create.
+    /// A deferral: the read may be stale, or the object is decided on again without the create.
     pub fn resolve_conflicting_ids(&mut self) -> Result<(), Failure> {
         match std::mem::replace(&mut self.observed.remote, Remote::Unread) {
             Remote::Stale { again } => Err(Failure::deferred(again)),

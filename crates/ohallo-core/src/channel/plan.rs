@@ -20,7 +20,7 @@ use crate::remote::NewChannel;
 
 /// Plans one iteration; a pure function of its input.
 pub fn plan(view: &PlanInput) -> Plan {
-    // Nothing is decided anew between the intent and its create.
+    // Nothing else is decided between the intent and its create.
     if let Some(attempt) = view.observed.intent_written {
         return Plan::Work(Step::PostCreate { attempt, body: body(view.spec()) });
     }

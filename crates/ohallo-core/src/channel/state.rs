@@ -314,7 +314,7 @@ impl State {
         self.before = Before::default();
     }
 
-    /// Whether a guarded write may be repeated once more.
+    /// Whether a guarded write may be repeated.
     pub(super) fn repeats(&mut self) -> bool {
         self.repeats += 1;
         self.repeats <= MAX_REPEATS
