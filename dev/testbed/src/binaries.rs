@@ -16,7 +16,7 @@ pub struct Binaries {
     pub controller_manager: PathBuf,
 }
 
-const MODULE: &str = "controlplane";
+pub(crate) const MODULE: &str = "controlplane";
 const TAKES: &str = "all three take about 5 minutes";
 const ETCD: GoProgram = GoProgram {
     module: MODULE,
@@ -54,7 +54,7 @@ impl Binaries {
     pub fn find() -> Result<Self> {
         let assets = env::var_os("KUBEBUILDER_ASSETS").filter(|dir| !dir.is_empty()).map(PathBuf::from);
         let module = Module::open(MODULE)?;
-        let ldflags = stamp(kubernetes_version(&module.go_mod)?);
+        let ldflags = version_flags(&module)?;
         let find = |program: &GoProgram| -> Result<PathBuf> {
             let given = assets.as_ref().map(|dir| dir.join(program.name)).filter(|path| path.is_file());
             given.map_or_else(|| module.program(program, &ldflags), Ok)
@@ -68,6 +68,10 @@ impl Binaries {
 }
 
 /// Without a version of its own the API server reports one that kubectl can't parse.
+pub(crate) fn version_flags(module: &Module) -> Result<String> {
+    Ok(stamp(kubernetes_version(&module.go_mod)?))
+}
+
 fn stamp(version: &str) -> String {
     let mut parts = version.trim_start_matches('v').split('.');
     let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
