@@ -9,6 +9,7 @@ mod network;
 mod prerequisites;
 mod programs;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -93,10 +94,13 @@ impl Node {
     /// Makes the image of an OCI archive available under this name, such as `docker.io/library/ohallo-operator:0.1.0`.
     ///
     /// # Errors
-    /// It is no OCI archive of one image.
+    /// It is no OCI archive of one named image.
     pub fn import(&self, archive: &Path, name: &str) -> Result<()> {
-        let path = archive.to_str().context("the path of the archive is not UTF-8")?;
-        self.ctr(&["images", "import", "--index-name", name, path]).map(drop)
+        // Renamed before the import: afterwards the runtime remembers both names, and a name without a registry fails.
+        let folder = self.control_plane.layout.file("node/import");
+        let renamed = images::renamed(archive, name, &folder)?;
+        self.ctr(&["images", "import", renamed.to_str().context("the path of the archive is not UTF-8")?])?;
+        Ok(fs::remove_dir_all(folder)?)
     }
 
     /// Removes an image from the node.

@@ -1,10 +1,12 @@
 //! The image of the container that holds a pod's namespaces. It is built here: nothing is pulled.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
 
 use crate::gobuild::{GoProgram, Module};
 
@@ -32,6 +34,28 @@ pub fn pause_image() -> Result<PathBuf> {
         build(program.parent().context("the program has a folder")?, &archive)?;
     }
     Ok(archive)
+}
+
+/// Writes the archive again below an empty folder, with this name of its image.
+pub(super) fn renamed(archive: &Path, name: &str, folder: &Path) -> Result<PathBuf> {
+    let contents = folder.join("contents");
+    fs::create_dir_all(&contents)?;
+    tar(&["-xf".as_ref(), archive.as_os_str(), "-C".as_ref(), contents.as_os_str()])?;
+    let file = contents.join("index.json");
+    let mut index: Value = serde_json::from_slice(&fs::read(&file)?)?;
+    let manifest = index.pointer_mut("/manifests/0").and_then(Value::as_object_mut);
+    let manifest = manifest.with_context(|| format!("{} holds no image", archive.display()))?;
+    manifest.insert("annotations".to_owned(), json!({"org.opencontainers.image.ref.name": name}));
+    fs::write(&file, index.to_string())?;
+    let renamed = folder.join("image.tar");
+    tar(&["-cf".as_ref(), renamed.as_os_str(), "-C".as_ref(), contents.as_os_str(), ".".as_ref()])?;
+    Ok(renamed)
+}
+
+fn tar(args: &[&OsStr]) -> Result<()> {
+    let output = Command::new("tar").args(args).output().context("tar is missing: install it")?;
+    ensure!(output.status.success(), "tar failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(())
 }
 
 fn build(dir: &Path, archive: &Path) -> Result<()> {

@@ -1,0 +1,193 @@
+//! What ends pods and containers, and what becomes of the work.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::cluster::{Cluster, POD_TIMEOUT, eventually, is_ready, name, restarts};
+
+const DELETIONS: usize = 20;
+const CREATES: usize = 200;
+/// Two replicas, and a rate limit that does not decide how long anything takes.
+const REPLICAS: &str = "replicas=2,podDisruptionBudget.enabled=true,ohallo.requestsPerSecond=0";
+
+async fn until_ready(cluster: &Cluster, count: usize) {
+    eventually(&format!("{count} replicas are ready"), POD_TIMEOUT, async || {
+        let pods = cluster.pods();
+        (pods.len() == count && pods.iter().all(is_ready)).then_some(())
+    })
+    .await;
+}
+
+/// The percentile of the times, in milliseconds.
+fn percentile(times: &[Duration], percent: usize) -> u128 {
+    let mut sorted = times.to_vec();
+    sorted.sort();
+    sorted[(sorted.len() * percent).div_ceil(100) - 1].as_millis()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a node: .ci/full node"]
+async fn a_rolling_update_during_200_creates_repeats_and_loses_none() {
+    let cluster = Cluster::start().await;
+    cluster.install(&[REPLICAS]);
+    cluster.workspace();
+    let before: BTreeSet<_> = cluster.pods().iter().map(name).collect();
+    let names: Vec<_> = (0..CREATES).map(|n| format!("c{n}")).collect();
+    let (first, second) = names.split_at(CREATES / 2);
+    cluster.channels(first);
+    cluster.kubectl("-n ohallo-system rollout restart deployment/ohallo-operator");
+    cluster.channels(second);
+    cluster.rolled_out();
+    eventually("the old pods have ended", POD_TIMEOUT, async || {
+        let after: BTreeSet<_> = cluster.pods().iter().map(name).collect();
+        (after.len() == 2 && after.is_disjoint(&before)).then_some(())
+    })
+    .await;
+    cluster.kubectl("-n support wait --for=condition=Ready channels.ohallo.eu --all --timeout=300s");
+    let list = cluster.get("channels.ohallo.eu -n support");
+    let ids: BTreeSet<_> = list["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["status"]["channelId"].as_str().unwrap())
+        .collect();
+    let remote = cluster.simulated().await;
+    let remote: BTreeSet<_> = remote.iter().map(|channel| channel["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), CREATES, "no id is lost or shared");
+    assert_eq!(ids, remote, "each channel of oHallo belongs to one object");
+    assert_eq!(cluster.creates().await, CREATES, "no create is repeated");
+    cluster.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a node: .ci/full node"]
+async fn the_standby_takes_over_within_seconds_of_the_deletion_of_the_leaders_pod() {
+    let cluster = Cluster::start().await;
+    cluster.install(&[REPLICAS]);
+    cluster.workspace();
+    cluster.channel("a");
+    let id = cluster.ready("a");
+    let mut handovers = Vec::new();
+    for round in 0..DELETIONS {
+        until_ready(&cluster, 2).await;
+        let old = cluster.until_led().await;
+        let begun = ohallo_client::clock::instant();
+        cluster.kubectl(&format!("-n ohallo-system delete pod {old} --wait=false"));
+        let new = eventually("another leads", POD_TIMEOUT, async || {
+            cluster.leader().filter(|holder| *holder != old)
+        })
+        .await;
+        assert_ne!(new, old);
+        handovers.push(begun.elapsed());
+        cluster.renames("a", &format!("Round {round}")).await;
+    }
+    let (median, worst) = (percentile(&handovers, 50), percentile(&handovers, 99));
+    eprintln!("handover in pods: p50 {median} ms, p99 {worst} ms of {DELETIONS}");
+    assert!(worst < 10_000, "{handovers:?}");
+    assert_eq!((cluster.ready("a"), cluster.creates().await), (id, 1));
+    cluster.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a node: .ci/full node"]
+async fn a_container_that_is_killed_restarts_and_continues() {
+    let cluster = Cluster::start().await;
+    cluster.install(&[]);
+    cluster.workspace();
+    cluster.channel("a");
+    let id = cluster.ready("a");
+    let pod = cluster.pod();
+    cluster.signal(&pod, "SIGKILL");
+    cluster.until_restarted().await;
+    assert_eq!(name(&cluster.pod()), name(&pod), "the pod stays");
+    cluster.renames("a", "Renamed").await;
+    assert_eq!((cluster.ready("a"), cluster.creates().await), (id, 1));
+    cluster.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a node: .ci/full node"]
+async fn a_container_over_its_memory_limit_is_killed_and_continues_under_a_higher_one() {
+    let cluster = Cluster::start().await;
+    cluster.install(&[]);
+    cluster.workspace();
+    cluster.channel("a");
+    let id = cluster.ready("a");
+    cluster.kubectl(
+        "-n ohallo-system set resources deployment/ohallo-operator --limits=memory=9Mi --requests=memory=9Mi",
+    );
+    eventually("the kernel kills it", POD_TIMEOUT, async || {
+        let pods = cluster.pods();
+        let killed = |pod: &Value| {
+            let status = &pod["status"]["containerStatuses"][0];
+            ["state", "lastState"].iter().any(|state| status[state]["terminated"]["reason"] == "OOMKilled")
+        };
+        pods.iter().any(killed).then_some(())
+    })
+    .await;
+    cluster.kubectl(
+        "-n ohallo-system set resources deployment/ohallo-operator --limits=memory=128Mi --requests=memory=32Mi",
+    );
+    cluster.rolled_out();
+    cluster.renames("a", "Renamed").await;
+    assert_eq!((cluster.ready("a"), cluster.creates().await), (id, 1));
+    cluster.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a node: .ci/full node"]
+async fn a_drain_leaves_one_replica_at_work() {
+    let cluster = Cluster::start().await;
+    cluster.install(&[REPLICAS]);
+    cluster.workspace();
+    cluster.channel("a");
+    let id = cluster.ready("a");
+    until_ready(&cluster, 2).await;
+    // There is no other node for the first evicted pod, so the budget keeps the second one.
+    let drain = format!(
+        "drain {} --pod-selector=app.kubernetes.io/name=ohallo-operator --timeout=20s",
+        cluster.node.name()
+    );
+    let output = crate::support::helm::output_text(&cluster.try_kubectl(&drain));
+    assert!(output.contains("would violate the pod's disruption budget"), "{output}");
+    let ready = cluster.pods().iter().filter(|pod| is_ready(pod)).count();
+    assert_eq!(ready, 1, "{output}");
+    cluster.renames("a", "During the drain").await;
+    cluster.kubectl(&format!("uncordon {}", cluster.node.name()));
+    until_ready(&cluster, 2).await;
+    cluster.renames("a", "After the drain").await;
+    assert_eq!((cluster.ready("a"), cluster.creates().await), (id, 1));
+    cluster.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a node: .ci/full node"]
+async fn probes_fail_while_the_process_is_stopped_and_then_recover() {
+    let cluster = Cluster::start().await;
+    cluster.install(&[]);
+    cluster.workspace();
+    cluster.channel("a");
+    let id = cluster.ready("a");
+    let pod = cluster.pod();
+    // Shorter than the liveness probe allows: only the Service loses the pod.
+    cluster.signal(&pod, "SIGSTOP");
+    eventually("the readiness probe fails", POD_TIMEOUT, async || (!is_ready(&cluster.pod())).then_some(()))
+        .await;
+    cluster.signal(&pod, "SIGCONT");
+    eventually("the pod is ready again", POD_TIMEOUT, async || is_ready(&cluster.pod()).then_some(())).await;
+    assert_eq!(restarts(&cluster.pod()), 0, "the liveness probe waits");
+    cluster.renames("a", "Continued").await;
+    // For longer than it allows.
+    cluster.signal(&pod, "SIGSTOP");
+    cluster.until_restarted().await;
+    let events = cluster.kubectl("-n ohallo-system get events");
+    assert!(
+        events.contains("Readiness probe failed") && events.contains("Liveness probe failed"),
+        "{events}"
+    );
+    cluster.renames("a", "Restarted").await;
+    assert_eq!((cluster.ready("a"), cluster.creates().await), (id, 1));
+    cluster.finish().await;
+}
