@@ -33,7 +33,7 @@ pub use backup::Backup;
 pub use binaries::Binaries;
 pub use control_plane::{ControlPlane, Options};
 pub use kubectl::kubectl;
-pub use node::{Missing, Node, Programs, isolated, pause_image, prerequisites};
+pub use node::{Memory, Missing, Node, Programs, isolated, pause_image, prerequisites};
 pub use process_reaper::Process;
 pub use programs::{Profile, operator, program};
 pub use proxy::{Act, Held, Proxy, Rule, When};

@@ -5,6 +5,7 @@
 mod config;
 mod images;
 mod isolation;
+mod memory;
 mod network;
 mod prerequisites;
 mod programs;
@@ -26,6 +27,7 @@ use crate::user::{NODE_NAME, User};
 
 pub use images::pause_image;
 pub use isolation::isolated;
+pub use memory::Memory;
 pub use prerequisites::{Missing, prerequisites};
 pub use programs::Programs;
 
@@ -109,6 +111,21 @@ impl Node {
     /// There is none of this name.
     pub fn remove_image(&self, name: &str) -> Result<()> {
         self.ctr(&["images", "remove", "--sync", name]).map(drop)
+    }
+
+    /// Where the kubelet keeps a projected volume of a pod: what its containers mount.
+    #[must_use]
+    pub fn projected_volume(&self, pod_uid: &str, volume: &str) -> PathBuf {
+        let path = format!("node/kubelet/pods/{pod_uid}/volumes/kubernetes.io~projected/{volume}");
+        self.control_plane.layout.file(&path)
+    }
+
+    /// What a container uses of its memory limit; `container` is containerd's id.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn memory(&self, container: &str) -> Result<Memory> {
+        Memory::of(container)
     }
 
     /// Runs containerd's own client in the namespace of the kubelet's containers, and returns what it prints.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ohallo_sim::Operation;
 use reqwest::Method;
 use serde_json::{Value, json};
-use testbed::{ControlPlane, Node, User};
+use testbed::{ControlPlane, Memory, Node, User};
 
 use crate::support::harness::{TENANT, WORKSPACE, kubectl_as};
 use crate::support::helm::{self, OPERATOR_NAMESPACE, RELEASE, output_text};
@@ -114,12 +114,26 @@ impl Cluster {
         self.helm("install", helm::CHART, values);
     }
 
+    /// The same with values in JSON.
+    pub fn install_json(&self, values: &[&str]) {
+        self.restricted_namespace(OPERATOR_NAMESPACE);
+        let mut args = vec!["install", RELEASE, helm::CHART, "-n", OPERATOR_NAMESPACE, "--set", CONNECTION];
+        values.iter().for_each(|value| args.extend(["--set-json", value]));
+        helm::on(self.plane(), &args);
+        self.rolled_out();
+    }
+
     /// `helm install` or `helm upgrade` with these values, and the rollout's end.
     pub fn helm(&self, verb: &str, chart: &str, values: &[&str]) {
         let mut args = vec![verb, RELEASE, chart, "-n", OPERATOR_NAMESPACE, "--set", CONNECTION];
         values.iter().for_each(|value| args.extend(["--set", value]));
         helm::on(self.plane(), &args);
         self.rolled_out();
+    }
+
+    /// Makes another image available.
+    pub fn import(&self, archive: &Path, image: &str) {
+        self.node.import(archive, &full(image)).unwrap();
     }
 
     /// The documents' command.
@@ -184,11 +198,33 @@ impl Cluster {
         pods.remove(0)
     }
 
+    /// What the operator's container uses of its limit.
+    pub fn memory(&self) -> Memory {
+        self.node.memory(&container(&self.pod())).unwrap()
+    }
+
+    /// The value of a metric of the only pod, summed over its series.
+    pub async fn metric(&self, metric: &str) -> f64 {
+        self.series(metric, "").await
+    }
+
+    /// How many Channels the operator counts with this label.
+    pub async fn channels_with(&self, label: &str, value: &str) -> f64 {
+        self.series("ohallo_channels", &format!("{label}=\"{value}\"")).await
+    }
+
+    async fn series(&self, metric: &str, part: &str) -> f64 {
+        let pod = self.pod();
+        let url = format!("http://{}:8080/metrics", pod["status"]["podIP"].as_str().unwrap());
+        let text = self.http.get(url).send().await.unwrap().text().await.unwrap();
+        let of_metric = |line: &&str| line.split(['{', ' ']).next() == Some(metric) && line.contains(part);
+        let series = text.lines().filter(of_metric);
+        series.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    }
+
     /// Sends a signal to the operator's process, as the kernel or an administrator of the node would.
     pub fn signal(&self, pod: &Value, signal: &str) {
-        let id = pod["status"]["containerStatuses"][0]["containerID"].as_str().unwrap();
-        let id = id.trim_start_matches("containerd://");
-        self.node.ctr(&["tasks", "kill", "--signal", signal, id]).unwrap();
+        self.node.ctr(&["tasks", "kill", "--signal", signal, &container(pod)]).unwrap();
     }
 
     /// Waits until the kubelet has restarted the container of the only pod, once.
@@ -200,11 +236,11 @@ impl Cluster {
         .await;
     }
 
-    /// The pod that holds the Lease, if one does.
+    /// The pod whose process holds the Lease, if one does.
     pub fn leader(&self) -> Option<String> {
         let lease = self.get("lease ohallo-operator -n ohallo-system");
-        let holder = lease["spec"]["holderIdentity"].as_str().filter(|holder| !holder.is_empty());
-        holder.map(str::to_owned)
+        let (pod, _process) = lease["spec"]["holderIdentity"].as_str()?.split_once('_')?;
+        Some(pod.to_owned())
     }
 
     pub async fn until_led(&self) -> String {
@@ -263,6 +299,12 @@ impl Cluster {
             &self.try_kubectl("-n ohallo-system logs -l app.kubernetes.io/name=ohallo-operator --tail=-1"),
         )
     }
+}
+
+/// containerd's id of the operator's container.
+fn container(pod: &Value) -> String {
+    let id = pod["status"]["containerStatuses"][0]["containerID"].as_str().unwrap();
+    id.trim_start_matches("containerd://").to_owned()
 }
 
 pub fn restarts(pod: &Value) -> u64 {

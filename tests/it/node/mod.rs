@@ -4,3 +4,6 @@
 mod availability;
 mod cluster;
 mod install;
+mod memory;
+mod token;
+mod upgrade;
