@@ -123,6 +123,8 @@ impl Layout {
             None => args.extend([
                 flag("bind-address", "127.0.0.1"),
                 flag("advertise-address", "127.0.0.1"),
+                // From 1.37 on a loopback address is refused as an endpoint of the Service `kubernetes`.
+                flag("endpoint-reconciler-type", "none"),
                 flag("authorization-mode", "RBAC"),
                 // No controller publishes the CA that the tokens of pods need.
                 flag("disable-admission-plugins", "ServiceAccount"),

@@ -93,7 +93,7 @@ impl Node {
         NODE_NAME
     }
 
-    /// Makes the image of an OCI archive available under this name, such as `docker.io/library/ohallo-operator:0.1.0`.
+    /// Makes the image of an OCI archive available under this name, such as `ghcr.io/ohallo/ohallo-operator:0.2.0`.
     ///
     /// # Errors
     /// It is no OCI archive of one named image.

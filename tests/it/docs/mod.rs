@@ -1,5 +1,6 @@
 //! What the documents state is true.
 
+pub mod changelog;
 pub mod commands;
 pub mod links;
 pub mod manifests;

@@ -17,7 +17,7 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// Where the simulator's Service is.
 pub const API_URL: &str = "http://10.0.0.80";
 const API_ADDRESS: &str = "10.0.0.80";
-const SIMULATOR_IMAGE: &str = "ohallo-sim:test";
+const SIMULATOR_IMAGE: &str = concat!("ghcr.io/ohallo/ohallo-sim:", env!("CARGO_PKG_VERSION"));
 const KEY: &str = "sf_test_v1_canary_of_a_real_node";
 /// The namespace of the users.
 pub const TEAM: &str = "support";
