@@ -2,6 +2,7 @@
 
 pub mod changelog;
 pub mod commands;
+pub mod kubernetes_versions;
 pub mod links;
 pub mod manifests;
 pub mod namespace_deletion;

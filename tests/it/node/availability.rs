@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde_json::Value;
+use reqwest::Method;
+use serde_json::{Value, json};
 
 use crate::support::helm::CHART;
 
@@ -123,6 +124,8 @@ async fn a_container_over_its_memory_limit_is_killed_during_creates_and_repeats_
     cluster
         .install(&["ohallo.requestsPerSecond=0,resources.limits.memory=9Mi,resources.requests.memory=9Mi"]);
     cluster.workspace();
+    // Without a list, the operator asks a user what became of the creates that were in flight.
+    cluster.admin(Method::PATCH, "behaviour", Some(json!({"list": "on"}))).await;
     let killed = |pod: &Value| {
         let status = &pod["status"]["containerStatuses"][0];
         ["state", "lastState"].iter().any(|state| status[state]["terminated"]["reason"] == "OOMKilled")

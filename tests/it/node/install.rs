@@ -6,7 +6,7 @@ use crate::support::pages;
 use crate::support::shell::Shell;
 
 /// Commands of the documents that need a node: each matches what begins so.
-pub const NEED_A_NODE: [&str; 3] =
+const NEED_A_NODE: [&str; 3] =
     ["kubectl logs ", "kubectl -n ohallo-system rollout status ", "kubectl get lease "];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
