@@ -31,10 +31,11 @@ pub struct Cluster {
     http: reqwest::Client,
 }
 
-/// A file that `deploy/image/build` has left.
+/// A file that `deploy/image/build` has left, or `.ci/debug-images` in the folder of `OHALLO_TEST_IMAGES`.
 fn archive(program: &str) -> PathBuf {
+    let folder = std::env::var_os("OHALLO_TEST_IMAGES").unwrap_or_else(|| "target/image".into());
     let version = env!("CARGO_PKG_VERSION");
-    let path = Path::new(ROOT).join(format!("target/image/{program}-{version}-amd64.tar"));
+    let path = Path::new(ROOT).join(folder).join(format!("{program}-{version}-amd64.tar"));
     assert!(path.is_file(), "build the image first: deploy/image/build amd64 {program}");
     path
 }
