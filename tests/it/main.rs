@@ -18,6 +18,7 @@ mod gitops;
 mod hostile;
 mod misoperation;
 mod monitoring;
+mod node;
 mod operator;
 mod replicas;
 mod structure;

@@ -1,6 +1,7 @@
 //! How the simulator answers where the documentation is silent.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -12,7 +13,9 @@ use crate::provisioning::Provisioning;
 pub struct Config {
     /// Where the ids come from: the same seed and the same calls give the same ids.
     pub seed: u64,
-    /// TCP port on 127.0.0.1; 0 takes a free one.
+    /// The address it listens on; 127.0.0.1 by default.
+    pub address: Ipv4Addr,
+    /// TCP port; 0 takes a free one.
     pub port: u16,
     /// Serves `/_admin/` too, without any key.
     pub admin: bool,
@@ -80,7 +83,14 @@ pub enum ConfigUpdate {
 
 impl Default for Config {
     fn default() -> Self {
-        Config { seed: 0, port: 0, admin: false, ledger_cap: 2_000_000, behaviour: Behaviour::default() }
+        Config {
+            seed: 0,
+            address: Ipv4Addr::LOCALHOST,
+            port: 0,
+            admin: false,
+            ledger_cap: 2_000_000,
+            behaviour: Behaviour::default(),
+        }
     }
 }
 

@@ -1,12 +1,17 @@
-//! The simulator as a program, for the demo.
+//! The simulator as a program, for the demo and for a try-out in a cluster.
+
+use std::net::Ipv4Addr;
 
 use clap::{Parser, ValueEnum};
 use ohallo_sim::{Behaviour, Config, ConfigUpdate, Key, Provisioning, Sim, Switch, Until};
 
-/// A simulator of oHallo's HTTP API on 127.0.0.1, with controls under /_admin/.
+/// A simulator of oHallo's HTTP API, with controls under /_admin/.
 #[derive(Parser)]
 #[command(version)]
 struct Flags {
+    /// The IPv4 address to listen on; 0.0.0.0 is every address, so that others reach it.
+    #[arg(long, default_value = "127.0.0.1")]
+    address: Ipv4Addr,
     /// TCP port; 0 takes a free one.
     #[arg(long, default_value_t = 8080)]
     port: u16,
@@ -92,7 +97,14 @@ fn config(flags: &Flags) -> Config {
         latency_ms: flags.latency_millis,
         ..Behaviour::default()
     };
-    Config { seed: flags.seed, port: flags.port, admin: !flags.no_admin, behaviour, ..Config::default() }
+    Config {
+        seed: flags.seed,
+        address: flags.address,
+        port: flags.port,
+        admin: !flags.no_admin,
+        behaviour,
+        ..Config::default()
+    }
 }
 
 fn switch(text: &str) -> Result<Switch, String> {

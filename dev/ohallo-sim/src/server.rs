@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -73,11 +73,11 @@ impl Connected<IncomingStream<'_, Port>> for Cut {
 
 impl Port {
     pub async fn bind(
-        port: u16,
+        address: SocketAddr,
         mode: watch::Receiver<Listening>,
         stop: CancellationToken,
     ) -> io::Result<Self> {
-        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        let socket = TcpListener::bind(address).await?;
         let address = socket.local_addr()?;
         Ok(Port { socket: Some(socket), address, mode, open: stop.child_token(), stop })
     }

@@ -32,7 +32,7 @@ pub struct Sim {
 // === life ===
 
 impl Sim {
-    /// Starts on 127.0.0.1, on the running tokio runtime. It is ready when this returns.
+    /// Starts on the address of the config, on the running tokio runtime. It is ready when this returns.
     ///
     /// # Errors
     /// The port can't be taken.
@@ -40,8 +40,9 @@ impl Sim {
         let store = Store::new(config.seed, config.behaviour);
         let shared = Arc::new(Shared::new(store, Ledger::new(config.ledger_cap)));
         let (listening, mode) = watch::channel(Listening::Accept);
-        let port = Port::bind(config.port, mode, shared.stop.clone());
-        let port = port.await.with_context(|| format!("taking port {}", config.port))?;
+        let socket = (config.address, config.port).into();
+        let port = Port::bind(socket, mode, shared.stop.clone());
+        let port = port.await.with_context(|| format!("taking {socket}"))?;
         let address = port.address();
         let mut router = routes::router(Arc::clone(&shared));
         if config.admin {
@@ -53,7 +54,7 @@ impl Sim {
         Ok(Sim { shared, address, listening })
     }
 
-    /// `http://127.0.0.1:<port>`, without a slash at the end.
+    /// `http://<address>:<port>`, without a slash at the end.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }

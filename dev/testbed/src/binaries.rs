@@ -1,5 +1,5 @@
 //! Finds etcd, kube-apiserver and kube-controller-manager, or builds them once from the Go modules that
-//! `controlplane/go.mod` pins.
+//! `controlplane/go.mod` pins, or a go.mod below `kubernetes/` for another version.
 
 use std::env;
 use std::path::PathBuf;
@@ -16,7 +16,9 @@ pub struct Binaries {
     pub controller_manager: PathBuf,
 }
 
-const MODULE: &str = "controlplane";
+pub(crate) const MODULE: &str = "controlplane";
+/// A minor version of Kubernetes, such as `1.30`, whose go.mod is below `kubernetes/`.
+const VERSION_VARIABLE: &str = "OHALLO_TESTBED_KUBERNETES";
 const TAKES: &str = "all three take about 5 minutes";
 const ETCD: GoProgram = GoProgram {
     module: MODULE,
@@ -48,26 +50,42 @@ const CONTROLLER_MANAGER: GoProgram = GoProgram {
 impl Binaries {
     /// Blocks, for minutes when something has to be built; reports it on stderr. What `KUBEBUILDER_ASSETS` has is
     /// used as it is, the rest comes from the build's cache: `OHALLO_TESTBED_CACHE`, else the user's cache folder.
+    /// `OHALLO_TESTBED_KUBERNETES` chooses another minor version, and `KUBEBUILDER_ASSETS` is then ignored.
     ///
     /// # Errors
-    /// A program is missing and can't be built: no Go, no network, no cache folder.
+    /// A program is missing and can't be built: no Go, no network, no cache folder, or no such version.
     pub fn find() -> Result<Self> {
-        let assets = env::var_os("KUBEBUILDER_ASSETS").filter(|dir| !dir.is_empty()).map(PathBuf::from);
-        let module = Module::open(MODULE)?;
-        let ldflags = stamp(kubernetes_version(&module.go_mod)?);
-        let find = |program: &GoProgram| -> Result<PathBuf> {
+        let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
+        let version = variable(VERSION_VARIABLE).and_then(|version| version.into_string().ok());
+        let assets = variable("KUBEBUILDER_ASSETS").filter(|_| version.is_none()).map(PathBuf::from);
+        let newest = Module::open(MODULE)?;
+        let other = version.filter(|version| !is_of(&newest, version)).map(|version| {
+            let reason = || format!("{VERSION_VARIABLE}: there is no dev/testbed/kubernetes/{version}");
+            Module::open(&format!("kubernetes/{version}")).with_context(reason)
+        });
+        let kubernetes = other.transpose()?.unwrap_or_else(|| newest.clone());
+        let find = |module: &Module, program: &GoProgram| -> Result<PathBuf> {
             let given = assets.as_ref().map(|dir| dir.join(program.name)).filter(|path| path.is_file());
-            given.map_or_else(|| module.program(program, &ldflags), Ok)
+            given.map_or_else(|| module.program(program, &version_flags(&kubernetes)?), Ok)
         };
         Ok(Self {
-            etcd: find(&ETCD)?,
-            apiserver: find(&APISERVER)?,
-            controller_manager: find(&CONTROLLER_MANAGER)?,
+            etcd: find(&newest, &ETCD)?,
+            apiserver: find(&kubernetes, &APISERVER)?,
+            controller_manager: find(&kubernetes, &CONTROLLER_MANAGER)?,
         })
     }
 }
 
+fn is_of(module: &Module, minor: &str) -> bool {
+    kubernetes_version(&module.go_mod)
+        .is_ok_and(|version| version.trim_start_matches('v').starts_with(&format!("{minor}.")))
+}
+
 /// Without a version of its own the API server reports one that kubectl can't parse.
+pub(crate) fn version_flags(module: &Module) -> Result<String> {
+    Ok(stamp(kubernetes_version(&module.go_mod)?))
+}
+
 fn stamp(version: &str) -> String {
     let mut parts = version.trim_start_matches('v').split('.');
     let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
@@ -91,5 +109,18 @@ mod tests {
     fn the_version_is_the_one_that_go_mod_pins() {
         let module = Module::open(MODULE).unwrap();
         assert!(kubernetes_version(&module.go_mod).unwrap().starts_with("v1."));
+    }
+
+    #[test]
+    fn each_folder_has_the_version_that_it_is_named_after() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/kubernetes");
+        let mut count = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let minor = entry.unwrap().file_name().into_string().unwrap();
+            let module = Module::open(&format!("kubernetes/{minor}")).unwrap();
+            assert!(is_of(&module, &minor), "{minor}");
+            count += 1;
+        }
+        assert!(count > 0);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -14,7 +14,7 @@ use crate::binaries::Binaries;
 use crate::layout::{AUDIT_POLICY, Layout, Ports};
 use crate::process_reaper::{PortTaken, Process, ProcessReaper};
 use crate::ready::{POLL, client, etcd_listens, ready, within};
-use crate::user::{Tokens, User};
+use crate::user::{Component, Tokens, User};
 
 const STARTS: u32 = 3;
 
@@ -25,6 +25,9 @@ pub struct Options {
     pub audit: bool,
     /// Whole flags such as `--v=4` for kube-apiserver, after our own; none by default.
     pub apiserver_args: Vec<String>,
+    /// The address of this machine that a node and its pods use; none by default. With one, the API server listens on
+    /// all addresses and every controller runs.
+    pub node_address: Option<Ipv4Addr>,
 }
 
 /// A running control plane; dropping it, or ending the process in any way, ends it and removes its folder.
@@ -46,7 +49,7 @@ pub struct ControlPlane {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { audit: true, apiserver_args: Vec::new() }
+        Self { audit: true, apiserver_args: Vec::new(), node_address: None }
     }
 }
 
@@ -71,7 +74,7 @@ impl ControlPlane {
 
     async fn launch(binaries: &Binaries, options: &Options) -> Result<Self> {
         let process_reaper = ProcessReaper::start()?;
-        let layout = Layout::new(process_reaper.dir(), free_ports()?);
+        let layout = Layout::new(process_reaper.dir(), free_ports()?, options.node_address);
         let tokens = Tokens { secret: RandomState::new().hash_one("testbed") };
         write_files(&layout, &tokens)?;
         let mut etcd =
@@ -120,7 +123,7 @@ impl ControlPlane {
         format!("http://127.0.0.1:{}", self.layout.etcd_port())
     }
 
-    /// `https://127.0.0.1:<port>`; stays the same over a restart.
+    /// `https://127.0.0.1:<port>`, or with the node's address; stays the same over a restart.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.layout.url
@@ -271,8 +274,10 @@ fn write_files(layout: &Layout, tokens: &Tokens) -> Result<()> {
     for user in User::all() {
         fs::write(layout.file(&user.file_name()), tokens.kubeconfig(user, &layout.url, &layout.ca))?;
     }
-    let controllers = tokens.controller_manager_kubeconfig(&layout.url, &layout.ca);
-    fs::write(layout.controller_manager_kubeconfig(), controllers)?;
+    for component in Component::ALL {
+        let kubeconfig = tokens.component_kubeconfig(component, &layout.url, &layout.ca);
+        fs::write(layout.component_kubeconfig(component), kubeconfig)?;
+    }
     Ok(())
 }
 

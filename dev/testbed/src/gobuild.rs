@@ -16,6 +16,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(250);
 
 /// A folder of this package with a go.mod.
+#[derive(Clone)]
 pub(crate) struct Module {
     dir: PathBuf,
     cache: PathBuf,
@@ -49,7 +50,7 @@ impl Module {
         let digest = Sha256::new().chain_update(&go_mod).chain_update(go_sum).chain_update(sources(&dir)?);
         let digest = digest.finalize();
         let key: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        let cache = cache_root()?.join(format!("{name}-{key}"));
+        let cache = cache_root()?.join(format!("{}-{key}", name.replace('/', "-")));
         Ok(Self { dir, cache, go_mod })
     }
 

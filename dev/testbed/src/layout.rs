@@ -1,6 +1,9 @@
 //! Where the files of one control plane are, and the command lines that name them.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+
+use crate::user::Component;
 
 /// One request is one line: when it has ended or, for a watch, when it has begun. Silent about the control plane
 /// reading itself, which would be most of the log.
@@ -16,8 +19,12 @@ rules:
   - level: Metadata
 "#;
 
+/// Without a node nothing else has work to do.
 const CONTROLLERS: &str = "namespace-controller,garbage-collector-controller,serviceaccount-controller,\
      clusterrole-aggregation-controller";
+/// Those for a node: addresses of pods come from the node's own range.
+const NODE_CONTROLLERS: &str = "*,-node-ipam-controller,-node-route-controller";
+pub(crate) const SERVICE_RANGE: &str = "10.0.0.0/24";
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ports {
@@ -34,20 +41,24 @@ pub(crate) struct Layout {
     pub(crate) ca: PathBuf,
     pub(crate) url: String,
     ports: Ports,
+    /// Where a node reaches the API server, if there is a node.
+    node_address: Option<Ipv4Addr>,
 }
 
 // === impl Layout ===
 
 impl Layout {
-    pub(crate) fn new(dir: &Path, ports: Ports) -> Self {
+    pub(crate) fn new(dir: &Path, ports: Ports, node_address: Option<Ipv4Addr>) -> Self {
         let logs = dir.join("logs");
+        let host = node_address.unwrap_or(Ipv4Addr::LOCALHOST);
         Self {
             dir: dir.to_owned(),
             audit_log: logs.join("audit.log"),
             logs,
             ca: dir.join("certs/apiserver.crt"),
-            url: format!("https://127.0.0.1:{}", ports.apiserver),
+            url: format!("https://{host}:{}", ports.apiserver),
             ports,
+            node_address,
         }
     }
 
@@ -67,8 +78,8 @@ impl Layout {
         self.file("audit-policy.yaml")
     }
 
-    pub(crate) fn controller_manager_kubeconfig(&self) -> PathBuf {
-        self.file("controller-manager.kubeconfig")
+    pub(crate) fn component_kubeconfig(&self, component: Component) -> PathBuf {
+        self.file(component.file_name())
     }
 
     pub(crate) fn log(&self, process: &str) -> PathBuf {
@@ -99,19 +110,35 @@ impl Layout {
         let mut args = vec![
             flag("etcd-servers", &format!("http://127.0.0.1:{}", self.ports.etcd)),
             flag("secure-port", &self.ports.apiserver.to_string()),
-            flag("bind-address", "127.0.0.1"),
-            flag("advertise-address", "127.0.0.1"),
             path_flag("cert-dir", &self.file("certs")),
             path_flag("service-account-key-file", &key),
             path_flag("service-account-signing-key-file", &key),
             flag("service-account-issuer", "https://testbed"),
             path_flag("token-auth-file", &self.tokens()),
-            flag("authorization-mode", "RBAC"),
-            flag("service-cluster-ip-range", "10.0.0.0/24"),
-            flag("disable-admission-plugins", "ServiceAccount"),
+            flag("service-cluster-ip-range", SERVICE_RANGE),
             flag("max-requests-inflight", "2000"),
             flag("max-mutating-requests-inflight", "1000"),
         ];
+        match self.node_address {
+            None => args.extend([
+                flag("bind-address", "127.0.0.1"),
+                flag("advertise-address", "127.0.0.1"),
+                // From 1.37 on a loopback address is refused as an endpoint of the Service `kubernetes`.
+                flag("endpoint-reconciler-type", "none"),
+                flag("authorization-mode", "RBAC"),
+                // No controller publishes the CA that the tokens of pods need.
+                flag("disable-admission-plugins", "ServiceAccount"),
+            ]),
+            Some(address) => args.extend([
+                flag("bind-address", "0.0.0.0"),
+                // The endpoint of the Service `kubernetes`: pods can't reach a loopback address.
+                flag("advertise-address", &address.to_string()),
+                flag("authorization-mode", "Node,RBAC"),
+                flag("enable-admission-plugins", "NodeRestriction"),
+                flag("allow-privileged", "true"),
+                flag("kubelet-preferred-address-types", "InternalIP"),
+            ]),
+        }
         if audit {
             args.push(path_flag("audit-policy-file", &self.audit_policy()));
             args.push(path_flag("audit-log-path", &self.audit_log));
@@ -123,21 +150,30 @@ impl Layout {
     }
 
     pub(crate) fn controller_manager_args(&self) -> Vec<String> {
-        vec![
-            path_flag("kubeconfig", &self.controller_manager_kubeconfig()),
-            flag("controllers", CONTROLLERS),
+        let mut args = vec![
+            path_flag("kubeconfig", &self.component_kubeconfig(Component::ControllerManager)),
             flag("leader-elect", "false"),
             flag("secure-port", "0"),
             flag("kube-api-qps", "200"),
             flag("kube-api-burst", "400"),
-        ]
+        ];
+        match self.node_address {
+            None => args.push(flag("controllers", CONTROLLERS)),
+            Some(_) => args.extend([
+                flag("controllers", NODE_CONTROLLERS),
+                // Published in each namespace as kube-root-ca.crt, which each pod mounts.
+                path_flag("root-ca-file", &self.ca),
+                path_flag("service-account-private-key-file", &self.file("certs/apiserver.key")),
+            ]),
+        }
+        args
     }
 }
 
-fn flag(name: &str, value: &str) -> String {
+pub(crate) fn flag(name: &str, value: &str) -> String {
     format!("--{name}={value}")
 }
 
-fn path_flag(name: &str, value: &Path) -> String {
+pub(crate) fn path_flag(name: &str, value: &Path) -> String {
     flag(name, &value.display().to_string())
 }

@@ -1,5 +1,5 @@
 //! A real Kubernetes control plane (etcd, kube-apiserver, kube-controller-manager) as child processes, for tests,
-//! the demo and the benchmark. No kubelet and no scheduler: pods stay pending, everything else is the real thing.
+//! the demo and the benchmark. Pods stay pending unless a [`Node`] runs beside it; everything else is the real thing.
 //!
 //! ```no_run
 //! # async fn example() -> anyhow::Result<()> {
@@ -20,6 +20,7 @@ mod control_plane;
 mod gobuild;
 mod kubectl;
 mod layout;
+mod node;
 mod process_reaper;
 mod programs;
 mod proxy;
@@ -32,6 +33,7 @@ pub use backup::Backup;
 pub use binaries::Binaries;
 pub use control_plane::{ControlPlane, Options};
 pub use kubectl::kubectl;
+pub use node::{Memory, Missing, Node, Programs, isolated, pause_image, prerequisites};
 pub use process_reaper::Process;
 pub use programs::{Profile, operator, program};
 pub use proxy::{Act, Held, Proxy, Rule, When};

@@ -16,8 +16,17 @@ pub enum User {
     Spare(u8),
 }
 
-/// The one who runs the controllers; not for tests, so that the audit log can distinguish it from them.
-const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
+/// A component of the cluster; not for tests, so that the audit log can distinguish it from them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Component {
+    ControllerManager,
+    Scheduler,
+    KubeProxy,
+    Kubelet,
+}
+
+/// The name of the node that a kubelet registers.
+pub(crate) const NODE_NAME: &str = "testbed";
 
 #[derive(Clone, Debug)]
 pub(crate) struct Tokens {
@@ -63,6 +72,40 @@ impl User {
     }
 }
 
+// === impl Component ===
+
+impl Component {
+    pub(crate) const ALL: [Self; 4] =
+        [Self::ControllerManager, Self::Scheduler, Self::KubeProxy, Self::Kubelet];
+
+    /// The user name that the roles of a new cluster are bound to.
+    fn name(self) -> String {
+        match self {
+            Self::ControllerManager => "system:kube-controller-manager".to_owned(),
+            Self::Scheduler => "system:kube-scheduler".to_owned(),
+            Self::KubeProxy => "system:kube-proxy".to_owned(),
+            Self::Kubelet => format!("system:node:{NODE_NAME}"),
+        }
+    }
+
+    pub(crate) fn file_name(self) -> &'static str {
+        match self {
+            Self::ControllerManager => "controller-manager.kubeconfig",
+            Self::Scheduler => "scheduler.kubeconfig",
+            Self::KubeProxy => "kube-proxy.kubeconfig",
+            Self::Kubelet => "kubelet.kubeconfig",
+        }
+    }
+
+    fn groups(self) -> &'static str {
+        match self {
+            Self::ControllerManager => "system:masters",
+            Self::Scheduler | Self::KubeProxy => "system:components",
+            Self::Kubelet => "system:nodes",
+        }
+    }
+}
+
 // === impl Tokens ===
 
 impl Tokens {
@@ -78,7 +121,8 @@ impl Tokens {
     pub(crate) fn csv(&self) -> String {
         let mut csv = String::new();
         let users = User::all().map(|user| (user.name(), user.groups()));
-        for (name, groups) in users.chain([(CONTROLLER_MANAGER.to_owned(), "system:masters")]) {
+        let components = Component::ALL.map(|component| (component.name(), component.groups()));
+        for (name, groups) in users.chain(components) {
             let _ = writeln!(csv, "{},{name},{name},\"{groups},system:authenticated\"", self.token(&name));
         }
         csv
@@ -88,8 +132,9 @@ impl Tokens {
         kubeconfig(&user.name(), &self.of(user), url, ca)
     }
 
-    pub(crate) fn controller_manager_kubeconfig(&self, url: &str, ca: &Path) -> String {
-        kubeconfig(CONTROLLER_MANAGER, &self.token(CONTROLLER_MANAGER), url, ca)
+    pub(crate) fn component_kubeconfig(&self, component: Component, url: &str, ca: &Path) -> String {
+        let name = component.name();
+        kubeconfig(&name, &self.token(&name), url, ca)
     }
 }
 

@@ -235,7 +235,9 @@ fn all_refused(harness: &Harness, cases: &[Case]) {
         // Some versions of kubectl validate on their own: what counts here is the server's answer.
         let args = ["apply", "--validate=false", &format!("--dry-run={dry}"), "-f", "-"];
         let output = harness.kubectl(&args, Some(&list(objects.clone())));
-        let reported = String::from_utf8_lossy(&output.stderr).into_owned();
+        // As Kubernetes says it since 1.32.
+        let reported =
+            String::from_utf8_lossy(&output.stderr).replace("may not be longer than", "may not be more than");
         assert_eq!(String::from_utf8_lossy(&output.stdout), "", "something was accepted");
         // A message may go over several lines; each names its object.
         let about = |i: usize| format!("{}\" is invalid", name(i));

@@ -18,7 +18,7 @@ fn previous() -> tempfile::TempDir {
         let path = chart.path().join(file);
         std::fs::write(&path, edit(std::fs::read_to_string(&path).unwrap())).unwrap();
     };
-    edit("Chart.yaml", &|text| text.replace("ersion: 0.1.0", "ersion: 0.0.9"));
+    edit("Chart.yaml", &|text| text.replace("ersion: 0.2.0", "ersion: 0.1.9"));
     edit("files/crds/channels.ohallo.eu.yaml", &|text| {
         let mut crd: Value = serde_saphyr::from_str(&text).unwrap();
         let schema = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];

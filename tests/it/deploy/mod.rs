@@ -5,6 +5,7 @@ pub mod kustomize;
 pub mod manifests;
 pub mod policies;
 pub mod rbac;
+pub mod release;
 pub mod rights;
 pub mod rollout;
 pub mod switches;

@@ -16,7 +16,8 @@ pub const NO_POD_CONTEXT: &str = "podSecurityContext=null";
 pub const NO_CONTEXT: &str = "securityContext=null";
 
 /// Values that no switch throws, and the test that judges each.
-const ELSEWHERE: [(&str, &str); 3] = [
+const ELSEWHERE: [(&str, &str); 4] = [
+    ("enabled", "a_chart_that_depends_on_this_one_configures_or_disables_it"),
     ("nameOverride", "a_release_of_any_name_holds_together"),
     ("fullnameOverride", "a_release_of_any_name_holds_together"),
     ("metrics.prometheusRule.runbookUrl", "alerts_link_to_where_the_runbooks_are_read"),

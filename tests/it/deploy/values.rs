@@ -10,7 +10,8 @@ use crate::deploy::switches::{TEAMS, all, holds_together};
 use crate::support::differences::differences;
 use crate::support::harness::settings;
 use crate::support::helm::{
-    CHART, OPERATOR_NAMESPACE, RELEASE, arguments, of_kind, output_text, render, render_as, without_cluster,
+    CHART, OPERATOR_NAMESPACE, RELEASE, arguments, documents, of_kind, output_text, render, render_as,
+    without_cluster,
 };
 
 #[test]
@@ -141,9 +142,9 @@ fn a_release_of_any_name_holds_together() {
         (RELEASE, &[&longer], &long[..39], RELEASE),
     ] {
         let mut values = all();
-        values.retain(|value| {
-            ["serviceAccount.name", "leaderElection.leaseName"].iter().all(|own| !value.starts_with(own))
-        });
+        // Their names and labels are the user's.
+        let own = ["serviceAccount.name", "leaderElection.leaseName", "extraObjects"];
+        values.retain(|value| own.iter().all(|own| !value.starts_with(own)));
         for values in [names.to_vec(), [&values, names].concat()] {
             let rendered = render_as(release, OPERATOR_NAMESPACE, &values).unwrap();
             holds_together(&rendered);
@@ -263,4 +264,43 @@ fn the_network_policy_lets_out_what_is_needed_and_in_only_the_peers_it_names() {
     assert_eq!(narrow["ingress"], json!([{"ports": [port("TCP", "http".into())], "from": peer}]));
     assert!(narrow["egress"].as_array().unwrap().iter().all(|rule| rule["to"] == peer), "{narrow}");
     assert_eq!(narrow["egress"][2]["ports"], json!([tcp(3128)]));
+}
+
+#[test]
+fn a_chart_that_depends_on_this_one_configures_or_disables_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let chart = folder.path().join("Chart.yaml");
+    let dependency = json!({"name": "ohallo-operator", "version": "*", "repository": format!("file://{CHART}"), "condition": "ohallo-operator.enabled"});
+    let wrapper =
+        json!({"apiVersion": "v2", "name": "platform", "version": "1.0.0", "dependencies": [dependency]});
+    std::fs::write(chart, wrapper.to_string()).unwrap();
+    let path = folder.path().to_str().unwrap();
+    let helm = |args: &[&str]| {
+        let output = without_cluster(args);
+        assert!(output.status.success(), "{}", output_text(&output));
+        documents(&String::from_utf8(output.stdout).unwrap())
+    };
+    helm(&["dependency", "update", path]);
+    let template =
+        |values: &str| helm(&["template", "platform", path, "--namespace", "platform", "--set", values]);
+    let enabled = template("global.imageRegistry=mirror.example,ohallo-operator.replicas=2");
+    let deployment = of_kind(&enabled, "Deployment")[0];
+    assert_eq!(deployment["spec"]["replicas"], 2);
+    let image = deployment["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap();
+    assert!(image.starts_with("mirror.example/ohallo/ohallo-operator:"), "{image}");
+    assert!(template("ohallo-operator.enabled=false").is_empty());
+}
+
+#[test]
+fn a_repository_with_a_host_of_its_own_gets_no_other_registry() {
+    for (values, image) in [
+        (vec![r#"image.repository="registry.example/ohallo""#], "registry.example/ohallo"),
+        (vec![r#"image.repository="localhost:5000/ohallo""#], "localhost:5000/ohallo"),
+        (vec![r#"image.registry="""#, r#"image.repository="ohallo-operator""#], "ohallo-operator"),
+        (vec![r#"image.repository="team/ohallo""#], "ghcr.io/team/ohallo"),
+    ] {
+        let rendered = render(&values).unwrap();
+        let container = &of_kind(&rendered, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(container["image"], format!("{image}:{}", env!("CARGO_PKG_VERSION")));
+    }
 }

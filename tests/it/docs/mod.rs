@@ -1,6 +1,8 @@
 //! What the documents state is true.
 
+pub mod changelog;
 pub mod commands;
+pub mod kubernetes_versions;
 pub mod links;
 pub mod manifests;
 pub mod namespace_deletion;

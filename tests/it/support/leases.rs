@@ -27,7 +27,7 @@ pub fn allow_lease(harness: &Harness) {
 }
 
 fn also_the_second(binding: &mut Value) {
-    if let Some(subjects) = binding["subjects"].as_array_mut() {
+    if let Some(subjects) = binding.get_mut("subjects").and_then(Value::as_array_mut) {
         subjects
             .push(json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": USERS[1].name()}));
     }

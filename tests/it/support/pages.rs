@@ -1,4 +1,4 @@
-//! README.md, CONTRIBUTING.md and docs/: their commands, queries and YAML.
+//! The pages at the root and in docs/: their commands, queries and YAML.
 
 use std::path::Path;
 
@@ -10,7 +10,8 @@ const PROGRAMS: [&str; 2] = ["kubectl ", "helm "];
 pub type Page = (String, String);
 
 pub fn all() -> Vec<Page> {
-    let mut paths = vec![Path::new(ROOT).join("README.md"), Path::new(ROOT).join("CONTRIBUTING.md")];
+    let root = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"];
+    let mut paths: Vec<_> = root.into_iter().map(|page| Path::new(ROOT).join(page)).collect();
     let mut folders = vec![Path::new(ROOT).join("docs")];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {

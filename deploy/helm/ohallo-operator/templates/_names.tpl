@@ -58,10 +58,18 @@ annotations:
 
 {{- define "ohallo.image" -}}
 {{- $image := .Values.image -}}
+{{- $registry := .Values.global.imageRegistry | default $image.registry -}}
+{{- $name := $image.repository -}}
+{{- if and $registry (not (regexMatch "^(localhost|[^/]*[.:][^/]*)/" $name)) -}}
+{{- $name = printf "%s/%s" $registry $name -}}
+{{- end -}}
+{{- $released := index (.Chart.Annotations | default dict) "ohallo.eu/image-digest" -}}
 {{- if $image.digest -}}
-{{- printf "%s@%s" $image.repository $image.digest -}}
+{{- printf "%s@%s" $name $image.digest -}}
+{{- else if and $released (not $image.tag) (eq $image.repository "ohallo/ohallo-operator") -}}
+{{- printf "%s:%s@%s" $name .Chart.AppVersion $released -}}
 {{- else -}}
-{{- printf "%s:%s" $image.repository ($image.tag | default .Chart.AppVersion) -}}
+{{- printf "%s:%s" $name ($image.tag | default .Chart.AppVersion) -}}
 {{- end -}}
 {{- end }}
 

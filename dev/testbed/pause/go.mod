@@ -1,0 +1,3 @@
+module ohallo-operator/pause
+
+go 1.26.0

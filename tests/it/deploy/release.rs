@@ -1,0 +1,108 @@
+//! What a release publishes beside the image: packaged, and rendered as a user pulls it.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::helm::{documents, of_kind, output_text, without_cluster};
+
+const IMAGE: &str = "ghcr.io/ohallo/ohallo-operator";
+const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+fn package(image: &str, digest: &str, folder: &Path) -> std::process::Output {
+    let helm = testbed::tool("helm").unwrap();
+    let path = format!("{}:{}", helm.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let mut package = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/release/package"));
+    package.args([image, digest]).arg(folder).env("PATH", path).output().unwrap()
+}
+
+fn packaged(image: &str, folder: &Path) -> String {
+    let output = package(image, DIGEST, folder);
+    assert!(output.status.success(), "{}", output_text(&output));
+    folder.join(format!("ohallo-operator-{VERSION}.tgz")).to_str().unwrap().to_owned()
+}
+
+/// The image that the operator's Deployment has.
+fn image(yaml: &str) -> String {
+    let objects = documents(yaml);
+    let pod = &of_kind(&objects, "Deployment")[0]["spec"]["template"]["spec"];
+    pod["containers"][0]["image"].as_str().unwrap().to_owned()
+}
+
+fn rendered(chart: &str, values: &str) -> String {
+    let output = without_cluster(&["template", "ohallo", chart, "--set", values]);
+    assert!(output.status.success(), "{}", output_text(&output));
+    image(&String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn the_published_chart_and_manifests_name_the_image_by_registry_version_and_digest() {
+    let folder = tempfile::tempdir().unwrap();
+    let chart = packaged(IMAGE, folder.path());
+    let published = format!("{IMAGE}:{VERSION}@{DIGEST}");
+    assert_eq!(rendered(&chart, "replicas=1"), published);
+    assert_eq!(image(&std::fs::read_to_string(folder.path().join("install.yaml")).unwrap()), published);
+    // A mirror has the same content; another tag or repository has not.
+    assert_eq!(
+        rendered(&chart, "global.imageRegistry=mirror.example"),
+        format!("mirror.example/ohallo/ohallo-operator:{VERSION}@{DIGEST}")
+    );
+    assert_eq!(rendered(&chart, "image.tag=v9"), format!("{IMAGE}:v9"));
+    let own = "image.repository=registry.example/ohallo-operator";
+    assert_eq!(rendered(&chart, own), format!("registry.example/ohallo-operator:{VERSION}"));
+    let crds = documents(&std::fs::read_to_string(folder.path().join("crds.yaml")).unwrap());
+    assert_eq!(of_kind(&crds, "CustomResourceDefinition").len(), 3);
+}
+
+#[test]
+fn the_release_of_a_fork_names_its_own_registry() {
+    let folder = tempfile::tempdir().unwrap();
+    let chart = packaged("registry.example/team/operator", folder.path());
+    let published = format!("registry.example/team/operator:{VERSION}@{DIGEST}");
+    assert_eq!(rendered(&chart, "replicas=1"), published);
+    assert_eq!(image(&std::fs::read_to_string(folder.path().join("install.yaml")).unwrap()), published);
+}
+
+#[test]
+fn an_image_without_a_registry_and_a_wrong_digest_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (image, digest, sentence) in [
+        ("ohallo-operator", DIGEST, "ohallo-operator names no registry"),
+        (IMAGE, "sha256:abc", "sha256:abc is no digest"),
+    ] {
+        let output = package(image, digest, folder.path());
+        assert!(
+            !output.status.success() && output_text(&output).contains(sentence),
+            "{}",
+            output_text(&output)
+        );
+    }
+}
+
+#[test]
+fn the_chart_lists_what_artifact_hub_shows_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let chart = packaged(IMAGE, folder.path());
+    let shown = without_cluster(&["show", "chart", &chart]);
+    let metadata = &documents(&String::from_utf8(shown.stdout).unwrap())[0];
+    let annotation = |name: &str| -> Value {
+        let text = metadata["annotations"][format!("artifacthub.io/{name}")].as_str();
+        serde_saphyr::from_str(text.unwrap_or_else(|| panic!("{name}"))).unwrap()
+    };
+    assert_eq!(annotation("images")[0]["image"], format!("{IMAGE}:{VERSION}@{DIGEST}"));
+    let kinds: Vec<_> =
+        annotation("crds").as_array().unwrap().iter().map(|crd| crd["kind"].clone()).collect();
+    assert_eq!(kinds, ["Channel", "Workspace", "ClusterWorkspace"]);
+    // Those of this version in the changelog.
+    let entry = include_str!("../../../CHANGELOG.md").split("\n## ").nth(1).unwrap();
+    let (entry, _) = entry.split_once("### Upgrade").unwrap();
+    let bullets = entry.lines().filter(|line| line.starts_with("- ")).count();
+    let changes = annotation("changes");
+    assert_eq!(changes.as_array().unwrap().len(), bullets);
+    assert!(changes.as_array().unwrap().iter().all(|change| change["description"].is_string()));
+    for example in annotation("crdsExamples").as_array().unwrap() {
+        assert_eq!(example["apiVersion"], "ohallo.eu/v1alpha1");
+    }
+}
