@@ -1,0 +1,45 @@
+//! `kubectl ohallo`: the command line of the ohallo-operator, for people and pipelines.
+
+mod cli;
+mod failure;
+mod judge;
+mod manifest;
+mod output;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::failure::{BAD_USAGE, Failure, UNDECIDED};
+use crate::output::Output;
+
+/// Manifests nest as deep as the API server allows, and so do the functions that read them.
+const STACK: usize = 512 * 1024 * 1024;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { BAD_USAGE } else { 0 };
+            // There is nobody to report to if this fails.
+            _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let mut output = Output::new(cli.global.no_color);
+    let work = std::thread::Builder::new().stack_size(STACK).spawn(move || {
+        let ended = run(&cli, &mut output);
+        ended.unwrap_or_else(|failure| output.fail(&failure))
+    });
+    let ended = work.ok().and_then(|thread| thread.join().ok());
+    ExitCode::from(ended.unwrap_or(UNDECIDED))
+}
+
+/// Runs the command; its exit code.
+fn run(cli: &Cli, output: &mut Output) -> Result<u8, Failure> {
+    match &cli.command {
+        Command::Validate(args) => validate::run(args, &cli.global, output),
+    }
+}
