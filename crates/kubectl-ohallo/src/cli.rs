@@ -1,9 +1,10 @@
-//! The flags of every command.
+//! The commands.
 
 use clap::builder::styling::Styles;
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use crate::validate;
+use crate::global::Global;
+use crate::{schema, validate};
 
 const HELP: &str = "\
 Exit codes: 0 success, 1 a negative answer, 2 no answer, 64 wrong usage. Each command lists its own.";
@@ -21,20 +22,10 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// The flags that every command has, as in kubectl.
-#[derive(Args)]
-pub struct Global {
-    /// Namespace of objects that name none. Default: that of the context, then "default"
-    #[arg(short, long, global = true, value_name = "NAME")]
-    pub namespace: Option<String>,
-
-    /// Never use colors. Default: colors on a terminal, unless $NO_COLOR is set
-    #[arg(long, global = true)]
-    pub no_color: bool,
-}
-
 #[derive(Subcommand)]
 pub enum Command {
     /// Judge manifests as the API server would, without a cluster
     Validate(validate::Args),
+    /// Print or write JSON schemas for editors and other validators
+    Schema(schema::Args),
 }

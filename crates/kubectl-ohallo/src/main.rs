@@ -2,9 +2,11 @@
 
 mod cli;
 mod failure;
+mod global;
 mod judge;
 mod manifest;
 mod output;
+mod schema;
 mod validate;
 
 use std::process::ExitCode;
@@ -12,7 +14,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
-use crate::failure::{BAD_USAGE, Failure, UNDECIDED};
+use crate::failure::{BAD_USAGE, Failure, SUCCESS, UNDECIDED};
 use crate::output::Output;
 
 /// Manifests nest as deep as the API server allows, and so do the functions that read them.
@@ -41,5 +43,6 @@ fn main() -> ExitCode {
 fn run(cli: &Cli, output: &mut Output) -> Result<u8, Failure> {
     match &cli.command {
         Command::Validate(args) => validate::run(args, &cli.global, output),
+        Command::Schema(args) => schema::run(args, output).map(|()| SUCCESS),
     }
 }

@@ -8,12 +8,14 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use crate::cli::Global;
 use crate::failure::Failure;
+use crate::global::Global;
 use crate::judge::Kinds;
 use crate::manifest::{Base, documents, read};
 use crate::output::Output;
 use crate::validate::report::{Collector, Report};
+
+pub use crate::validate::report::{VERSION, schema};
 
 const HELP: &str = "\
 Examples:

@@ -1,12 +1,23 @@
 //! What is wrong with an object.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::manifest::{FieldPath, Position};
 
 /// The rule that an object breaks.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, strum::IntoStaticStr, strum::EnumIter,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    JsonSchema,
+    strum::IntoStaticStr,
+    strum::EnumIter,
 )]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]

@@ -12,7 +12,7 @@ use crate::judge::Rule;
 use crate::manifest::Position;
 use crate::output::{self, BAD, GOOD, NOTE, paint};
 use crate::validate::notes::{Note, Topic};
-use crate::validate::report::{Report, VERSION, Verdict};
+use crate::validate::report::{Report, VERSION, Verdict, Versioned};
 
 const TOOL: &str = "kubectl-ohallo";
 
@@ -56,11 +56,7 @@ pub fn text(report: &Report) -> String {
 }
 
 pub fn json(report: &Report) -> Result<String, Failure> {
-    let mut value = serde_json::to_value(report).map_err(unwritable)?;
-    if let Some(fields) = value.as_object_mut() {
-        fields.insert("version".to_owned(), VERSION.into());
-    }
-    output::json(&value)
+    output::json(&Versioned { version: VERSION, report })
 }
 
 pub fn junit(report: &Report) -> Result<String, Failure> {

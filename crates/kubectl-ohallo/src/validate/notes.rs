@@ -7,13 +7,24 @@ use ohallo_core::api::channel::ChannelSpec;
 use ohallo_core::api::same_id;
 use ohallo_core::api::values::ChannelType;
 use ohallo_core::channel::spec::invalid_spec;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::manifest::{FieldPath, Identity, Node, Position};
 
 /// What a note is about.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, strum::IntoStaticStr, strum::EnumIter,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    JsonSchema,
+    strum::IntoStaticStr,
+    strum::EnumIter,
 )]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
@@ -41,15 +52,18 @@ pub enum Topic {
 }
 
 /// One note.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Note {
+    /// What it is about.
     pub topic: Topic,
+    /// The path as it was given, or `stdin`.
     pub file: String,
     #[serde(flatten)]
     pub at: Position,
     /// `Channel default/support`; empty for a whole document.
     pub object: String,
+    /// What may surprise, and what to do.
     pub message: String,
 }
 

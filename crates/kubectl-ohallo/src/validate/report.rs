@@ -1,6 +1,9 @@
 //! The verdict about each object.
 
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::failure::{NEGATIVE, SUCCESS, UNDECIDED};
 use crate::judge::{Finding, Kinds, Recognized, Rule, judge};
@@ -8,16 +11,34 @@ use crate::manifest::{Base, Document, FieldPath, Identity, Node, Position, objec
 use crate::validate::notes::{Note, Notes, Place};
 
 /// The version of the JSON format. It rises with each change that a reader has to know of.
-pub const VERSION: &str = "1";
+pub const VERSION: u32 = 1;
+
+/// A report with the version of its format: what `--output json` prints.
+#[derive(Serialize, JsonSchema)]
+#[schemars(title = "The report of kubectl ohallo validate")]
+pub struct Versioned<'r> {
+    /// The version of the format: 1. It rises with each change that a reader has to know of.
+    pub version: u32,
+    #[serde(flatten)]
+    pub report: &'r Report,
+}
 
 /// The longest title, in characters: longer than any valid name.
 const MAX_TITLE: usize = 600;
 
+/// The JSON schema of [`Versioned`].
+pub fn schema() -> Value {
+    let generator = SchemaSettings::draft07().for_serialize().into_generator();
+    generator.into_root_schema_for::<Versioned<'static>>().to_value()
+}
+
 /// Everything that `validate` found.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
+    /// How many there are of each verdict.
     pub counts: Counts,
+    /// Each object of our group, and each document that can't be parsed.
     pub objects: Vec<Judged>,
     /// Files that can't be read.
     pub unreadable: Vec<Unreadable>,
@@ -25,10 +46,12 @@ pub struct Report {
     pub notes: Vec<Note>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Counts {
+    /// Objects that the API server would accept.
     pub valid: usize,
+    /// Objects that it would refuse, and documents that can't be parsed.
     pub invalid: usize,
     /// Files that can't be read.
     pub unreadable: usize,
@@ -36,7 +59,7 @@ pub struct Counts {
     pub other: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     Valid,
@@ -44,43 +67,54 @@ pub enum Verdict {
 }
 
 /// One object of our group, or a document that can't be parsed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Judged {
+    /// The path as it was given, or `stdin`.
     pub file: String,
     /// The number of its document in the file, from 1.
     pub document: usize,
     /// Its place in a List, from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub item: Option<usize>,
+    /// The line where it begins, from 1.
     pub line: usize,
+    /// Whether the API server would accept it.
     pub verdict: Verdict,
+    /// The kind; left out where it is unknown.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub kind: String,
-    /// Empty for a kind without namespaces.
+    /// The namespace; left out for a kind without namespaces.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub namespace: String,
+    /// `metadata.name`; left out where it has none.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
+    /// What is wrong with it.
     pub findings: Vec<Problem>,
 }
 
 /// One finding, with its place in the file.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
+    /// The rule that it breaks.
     pub rule: Rule,
+    /// The field, as `spec.credentials[0].name`; empty for the whole document.
     pub path: FieldPath,
+    /// What is wrong, and what to do.
     pub message: String,
     #[serde(flatten)]
     pub at: Position,
 }
 
 /// A file that can't be read.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Unreadable {
+    /// The path as it was given, or `stdin`.
     pub file: String,
+    /// Why it can't be read.
     pub message: String,
 }
 

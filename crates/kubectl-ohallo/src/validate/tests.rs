@@ -147,6 +147,19 @@ fn every_format_names_each_finding_with_its_place() {
 }
 
 #[test]
+fn the_published_schema_of_the_report_accepts_each_report_and_nothing_else() {
+    let validator = jsonschema::validator_for(&schema()).unwrap();
+    for documents in
+        [&[SECRET, WORKSPACE][..], &["a: [\n", "kind: Channel\n", &channel("a", ", colour: red")], &[]]
+    {
+        let value: Value = serde_json::from_str(&format::json(&report(documents)).unwrap()).unwrap();
+        let errors: Vec<_> = validator.iter_errors(&value).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:?}");
+    }
+    assert!(!validator.is_valid(&json!({"version": 1})));
+}
+
+#[test]
 fn hostile_names_reach_no_terminal_and_no_workflow() {
     let hostile = "apiVersion: ohallo.eu/v1alpha1\nkind: Channel\nmetadata: {name: \"a\\e[31m\\n::error::x\\u202eb%\"}\n";
     let report = report(&[hostile]);
