@@ -4,7 +4,7 @@ use clap::builder::styling::Styles;
 use clap::{Parser, Subcommand};
 
 use crate::global::Global;
-use crate::{schema, validate};
+use crate::{schema, status, validate, verbs, version, why};
 
 const HELP: &str = "\
 Exit codes: 0 success, 1 a negative answer, 2 no answer, 64 wrong usage. Each command lists its own.";
@@ -28,4 +28,19 @@ pub enum Command {
     Validate(validate::Args),
     /// Print or write JSON schemas for editors and other validators
     Schema(schema::Args),
+    /// Show Workspaces, their Channels and Secrets, with reasons
+    Status(status::Args),
+    /// Explain the reason of an object, and what to do
+    Why(why::Args),
+    Reconcile(verbs::Reconcile),
+    Test(verbs::Test),
+    Retry(verbs::Retry),
+    Suspend(verbs::Suspend),
+    Resume(verbs::Resume),
+    Release(verbs::Release),
+    ConfirmDeletion(verbs::ConfirmDeletion),
+    CreateAgain(verbs::CreateAgain),
+    Adopt(verbs::Adopt),
+    /// Compare the versions of this program, the operators and the CustomResourceDefinitions
+    Version(version::Args),
 }

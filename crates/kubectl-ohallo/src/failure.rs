@@ -26,6 +26,10 @@ impl Failure {
         Self { message: message.to_string(), code: UNDECIDED }
     }
 
+    pub fn negative(message: impl ToString) -> Self {
+        Self { message: message.to_string(), code: NEGATIVE }
+    }
+
     pub fn usage(message: impl ToString) -> Self {
         Self { message: message.to_string(), code: BAD_USAGE }
     }

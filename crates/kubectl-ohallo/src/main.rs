@@ -1,13 +1,20 @@
 //! `kubectl ohallo`: the command line of the ohallo-operator, for people and pipelines.
 
 mod cli;
+mod cluster;
+mod explain;
 mod failure;
 mod global;
 mod judge;
 mod manifest;
 mod output;
 mod schema;
+mod status;
+mod target;
 mod validate;
+mod verbs;
+mod version;
+mod why;
 
 use std::process::ExitCode;
 
@@ -41,8 +48,21 @@ fn main() -> ExitCode {
 
 /// Runs the command; its exit code.
 fn run(cli: &Cli, output: &mut Output) -> Result<u8, Failure> {
+    let global = &cli.global;
     match &cli.command {
-        Command::Validate(args) => validate::run(args, &cli.global, output),
+        Command::Validate(args) => validate::run(args, global, output),
         Command::Schema(args) => schema::run(args, output).map(|()| SUCCESS),
+        Command::Status(args) => status::run(args, global, output),
+        Command::Why(args) => why::run(args, global, output),
+        Command::Reconcile(args) => verbs::run(args, global, output),
+        Command::Test(args) => verbs::run(args, global, output),
+        Command::Retry(args) => verbs::run(args, global, output),
+        Command::Suspend(args) => verbs::run(args, global, output),
+        Command::Resume(args) => verbs::run(args, global, output),
+        Command::Release(args) => verbs::run(args, global, output),
+        Command::ConfirmDeletion(args) => verbs::run(args, global, output),
+        Command::CreateAgain(args) => verbs::run(args, global, output),
+        Command::Adopt(args) => verbs::run(args, global, output),
+        Command::Version(args) => version::run(args, global, output),
     }
 }

@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Write as _};
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
+use clap::ValueEnum;
 
 use ohallo_core::text::is_invisible;
 use serde::Serialize;
@@ -78,4 +79,32 @@ pub fn json(value: &impl Serialize) -> Result<String, Failure> {
     }
     out.push('\n');
     Ok(out)
+}
+
+/// The formats of results that people and programs read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For programs: everything that the text says
+    Json,
+    /// The same as YAML
+    Yaml,
+}
+
+/// A result in a format.
+///
+/// # Errors
+/// The result is not JSON.
+pub fn render<T: Serialize>(
+    format: Format,
+    result: &T,
+    text: impl FnOnce(&T) -> String,
+) -> Result<String, Failure> {
+    match format {
+        Format::Text => Ok(text(result)),
+        Format::Json => json(result),
+        Format::Yaml => serde_saphyr::to_string(result).map_err(Failure::undecided),
+    }
 }
