@@ -44,7 +44,7 @@ pub fn judge(kind: &Kind, node: &Node, old: Option<&Value>) -> Vec<Finding> {
     let mut findings = metadata::check(&object, kind.namespaced);
     findings.extend(structure::check(&object, &kind.schema));
     if !findings.iter().any(|finding| finding.rule.hides_rules()) {
-        findings.extend(kind.rules.check(&object, old));
+        findings.extend(kind.rules.check(&object, old, &kind.schema));
     }
     findings
 }

@@ -113,9 +113,32 @@ impl Node {
         }
     }
 
+    /// Whether it or a value inside it is so: cheaper than a walk that builds paths.
+    fn any(&self, holds: &impl Fn(&Node) -> bool) -> bool {
+        holds(self)
+            || match &self.content {
+                Content::List(items) => items.iter().any(|item| item.any(holds)),
+                Content::Map(entries) => entries.iter().any(|entry| entry.value.any(holds)),
+                Content::Null
+                | Content::NotFinite
+                | Content::Bool(_)
+                | Content::Number(_)
+                | Content::Text(_) => false,
+            }
+    }
+
+    fn has_duplicates(&self) -> bool {
+        let Content::Map(entries) = &self.content else { return false };
+        let keys: BTreeSet<_> = entries.iter().map(|entry| entry.key.as_str()).collect();
+        keys.len() < entries.len()
+    }
+
     /// The path of each value that JSON has no word for. Of two equal keys the last counts.
     pub fn not_finite(&self) -> Vec<FieldPath> {
         let mut found = Vec::new();
+        if !self.any(&|node| node.content == Content::NotFinite) {
+            return found;
+        }
         self.collect_not_finite(&FieldPath::default(), &mut found);
         found
     }
@@ -141,6 +164,9 @@ impl Node {
     /// Every key that its object has already.
     pub fn duplicates(&self) -> Vec<Duplicate> {
         let mut found = Vec::new();
+        if !self.any(&Node::has_duplicates) {
+            return found;
+        }
         self.collect_duplicates(&FieldPath::default(), &mut found);
         found
     }
