@@ -11,6 +11,7 @@
 
 mod api;
 mod channel;
+mod cli;
 mod deploy;
 mod docs;
 mod faults;

@@ -145,7 +145,7 @@ fn sources(dir: &Path) -> Result<String> {
 }
 
 /// `OHALLO_TESTBED_CACHE`, else the user's cache folder.
-fn cache_root() -> Result<PathBuf> {
+pub(crate) fn cache_root() -> Result<PathBuf> {
     let dir = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let root = dir("OHALLO_TESTBED_CACHE")
         .or_else(|| dir("XDG_CACHE_HOME").map(|cache| cache.join("ohallo-operator")))
@@ -155,12 +155,12 @@ fn cache_root() -> Result<PathBuf> {
 }
 
 /// Held until the file is dropped, or its process has ended.
-fn lock(cache: &Path) -> Result<File> {
+pub(crate) fn lock(cache: &Path) -> Result<File> {
     let file = File::options().create(true).write(true).truncate(false).open(cache.join("lock"))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            eprintln!("testbed: another process builds from Go modules; waiting for it…");
+            eprintln!("testbed: another process builds or installs; waiting for it…");
             file.lock()?;
         }
         Err(TryLockError::Error(error)) => return Err(error.into()),

@@ -9,14 +9,24 @@ use anyhow::{Context, Result};
 use crate::gobuild::{GoProgram, Module};
 
 /// What every run of the tests needs.
-const TOOLS: [GoProgram; 1] = [GoProgram {
-    module: "tools",
-    name: "helm",
-    package: "helm.sh/helm/v4/cmd/helm",
-    built_as: "helm",
-    tags: "",
-    takes: "about 3 minutes",
-}];
+const TOOLS: [GoProgram; 2] = [
+    GoProgram {
+        module: "tools",
+        name: "helm",
+        package: "helm.sh/helm/v4/cmd/helm",
+        built_as: "helm",
+        tags: "",
+        takes: "about 3 minutes",
+    },
+    GoProgram {
+        module: "kubeconform",
+        name: "kubeconform",
+        package: "github.com/yannh/kubeconform/cmd/kubeconform",
+        built_as: "kubeconform",
+        tags: "",
+        takes: "about half a minute",
+    },
+];
 
 /// What only the long tests need.
 const RARE: [GoProgram; 5] = [

@@ -26,7 +26,7 @@ const ROUND: usize = 1000;
 /// Of a Secret, a Workspace and a namespace, none of which are this namespace's.
 const ELSEWHERE: &str = "elsewhere";
 
-fn bases() -> [Base; 2] {
+pub fn bases() -> [Base; 2] {
     let credentials = json!([
         {"secretRef": {"name": "alpha"}},
         {"name": "token", "secretKeyRef": {"name": "beta", "key": "alpha"}},

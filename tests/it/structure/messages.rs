@@ -1,5 +1,6 @@
-//! Every text that the operator can write into a condition, an event, a log line or an error, in one file, so that a change of
-//! it is reviewed as text: `OHALLO_TEST_WRITE=1 cargo test --test it every_message` writes it.
+//! Every text that the operator can write into a condition, an event, a log line or an error, in one file, and every text
+//! of the command line in another, so that a change is reviewed as text: `OHALLO_TEST_WRITE=1 cargo test --test it
+//! every_message` writes them.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,8 +11,14 @@ use quote::ToTokens;
 use super::{ROOT, crates, files, read, relative};
 
 const GOLDEN: &str = "tests/it/structure/messages.txt";
+const GOLDEN_OF_THE_COMMAND_LINE: &str = "tests/it/structure/messages_cli.txt";
+
+const COMMAND_LINE: &str = "kubectl_ohallo";
 
 const HEAD: &str = "# Every text that the operator can write: conditions, events, log lines, errors and metric help, by the file that has it.\n\
+                    # Generated: OHALLO_TEST_WRITE=1 cargo test --test it every_message\n";
+
+const HEAD_OF_THE_COMMAND_LINE: &str = "# Every text that kubectl-ohallo can print, but for the help of its flags, by the file that has it.\n\
                     # Generated: OHALLO_TEST_WRITE=1 cargo test --test it every_message\n";
 
 /// Those build test data.
@@ -59,9 +66,9 @@ fn is_message(text: &str) -> bool {
     text.split_whitespace().filter(|word| word.chars().any(char::is_lowercase)).count() >= 2
 }
 
-fn listing() -> String {
-    let mut out = HEAD.to_owned();
-    for (_, folder) in crates() {
+fn listing(head: &str, has: impl Fn(&str) -> bool) -> String {
+    let mut out = head.to_owned();
+    for (_, folder) in crates().into_iter().filter(|(name, _)| has(name)) {
         for path in files(&folder, &[".rs"]) {
             let name = relative(&path);
             if FOR_TESTS.iter().any(|part| name.contains(part)) {
@@ -83,15 +90,20 @@ fn listing() -> String {
     out
 }
 
+fn compare(golden: &str, listing: &str) {
+    let path = Path::new(ROOT).join(golden);
+    if std::env::var_os("OHALLO_TEST_WRITE").is_some() {
+        std::fs::write(&path, listing).unwrap();
+    }
+    assert!(read(&path) == listing, "{golden} is not what the code has; {HEAD}");
+}
+
 #[test]
 fn every_message_is_in_the_file_of_messages() {
-    let path = Path::new(ROOT).join(GOLDEN);
-    let listing = listing();
-    if std::env::var_os("OHALLO_TEST_WRITE").is_some() {
-        std::fs::write(&path, &listing).unwrap();
-    }
-    assert!(listing.lines().count() > 200, "{listing}");
-    assert!(read(&path) == listing, "{GOLDEN} is not what the code has; {HEAD}");
+    let operator = listing(HEAD, |name| name != COMMAND_LINE);
+    assert!(operator.lines().count() > 200, "{operator}");
+    compare(GOLDEN, &operator);
+    compare(GOLDEN_OF_THE_COMMAND_LINE, &listing(HEAD_OF_THE_COMMAND_LINE, |name| name == COMMAND_LINE));
 }
 
 #[test]

@@ -1,0 +1,110 @@
+//! The connection to a cluster.
+
+use std::time::Duration;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+use crate::failure::Failure;
+use crate::global::Global;
+
+/// How long a request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The pauses before a read is repeated double from the first to the last of these.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LAST_PAUSE: Duration = Duration::from_secs(4);
+
+/// A cluster, and the namespace that commands mean.
+pub struct Cluster {
+    pub client: Client,
+    pub namespace: String,
+}
+
+/// Runs a command that talks to a cluster.
+///
+/// # Errors
+/// Those of the command.
+pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(Failure::undecided)?.block_on(work)
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// # Errors
+    /// There is no kubeconfig, or it has no such context.
+    pub async fn connect(global: &Global) -> Result<Self, Failure> {
+        // Fails only if another provider is installed, which serves equally well.
+        _ = rustls::crypto::ring::default_provider().install_default();
+        let options = KubeConfigOptions { context: global.context.clone(), ..KubeConfigOptions::default() };
+        let read = match &global.kubeconfig {
+            Some(path) => Kubeconfig::read_from(path),
+            None => Kubeconfig::read(),
+        };
+        let kubeconfig =
+            read.map_err(|error| Failure::undecided(format!("the kubeconfig can't be read: {error}")))?;
+        let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
+        let mut config =
+            config.map_err(|error| Failure::undecided(format!("the kubeconfig can't be used: {error}")))?;
+        config.connect_timeout = Some(REQUEST_TIMEOUT);
+        config.read_timeout = Some(REQUEST_TIMEOUT);
+        // A command that waits repeats its reads anyway, and a write must not be sent twice.
+        config.default_retry = false;
+        let namespace = global.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let client = Client::try_from(config);
+        let client =
+            client.map_err(|error| Failure::undecided(format!("the kubeconfig can't be used: {error}")))?;
+        Ok(Self { client, namespace })
+    }
+}
+
+/// Reads again for some seconds while the API server is too busy to answer.
+///
+/// # Errors
+/// Those of the last attempt.
+pub async fn read<T>(attempt: impl AsyncFn() -> kube::Result<T>) -> kube::Result<T> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match attempt().await {
+            Err(kube::Error::Api(status)) if is_busy(status.code) && pause <= LAST_PAUSE => {
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Too many requests, unavailable, timed out.
+fn is_busy(code: u16) -> bool {
+    matches!(code, 429 | 503 | 504)
+}
+
+/// One sentence about a request that failed.
+pub fn failed(what: &str, error: &kube::Error) -> Failure {
+    match error {
+        kube::Error::Api(status)
+            if status.code == 404 && status.message.contains("could not find the requested") =>
+        {
+            Failure::undecided(format!(
+                "{what}: the cluster does not have the CustomResourceDefinitions: install the operator"
+            ))
+        }
+        kube::Error::Api(status) => Failure::undecided(format!("{what}: {}", status.message)),
+        kube::Error::Service(_) | kube::Error::HyperError(_) => {
+            Failure::undecided(format!("{what}: the API server can't be reached: {}", chain(error)))
+        }
+        other => Failure::undecided(format!("{what}: {}", chain(other))),
+    }
+}
+
+/// The innermost cause, which names what went wrong.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}

@@ -1,0 +1,78 @@
+//! Whether the API server would accept an object: the same verdict, for the same fields, without a cluster.
+//!
+//! The stages are those of the API server, in its order. One that refuses the object hides what later ones find.
+
+mod defaults;
+mod finding;
+mod kinds;
+mod metadata;
+mod number;
+mod rules;
+mod schema;
+mod strict;
+mod structure;
+
+pub use finding::{Finding, Rule};
+pub use kinds::{Kind, Kinds, Recognized};
+
+use serde_json::Value;
+
+use crate::manifest::{FieldPath, Node};
+
+/// What the API server would answer. `old` is the object before, for the rules about changes.
+pub fn judge(kind: &Kind, node: &Node, old: Option<&Value>) -> Vec<Finding> {
+    let unreadable = node.not_finite();
+    if !unreadable.is_empty() {
+        let message = "infinity and NaN are not allowed: write a number";
+        return unreadable.iter().map(|path| Finding::new(Rule::Syntax, path, message)).collect();
+    }
+    let mut object = node.value();
+    let malformed = metadata::malformed(&object);
+    if !malformed.is_empty() {
+        return malformed;
+    }
+    let strict = strict_errors(kind, node, &mut object);
+    if !strict.is_empty() {
+        return strict;
+    }
+    defaults::prune_nulls(&mut object, &kind.schema);
+    defaults::apply(&mut object, &kind.schema);
+    // A create can't set the status, so nothing else in it is validated.
+    if let Some(fields) = object.as_object_mut() {
+        fields.remove("status");
+    }
+    let mut findings = metadata::check(&object, kind.namespaced);
+    findings.extend(structure::check(&object, &kind.schema));
+    if !findings.iter().any(|finding| finding.rule.hides_rules()) {
+        findings.extend(kind.rules.check(&object, old, &kind.schema));
+    }
+    findings
+}
+
+fn strict_errors(kind: &Kind, node: &Node, object: &mut Value) -> Vec<Finding> {
+    let mut findings: Vec<_> = node
+        .duplicates()
+        .into_iter()
+        .map(|duplicate| {
+            let message = "the key is there twice: remove one".to_owned();
+            Finding { rule: Rule::DuplicateKey, path: duplicate.path, message, at: Some(duplicate.at) }
+        })
+        .collect();
+    let unknown = metadata::unknown(object).into_iter().chain(strict::prune(object, &kind.schema));
+    findings.extend(unknown.map(|path| {
+        let message = unknown_field(&path, kind);
+        Finding { rule: Rule::UnknownField, path, message, at: None }
+    }));
+    findings
+}
+
+/// Names a known field that is spelled similarly.
+fn unknown_field(path: &FieldPath, kind: &Kind) -> String {
+    match kind.schema.similar(path) {
+        Some(known) => format!("the field does not exist: did you mean {known}?"),
+        None => "the field does not exist: remove it".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

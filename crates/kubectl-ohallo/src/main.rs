@@ -1,0 +1,68 @@
+//! `kubectl ohallo`: the command line of the ohallo-operator, for people and pipelines.
+
+mod cli;
+mod cluster;
+mod explain;
+mod failure;
+mod global;
+mod judge;
+mod manifest;
+mod output;
+mod schema;
+mod status;
+mod target;
+mod validate;
+mod verbs;
+mod version;
+mod why;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::failure::{BAD_USAGE, Failure, SUCCESS, UNDECIDED};
+use crate::output::Output;
+
+/// Manifests nest as deep as the API server allows, and so do the functions that read them.
+const STACK: usize = 512 * 1024 * 1024;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { BAD_USAGE } else { 0 };
+            // There is nobody to report to if this fails.
+            _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let mut output = Output::new(cli.global.no_color);
+    let work = std::thread::Builder::new().stack_size(STACK).spawn(move || {
+        let ended = run(&cli, &mut output);
+        ended.unwrap_or_else(|failure| output.fail(&failure))
+    });
+    let ended = work.ok().and_then(|thread| thread.join().ok());
+    ExitCode::from(ended.unwrap_or(UNDECIDED))
+}
+
+/// Runs the command; its exit code.
+fn run(cli: &Cli, output: &mut Output) -> Result<u8, Failure> {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Validate(args) => validate::run(args, global, output),
+        Command::Schema(args) => schema::run(args, output).map(|()| SUCCESS),
+        Command::Status(args) => status::run(args, global, output),
+        Command::Why(args) => why::run(args, global, output),
+        Command::Reconcile(args) => verbs::run(args, global, output),
+        Command::Test(args) => verbs::run(args, global, output),
+        Command::Retry(args) => verbs::run(args, global, output),
+        Command::Suspend(args) => verbs::run(args, global, output),
+        Command::Resume(args) => verbs::run(args, global, output),
+        Command::Release(args) => verbs::run(args, global, output),
+        Command::ConfirmDeletion(args) => verbs::run(args, global, output),
+        Command::CreateAgain(args) => verbs::run(args, global, output),
+        Command::Adopt(args) => verbs::run(args, global, output),
+        Command::Version(args) => version::run(args, global, output),
+    }
+}

@@ -1,0 +1,110 @@
+//! Where commands print: colors on a terminal only, and a pipe that closes early ends nothing.
+
+use std::fmt::Write as _;
+use std::io::{ErrorKind, Write as _};
+
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+use clap::ValueEnum;
+
+use ohallo_core::text::is_invisible;
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// Red, for what is wrong.
+pub const BAD: Style = AnsiColor::Red.on_default();
+/// Green, for what is right.
+pub const GOOD: Style = AnsiColor::Green.on_default();
+/// Yellow, for what a reader should know.
+pub const NOTE: Style = AnsiColor::Yellow.on_default();
+
+/// stdout and stderr.
+pub struct Output {
+    choice: ColorChoice,
+}
+
+// === impl Output ===
+
+impl Output {
+    pub fn new(no_color: bool) -> Self {
+        Self { choice: if no_color { ColorChoice::Never } else { ColorChoice::Auto } }
+    }
+
+    /// Prints a result.
+    ///
+    /// # Errors
+    /// stdout can't be written, but for a pipe whose reader has ended.
+    pub fn print(&mut self, text: &str) -> Result<(), Failure> {
+        let mut stream = AutoStream::new(std::io::stdout().lock(), self.choice);
+        match stream.write_all(text.as_bytes()).and_then(|()| stream.flush()) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                Err(Failure::undecided(format!("the output can't be written: {error}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Prints an error on stderr and returns its exit code.
+    pub fn fail(&mut self, failure: &Failure) -> u8 {
+        let mut stream = AutoStream::new(std::io::stderr().lock(), self.choice);
+        let message = ohallo_core::text::escape(&failure.to_string());
+        // There is nobody to report to if this fails.
+        _ = writeln!(stream, "{BAD}error:{BAD:#} {message}");
+        failure.code
+    }
+}
+
+/// The text in a style.
+pub fn paint(style: Style, text: &str) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// A value as JSON for people and programs: characters that hide or reorder text are escaped.
+///
+/// # Errors
+/// The value is not JSON.
+pub fn json(value: &impl Serialize) -> Result<String, Failure> {
+    let text = serde_json::to_string_pretty(value);
+    let text = text.map_err(|error| Failure::undecided(format!("the output is not JSON: {error}")))?;
+    let mut out = String::with_capacity(text.len() + 1);
+    for character in text.chars() {
+        if character != '\n' && (character.is_control() || is_invisible(character)) {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(character);
+        }
+    }
+    out.push('\n');
+    Ok(out)
+}
+
+/// The formats of results that people and programs read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For programs: everything that the text says
+    Json,
+    /// The same as YAML
+    Yaml,
+}
+
+/// A result in a format.
+///
+/// # Errors
+/// The result is not JSON.
+pub fn render<T: Serialize>(
+    format: Format,
+    result: &T,
+    text: impl FnOnce(&T) -> String,
+) -> Result<String, Failure> {
+    match format {
+        Format::Text => Ok(text(result)),
+        Format::Json => json(result),
+        Format::Yaml => serde_saphyr::to_string(result).map_err(Failure::undecided),
+    }
+}

@@ -1,0 +1,175 @@
+//! `version`: of this program, the operators and the CustomResourceDefinitions.
+
+use std::fmt::Write;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
+use ohallo_core::api::crds;
+use serde::Serialize;
+
+use crate::cluster::{Cluster, block_on, failed, read};
+use crate::failure::{Failure, NEGATIVE, SUCCESS};
+use crate::global::Global;
+use crate::output::{self, Format, Output};
+
+const HELP: &str = "\
+Examples:
+  kubectl ohallo version
+  kubectl ohallo version --client
+
+Exit codes: 0 the versions fit, 1 they do not, 2 no answer, 64 wrong usage.";
+
+#[derive(clap::Args)]
+#[command(after_help = HELP)]
+pub struct Args {
+    /// The version of this program only, without a cluster
+    #[arg(long)]
+    client: bool,
+
+    /// Format of the answer
+    #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
+    output: Format,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Versions {
+    client: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster: Option<InCluster>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct InCluster {
+    /// Each Deployment of an operator, with its version. Unset: they may not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operators: Option<Vec<Operator>>,
+    /// What is wrong with the CustomResourceDefinitions. Unset: they may not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    crds: Option<Vec<String>>,
+    /// What does not fit together.
+    skew: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Operator {
+    namespace: String,
+    name: String,
+    version: String,
+}
+
+/// # Errors
+/// The cluster can't be reached.
+pub fn run(args: &Args, global: &Global, output: &mut Output) -> Result<u8, Failure> {
+    let client = env!("CARGO_PKG_VERSION").to_owned();
+    let cluster = match args.client {
+        true => None,
+        false => Some(block_on(async { in_cluster(&Cluster::connect(global).await?, &client).await })?),
+    };
+    let versions = Versions { client, cluster };
+    output.print(&output::render(args.output, &versions, text)?)?;
+    let skewed = versions.cluster.is_some_and(|cluster| !cluster.skew.is_empty());
+    Ok(if skewed { NEGATIVE } else { SUCCESS })
+}
+
+async fn in_cluster(cluster: &Cluster, client: &str) -> Result<InCluster, Failure> {
+    let deployments: Api<Deployment> = Api::all(cluster.client.clone());
+    let ours = ListParams::default().labels("app.kubernetes.io/name=ohallo-operator");
+    let operators =
+        readable(read(async || deployments.list(&ours).await).await, "the Deployments can't be read")?;
+    let operators: Option<Vec<_>> =
+        operators.map(|list| list.into_iter().map(|it| Operator::of(&it)).collect());
+    let installed: Api<CustomResourceDefinition> = Api::all(cluster.client.clone());
+    let installed = read(async || installed.list(&ListParams::default()).await).await;
+    let installed = readable(installed, "the CustomResourceDefinitions can't be read")?;
+    let crds = installed.map(|installed| differences(&installed));
+    let other = operators.iter().flatten().filter(|operator| operator.version != client);
+    let mut skew: Vec<_> = other
+        .map(|operator| {
+            let Operator { namespace, name, version } = operator;
+            format!(
+                "the operator {namespace}/{name} has version {version}: use kubectl-ohallo of that version"
+            )
+        })
+        .collect();
+    skew.extend(crds.iter().flatten().cloned());
+    Ok(InCluster { operators, crds, skew })
+}
+
+/// What may not be read is left out.
+fn readable<K: Clone>(
+    listed: kube::Result<kube::core::ObjectList<K>>,
+    what: &str,
+) -> Result<Option<Vec<K>>, Failure> {
+    match listed {
+        Ok(list) => Ok(Some(list.items)),
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(None),
+        Err(error) => Err(failed(what, &error)),
+    }
+}
+
+/// How the installed CustomResourceDefinitions differ from those of this program.
+fn differences(installed: &[CustomResourceDefinition]) -> Vec<String> {
+    let mut found = Vec::new();
+    for own in crds() {
+        let name = own.name_any();
+        match installed.iter().find(|crd| crd.name_any() == name) {
+            None => found
+                .push(format!("the CustomResourceDefinition {name} is not installed: install the operator")),
+            Some(there) if schemas(there) != schemas(&own) => {
+                found.push(format!("the CustomResourceDefinition {name} is of another version: apply crds/ of the operator's version"));
+            }
+            Some(_) => {}
+        }
+    }
+    found
+}
+
+fn schemas(crd: &CustomResourceDefinition) -> Option<serde_json::Value> {
+    let versions = crd.spec.versions.iter().map(|version| (&version.name, &version.schema));
+    serde_json::to_value(versions.collect::<Vec<_>>()).ok()
+}
+
+// === impl Operator ===
+
+impl Operator {
+    fn of(deployment: &Deployment) -> Self {
+        let label = deployment.labels().get("app.kubernetes.io/version").cloned();
+        let template = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+        let image = template.and_then(|pod| pod.containers.first()?.image.clone()).unwrap_or_default();
+        let tag = image.split('@').next().and_then(|image| Some(image.rsplit_once(':')?.1.to_owned()));
+        Self {
+            namespace: deployment.namespace().unwrap_or_default(),
+            name: deployment.name_any(),
+            version: label.or(tag).unwrap_or_else(|| "unknown".to_owned()),
+        }
+    }
+}
+
+fn text(versions: &Versions) -> String {
+    let mut out = format!("kubectl-ohallo {}\n", versions.client);
+    let Some(cluster) = &versions.cluster else { return out };
+    match cluster.operators.as_deref() {
+        None => out.push_str("operator: the Deployments may not be read\n"),
+        Some([]) => {
+            out.push_str("operator: no Deployment has the label app.kubernetes.io/name=ohallo-operator\n")
+        }
+        Some(operators) => {
+            for Operator { namespace, name, version } in operators {
+                _ = writeln!(out, "operator {namespace}/{name} {version}");
+            }
+        }
+    }
+    match cluster.crds.as_deref() {
+        None => out.push_str("CustomResourceDefinitions: they may not be read\n"),
+        Some([]) => out.push_str("CustomResourceDefinitions: those of this program\n"),
+        Some(_) => {}
+    }
+    for sentence in &cluster.skew {
+        _ = writeln!(out, "{sentence}");
+    }
+    out
+}

@@ -1,0 +1,8 @@
+//! `kubectl-ohallo` as people and pipelines run it: the built program, and the answers of the real API server.
+
+mod editor;
+mod on_call;
+mod pipelines;
+mod schema;
+pub mod support;
+mod validate;

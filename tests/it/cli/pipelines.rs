@@ -1,0 +1,174 @@
+//! `validate` in a shell and in a pipeline: files, stdin, exit codes, pipes and Git.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::cli::support::program::{command, run};
+
+const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/samples");
+const GOOD: &str = "apiVersion: ohallo.eu/v1alpha1\nkind: Channel\nmetadata: {name: a}\nspec: {channelType: chat, displayName: A}\n";
+
+fn with_stdin(args: &[&str], text: &str) -> Output {
+    let mut child = command()
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn each_exit_code_means_what_the_help_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let bad = folder.path().join("bad.yaml");
+    std::fs::write(&bad, GOOD.replace("chat", "sms")).unwrap();
+    let bad = bad.to_str().unwrap();
+    for (args, expected) in [
+        (vec!["validate", SAMPLES], 0),
+        (vec!["validate", bad], 1),
+        (vec!["validate", SAMPLES, "/missing.yaml"], 2),
+        (vec!["validate"], 64),
+        (vec!["validate", SAMPLES, "--output=xml"], 64),
+        (vec!["validate", SAMPLES, "--base=no-such-revision"], 64),
+        (vec!["no-such-command"], 64),
+        (vec!["--help"], 0),
+        (vec!["--version"], 0),
+    ] {
+        let output = run(&args);
+        assert_eq!(code(&output), expected, "{args:?}: {}", text(&output.stderr));
+        // A result is on stdout, and an error is one sentence on stderr.
+        assert_eq!(output.stdout.is_empty(), expected == 64, "{args:?}");
+    }
+    let output = run(&["validate", SAMPLES, "--base=no-such-revision"]);
+    let message =
+        "error: --base no-such-revision is neither a file, a directory nor a Git revision of these files\n";
+    assert_eq!(text(&output.stderr), message);
+}
+
+#[test]
+fn every_command_has_examples_in_its_help() {
+    let help = text(&run(&["--help"]).stdout);
+    let commands = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let names: Vec<_> = commands
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+        .filter(|name| !name.is_empty())
+        .collect();
+    assert!(names.contains(&"validate"), "{names:?}");
+    for name in names {
+        let help = text(&run(&[name, "--help"]).stdout);
+        let examples =
+            help.split("Examples:\n").nth(1).unwrap_or_else(|| panic!("{name} has no example: {help}"));
+        assert!(examples.contains(&format!("kubectl ohallo {name}")), "{name}: {help}");
+    }
+}
+
+#[test]
+fn what_kustomize_and_json_bring_on_stdin_is_judged() {
+    let rendered = Command::new("kubectl").args(["kustomize", SAMPLES]).output().unwrap();
+    let output = with_stdin(&["validate", "-", "--output=json"], &text(&rendered.stdout));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (code(&output), &report["counts"]["valid"], &report["counts"]["invalid"]),
+        (0, &5.into(), &0.into())
+    );
+    assert_eq!(report["notes"], Value::Array(Vec::new()));
+    let item = r#"{"apiVersion": "ohallo.eu/v1alpha1", "kind": "Channel", "metadata": {"name": "a"}, "spec": {"channelType": "sms", "displayName": "A"}}"#;
+    let list = format!("{{\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": [{item}]}}");
+    for (input, place) in [(format!("{item}\n{item}"), "stdin:2:93"), (list, "stdin:1:140")] {
+        let output = with_stdin(&["validate", "-"], &input);
+        let reported = text(&output.stdout);
+        assert!(code(&output) == 1 && reported.contains(place), "{reported}");
+    }
+}
+
+#[test]
+fn there_are_colors_on_a_terminal_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.yaml");
+    std::fs::write(&file, GOOD).unwrap();
+    let plain = text(&run(&["validate", file.to_str().unwrap()]).stdout);
+    assert!(plain.contains("1 valid") && !plain.contains('\u{1b}'), "{plain:?}");
+    // script runs a command on a terminal.
+    let on_terminal = |flags: &str| {
+        let run = format!(
+            "{} validate {} {flags}",
+            crate::cli::support::program::program().display(),
+            file.display()
+        );
+        let output = Command::new("script")
+            .args(["-qec", &run, "/dev/null"])
+            .env_remove("NO_COLOR")
+            .env("TERM", "xterm")
+            .output()
+            .unwrap();
+        text(&output.stdout)
+    };
+    assert!(on_terminal("").contains("\u{1b}[32m1 valid"), "{:?}", on_terminal(""));
+    assert!(!on_terminal("--no-color").contains('\u{1b}'));
+}
+
+#[test]
+fn a_pipe_that_closes_early_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let many = format!("{}---\n", GOOD.replace("chat", "sms")).repeat(5000);
+    std::fs::write(folder.path().join("many.yaml"), many).unwrap();
+    let mut child = command()
+        .args(["validate", folder.path().to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((code(&output), text(&output.stderr)), (1, String::new()));
+}
+
+fn git(folder: &Path, args: &[&str]) {
+    let identity = ["-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false"];
+    let output = Command::new("git").arg("-C").arg(folder).args(identity).args(args).output().unwrap();
+    assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+}
+
+#[test]
+fn a_base_in_git_or_in_a_directory_shows_what_may_not_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let channels = folder.path().join("channels");
+    std::fs::create_dir(&channels).unwrap();
+    std::fs::write(channels.join("a.yaml"), GOOD).unwrap();
+    git(folder.path(), &["init", "-q"]);
+    git(folder.path(), &["add", "."]);
+    git(folder.path(), &["commit", "-qm", "before"]);
+    let copy = tempfile::tempdir().unwrap();
+    std::fs::copy(channels.join("a.yaml"), copy.path().join("renamed.yaml")).unwrap();
+    // The file is renamed as well: an object is known by its name.
+    std::fs::remove_file(channels.join("a.yaml")).unwrap();
+    let after = channels.join("b.yaml");
+    std::fs::write(&after, GOOD.replace("chat", "voice")).unwrap();
+    let judged = |base: &str| run(&["validate", channels.to_str().unwrap(), &format!("--base={base}")]);
+    for base in ["HEAD", copy.path().to_str().unwrap()] {
+        let output = judged(base);
+        let reported = text(&output.stdout);
+        assert!(
+            code(&output) == 1 && reported.contains("spec.channelType: channelType is immutable"),
+            "{base}: {reported}"
+        );
+    }
+    assert_eq!(code(&run(&["validate", channels.to_str().unwrap()])), 0);
+    std::fs::write(&after, GOOD.replace("displayName: A", "displayName: B")).unwrap();
+    assert_eq!(code(&judged("HEAD")), 0);
+}

@@ -1,0 +1,5 @@
+//! What the tests of the command line share.
+
+pub mod program;
+pub mod server;
+pub mod yaml_mutations;
