@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::cli::support::program::run;
 use crate::cli::support::server::{Answer, Manifest, Syntax, answers};
-use crate::cli::support::yaml_mutations::mutate;
+use crate::cli::support::yaml_mutations::{SCALARS, mutate};
 use crate::misoperation::channels::bases;
 use crate::misoperation::mutations::{Mutation, mutations};
 use crate::misoperation::support::inputs::env;
@@ -188,5 +188,25 @@ async fn validate_and_the_api_server_agree_about_mutated_samples() {
     }
     let accepted = compare(&harness, &all).await;
     assert!(accepted > count / 20, "hardly any was accepted");
+    harness.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scalar_of_yaml_has_the_same_type_for_validate_and_the_api_server() {
+    let harness = Harness::bare(Default::default(), &[]).await;
+    let fields = ["displayName: VALUE", "enabled: VALUE", "intervalSeconds: VALUE", "config: {x: VALUE}"];
+    let mut all = Vec::new();
+    for scalar in SCALARS.iter().filter(|scalar| !scalar.contains('\n')) {
+        for field in fields {
+            let field = field.replace("VALUE", scalar);
+            let name = if field.starts_with("displayName") { "" } else { "  displayName: A\n" };
+            let body = format!(
+                "apiVersion: ohallo.eu/v1alpha1\nkind: Channel\nmetadata:\n  name: judged\nspec:\n  channelType: chat\n{name}  {field}\n"
+            );
+            all.push(Manifest { what: field, plural: "channels", body, syntax: Syntax::Yaml });
+        }
+    }
+    let accepted = compare(&harness, &all).await;
+    assert!(accepted > all.len() / 4, "{accepted} of {}", all.len());
     harness.finish().await;
 }

@@ -5,7 +5,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 
 /// Scalars that YAML 1.1, YAML 1.2 and JSON read differently, and some that break types and bounds.
-const SCALARS: &[&str] = &[
+pub const SCALARS: &[&str] = &[
     "on",
     "off",
     "yes",
