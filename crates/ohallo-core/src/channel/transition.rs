@@ -174,14 +174,25 @@ impl State {
 
     /// The id is reserved for this object, or another Channel of this process binds or deletes it.
     fn reserved(&mut self, step: &Step, answer: Result<Answer, EffectError>) -> Result<Next, Failure> {
-        match (step, answer) {
-            (_, Ok(Answer::Done)) => Ok(Next::Effect),
-            (Step::Adopt { .. }, Ok(Answer::Reserved)) => {
-                self.observed.owner = Some(None);
-                Ok(Next::Plan)
-            }
-            (_, Ok(Answer::Reserved)) => Err(Failure::deferred(Duration::from_secs(1))),
-            (_, answer) => Err(self.failed(answer)),
+        match answer {
+            Ok(Answer::Done) => Ok(Next::Effect),
+            Ok(Answer::Reserved) => match step {
+                Step::Adopt { .. } => {
+                    self.observed.owner = Some(None);
+                    Ok(Next::Plan)
+                }
+                Step::Delete { .. }
+                | Step::WriteIntent { .. }
+                | Step::PostCreate { .. }
+                | Step::RecordId { .. }
+                | Step::RestoreMetadata
+                | Step::Update { .. }
+                | Step::PushCredentials { .. }
+                | Step::Retry { .. }
+                | Step::Test { .. }
+                | Step::RemoveFinalizer(_) => Err(Failure::deferred(Duration::from_secs(1))),
+            },
+            answer => Err(self.failed(answer)),
         }
     }
 
@@ -432,7 +443,7 @@ impl State {
     /// Begins to count an answered id that no status holds, for as long as the guard lives.
     pub fn count_unrecorded(&mut self, guard: impl FnOnce() -> UnrecordedGuard) {
         if let Some(own) = &mut self.memory.attempt
-            && matches!(own.outcome, AttemptOutcome::Answered(_))
+            && own.outcome.answered().is_some()
         {
             own.unrecorded.get_or_insert_with(guard);
             self.owns_attempt = true;
@@ -440,10 +451,7 @@ impl State {
     }
 
     fn answered(&self) -> Option<RemoteChannel> {
-        match &self.memory.attempt {
-            Some(CreateAttempt { outcome: AttemptOutcome::Answered(remote), .. }) => Some((**remote).clone()),
-            _ => None,
-        }
+        self.memory.attempt.as_ref()?.outcome.answered().cloned()
     }
 
     /// Binds the object to the channel that the create returned, before the status says so.

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::api::values::RecordedOutcome;
 use crate::channel::fixtures::arbitrary::odd;
 use crate::channel::fixtures::*;
 use crate::channel::model::Plan;
@@ -81,13 +82,11 @@ proptest! {
         prop_assert!(old.workspace_id.is_none() || old.workspace_id == new.workspace_id);
         let known = matches!(old.origin.as_deref(), Some("Created" | "Adopted"));
         prop_assert!(old.origin == new.origin || (!known && sample.view().bound_id().is_some()));
-        let unresolved = match sample.view().binding() {
-            Binding::UnresolvedCreate(attempt) | Binding::UnresolvedAtDeletion(attempt) => new
-                .create
-                .as_ref()
-                .is_some_and(|new| new.attempt == attempt.number && new.outcome == "Unknown"),
-            _ => false,
-        };
+        let unresolved = sample.view().binding().unresolved_create().is_some_and(|attempt| {
+            new.create.as_ref().is_some_and(|new| {
+                new.attempt == attempt.number && new.outcome() == Some(RecordedOutcome::Unknown)
+            })
+        });
         prop_assert!(new.create == old.create || new.channel_id.is_some() || unresolved);
     }
 
