@@ -53,7 +53,7 @@ pub async fn execute(io: &mut Io, state: &State, step: &Step, effect: Effect) ->
         | Effect::PostRetry
         | Effect::PostTest
         | Effect::DeleteChannel => call(io, step).await,
-        Effect::ReadObject => read_object(io, state, |fresh| Answer::Object(fresh)).await,
+        Effect::ReadObject => read_object(io, state, Answer::Object).await,
         Effect::FindClaims => find_claims(io, state, step).await,
         Effect::RemoveFinalizer => remove_finalizer(io, state).await,
         Effect::ProbeWorkspace => Ok(Answer::Workspace(probe_workspace(io, state).await?)),
@@ -146,7 +146,7 @@ async fn remove_finalizer(io: &Io, state: &State) -> Answered {
     match object_store::patch_metadata(&io.api(), object, patch).await.map_err(kubernetes)? {
         Written::Stored(stored) => Ok(Answer::Object(stored)),
         Written::Gone => Ok(Answer::ObjectGone),
-        Written::Conflict => read_object(io, state, |fresh| Answer::Conflict(fresh)).await,
+        Written::Conflict => read_object(io, state, Answer::Conflict).await,
     }
 }
 
@@ -158,12 +158,12 @@ async fn read_object(io: &Io, state: &State, found: impl FnOnce(Box<Channel>) ->
 async fn write_id(io: &Io, state: &State) -> Answered {
     let status = state.status_to_write();
     let answer = write_status(io, state.object(), status).await;
-    if let Err(EffectError::Kubernetes { error, .. }) = &answer {
+    if let Err(EffectError::Kubernetes { failure, .. }) = &answer {
         tracing::error!(
             channel = io.name.name,
             namespace = io.name.namespace,
             channel_id = status.channel_id,
-            error,
+            error = failure.chain(),
             "a channel was created and its id is not in a status yet"
         );
     }
@@ -214,7 +214,7 @@ async fn replace_status(
 
 fn kubernetes(error: kube::Error) -> EffectError {
     let refused = matches!(&error, kube::Error::Api(status) if (400..500).contains(&status.code));
-    EffectError::Kubernetes { failure: error::to_failure(&error), refused, error: error::describe(&error) }
+    EffectError::Kubernetes { failure: error::to_failure(&error), refused }
 }
 
 /// A step without what its effect needs: a bug of the operator.

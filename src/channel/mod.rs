@@ -28,6 +28,7 @@ use ohallo_core::channel::plan::delete;
 use ohallo_core::channel::state::DELETED_CACHE_LAG;
 use ohallo_core::channel::triggers::Triggers;
 use ohallo_core::channel::{config, settled};
+use ohallo_core::failure::{Failure, Retry};
 use ohallo_core::index::WorkspaceKey;
 use ohallo_core::lease::election::Epoch;
 use ohallo_core::work_queue::{Priority, Resolved, Route};
@@ -37,8 +38,8 @@ pub use crate::channel::run::record_unrecorded;
 
 /// The status of a Channel could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("the status can't be written: {0}")]
-pub struct StatusWriteError(String);
+#[error("the status can't be written")]
+pub struct StatusWriteError(#[source] Failure);
 
 /// Brings one Channel closer to what it declares.
 ///
@@ -75,10 +76,10 @@ pub async fn reconcile(
     ctx.metrics.reconciled("Channel", result, took);
     log(&channel, result, took, &report);
     match report {
-        Report::Wake(wake) if result == ReconcileResult::Deferred => Ok(Requeue::Deferred(wake)),
-        Report::Wake(wake) if result == ReconcileResult::Transient => Ok(Requeue::Retry(wake)),
-        Report::Wake(wake) => Ok(Requeue::After(wake)),
-        Report::Unwritten(error) => Err(StatusWriteError(error)),
+        Report::Wake { after, .. } if result == ReconcileResult::Deferred => Ok(Requeue::Deferred(after)),
+        Report::Wake { after, .. } if result == ReconcileResult::Transient => Ok(Requeue::Retry(after)),
+        Report::Wake { after, .. } => Ok(Requeue::After(after)),
+        Report::Unwritten(failure) => Err(StatusWriteError(failure)),
     }
 }
 
@@ -104,7 +105,7 @@ async fn read_in_full(
         let _permit = ctx.reads.acquire().await;
         response_sanitizer::read(&ctx.client, light, whole).await
     };
-    let unread = |error: kube::Error| StatusWriteError(error::describe(&error));
+    let unread = |error: kube::Error| StatusWriteError(error::to_failure(&error));
     let Some(found) = read(false).await.map_err(unread)? else { return Ok(FullObject::Gone) };
     if !is_heavy(&found) {
         return Ok(FullObject::Found(Box::new(found)));
@@ -169,13 +170,20 @@ pub fn tokens(channel: &Channel, ctx: &Context) -> (WorkspaceKey, u32) {
     (WorkspaceKey::of(channel), tokens.max(1))
 }
 
-/// Logs one line for each reconcile.
+/// Logs one line for each reconcile; a failed one with its chain of causes in `error`.
 fn log(channel: &Channel, result: ReconcileResult, took: Duration, report: &Report) {
     let outcome = result.as_str();
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     let (name, namespace, generation) =
         (channel.name_any(), channel.namespace(), channel.metadata.generation);
-    if let Report::Unwritten(error) = report {
+    let failure = match report {
+        Report::Wake { failure, .. } => failure.as_ref(),
+        Report::Unwritten(failure) => Some(failure),
+    };
+    // A deferred call is no failure.
+    let failure = failure.filter(|failure| !matches!(failure.retry, Retry::Deferred(_)));
+    let error = failure.map(Failure::chain);
+    if matches!(report, Report::Unwritten(_)) {
         tracing::warn!(channel = name, namespace, generation, outcome, took_ms, error, "reconciled");
     } else if matches!(
         result,
@@ -184,9 +192,9 @@ fn log(channel: &Channel, result: ReconcileResult, took: Duration, report: &Repo
             | ReconcileResult::InFlight
             | ReconcileResult::Waiting
     ) {
-        tracing::debug!(channel = name, namespace, generation, outcome, took_ms, "reconciled");
+        tracing::debug!(channel = name, namespace, generation, outcome, took_ms, error, "reconciled");
     } else {
-        tracing::info!(channel = name, namespace, generation, outcome, took_ms, "reconciled");
+        tracing::info!(channel = name, namespace, generation, outcome, took_ms, error, "reconciled");
     }
 }
 
@@ -233,4 +241,38 @@ fn initial_cooldown(channel: &Channel, now: &Triggers) -> Option<cooldown::Coold
     let inputs = Triggers { secrets: settled::pushed_at_rest(channel)?, key: None, ..now.clone() };
     let first = channel.spec.interval().mul_f64(rand::random());
     Some(cooldown::Cooldown::new(inputs, clock::instant() + first))
+}
+
+#[cfg(test)]
+mod tests {
+    use ohallo_core::api::conditions::Reason;
+    use ohallo_core::classify::{ApiError, Class, ErrorKind};
+
+    use super::*;
+    use crate::telemetry::logs::tests::logged;
+
+    #[test]
+    fn the_log_line_of_a_failed_reconcile_shows_the_chain_of_causes() {
+        let refused = "tcp connect error: Connection refused (os error 111)";
+        let failure = Failure::from(ApiError::new(Class::NotSent, ErrorKind::NotConnected, refused));
+        let channel = Channel::new("sales", Default::default());
+        let line = |failure, result| {
+            let report = Report::Wake { after: Duration::ZERO, failure };
+            logged("debug", true, || log(&channel, result, Duration::ZERO, &report))
+        };
+        let text = line(Some(failure), ReconcileResult::Transient);
+        let chain = format!("\"error\":\"oHallo's API can't be reached; the operator retries: {refused}\"");
+        assert!(text.contains(&chain), "{text}");
+        let denied = Failure::transient(Reason::InternalError, "The status was not written.");
+        let report = Report::Unwritten(denied.caused_by(std::io::Error::other("403 Forbidden")));
+        let text =
+            logged("debug", true, || log(&channel, ReconcileResult::Unwritten, Duration::ZERO, &report));
+        assert!(text.contains("\"error\":\"The status was not written: 403 Forbidden\""), "{text}");
+        for quiet in [
+            line(None, ReconcileResult::InSync),
+            line(Some(Failure::deferred(Duration::ZERO)), ReconcileResult::Deferred),
+        ] {
+            assert!(quiet.contains("reconciled") && !quiet.contains("error"), "{quiet}");
+        }
+    }
 }

@@ -44,10 +44,10 @@ pub struct Reconcile {
 
 /// What the controller does next.
 pub enum Report {
-    /// Requeue after this duration.
-    Wake(Duration),
-    /// The status could not be written; the API server's error.
-    Unwritten(String),
+    /// Requeue after this duration. `failure`: why the reconcile ended early.
+    Wake { after: Duration, failure: Option<Failure> },
+    /// The status could not be written.
+    Unwritten(Failure),
 }
 
 /// Runs one reconcile with its timeout and reports it. A panic affects only its own object. Neither loses an answer that
@@ -77,7 +77,7 @@ pub async fn run_and_report(
     let Some(outcome) = outcome else { return reconcile.finish() };
     AssertUnwindSafe(reconcile.report(&outcome)).catch_unwind().await.unwrap_or_else(|_| {
         ctx.metrics.panicked();
-        (Report::Wake(RECONCILE_TIMEOUT), ReconcileResult::Transient)
+        (Report::Wake { after: RECONCILE_TIMEOUT, failure: None }, ReconcileResult::Transient)
     })
 }
 
@@ -235,17 +235,17 @@ impl Reconcile {
         let status = self.state.status_to_report(&summary);
         let written = match self.write(status).await {
             Ok(written) => written,
-            Err(error) => return (Report::Unwritten(error), ReconcileResult::Unwritten),
+            Err(failure) => return (Report::Unwritten(failure), ReconcileResult::Unwritten),
         };
         let inputs = self.io.inputs(&self.state);
         let reported = self.state.reported(outcome, &summary, written, inputs, random, now());
-        let (wake, result) = match reported {
-            Reported::Done(wake, result) => (wake, result),
+        let (after, result) = match reported {
+            Reported::Done(after, result) => (after, result),
             Reported::NotStored(summary) => {
                 let status = self.state.loss_to_report(&summary);
                 let written = match self.write(status).await {
                     Ok(written) => written,
-                    Err(error) => return (Report::Unwritten(error), ReconcileResult::Unwritten),
+                    Err(failure) => return (Report::Unwritten(failure), ReconcileResult::Unwritten),
                 };
                 let inputs = self.io.inputs(&self.state);
                 self.state.loss_reported(&summary, written, inputs, now())
@@ -259,11 +259,11 @@ impl Reconcile {
             let requeues = self.io.ctx.index().give_up_adoption(&self.io.uid);
             self.io.ctx.requeue(requeues);
         }
-        (Report::Wake(wake), result)
+        (Report::Wake { after, failure: outcome.failure().cloned() }, result)
     }
 
     /// Writes the status, if there is one to write. On a newer version with the same inputs it is written again.
-    async fn write(&mut self, status: Option<ChannelStatus>) -> Result<Option<StatusWrite>, String> {
+    async fn write(&mut self, status: Option<ChannelStatus>) -> Result<Option<StatusWrite>, Failure> {
         let Some(status) = status else { return Ok(None) };
         self.state.prepare_status(&status);
         self.io.remember(&mut self.state);
@@ -275,7 +275,7 @@ impl Reconcile {
             };
             let answer = match answer {
                 Ok(answer) => answer,
-                Err(EffectError::Kubernetes { error, .. }) => return Err(error),
+                Err(EffectError::Kubernetes { failure, .. }) => return Err(failure),
                 Err(_) => Answer::Rejected,
             };
             let written = self.state.status_answered(&status, answer, now());
@@ -289,9 +289,9 @@ impl Reconcile {
     /// The end of a deleted object.
     fn finish(&mut self) -> (Report, ReconcileResult) {
         let inputs = self.io.began().clone();
-        let (wake, result) = self.state.finished(inputs, now());
+        let (after, result) = self.state.finished(inputs, now());
         self.io.remember(&mut self.state);
         self.io.publish_events(&mut self.state);
-        (Report::Wake(wake), result)
+        (Report::Wake { after, failure: None }, result)
     }
 }

@@ -23,7 +23,7 @@ use ohallo_core::api::{MANAGER, annotation, conditions as words, finalizer};
 use ohallo_core::backoff::{self, Requeue};
 use ohallo_core::cooldown::Cooldown;
 use ohallo_core::event::PendingEvent;
-use ohallo_core::failure::Failure;
+use ohallo_core::failure::{Failure, Retry};
 use ohallo_core::lease::election::Epoch;
 use ohallo_core::secret_id::SecretId;
 use ohallo_core::secret_version::Version;
@@ -113,7 +113,7 @@ pub async fn reconcile<K: WorkspaceApi>(
     let handle = object.handle();
     let epoch = ctx.leadership.epoch();
     let now = clock::instant();
-    let refused = |error: &StatusWriteError| done(&*object, &ctx, now, Err(error));
+    let refused = |error: &StatusWriteError| done(&*object, &ctx, now, Err(error), None);
     let Some(object) = patch_metadata(&*object, &uid, &ctx, epoch).await.inspect_err(refused)? else {
         ctx.forget_key(&handle);
         ctx.forget_workspace(&uid);
@@ -156,10 +156,12 @@ pub async fn reconcile<K: WorkspaceApi>(
     memory.checked = Some(now);
     let _active = ctx.metrics.reconciling(K::NAME);
     let span = traces::reconcile(&object);
-    let summary = check_and_summarize(&object, &ctx, &memory, &mut used).instrument(span.clone()).await;
+    let (summary, failure) =
+        check_and_summarize(&object, &ctx, &memory, &mut used).instrument(span.clone()).await;
     traces::reconciled(&span, summary.result);
     let written = write(&object, &summary, &ctx, epoch).await;
-    done(&object, &ctx, now, written.as_ref().map(|written| (summary.result, *written)));
+    let result = written.as_ref().map(|written| (summary.result, *written));
+    done(&object, &ctx, now, result, failure.as_ref());
     written?;
     memory.failures = summary.failures;
     memory.unwritten = 0;
@@ -170,12 +172,14 @@ pub async fn reconcile<K: WorkspaceApi>(
     Ok(if failed { Requeue::Retry(wake) } else { Requeue::After(wake) })
 }
 
-/// Counts a reconcile by its result or its failed write, and logs it in one line.
+/// Counts a reconcile by its result or its failed write, and logs it in one line; a failed key check with its chain of
+/// causes in `error`.
 fn done<K: WorkspaceApi>(
     object: &K,
     ctx: &Context,
     began: Instant,
     result: Result<(ReconcileResult, bool), &StatusWriteError>,
+    failure: Option<&Failure>,
 ) {
     let (outcome, written) = match result {
         Ok(result) => result,
@@ -188,12 +192,19 @@ fn done<K: WorkspaceApi>(
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     let (kind, name, namespace) = (K::NAME, object.name_any(), object.namespace());
     let generation = object.meta().generation;
+    // A deferred call is no failure.
+    let failure = failure.filter(|failure| !matches!(failure.retry, Retry::Deferred(_)));
+    let chain = failure.map(Failure::chain);
     match result {
         Err(error) if !error.outdated => {
             tracing::warn!(kind, name, namespace, generation, outcome, took_ms, %error, "reconciled");
         }
-        _ if written => tracing::info!(kind, name, namespace, generation, outcome, took_ms, "reconciled"),
-        _ => tracing::debug!(kind, name, namespace, generation, outcome, took_ms, "reconciled"),
+        Ok(_) if written => {
+            tracing::info!(kind, name, namespace, generation, outcome, took_ms, error = chain, "reconciled");
+        }
+        Ok(_) | Err(_) => {
+            tracing::debug!(kind, name, namespace, generation, outcome, took_ms, error = chain, "reconciled");
+        }
     }
 }
 
@@ -203,7 +214,7 @@ async fn check_and_summarize<K: WorkspaceApi>(
     ctx: &Arc<Context>,
     memory: &InMemoryState,
     used: &mut Version,
-) -> Summary {
+) -> (Summary, Option<Failure>) {
     let work = tokio::time::timeout(RECONCILE_TIMEOUT, check_key(object, ctx, used));
     let failed = |reason, text| KeyCheck::Failed(Failure::transient(reason, text));
     let finding = match AssertUnwindSafe(work).catch_unwind().await {
@@ -217,7 +228,12 @@ async fn check_and_summarize<K: WorkspaceApi>(
             )
         }
     };
-    status::summarize(object, &finding, memory.failures, rand::random(), clock::now())
+    let summary = status::summarize(object, &finding, memory.failures, rand::random(), clock::now());
+    let failure = match finding {
+        KeyCheck::Failed(failure) => Some(failure),
+        KeyCheck::Good { .. } | KeyCheck::Suspended => None,
+    };
+    (summary, failure)
 }
 
 /// When to retry after the API server did not accept a write.

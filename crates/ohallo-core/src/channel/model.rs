@@ -403,6 +403,14 @@ impl Conclusion {
 // === impl Outcome ===
 
 impl Outcome {
+    /// Why a step or a read failed.
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Failed(failure) | Self::PushFailed(failure) => Some(failure),
+            Self::Settled(_) | Self::More => None,
+        }
+    }
+
     /// No status is written: the call was deferred, or a create of this process is in flight.
     pub fn silent(&self) -> bool {
         match self {

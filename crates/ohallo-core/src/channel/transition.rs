@@ -242,19 +242,20 @@ impl State {
             Err(EffectError::Call(CallError::Failed(error))) => match error.kind {
                 // A well-formed refusal to read workspaces also shows that oHallo responds.
                 ErrorKind::Forbidden => Ok(Next::Effect),
-                ErrorKind::NotFound => Err(self.workspace_gone()),
+                ErrorKind::NotFound => Err(self.workspace_gone(error)),
                 _ => Err(self.refused(CallError::Failed(error))),
             },
             other => Err(self.failed(other)),
         }
     }
 
-    fn workspace_gone(&mut self) -> Failure {
+    fn workspace_gone(&mut self, error: ApiError) -> Failure {
         self.notices.push(Notice::KeyRejected);
         Failure::missing_input(
             Reason::WorkspaceNotReady,
             "The Workspace is not Ready: oHallo shows no such workspace to this API key.",
         )
+        .caused_by(error)
     }
 
     fn prepare_intent(&mut self, step: &Step, now: Now) {
@@ -401,7 +402,7 @@ impl State {
         now: Now,
     ) -> Result<Next, Failure> {
         match answer {
-            Ok(Answer::Workspace(WorkspaceProbe::NotFound)) => Err(self.workspace_gone()),
+            Ok(Answer::Workspace(WorkspaceProbe::NotFound)) => Err(self.workspace_gone(error)),
             Ok(Answer::Workspace(WorkspaceProbe::Found | WorkspaceProbe::Forbidden)) => {
                 Err(self.create_unsupported(error, now))
             }
@@ -423,10 +424,8 @@ impl State {
             return self.refused(CallError::Failed(error));
         }
         self.notices.push(Notice::CreateUnsupported(now.instant));
-        Failure {
-            class: Some(error.class),
-            ..Failure::user_action(Reason::CreateUnsupported, CREATE_UNSUPPORTED)
-        }
+        let failure = Failure::user_action(Reason::CreateUnsupported, CREATE_UNSUPPORTED);
+        Failure { class: Some(error.class), ..failure }.caused_by(error)
     }
 
     /// The task of a create panicked: whether the request was sent is unknown.

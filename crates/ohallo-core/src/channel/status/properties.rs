@@ -11,7 +11,7 @@ use crate::channel::model::Plan;
 /// A possible outcome of the reconcile: its plan, or a failure.
 fn outcome_of(sample: &Sample, dice: u8) -> Outcome {
     let failure =
-        |need, reason| Failure { retry: need, reason, message: "It failed\r\n  here.".into(), class: None };
+        |need, reason| Failure { retry: need, ..Failure::transient(reason, "It failed\r\n  here.") };
     match dice {
         0 => Outcome::Failed(failure(Retry::Backoff, Reason::ApiUnavailable)),
         1 => Outcome::Failed(failure(Retry::Backoff, Reason::InternalError)),
