@@ -25,7 +25,8 @@ use ohallo_client::{Caller, NotYet, Permit, clock};
 use ohallo_core::api::channel::Channel;
 use ohallo_core::api::workspace::{ClusterWorkspace, Workspace};
 use ohallo_core::backoff::Requeue;
-use ohallo_core::rate_limiter::{Lane, Refusal};
+use ohallo_core::priority::Priority;
+use ohallo_core::rate_limiter::Refusal;
 use ohallo_core::work_queue::{Blocked, Gate, ObjectKey, ObjectKind, Resolved, Route, Started};
 
 /// The wait after a reconcile whose panic nothing else caught.
@@ -129,7 +130,8 @@ impl Gate for QueueGate<'_> {
         // A deleted object ends at once.
         let Some(found) = self.0.channels.get(&reference(object)) else { return Ok((None, 1)) };
         let (workspace, tokens) = channel::tokens(&found, self.0);
-        let caller = Caller { namespace: object.namespace.clone(), workspace, lane: Lane::User };
+        let caller =
+            Caller { namespace: object.namespace.clone(), workspace, priority: Priority::Interactive };
         match self.0.ohallo.permit(key, &caller, tokens, now) {
             Ok(permit) => Ok((Some(permit), tokens)),
             Err(NotYet::Key(Refusal { wait, for_all })) => Err(Blocked::Key { until: now + wait, for_all }),

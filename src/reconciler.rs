@@ -1,7 +1,6 @@
 //! The shell that every kind shares: timeout, `catch_unwind`, a report on every path, the error policy, the log line, the
 //! span and the metrics of a reconcile. A kind brings its types, and how it begins, runs and reports.
 
-use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +18,7 @@ use ohallo_client::{Permit, clock};
 use ohallo_core::api::conditions::Reason;
 use ohallo_core::api::values::ReconcileResult;
 use ohallo_core::backoff::{self, Requeue};
-use ohallo_core::failure::Failure;
+use ohallo_core::failure::{Failure, Retry};
 use ohallo_core::work_queue::Resolved;
 
 /// How soon an object is requeued whose report panicked.
@@ -79,16 +78,22 @@ pub enum Start<K: Reconciler> {
 pub struct Ended {
     pub result: ReconcileResult,
     pub requeue: Result<Requeue, WriteError>,
+    /// Why it ended early.
+    pub failure: Option<Failure>,
     /// It is worth a log line at the default level.
     pub notable: bool,
 }
 
 /// The API server did not accept a write, or did not answer.
 #[derive(Clone, Debug, thiserror::Error)]
-pub struct WriteError {
-    why: String,
+pub enum WriteError {
+    #[error("the API server did not accept a write")]
+    Failed(#[source] Failure),
+    #[error("the API server did not keep the status")]
+    NotKept,
     /// The object changed during the reconcile. This is no error: it is reconciled again.
-    outdated: bool,
+    #[error("the object has a newer version")]
+    Outdated,
 }
 
 /// Reconciles the object once. A panic affects only this object.
@@ -133,7 +138,7 @@ async fn run_and_report<K: Reconciler>(
     AssertUnwindSafe(K::report(held, object, ctx, outcome)).catch_unwind().await.unwrap_or_else(|_| {
         ctx.metrics.panicked();
         let requeue = Ok(Requeue::Retry(AFTER_PANIC));
-        Ended { result: ReconcileResult::Transient, requeue, notable: true }
+        Ended { result: ReconcileResult::Transient, requeue, failure: None, notable: true }
     })
 }
 
@@ -150,14 +155,24 @@ fn finish<K: Reconciler>(object: &K, ctx: &Context, began: Instant, ended: &Ende
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     let [channel, kind, name] = object.log_names();
     let (namespace, generation) = (object.namespace(), object.meta().generation);
+    // A deferred call is no failure.
+    let failed = ended.failure.as_ref().filter(|failure| !matches!(failure.retry, Retry::Deferred(_)));
     match &ended.requeue {
-        Err(error) if !error.outdated => {
-            tracing::warn!(channel, kind, name, namespace, generation, outcome, took_ms, %error, "reconciled");
+        Err(error @ (WriteError::Failed(_) | WriteError::NotKept)) => {
+            let error = match error {
+                WriteError::Failed(failure) => failure.chain(),
+                other => other.to_string(),
+            };
+            tracing::warn!(channel, kind, name, namespace, generation, outcome, took_ms, error, "reconciled");
         }
-        _ if ended.notable => {
-            tracing::info!(channel, kind, name, namespace, generation, outcome, took_ms, "reconciled");
+        Ok(_) | Err(WriteError::Outdated) if ended.notable => {
+            let error = failed.map(Failure::chain);
+            tracing::info!(channel, kind, name, namespace, generation, outcome, took_ms, error, "reconciled");
         }
-        _ => tracing::debug!(channel, kind, name, namespace, generation, outcome, took_ms, "reconciled"),
+        Ok(_) | Err(WriteError::Outdated) => {
+            let error = failed.map(Failure::chain);
+            tracing::debug!(channel, kind, name, namespace, generation, outcome, took_ms, error, "reconciled");
+        }
     }
 }
 
@@ -166,33 +181,18 @@ fn finish<K: Reconciler>(object: &K, ctx: &Context, began: Instant, ended: &Ende
 impl Ended {
     /// The API server did not accept a write.
     pub fn unwritten(error: WriteError) -> Self {
-        let result = if error.outdated { ReconcileResult::Conflict } else { ReconcileResult::Unwritten };
-        Self { result, requeue: Err(error), notable: false }
+        let result = match error {
+            WriteError::Outdated => ReconcileResult::Conflict,
+            WriteError::Failed(_) | WriteError::NotKept => ReconcileResult::Unwritten,
+        };
+        Self { result, requeue: Err(error), failure: None, notable: false }
     }
 }
 
 // === impl WriteError ===
 
-impl WriteError {
-    /// A write that was accepted and not stored, or whose error is described.
-    pub fn new(why: impl Into<String>) -> Self {
-        Self { why: why.into(), outdated: false }
-    }
-
-    /// The object has a newer version.
-    pub fn outdated() -> Self {
-        Self { why: "the object has a newer version".into(), outdated: true }
-    }
-}
-
-impl fmt::Display for WriteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.why)
-    }
-}
-
 impl From<kube::Error> for WriteError {
     fn from(error: kube::Error) -> Self {
-        Self { why: error::describe(&error), outdated: has_code(&error, 409) }
+        if has_code(&error, 409) { Self::Outdated } else { Self::Failed(error::to_failure(&error)) }
     }
 }

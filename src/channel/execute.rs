@@ -175,12 +175,12 @@ async fn read_object(io: &Io, state: &State, found: impl FnOnce(Box<Channel>) ->
 async fn write_id(io: &Io, state: &State) -> Answered {
     let status = state.status_to_write();
     let answer = write_status(io, state.object(), status).await;
-    if let Err(EffectError::Kubernetes { error, .. }) = &answer {
+    if let Err(EffectError::Kubernetes { failure, .. }) = &answer {
         tracing::error!(
             channel = io.name.name,
             namespace = io.name.namespace,
             channel_id = status.channel_id,
-            error,
+            error = failure.chain(),
             "a channel was created and its id is not in a status yet"
         );
     }
@@ -231,7 +231,7 @@ async fn replace_status(
 
 fn kubernetes(error: kube::Error) -> EffectError {
     let refused = matches!(&error, kube::Error::Api(status) if (400..500).contains(&status.code));
-    EffectError::Kubernetes { failure: error::to_failure(&error), refused, error: error::describe(&error) }
+    EffectError::Kubernetes { failure: error::to_failure(&error), refused }
 }
 
 /// A step without what its effect needs: a bug of the operator.

@@ -111,7 +111,7 @@ fn workspace_access(io: &mut Io, state: &State, now: Now) -> Result<WorkspaceAcc
         (Ok(()), _) => return Err(Failure::deferred(Duration::from_secs(1))),
     };
     let namespace = Some(io.name.namespace.as_str().into());
-    let caller = Caller { namespace, workspace: handle, lane: state.lane(now) };
+    let caller = Caller { namespace, workspace: handle, priority: state.priority(now) };
     let session = io.ctx.ohallo.session(held.key.clone(), caller, io.permit.take());
     io.session = Some(session.with_slot(io.slot.clone()));
     let hour_ago = now.instant.checked_sub(backoff::STALLED_INTERVAL);

@@ -64,9 +64,10 @@ pub async fn report(
         (None, Some(epoch)) => Reconcile::begin(ctx, object.clone(), epoch, ctx.ohallo.heavy().slot()),
         (None, None) => {
             let requeue = Ok(Requeue::Never);
-            return Ended { result: ReconcileResult::Deferred, requeue, notable: false };
+            return Ended { result: ReconcileResult::Deferred, requeue, failure: None, notable: false };
         }
     };
+    let failure = outcome.0.as_ref().and_then(Outcome::failure).cloned();
     let (requeue, result) = match outcome.0 {
         Some(outcome) => reconcile.report(&outcome).await,
         None => {
@@ -78,7 +79,7 @@ pub async fn report(
         Ok(wake) if result == ReconcileResult::Deferred => Ok(Requeue::Deferred(wake)),
         Ok(wake) if result == ReconcileResult::Transient => Ok(Requeue::Retry(wake)),
         Ok(wake) => Ok(Requeue::After(wake)),
-        Err(error) => return Ended::unwritten(WriteError::new(error)),
+        Err(failure) => return Ended::unwritten(WriteError::Failed(failure)),
     };
     let quiet = matches!(
         result,
@@ -87,7 +88,7 @@ pub async fn report(
             | ReconcileResult::InFlight
             | ReconcileResult::Waiting
     );
-    Ended { result, requeue, notable: !quiet }
+    Ended { result, requeue, failure, notable: !quiet }
 }
 
 /// Observes, plans and executes until nothing is left to do, a requeue is needed, or a step fails. `None`: the object is
@@ -233,9 +234,9 @@ impl Reconcile {
         }
     }
 
-    /// Reports the end of a reconcile: the status if it differs, then the events. Returns when to requeue, or the API
-    /// server's error.
-    async fn report(&mut self, outcome: &Outcome) -> (Result<Duration, String>, ReconcileResult) {
+    /// Reports the end of a reconcile: the status if it differs, then the events. Returns when to requeue, or why the
+    /// status could not be written.
+    async fn report(&mut self, outcome: &Outcome) -> (Result<Duration, Failure>, ReconcileResult) {
         // No further call follows.
         let tokens = self.io.session.take().map_or(0, |session| session.needed());
         self.io.permit = None;
@@ -273,7 +274,7 @@ impl Reconcile {
     }
 
     /// Writes the status, if there is one to write. On a newer version with the same inputs it is written again.
-    async fn write(&mut self, status: Option<ChannelStatus>) -> Result<Option<StatusWrite>, String> {
+    async fn write(&mut self, status: Option<ChannelStatus>) -> Result<Option<StatusWrite>, Failure> {
         let Some(status) = status else { return Ok(None) };
         self.state.prepare_status(&status);
         self.io.remember(&mut self.state);
@@ -285,7 +286,7 @@ impl Reconcile {
             };
             let answer = match answer {
                 Ok(answer) => answer,
-                Err(EffectError::Kubernetes { error, .. }) => return Err(error),
+                Err(EffectError::Kubernetes { failure, .. }) => return Err(failure),
                 Err(_) => Answer::Rejected,
             };
             let written = self.state.status_answered(&status, answer, now());

@@ -6,6 +6,11 @@ use ohallo_core::failure::Failure;
 /// The longest text about a missing permission, in characters: enough for names of resources and namespaces.
 const MAX_PERMISSION_CHARS: usize = 300;
 
+/// An error of the API server, as [`describe`] shows it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct ApiServerError(String);
+
 /// The API server's error without anything that it quotes, except the name of a missing permission.
 pub fn describe(error: &kube::Error) -> String {
     let kube::Error::Api(status) = error else { return "no answer".into() };
@@ -23,6 +28,11 @@ pub fn describe(error: &kube::Error) -> String {
     }
 }
 
+/// The cause of a failure.
+pub fn source(error: &kube::Error) -> impl std::error::Error + use<> {
+    ApiServerError(describe(error))
+}
+
 /// The failure of a reconcile that an error of the API server causes.
 pub fn to_failure(error: &kube::Error) -> Failure {
     let why = match error {
@@ -33,6 +43,7 @@ pub fn to_failure(error: &kube::Error) -> Failure {
         Reason::InternalError,
         format!("A write to the API server failed: {why}; the operator retries."),
     )
+    .caused_by(source(error))
 }
 
 #[cfg(test)]

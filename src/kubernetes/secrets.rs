@@ -12,6 +12,7 @@ use kube::{Api, Client};
 use moka::future::Cache;
 use tokio::sync::Semaphore;
 
+use crate::kubernetes::error;
 use ohallo_core::api::conditions::Reason;
 use ohallo_core::api::is_name;
 use ohallo_core::failure::Failure;
@@ -230,6 +231,7 @@ fn unreadable(name: &NamespacedName, error: &kube::Error) -> Failure {
         _ => "the API server did not answer".to_owned(),
     };
     Failure::transient(Reason::InternalError, format!("The Secret {:?} can't be read: {why}.", name.name))
+        .caused_by(error::source(error))
 }
 
 #[cfg(test)]

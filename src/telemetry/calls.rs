@@ -10,7 +10,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces;
 use ohallo_client::{CallObserver, CallResult, FinishedCall};
 use ohallo_core::classify::Operation;
-use ohallo_core::rate_limiter::Lane;
+use ohallo_core::priority::Priority;
 
 /// Observes the calls of the oHallo client.
 pub struct Calls(pub Arc<Metrics>);
@@ -41,7 +41,7 @@ impl CallObserver for Calls {
         self.0.rate_limited();
     }
 
-    fn waited(&self, lane: Lane, wait: Duration) {
-        self.0.limiter_wait(lane.name(), wait);
+    fn waited(&self, priority: Priority, wait: Duration) {
+        self.0.limiter_wait(priority.lane(), wait);
     }
 }

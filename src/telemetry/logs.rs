@@ -139,7 +139,7 @@ fn steers_text(c: char) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
@@ -158,7 +158,8 @@ mod tests {
         }
     }
 
-    fn logged(user: &str, json: bool, what: impl FnOnce()) -> String {
+    /// What the closure logs, with this user's filter.
+    pub fn logged(user: &str, json: bool, what: impl FnOnce()) -> String {
         let captured = Captured::default();
         let target = captured.clone();
         let lines =

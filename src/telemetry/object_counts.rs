@@ -52,7 +52,7 @@ pub fn count_objects(ctx: &Context) -> Census {
     let waiting = i64::try_from(depth.values().sum::<usize>()).unwrap_or(i64::MAX);
     census.waiting = [("calls", waiting), ("events", ctx.events.waiting())].into();
     for kind in [ObjectKind::Channel, ObjectKind::Workspace, ObjectKind::ClusterWorkspace] {
-        for priority in [Priority::Interactive, Priority::Background] {
+        for priority in Priority::ALL {
             let count = depth.get(&(kind, priority)).copied().unwrap_or_default();
             census.queued.insert((kind.name(), priority.name()), i64::try_from(count).unwrap_or(i64::MAX));
         }

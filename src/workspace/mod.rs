@@ -182,7 +182,7 @@ impl<K: WorkspaceApi> Reconciler for K {
         outcome: KeyCheck,
     ) -> Ended {
         let Some(reconcile) = reconcile else {
-            return Ended::unwritten(WriteError::new("the state of the check is lost"));
+            return Ended::unwritten(WriteError::NotKept);
         };
         reconcile.report(&outcome).await
     }
@@ -209,8 +209,12 @@ impl<K: WorkspaceApi> Reconcile<K> {
         let wake = memory.until_finalizer_retry(summary.wake, clock::instant());
         memory.cooldown = Some(Cooldown::new(inputs(&object, &used), clock::instant() + wake));
         ctx.remember_workspace(&object.uid_or_default(), memory);
+        let failure = match finding {
+            KeyCheck::Failed(failure) => Some(failure.clone()),
+            KeyCheck::Suspended | KeyCheck::Good { .. } => None,
+        };
         let requeue = if summary.failures > 0 { Requeue::Retry(wake) } else { Requeue::After(wake) };
-        Ended { result: summary.result, requeue: Ok(requeue), notable: written }
+        Ended { result: summary.result, requeue: Ok(requeue), failure, notable: written }
     }
 }
 
@@ -333,7 +337,7 @@ async fn patch_metadata<K: WorkspaceApi>(
             (!terminating || has_finalizer(&*object)).then_some(*object)
         }
         Written::Gone => None,
-        Written::Conflict => return Err(WriteError::outdated()),
+        Written::Conflict => return Err(WriteError::Outdated),
     };
     if abandoned {
         ctx.remember_workspace(uid, InMemoryState { finalizer_at_start: false, ..ctx.workspace_memory(uid) });
@@ -399,7 +403,7 @@ async fn write<K: WorkspaceApi>(
     let written = match object_store::replace_status(&object.api(&ctx.client), &sent).await? {
         Written::Stored(written) => written,
         Written::Gone => return Ok(false),
-        Written::Conflict => return Err(WriteError::outdated()),
+        Written::Conflict => return Err(WriteError::Outdated),
     };
     if is_kept(&summary.status, written.status()) {
         let warnings = summary.warnings.iter();
@@ -422,7 +426,7 @@ async fn write<K: WorkspaceApi>(
                     exempt the status from the admission policy or webhook that changes it.";
         ctx.publish(&*written, vec![PendingEvent::warning(Reason::StatusNotStored.as_str(), text)]);
     }
-    Err(WriteError::new("the API server did not keep the status"))
+    Err(WriteError::NotKept)
 }
 
 /// Whether the returned status shows the parts that Channels and users read.

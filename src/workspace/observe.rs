@@ -8,7 +8,7 @@ use ohallo_core::api::conditions::Reason;
 use ohallo_core::classify::{CallError, ErrorKind as Refusal};
 use ohallo_core::failure::{Failure, Retry};
 use ohallo_core::placeholder::SECRET_DATA;
-use ohallo_core::rate_limiter::Lane;
+use ohallo_core::priority::Priority;
 use ohallo_core::remote::Id;
 use ohallo_core::secret::ApiKey;
 use ohallo_core::secret_content::Content;
@@ -48,14 +48,16 @@ async fn try_check_key<K: WorkspaceKind>(
         return Ok(KeyCheck::Suspended);
     }
     let namespace = object.meta().namespace.as_deref().map(Into::into);
-    let caller = Caller { namespace, workspace: object.handle(), lane: Lane::User };
+    let caller = Caller { namespace, workspace: object.handle(), priority: Priority::Interactive };
     let mut session = ctx.ohallo.session(key.clone(), caller, None);
     let answer = session.get_workspace(&id).await;
     let workspace = match answer {
         Ok(found) if found.id == id => Some(found),
         Ok(_) => return Err(not_found()),
         Err(CallError::Failed(error)) if error.kind == Refusal::Forbidden => None,
-        Err(CallError::Failed(error)) if error.kind == Refusal::NotFound => return Err(not_found()),
+        Err(CallError::Failed(error)) if error.kind == Refusal::NotFound => {
+            return Err(not_found().caused_by(error));
+        }
         Err(error) => {
             let failure = Failure::from(error);
             // The key may be valid: its Channels find out when they use it.

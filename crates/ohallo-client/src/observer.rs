@@ -6,7 +6,7 @@ use reqwest::header::HeaderMap;
 use tracing::Span;
 
 use ohallo_core::classify::Operation;
-use ohallo_core::rate_limiter::Lane;
+use ohallo_core::priority::Priority;
 
 /// A call that ended. It never holds the response's text, which may quote the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub trait CallObserver: Send + Sync + 'static {
     fn rate_limited(&self);
 
     /// How long the rate limiter delayed a call, or would have.
-    fn waited(&self, lane: Lane, wait: Duration);
+    fn waited(&self, priority: Priority, wait: Duration);
 }
 
 /// Observes nothing.
@@ -55,5 +55,5 @@ impl CallObserver for NoObserver {
 
     fn rate_limited(&self) {}
 
-    fn waited(&self, _: Lane, _: Duration) {}
+    fn waited(&self, _: Priority, _: Duration) {}
 }

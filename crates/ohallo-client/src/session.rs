@@ -15,7 +15,8 @@ use crate::key_state::{Creating, Rates, Wait};
 use crate::{Inner, clock};
 use ohallo_core::classify::{self, ApiError, CallError, Class, ErrorKind, Operation};
 use ohallo_core::index::WorkspaceKey;
-use ohallo_core::rate_limiter::{Claimant, Lane, Namespace, Refusal};
+use ohallo_core::priority::Priority;
+use ohallo_core::rate_limiter::{Claimant, Namespace, Refusal};
 use ohallo_core::remote::{Changes, Id, NewChannel, RemoteChannel, RemoteWorkspace};
 use ohallo_core::secret::{ApiKey, Credentials, KeyId, Redactor};
 use ohallo_core::surrogates;
@@ -29,7 +30,7 @@ pub struct Session {
     rates: Rates,
     key: ApiKey,
     claimant: Claimant,
-    lane: Lane,
+    priority: Priority,
     /// Tokens that were taken before the reconcile started.
     permit: Option<Permit>,
     made: u32,
@@ -48,7 +49,7 @@ pub struct Caller {
     pub namespace: Namespace,
     /// The Workspace of the API key.
     pub workspace: WorkspaceKey,
-    pub lane: Lane,
+    pub priority: Priority,
 }
 
 /// Tokens for the first calls of a reconcile, taken before it starts. A drop refunds unused tokens.
@@ -87,7 +88,7 @@ impl Session {
         Self {
             permit: permit.filter(|permit| permit.key == key.id()),
             claimant: Claimant { namespace: caller.namespace, running: true },
-            lane: caller.lane,
+            priority: caller.priority,
             inner,
             rates,
             key,
@@ -185,7 +186,7 @@ impl Session {
     pub fn permit_create(&mut self) -> Result<CreatePermit, CallError> {
         let creating = self.rates.key.permit_create().map_err(|wait| self.defer(wait))?;
         let taken = if self.use_permit() { Ok(()) } else { self.take(clock::instant()) };
-        self.inner.observer.waited(self.lane, taken.err().unwrap_or_default());
+        self.inner.observer.waited(self.priority, taken.err().unwrap_or_default());
         taken.map_err(|wait| self.defer(wait))?;
         self.made = self.made.saturating_add(1);
         let (inner, heavy, key) = (Arc::clone(&self.inner), self.heavy.clone(), self.key.clone());
@@ -250,7 +251,7 @@ impl Session {
             waited = wait;
             taken = self.take(clock::instant());
         }
-        self.inner.observer.waited(self.lane, waited + taken.err().unwrap_or_default());
+        self.inner.observer.waited(self.priority, waited + taken.err().unwrap_or_default());
         taken.map_err(|wait| self.defer(wait))?;
         self.made = self.made.saturating_add(1);
         Ok(())

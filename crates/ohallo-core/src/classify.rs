@@ -128,10 +128,11 @@ pub fn classify(
     redactor: &Redactor,
     now: Timestamp,
 ) -> Result<Value, ApiError> {
+    let clean = |text: &str| redactor.clean(text, MAX_TEXT_CHARS);
     match raw {
-        Raw::NotConnected(text) => Err(ApiError::new(Class::NotSent, ErrorKind::NotConnected, text)),
-        Raw::Untrusted(text) => Err(ApiError::new(Class::NotSent, ErrorKind::Untrusted, text)),
-        Raw::Broken(text) => Err(ApiError::new(Class::Ambiguous, ErrorKind::Broken, text)),
+        Raw::NotConnected(text) => Err(ApiError::new(Class::NotSent, ErrorKind::NotConnected, &clean(text))),
+        Raw::Untrusted(text) => Err(ApiError::new(Class::NotSent, ErrorKind::Untrusted, &clean(text))),
+        Raw::Broken(text) => Err(ApiError::new(Class::Ambiguous, ErrorKind::Broken, &clean(text))),
         Raw::TimedOut => {
             Err(ApiError::new(Class::Ambiguous, ErrorKind::TimedOut, "oHallo did not respond in time"))
         }
@@ -144,7 +145,7 @@ pub fn classify(
             let text = match kind {
                 ErrorKind::Unauthorized | ErrorKind::Forbidden => String::new(),
                 _ if operation == Operation::StoreCredentials => String::new(),
-                _ => redactor.clean(&error_text(*status, body), MAX_TEXT_CHARS),
+                _ => clean(&error_text(*status, body)),
             };
             Err(ApiError {
                 status: Some(*status),

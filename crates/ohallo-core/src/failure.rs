@@ -1,5 +1,8 @@
 //! Failures of a reconcile, and the mapping from oHallo's errors to reasons and messages.
 
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::conditions::Reason;
@@ -8,6 +11,9 @@ use crate::text;
 
 /// The most credentials that a message names.
 const MAX_LISTED_KEYS: usize = 8;
+
+/// The longest [`Failure::chain`], in characters.
+const MAX_CHAIN_CHARS: usize = 2048;
 
 /// How a failure is retried; each variant is one row of the table in `status.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,27 +42,85 @@ pub struct Failure {
     pub message: String,
     /// The class of the failed call; `None` where no call failed.
     pub class: Option<Class>,
+    /// What caused it, for logs.
+    pub source: Option<Source>,
+}
+
+/// The cause of a failure. As in the message, its text and those of its own sources quote nothing from oHallo that is not
+/// redacted, and nothing from the API server.
+#[derive(Clone)]
+pub struct Source(Arc<dyn Error + Send + Sync>);
+
+// === impl Source ===
+
+impl Source {
+    pub fn new(error: impl Error + Send + Sync + 'static) -> Self {
+        Self(Arc::new(error))
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl PartialEq for Source {
+    /// Sources have no value to compare: no decision depends on one.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 // === impl Failure ===
 
 impl Failure {
+    fn new(retry: Retry, reason: Reason, message: impl Into<String>) -> Self {
+        Self { retry, reason, message: message.into(), class: None, source: None }
+    }
+
     pub fn user_action(reason: Reason, message: impl Into<String>) -> Self {
-        Self { retry: Retry::UserAction, reason, message: message.into(), class: None }
+        Self::new(Retry::UserAction, reason, message)
+    }
+
+    pub fn cluster_action(reason: Reason, message: impl Into<String>) -> Self {
+        Self::new(Retry::ClusterAction, reason, message)
     }
 
     pub fn missing_input(reason: Reason, message: impl Into<String>) -> Self {
-        Self { retry: Retry::MissingInput, reason, message: message.into(), class: None }
+        Self::new(Retry::MissingInput, reason, message)
     }
 
     pub fn transient(reason: Reason, message: impl Into<String>) -> Self {
-        Self { retry: Retry::Backoff, reason, message: message.into(), class: None }
+        Self::new(Retry::Backoff, reason, message)
     }
 
     /// No rate limit token or concurrency slot is available yet.
     pub fn deferred(wait: Duration) -> Self {
-        let message = "waiting for the rate limit of the API key".into();
-        Self { retry: Retry::Deferred(wait), reason: Reason::Progressing, message, class: None }
+        let message = "waiting for the rate limit of the API key";
+        Self::new(Retry::Deferred(wait), Reason::Progressing, message)
+    }
+
+    /// The same failure with its cause, whose text must be fit to be shown: see [`Source`].
+    #[must_use]
+    pub fn caused_by(self, error: impl Error + Send + Sync + 'static) -> Self {
+        Self { source: Some(Source::new(error)), ..self }
+    }
+
+    /// The message and the causes, as `a: b: c`, escaped for a log. A cause that adds nothing is left out.
+    pub fn chain(&self) -> String {
+        let mut text = String::new();
+        let mut next: Option<&dyn Error> = Some(self);
+        while let Some(error) = next {
+            let said = error.to_string();
+            let said = said.trim().trim_end_matches('.');
+            if !text.contains(said) {
+                text.push_str(if text.is_empty() { "" } else { ": " });
+                text.push_str(said);
+            }
+            next = error.source();
+        }
+        text::sanitize(&text, MAX_CHAIN_CHARS)
     }
 
     /// For the credentials call: the names of the sent credentials, and of oHallo's response the status code only.
@@ -76,6 +140,18 @@ impl Failure {
             _ => "correct the values in their Secrets",
         };
         Self { message: format!("oHallo rejected the credentials {sent} ({status}): {remedy}."), ..failure }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_ref().map(|source| &*source.0 as &(dyn Error + 'static))
     }
 }
 
@@ -157,7 +233,8 @@ impl From<ApiError> for Failure {
                 format!("oHallo's response does not match its API{}: check --api-url and any proxy in between.", said()),
             ),
         };
-        Self { retry: need, reason, message, class: Some(error.class) }
+        let class = Some(error.class);
+        Self { class, ..Self::new(need, reason, message) }.caused_by(error)
     }
 }
 

@@ -17,6 +17,7 @@ pub mod index;
 pub mod lease;
 pub mod metadata_patch;
 pub mod placeholder;
+pub mod priority;
 pub mod rate_limiter;
 pub mod remote;
 pub mod secret;

@@ -12,10 +12,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-mod lane;
-
-pub use crate::rate_limiter::lane::Lane;
-
 /// How long a place is kept after its tokens are available.
 const PLACE_TTL: Duration = Duration::from_millis(500);
 /// The maximum number of places; further claimants are refused without a place.

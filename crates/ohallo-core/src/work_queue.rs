@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use crate::priority::Priority;
 use crate::secret::KeyId;
 
 /// The number of interactive starts before one of waiting background work: background work gets a tenth.
@@ -42,15 +43,6 @@ pub struct ObjectKey {
     /// `None` for a ClusterWorkspace: all of them count as one namespace.
     pub namespace: Option<Arc<str>>,
     pub name: Arc<str>,
-}
-
-/// The priority of an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Priority {
-    /// A user waits for it: a changed object, a new one, a deletion, a changed input.
-    Interactive,
-    /// A resync, or an object of a list.
-    Background,
 }
 
 /// The concurrency limits.
@@ -301,14 +293,6 @@ impl ObjectKind {
 // === impl Priority ===
 
 impl Priority {
-    /// The value of the metric label `priority`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Interactive => "interactive",
-            Self::Background => "background",
-        }
-    }
-
     fn pick<T>(self, [interactive, background]: &[T; 2]) -> &T {
         match self {
             Self::Interactive => interactive,
@@ -323,8 +307,6 @@ impl Priority {
         }
     }
 }
-
-const PRIORITIES: [Priority; 2] = [Priority::Interactive, Priority::Background];
 
 fn by_need<T>(keyed: bool, [unkeyed, needed]: &[T; 2]) -> &T {
     if keyed { needed } else { unkeyed }
@@ -588,7 +570,7 @@ impl WorkQueue {
         }
         for _ in 0..RESOLVED_AT_ONCE {
             self.step();
-            let found = PRIORITIES.iter().find_map(|priority| {
+            let found = Priority::ALL.iter().find_map(|priority| {
                 let (_, object) = priority.pick(&self.new).first_key_value()?;
                 Some((*priority, Arc::clone(object)))
             });
@@ -779,7 +761,7 @@ impl WorkQueue {
 
     /// Priority and resource of the next start, with a token or without.
     fn choose(&self) -> Option<(Priority, Resource)> {
-        let [first, second] = PRIORITIES;
+        let [first, second] = Priority::ALL;
         let order = if self.passed >= AGED { [second, first] } else { [first, second] };
         order.into_iter().find_map(|priority| Some((priority, self.best(priority)?)))
     }
@@ -828,7 +810,7 @@ impl WorkQueue {
         };
         let open = bucket.blocked.is_none()
             && (!key.resource.keyed() || bucket.running < self.limits.per_namespace_and_key);
-        for priority in PRIORITIES {
+        for priority in Priority::ALL {
             let wanted = (open && !priority.pick(&bucket.queues).is_empty()).then_some(bucket.turn);
             let listed = priority.pick_mut(&mut bucket.listed);
             if *listed == wanted {
@@ -852,7 +834,7 @@ impl WorkQueue {
         let Some(shared) = self.shared.get_mut(resource) else { return };
         let open = shared.blocked.is_none() && shared.running < resource.limit(&self.limits);
         let offered = if open { 2 } else { 0 };
-        for priority in PRIORITIES {
+        for priority in Priority::ALL {
             let Some(shared) = self.shared.get_mut(resource) else { return };
             let from = if shared.aged() { Priority::Background } else { priority };
             let wanted: Vec<_> = from.pick(&shared.waiting).iter().take(offered).cloned().collect();
@@ -882,7 +864,7 @@ impl WorkQueue {
         self.step();
         let Some(space) = self.spaces.get_mut(namespace) else { return };
         let open = space.running < self.limits.per_namespace;
-        for priority in PRIORITIES {
+        for priority in Priority::ALL {
             for keyed in [false, true] {
                 let offered = by_need(keyed, priority.pick(&space.offered));
                 let open = open && (space.blocked.is_none() || !keyed);

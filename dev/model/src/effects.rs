@@ -495,7 +495,7 @@ fn answer_of(wrote: Stored) -> Answered {
         Stored::Gone => (Ok(Answer::ObjectGone), None),
         Stored::NoAnswer | Stored::Stands(_) | Stored::Refused(_) => {
             let failure = Failure::transient(Reason::InternalError, "No answer.");
-            (Err(EffectError::Kubernetes { failure, refused: false, error: String::new() }), None)
+            (Err(EffectError::Kubernetes { failure, refused: false }), None)
         }
     }
 }

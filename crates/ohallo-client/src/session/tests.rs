@@ -47,14 +47,14 @@ pub(super) async fn server(
     (url, asks)
 }
 
-fn caller(namespace: &str, lane: Lane) -> Caller {
+fn caller(namespace: &str, priority: Priority) -> Caller {
     let workspace = WorkspaceKey { namespace: Some(namespace.into()), name: "default".into() };
-    Caller { namespace: Some(namespace.into()), workspace, lane }
+    Caller { namespace: Some(namespace.into()), workspace, priority }
 }
 
 pub(super) fn session(options: Options) -> Session {
     let client = Client::new(options, Arc::new(crate::NoObserver)).unwrap_or_else(|error| panic!("{error}"));
-    client.session(ApiKey::new("sf_test_v1_secret".into()), caller("a", Lane::User), None)
+    client.session(ApiKey::new("sf_test_v1_secret".into()), caller("a", Priority::Interactive), None)
 }
 
 pub(super) fn id() -> Id {
@@ -180,7 +180,7 @@ async fn one_large_response_at_a_time_is_in_memory_and_a_read_is_repeated() {
     let (url, _asks) = server(wide(1000), Duration::ZERO).await;
     let client =
         Client::new(options(&url), Arc::new(crate::NoObserver)).unwrap_or_else(|error| panic!("{error}"));
-    let session = || client.session(ApiKey::new("key".into()), caller("a", Lane::User), None);
+    let session = || client.session(ApiKey::new("key".into()), caller("a", Priority::Interactive), None);
     let other = client.heavy().slot();
     assert!(other.try_take());
     assert!(matches!(session().get_channel(&id()).await, Err(CallError::Deferred(_))));
@@ -201,7 +201,7 @@ async fn one_large_response_at_a_time_is_in_memory_and_a_read_is_repeated() {
     let (url, _asks) = server(OK.into(), Duration::ZERO).await;
     let small =
         Client::new(options(&url), Arc::new(crate::NoObserver)).unwrap_or_else(|error| panic!("{error}"));
-    let session = small.session(ApiKey::new("key".into()), caller("a", Lane::User), None);
+    let session = small.session(ApiKey::new("key".into()), caller("a", Priority::Interactive), None);
     assert!(session.with_slot(other).get_channel(&id()).await.is_ok());
 }
 
@@ -233,7 +233,8 @@ async fn a_429_pauses_the_key_and_not_others() {
     let (url, mut asks) = server(answer.into(), Duration::ZERO).await;
     let client =
         Client::new(options(&url), Arc::new(crate::NoObserver)).unwrap_or_else(|error| panic!("{error}"));
-    let session = |key: &str| client.session(ApiKey::new(key.into()), caller("a", Lane::Background), None);
+    let session =
+        |key: &str| client.session(ApiKey::new(key.into()), caller("a", Priority::Background), None);
     let Err(CallError::Failed(error)) = session("one").get_channel(&id()).await else { panic!() };
     assert_eq!((error.kind, error.retry_after), (ErrorKind::RateLimited, Some(Duration::from_secs(600))));
     let Err(CallError::Deferred(wait)) = session("one").get_channel(&id()).await else { panic!() };
@@ -248,8 +249,8 @@ async fn a_reconcile_deferred_at_its_third_call_gets_past_it_with_the_needed_tok
     let options = Options { requests_per_second: 1.0, burst: 2, ..options(&url) };
     let client = Client::new(options, Arc::new(crate::NoObserver)).unwrap_or_else(|error| panic!("{error}"));
     let key = ApiKey::new("one".into());
-    let session = |permit| client.session(key.clone(), caller("a", Lane::User), permit);
-    let caller_of_queue = caller("a", Lane::User);
+    let session = |permit| client.session(key.clone(), caller("a", Priority::Interactive), permit);
+    let caller_of_queue = caller("a", Priority::Interactive);
     let mut first = session(None);
     for _ in 0..2 {
         first.get_channel(&id()).await.unwrap();
@@ -274,14 +275,14 @@ async fn a_reconcile_deferred_at_its_third_call_gets_past_it_with_the_needed_tok
 async fn unused_tokens_of_a_permit_are_refunded_and_another_key_does_not_use_them() {
     let options = Options { requests_per_second: 0.01, burst: 1, ..options("https://a.invalid") };
     let client = Client::new(options, Arc::new(crate::NoObserver)).unwrap_or_else(|error| panic!("{error}"));
-    let (key, of_queue) = (ApiKey::new("one".into()), caller("a", Lane::User));
+    let (key, of_queue) = (ApiKey::new("one".into()), caller("a", Priority::Interactive));
     let permit = || client.permit(key.id(), &of_queue, 1, clock::instant());
     let taken = permit().ok();
     assert!(taken.is_some() && matches!(permit(), Err(NotYet::Key(_))));
-    drop(client.session(key.clone(), caller("a", Lane::User), taken));
+    drop(client.session(key.clone(), caller("a", Priority::Interactive), taken));
     let taken = permit().ok();
     assert!(taken.is_some());
-    let mut rotated = client.session(ApiKey::new("two".into()), caller("a", Lane::User), taken);
+    let mut rotated = client.session(ApiKey::new("two".into()), caller("a", Priority::Interactive), taken);
     assert!(rotated.permit_create().is_ok(), "the tokens went back to the Workspace");
     assert!(matches!(rotated.permit_create(), Err(CallError::Deferred(_))));
 }
@@ -294,7 +295,7 @@ async fn creates_run_one_by_one_after_one_with_an_unknown_outcome() {
         server(b"HTTP/1.1 502 X\r\ncontent-length: 2\r\n\r\n{}".into(), Duration::ZERO).await;
     let client =
         Client::new(options(&url), Arc::new(crate::NoObserver)).unwrap_or_else(|error| panic!("{error}"));
-    let mut session = client.session(ApiKey::new("one".into()), caller("a", Lane::User), None);
+    let mut session = client.session(ApiKey::new("one".into()), caller("a", Priority::Interactive), None);
     let workspace = Id::parse("w1").unwrap();
     let one = session.permit_create().unwrap();
     drop(session.permit_create().unwrap());

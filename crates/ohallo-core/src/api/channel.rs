@@ -8,6 +8,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::api::values::RecordedOutcome;
 use crate::api::{NAME_PATTERN, finalizer};
 use crate::secret_id::SecretId;
 use crate::secret_version::Version;
@@ -194,7 +195,7 @@ pub struct CreateRecord {
     pub(crate) intent: Option<String>,
     pub(crate) create_again: Option<String>,
     /// `status.create`: attempt and outcome.
-    pub(crate) recorded: Option<(i64, String)>,
+    pub(crate) recorded: Option<(i64, Option<RecordedOutcome>)>,
     /// `status.channelId` is set, and was not bound to this object.
     pub(crate) foreign: bool,
 }

@@ -226,6 +226,18 @@ impl ChannelStatus {
     }
 }
 
+// === impl RecordedOutcome ===
+
+impl RecordedOutcome {
+    /// Whether the attempt certainly created no channel.
+    pub fn created_nothing(self) -> bool {
+        match self {
+            Self::Rejected | Self::NotSent => true,
+            Self::Unknown => false,
+        }
+    }
+}
+
 // === impl CreateStatus ===
 
 impl CreateStatus {

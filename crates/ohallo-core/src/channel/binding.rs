@@ -8,6 +8,7 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::channel::{Channel, ChannelStatus, CreateStatus};
+use crate::api::values::RecordedOutcome;
 use crate::api::{annotation, same_id};
 use crate::classify::{ApiError, Class};
 use crate::text::seconds;
@@ -16,7 +17,6 @@ use crate::text::seconds;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BindingFacts<'a> {
     pub uid: &'a str,
-    pub terminating: bool,
     /// `managementPolicy: Observe`.
     pub observe: bool,
     pub spec_id: Option<&'a str>,
@@ -24,8 +24,8 @@ pub struct BindingFacts<'a> {
     pub bound_uid: Option<&'a str>,
     /// The annotation `create-intent`.
     pub intent: Option<&'a str>,
-    /// `status.create`: attempt and outcome.
-    pub recorded: Option<(i64, &'a str)>,
+    /// `status.create`: attempt and outcome; `None` for an outcome that this version does not know.
+    pub recorded: Option<(i64, Option<RecordedOutcome>)>,
     /// The annotation `create-again`.
     pub create_again: Option<&'a str>,
     /// What this process remembers of an attempt for this uid.
@@ -61,7 +61,7 @@ pub struct AttemptId {
     pub number: i64,
 }
 
-/// The state of a Channel in the create protocol.
+/// The state of a living Channel in the create protocol.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Binding {
     /// A POST of this process is in flight.
@@ -70,10 +70,6 @@ pub enum Binding {
     Record { id: String, attempt: i64 },
     /// oHallo answered with one id while the manifest names another.
     ConflictingIds { answered: String, declared: String },
-    /// Terminating, and no channel was created.
-    NeverCreated,
-    /// Terminating, and a channel with an unknown id may exist.
-    UnresolvedAtDeletion(AttemptId),
     /// Bound to this channel.
     Bound(String),
     /// The status holds an id that was not bound to this object.
@@ -88,22 +84,54 @@ pub enum Binding {
     UnresolvedCreate(AttemptId),
 }
 
-/// The table of the create protocol.
+/// The state of a terminating Channel in the create protocol.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DeletionBinding {
+    /// As [`Binding::InFlight`].
+    InFlight,
+    /// As [`Binding::Record`].
+    Record { id: String, attempt: i64 },
+    /// As [`Binding::ConflictingIds`].
+    ConflictingIds { answered: String, declared: String },
+    /// Bound to this channel.
+    Bound(String),
+    /// The status holds an id that was not bound to this object, and no create of this object is unresolved.
+    StatusOfOtherObject(String),
+    /// No channel was created.
+    NeverCreated,
+    /// A channel with an unknown id may exist.
+    UnresolvedCreate(AttemptId),
+}
+
+/// The state of a Channel, living or terminating.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ObjectBinding {
+    Living(Binding),
+    Terminating(DeletionBinding),
+}
+
+/// What this process knows of its own create: it precedes all that the object records.
+enum OwnCreate {
+    InFlight,
+    Record { id: String, attempt: i64 },
+    ConflictingIds { answered: String, declared: String },
+}
+
+/// The table of the create protocol for a living object.
 pub fn binding(facts: &BindingFacts) -> Binding {
-    if let Some(standing) = answered(facts) {
-        return standing;
+    if let Some(own) = own_create(facts) {
+        return own.into();
     }
     if let Some(id) = facts.status_id {
+        // If the manifest names the id of another object's status as well, the channel is adopted again; nothing else of
+        // that status counts.
+        let named = facts.spec_id.is_some_and(|named| same_id(named, id));
         return if facts.bound_uid == Some(facts.uid) {
             Binding::Bound(id.into())
+        } else if named {
+            Binding::Adopt(id.into())
         } else {
-            foreign(facts, id)
-        };
-    }
-    if facts.terminating {
-        return match last_attempt(facts) {
-            LastCreate::None | LastCreate::Concluded(_) => Binding::NeverCreated,
-            LastCreate::Unresolved(attempt) => Binding::UnresolvedAtDeletion(attempt),
+            Binding::StatusOfOtherObject(id.into())
         };
     }
     if let Some(id) = facts.spec_id {
@@ -111,40 +139,52 @@ pub fn binding(facts: &BindingFacts) -> Binding {
     }
     match last_attempt(facts) {
         LastCreate::Unresolved(attempt) => Binding::UnresolvedCreate(attempt),
-        _ if facts.observe => Binding::NotCreated,
+        LastCreate::None | LastCreate::Concluded(_) if facts.observe => Binding::NotCreated,
         LastCreate::None => Binding::Create { attempt: 1 },
         LastCreate::Concluded(attempt) => Binding::Create { attempt: attempt.saturating_add(1) },
     }
 }
 
-/// The status holds an id that was bound to another object. If the manifest names the id as well, the channel is adopted
-/// again; nothing else of that status counts.
-fn foreign(facts: &BindingFacts, id: &str) -> Binding {
-    if !facts.terminating {
-        let named = facts.spec_id.is_some_and(|named| same_id(named, id));
-        return if named { Binding::Adopt(id.into()) } else { Binding::StatusOfOtherObject(id.into()) };
+/// The table of the create protocol for a terminating object.
+pub fn deletion_binding(facts: &BindingFacts) -> DeletionBinding {
+    if let Some(own) = own_create(facts) {
+        return own.into();
     }
+    let Some(id) = facts.status_id else {
+        return match last_attempt(facts) {
+            LastCreate::None | LastCreate::Concluded(_) => DeletionBinding::NeverCreated,
+            LastCreate::Unresolved(attempt) => DeletionBinding::UnresolvedCreate(attempt),
+        };
+    };
+    if facts.bound_uid == Some(facts.uid) {
+        return DeletionBinding::Bound(id.into());
+    }
+    // The record in another object's status does not count.
     match last_attempt(&BindingFacts { recorded: None, ..*facts }) {
-        LastCreate::Unresolved(attempt) if attempt.uid == facts.uid => Binding::UnresolvedAtDeletion(attempt),
-        _ => Binding::StatusOfOtherObject(id.into()),
+        LastCreate::Unresolved(attempt) if attempt.uid == facts.uid => {
+            DeletionBinding::UnresolvedCreate(attempt)
+        }
+        LastCreate::None | LastCreate::Concluded(_) | LastCreate::Unresolved(_) => {
+            DeletionBinding::StatusOfOtherObject(id.into())
+        }
     }
 }
 
-fn answered(facts: &BindingFacts) -> Option<Binding> {
+fn own_create(facts: &BindingFacts) -> Option<OwnCreate> {
     let Remembered { attempt, outcome, .. } = facts.remembered?;
     match outcome {
-        CreateOutcome::InFlight => Some(Binding::InFlight),
+        CreateOutcome::InFlight => Some(OwnCreate::InFlight),
         CreateOutcome::Answered(id) => {
             let bound = facts.status_id.filter(|_| facts.bound_uid == Some(facts.uid));
             match bound.or(facts.spec_id) {
                 Some(other) if !same_id(other, id) => {
-                    Some(Binding::ConflictingIds { answered: id.into(), declared: other.into() })
+                    Some(OwnCreate::ConflictingIds { answered: id.into(), declared: other.into() })
                 }
                 _ if bound.is_some() => None,
-                _ => Some(Binding::Record { id: id.into(), attempt }),
+                _ => Some(OwnCreate::Record { id: id.into(), attempt }),
             }
         }
-        _ => None,
+        CreateOutcome::Rejected | CreateOutcome::NotSent | CreateOutcome::Unknown => None,
     }
 }
 
@@ -215,7 +255,7 @@ fn last_attempt(facts: &BindingFacts) -> LastCreate {
     let recorded_over = facts.intent.is_some()
         && !remembered_open
         && facts.recorded.is_some_and(|(number, outcome)| {
-            number == attempt.number && matches!(outcome, "Rejected" | "NotSent")
+            number == attempt.number && outcome.is_some_and(RecordedOutcome::created_nothing)
         });
     let remembered_over = facts.remembered.is_some_and(|own| {
         let over = matches!(own.outcome, CreateOutcome::Rejected | CreateOutcome::NotSent);
@@ -231,11 +271,12 @@ fn last_attempt(facts: &BindingFacts) -> LastCreate {
 /// What the status records of an unresolved create: the intent may be removed later, and another process may have sent
 /// the create.
 pub fn unresolved(past: Option<&CreateStatus>, attempt: &AttemptId, intent: Option<&str>) -> CreateStatus {
-    let known = past.filter(|past| past.attempt == attempt.number && past.outcome == "Unknown");
+    let known = past
+        .filter(|past| past.attempt == attempt.number && past.outcome() == Some(RecordedOutcome::Unknown));
     let time = intent.and_then(|text| AttemptId::time_of(text)?.parse().ok());
     known.cloned().unwrap_or_else(|| CreateStatus {
         attempt: attempt.number,
-        outcome: "Unknown".into(),
+        outcome: RecordedOutcome::Unknown.as_str().into(),
         sent_at: time.map(seconds),
     })
 }
@@ -274,6 +315,83 @@ pub fn could_originate_from(sent_at: Option<&str>, created_at: Option<&str>, now
     let sent = time(sent_at).filter(|sent| sent.duration_since(now) <= CLOCK_SKEW);
     let Some((sent, created)) = sent.zip(time(created_at)) else { return true };
     (-CLOCK_SKEW..=CREATE_WINDOW).contains(&created.duration_since(sent))
+}
+
+// === impl ObjectBinding ===
+
+impl ObjectBinding {
+    /// The attempt that may have created a channel.
+    pub fn unresolved_create(self) -> Option<AttemptId> {
+        match self {
+            Self::Living(Binding::UnresolvedCreate(attempt))
+            | Self::Terminating(DeletionBinding::UnresolvedCreate(attempt)) => Some(attempt),
+            Self::Living(
+                Binding::InFlight
+                | Binding::Record { .. }
+                | Binding::ConflictingIds { .. }
+                | Binding::Bound(_)
+                | Binding::StatusOfOtherObject(_)
+                | Binding::Adopt(_)
+                | Binding::NotCreated
+                | Binding::Create { .. },
+            )
+            | Self::Terminating(
+                DeletionBinding::InFlight
+                | DeletionBinding::Record { .. }
+                | DeletionBinding::ConflictingIds { .. }
+                | DeletionBinding::Bound(_)
+                | DeletionBinding::StatusOfOtherObject(_)
+                | DeletionBinding::NeverCreated,
+            ) => None,
+        }
+    }
+
+    /// The id that the object is bound to, or that a living one adopts.
+    pub fn channel_id(self) -> Option<String> {
+        match self {
+            Self::Living(Binding::Bound(id) | Binding::Adopt(id))
+            | Self::Terminating(DeletionBinding::Bound(id)) => Some(id),
+            Self::Living(
+                Binding::InFlight
+                | Binding::Record { .. }
+                | Binding::ConflictingIds { .. }
+                | Binding::StatusOfOtherObject(_)
+                | Binding::NotCreated
+                | Binding::Create { .. }
+                | Binding::UnresolvedCreate(_),
+            )
+            | Self::Terminating(
+                DeletionBinding::InFlight
+                | DeletionBinding::Record { .. }
+                | DeletionBinding::ConflictingIds { .. }
+                | DeletionBinding::StatusOfOtherObject(_)
+                | DeletionBinding::NeverCreated
+                | DeletionBinding::UnresolvedCreate(_),
+            ) => None,
+        }
+    }
+}
+
+// === impl OwnCreate ===
+
+impl From<OwnCreate> for Binding {
+    fn from(own: OwnCreate) -> Self {
+        match own {
+            OwnCreate::InFlight => Self::InFlight,
+            OwnCreate::Record { id, attempt } => Self::Record { id, attempt },
+            OwnCreate::ConflictingIds { answered, declared } => Self::ConflictingIds { answered, declared },
+        }
+    }
+}
+
+impl From<OwnCreate> for DeletionBinding {
+    fn from(own: OwnCreate) -> Self {
+        match own {
+            OwnCreate::InFlight => Self::InFlight,
+            OwnCreate::Record { id, attempt } => Self::Record { id, attempt },
+            OwnCreate::ConflictingIds { answered, declared } => Self::ConflictingIds { answered, declared },
+        }
+    }
 }
 
 // === impl AttemptId ===

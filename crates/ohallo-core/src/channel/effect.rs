@@ -83,8 +83,8 @@ pub enum EffectError {
     NotLeader,
     /// oHallo's answer, or why the call was not sent.
     Call(CallError),
-    /// The API server's answer, without what it quotes. `refused`: it had no effect.
-    Kubernetes { failure: Failure, refused: bool, error: String },
+    /// The API server's answer. `refused`: it had no effect.
+    Kubernetes { failure: Failure, refused: bool },
     /// Nothing was sent.
     NotSent(Failure),
 }

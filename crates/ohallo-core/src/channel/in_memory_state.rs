@@ -210,6 +210,18 @@ impl CreateAttempt {
     }
 }
 
+// === impl AttemptOutcome ===
+
+impl AttemptOutcome {
+    /// The channel that the create returned.
+    pub fn answered(&self) -> Option<&RemoteChannel> {
+        match self {
+            Self::Answered(remote) => Some(remote),
+            Self::InFlight | Self::Rejected | Self::NotSent | Self::Unknown => None,
+        }
+    }
+}
+
 // === impl InMemoryState ===
 
 impl InMemoryState {
@@ -269,21 +281,14 @@ impl InMemoryState {
         self.note_binding(channel);
         let uid = channel.metadata.uid.as_deref().unwrap_or_default();
         let Some(id) = channel.status.as_ref().and_then(|status| status.bound_to(uid)) else { return };
-        let answered = |own: &mut CreateAttempt| match &own.outcome {
-            AttemptOutcome::Answered(remote) => same_id(remote.id.as_str(), id),
-            _ => false,
-        };
-        self.attempt.take_if(answered);
+        let shows = |remote: &RemoteChannel| same_id(remote.id.as_str(), id);
+        self.attempt.take_if(|own| own.outcome.answered().is_some_and(shows));
     }
 
     /// The id of an answered create that no status holds.
     pub fn unrecorded_id(&self) -> Option<&str> {
-        match &self.attempt {
-            Some(CreateAttempt {
-                outcome: AttemptOutcome::Answered(remote), unrecorded: Some(_), ..
-            }) => Some(remote.id.as_str()),
-            _ => None,
-        }
+        let own = self.attempt.as_ref().filter(|own| own.unrecorded.is_some())?;
+        own.outcome.answered().map(|remote| remote.id.as_str())
     }
 
     /// Whether a status makes the object Ready for the first time; true once.

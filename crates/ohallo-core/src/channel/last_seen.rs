@@ -62,7 +62,7 @@ impl CreateRecord {
         let record = Self {
             intent: annotation(annotation::CREATE_INTENT),
             create_again: annotation(annotation::CREATE_AGAIN),
-            recorded: recorded.map(|create| (create.attempt, create.outcome.clone())),
+            recorded: recorded.map(|create| (create.attempt, create.outcome())),
             foreign: status.is_some_and(|status| status.channel_id.is_some()),
         };
         (record.intent.is_some() || record.recorded.is_some()).then(|| Arc::new(record))

@@ -9,10 +9,10 @@ use serde_json::Map;
 use crate::api::annotation;
 use crate::api::channel::{Channel, ChannelSpec, ChannelStatus, Difference, SecretVersion};
 use crate::api::conditions::Reason;
-use crate::channel::binding::{self, Binding};
+use crate::channel::binding::{self, BindingFacts, ObjectBinding};
 use crate::channel::config::{self, Differs};
 use crate::channel::consistency::Window;
-use crate::channel::in_memory_state::InMemoryState;
+use crate::channel::in_memory_state::{CreateAttempt, InMemoryState};
 use crate::failure::{Failure, Retry};
 use crate::index::Elsewhere;
 use crate::remote::{Changes, Id, NewChannel, RemoteChannel};
@@ -309,22 +309,24 @@ impl PlanInput<'_> {
         self.channel.metadata.generation.unwrap_or_default()
     }
 
-    pub fn binding(&self) -> Binding {
+    pub fn binding(&self) -> ObjectBinding {
         let uid = self.channel.uid().unwrap_or_default();
-        let remembered =
-            self.memory.attempt.as_ref().map(crate::channel::in_memory_state::CreateAttempt::remembered);
-        binding::binding(&binding::BindingFacts {
+        let facts = BindingFacts {
             uid: &uid,
-            terminating: self.terminating(),
             observe: self.observing(),
             spec_id: self.spec().channel_id.as_deref(),
             status_id: self.status.channel_id.as_deref(),
             bound_uid: self.status.bound_uid.as_deref(),
             intent: self.annotation(annotation::CREATE_INTENT),
-            recorded: self.status.create.as_ref().map(|create| (create.attempt, create.outcome.as_str())),
+            recorded: self.status.create.as_ref().map(|create| (create.attempt, create.outcome())),
             create_again: self.annotation(annotation::CREATE_AGAIN),
-            remembered,
-        })
+            remembered: self.memory.attempt.as_ref().map(CreateAttempt::remembered),
+        };
+        if self.terminating() {
+            ObjectBinding::Terminating(binding::deletion_binding(&facts))
+        } else {
+            ObjectBinding::Living(binding::binding(&facts))
+        }
     }
 
     /// SHA-256 of the declared values.
@@ -401,18 +403,28 @@ impl Conclusion {
 // === impl Outcome ===
 
 impl Outcome {
+    /// Why a step or a read failed.
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Failed(failure) | Self::PushFailed(failure) => Some(failure),
+            Self::Settled(_) | Self::More => None,
+        }
+    }
+
     /// No status is written: the call was deferred, or a create of this process is in flight.
     pub fn silent(&self) -> bool {
         match self {
             Self::Failed(failure) | Self::PushFailed(failure) => matches!(failure.retry, Retry::Deferred(_)),
-            Self::Settled(verdict) => {
-                matches!(
-                    verdict.kind,
-                    ConclusionKind::InFlight
-                        | ConclusionKind::Finished
-                        | ConclusionKind::Failed(Retry::Deferred(_))
-                )
-            }
+            Self::Settled(verdict) => match verdict.kind {
+                ConclusionKind::InFlight | ConclusionKind::Finished => true,
+                ConclusionKind::Failed(retry) => matches!(retry, Retry::Deferred(_)),
+                ConclusionKind::InSync
+                | ConclusionKind::WaitingForRemote { .. }
+                | ConclusionKind::Stale { .. }
+                | ConclusionKind::RetryIn(_)
+                | ConclusionKind::Suspended
+                | ConclusionKind::Blocked { .. } => false,
+            },
             Self::More => false,
         }
     }

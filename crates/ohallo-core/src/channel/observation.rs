@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::api::conditions::Reason;
 use crate::api::{annotation, same_id};
-use crate::channel::binding::{self, AttemptId, Binding};
+use crate::channel::binding::{self, AttemptId, Binding, ObjectBinding};
 use crate::channel::consistency::{self, Consistency};
 use crate::channel::freshness;
 use crate::channel::in_memory_state::{CACHE_LAG, REVERT_HORIZON};
@@ -60,11 +60,7 @@ impl State {
 
     /// The id that the object is bound to, or that a living one adopts.
     pub fn own_id(&self, now: Now) -> Option<String> {
-        match self.input(now).binding() {
-            Binding::Bound(id) => Some(id),
-            Binding::Adopt(id) if !self.terminating() => Some(id),
-            _ => None,
-        }
+        self.input(now).binding().channel_id()
     }
 
     /// Which reads of this id may be older than a write.
@@ -86,7 +82,8 @@ impl State {
         if self.observed.workspace.is_err() {
             return RemoteRead::Nothing;
         }
-        match self.input(now).binding() {
+        let ObjectBinding::Living(binding) = self.input(now).binding() else { return RemoteRead::Nothing };
+        match binding {
             Binding::Bound(id) | Binding::Adopt(id) if self.identity_holds() => {
                 match (self.skipped_read(began, now), Id::parse(&id)) {
                     (Some(next_look), _) => RemoteRead::Skip { next_look },
@@ -102,8 +99,6 @@ impl State {
             | Binding::Adopt(_)
             | Binding::InFlight
             | Binding::Record { .. }
-            | Binding::NeverCreated
-            | Binding::UnresolvedAtDeletion(_)
             | Binding::StatusOfOtherObject(_)
             | Binding::NotCreated
             | Binding::Create { .. } => RemoteRead::Nothing,

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::api::channel::CreateRecord;
-use crate::channel::binding::{self, Binding, BindingFacts};
-use crate::channel::in_memory_state::InMemoryState;
+use crate::channel::binding::{self, BindingFacts, DeletionBinding};
+use crate::channel::in_memory_state::{CreateAttempt, InMemoryState};
 use crate::channel::last_seen::LastSeen;
 
 /// An oHallo channel that no object manages any more, or a create that may have left one.
@@ -26,32 +26,28 @@ pub fn orphans(last: &LastSeen, memory: &InMemoryState) -> Vec<Orphan> {
     let record = last.create.as_deref().unwrap_or(&none);
     // The status may have been written after the object was last seen.
     let bound = last.bound.as_ref().or(memory.binding.as_ref().map(|binding| &binding.channel_id));
-    let standing = binding::binding(&BindingFacts {
+    let standing = binding::deletion_binding(&BindingFacts {
         uid: &last.uid,
-        terminating: true,
         status_id: bound.map(String::as_str).or(record.foreign.then_some("of another object")),
         bound_uid: bound.map(|_| last.uid.as_str()),
         intent: record.intent.as_deref(),
-        recorded: record.recorded.as_ref().map(|(attempt, outcome)| (*attempt, outcome.as_str())),
+        recorded: record.recorded,
         create_again: record.create_again.as_deref(),
-        remembered: memory.attempt.as_ref().map(crate::channel::in_memory_state::CreateAttempt::remembered),
+        remembered: memory.attempt.as_ref().map(CreateAttempt::remembered),
         ..BindingFacts::default()
     });
     let attempt = |number| binding::AttemptId { uid: last.uid.clone(), number };
     match standing {
-        Binding::Bound(id) | Binding::Record { id, .. } => vec![Orphan::Channel(id)],
-        Binding::ConflictingIds { answered, declared } => [answered, declared].map(Orphan::Channel).into(),
-        Binding::UnresolvedAtDeletion(attempt) => vec![Orphan::Attempt(attempt)],
-        Binding::InFlight => {
+        DeletionBinding::Bound(id) | DeletionBinding::Record { id, .. } => vec![Orphan::Channel(id)],
+        DeletionBinding::ConflictingIds { answered, declared } => {
+            [answered, declared].map(Orphan::Channel).into()
+        }
+        DeletionBinding::UnresolvedCreate(attempt) => vec![Orphan::Attempt(attempt)],
+        DeletionBinding::InFlight => {
             let number = memory.attempt.as_ref().map_or(0, |own| own.number);
             vec![Orphan::Attempt(attempt(number))]
         }
-        Binding::NeverCreated
-        | Binding::StatusOfOtherObject(_)
-        | Binding::Adopt(_)
-        | Binding::NotCreated
-        | Binding::Create { .. }
-        | Binding::UnresolvedCreate(_) => Vec::new(),
+        DeletionBinding::NeverCreated | DeletionBinding::StatusOfOtherObject(_) => Vec::new(),
     }
 }
 

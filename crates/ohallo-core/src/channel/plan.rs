@@ -9,11 +9,9 @@ use serde_json::Map;
 use crate::api::annotation;
 use crate::api::channel::ChannelSpec;
 use crate::api::conditions::Reason;
-use crate::channel::binding::{self, Binding};
+use crate::channel::binding::{self, Binding, ObjectBinding};
 use crate::channel::config;
-use crate::channel::model::{
-    Conclusion, ConclusionKind, DeletionOutcome, DesiredCredentials, Plan, PlanInput, Step,
-};
+use crate::channel::model::{Conclusion, ConclusionKind, DesiredCredentials, Plan, PlanInput, Step};
 use crate::channel::spec::invalid_spec;
 use crate::failure::Retry;
 use crate::remote::NewChannel;
@@ -24,27 +22,21 @@ pub fn plan(view: &PlanInput) -> Plan {
     if let Some(attempt) = view.observed.intent_written {
         return Plan::Work(Step::PostCreate { attempt, body: body(view.spec()) });
     }
-    let standing = view.binding();
-    match &standing {
-        Binding::InFlight => {
-            return Conclusion::of(ConclusionKind::InFlight, Reason::Progressing, "").settled();
-        }
-        // The API server does not store the id, so only a user can end the wait.
-        Binding::Record { id, .. }
-            if view.terminating() && !view.memory.lost.is_empty() && delete::released(view, id) =>
-        {
-            return Plan::Work(Step::RemoveFinalizer(DeletionOutcome::Released));
-        }
-        Binding::Record { attempt, .. } => return Plan::Work(Step::RecordId { attempt: *attempt }),
-        _ => {}
+    match view.binding() {
+        ObjectBinding::Living(binding) => living(view, binding),
+        ObjectBinding::Terminating(binding) => delete::plan(view, &binding),
     }
-    if view.terminating() {
-        return delete::plan(view, &standing);
-    }
-    if let Some(verdict) = suspended(view) {
+}
+
+fn living(view: &PlanInput, binding: Binding) -> Plan {
+    // What a create of this process has begun is completed also while the object is suspended.
+    let begun = matches!(binding, Binding::InFlight | Binding::Record { .. });
+    if let Some(verdict) = suspended(view).filter(|_| !begun) {
         return verdict.settled();
     }
-    match standing {
+    match binding {
+        Binding::InFlight => in_flight(),
+        Binding::Record { attempt, .. } => Plan::Work(Step::RecordId { attempt }),
         // A deletion must not skip a channel that a create of this object may have left.
         Binding::UnresolvedCreate(attempt) if view.lacks_metadata(&attempt) => Plan::Work(Step::RestoreMetadata),
         Binding::UnresolvedCreate(attempt) => outcome_unknown(view, &attempt).settled(),
@@ -61,8 +53,12 @@ pub fn plan(view: &PlanInput) -> Plan {
         Binding::Bound(id) | Binding::Adopt(id) => existing::plan(view, &id),
         Binding::NotCreated => not_created().settled(),
         Binding::Create { attempt } => create_plan(view, attempt),
-        _ => Conclusion::of(ConclusionKind::InFlight, Reason::Progressing, "").settled(),
     }
+}
+
+/// A create of this process is in flight, and records its own result.
+fn in_flight() -> Plan {
+    Conclusion::of(ConclusionKind::InFlight, Reason::Progressing, "").settled()
 }
 
 fn suspended(view: &PlanInput) -> Option<Conclusion> {

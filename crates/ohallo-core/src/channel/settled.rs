@@ -95,7 +95,7 @@ fn binding_is_whole(channel: &Channel, status: &ChannelStatus, observes: bool) -
     let intended = match status.origin() {
         Some(Origin::Created) => binding::is_own_intent(channel),
         Some(Origin::Adopted) => true,
-        _ => false,
+        None => false,
     };
     let fits = bound.is_some_and(|id| named.is_none_or(|named| same_id(named, id)));
     fits && marked && intended && status.workspace_id.is_some() && status.read_with.is_some()

@@ -29,7 +29,7 @@ use crate::conditions;
 use crate::cooldown::Cooldown;
 use crate::event::PendingEvent;
 use crate::failure::Failure;
-use crate::rate_limiter::Lane;
+use crate::priority::Priority;
 use crate::remote::RemoteChannel;
 use crate::secret::Redactor;
 
@@ -290,7 +290,7 @@ impl State {
     }
 
     /// Calls that a user waits for have priority over periodic polls.
-    pub fn lane(&self, now: Now) -> Lane {
+    pub fn priority(&self, now: Now) -> Priority {
         let view = self.input(now);
         let settled = conditions::is_true(&self.status.conditions, kind::READY)
             && self.status.observed_generation == Some(view.generation())
@@ -301,7 +301,7 @@ impl State {
                 .cooldown
                 .as_ref()
                 .is_none_or(|cooldown| cooldown.remaining(now.instant, |_| false).is_none());
-        if settled { Lane::Background } else { Lane::User }
+        if settled { Priority::Background } else { Priority::Interactive }
     }
 
     pub(super) fn event(&mut self, event: PendingEvent) {

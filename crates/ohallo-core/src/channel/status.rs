@@ -12,7 +12,7 @@ use crate::api::channel::{AppliedStatus, ChannelStatus, Difference, TestStatus};
 use crate::api::conditions::{Reason, kind};
 use crate::api::values::{Origin, ReconcileResult, RemoteState, TestResult};
 use crate::backoff;
-use crate::channel::binding::{self, Binding};
+use crate::channel::binding;
 use crate::channel::model::{Conclusion, ConclusionKind, DesiredCredentials, Outcome, PlanInput, Remote};
 use crate::channel::plan::{delete, existing, update};
 use crate::classify::Class;
@@ -123,7 +123,7 @@ impl StatusBuilder<'_> {
         if self.status.channel_id.is_some() {
             self.status.create = None;
         }
-        if let Binding::UnresolvedCreate(attempt) | Binding::UnresolvedAtDeletion(attempt) = view.binding() {
+        if let Some(attempt) = view.binding().unresolved_create() {
             let intent = view.annotation(annotation::CREATE_INTENT);
             self.status.create = Some(binding::unresolved(self.status.create.as_ref(), &attempt, intent));
         }
@@ -443,14 +443,16 @@ impl StatusBuilder<'_> {
             }
             return;
         }
-        let said = match (outcome, &view.observed.credentials) {
-            (Outcome::PushFailed(failure), _) => {
-                Some((Status::False, Reason::PushFailed, sentence(&failure.message)))
-            }
-            (_, DesiredCredentials::Invalid(failure)) => {
+        let push_failure = match outcome {
+            Outcome::PushFailed(failure) => Some(failure),
+            Outcome::Settled(_) | Outcome::Failed(_) | Outcome::More => None,
+        };
+        let said = match (push_failure, &view.observed.credentials) {
+            (Some(failure), _) => Some((Status::False, Reason::PushFailed, sentence(&failure.message))),
+            (None, DesiredCredentials::Invalid(failure)) => {
                 Some((Status::False, failure.reason, sentence(&failure.message)))
             }
-            (_, DesiredCredentials::Ready { .. })
+            (None, DesiredCredentials::Ready { .. })
                 if self.status.credentials.is_some() && !existing::push_due(view) =>
             {
                 Some((
@@ -459,7 +461,7 @@ impl StatusBuilder<'_> {
                     "The declared credentials were sent to oHallo.".to_owned(),
                 ))
             }
-            _ => None,
+            (None, DesiredCredentials::Ready { .. } | DesiredCredentials::None) => None,
         };
         if let Some((status, reason, message)) = said {
             self.conditions().set(kind::CREDENTIALS_APPLIED, status, reason, &message);

@@ -9,7 +9,7 @@ use crate::api::conditions::Reason;
 use crate::api::{annotation, finalizer, same_id};
 use crate::channel::model::Outcome;
 use crate::channel::persisted::PersistedField;
-use crate::failure::{Failure, Retry};
+use crate::failure::Failure;
 
 /// Which of the sent finalizer and intent the returned object lacks.
 pub fn lost_metadata(intent: Option<&str>, returned: &Channel) -> Vec<PersistedField> {
@@ -54,14 +54,12 @@ pub fn failure(lost: &[PersistedField]) -> Failure {
         "exempt the operator's patches of channels.ohallo.eu from the admission policy or mutating webhook that removes it"
     };
     let effect = if in_status { "" } else { " and makes no calls that change oHallo" };
-    Failure {
-        retry: Retry::ClusterAction,
-        reason: Reason::StatusNotStored,
-        message: format!(
+    Failure::cluster_action(
+        Reason::StatusNotStored,
+        format!(
             "The API server accepted the write but did not store {names}, so the operator retries with backoff{effect}: {remedy}."
         ),
-        class: None,
-    }
+    )
 }
 
 /// Whether a reconcile ended because of such a loss.
@@ -71,28 +69,24 @@ pub fn is_loss(outcome: &Outcome) -> bool {
 
 /// The response to the patch that removes the finalizer still has it.
 pub fn finalizer_returned() -> Failure {
-    Failure {
-        retry: Retry::ClusterAction,
-        reason: Reason::StatusNotStored,
-        message: format!(
+    Failure::cluster_action(
+        Reason::StatusNotStored,
+        format!(
             "The API server accepted the removal of the finalizer {} but did not store it: exempt the operator's patches of channels.ohallo.eu from the \
              admission policy or mutating webhook that adds it.",
             finalizer::CHANNEL
         ),
-        class: None,
-    }
+    )
 }
 
 /// While the served CustomResourceDefinitions lack fields of this version, the operator creates and adopts nothing.
 pub fn outdated(lacks: &str) -> Failure {
-    Failure {
-        retry: Retry::ClusterAction,
-        reason: Reason::StatusNotStored,
-        message: format!(
+    Failure::cluster_action(
+        Reason::StatusNotStored,
+        format!(
             "The API server would drop fields that the operator must store ({lacks}), so the operator creates and adopts nothing: apply crds/ of this operator version, or upgrade the chart."
         ),
-        class: None,
-    }
+    )
 }
 
 #[cfg(test)]

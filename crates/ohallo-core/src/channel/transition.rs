@@ -174,14 +174,25 @@ impl State {
 
     /// The id is reserved for this object, or another Channel of this process binds or deletes it.
     fn reserved(&mut self, step: &Step, answer: Result<Answer, EffectError>) -> Result<Next, Failure> {
-        match (step, answer) {
-            (_, Ok(Answer::Done)) => Ok(Next::Effect),
-            (Step::Adopt { .. }, Ok(Answer::Reserved)) => {
-                self.observed.owner = Some(None);
-                Ok(Next::Plan)
-            }
-            (_, Ok(Answer::Reserved)) => Err(Failure::deferred(Duration::from_secs(1))),
-            (_, answer) => Err(self.failed(answer)),
+        match answer {
+            Ok(Answer::Done) => Ok(Next::Effect),
+            Ok(Answer::Reserved) => match step {
+                Step::Adopt { .. } => {
+                    self.observed.owner = Some(None);
+                    Ok(Next::Plan)
+                }
+                Step::Delete { .. }
+                | Step::WriteIntent { .. }
+                | Step::PostCreate { .. }
+                | Step::RecordId { .. }
+                | Step::RestoreMetadata
+                | Step::Update { .. }
+                | Step::PushCredentials { .. }
+                | Step::Retry { .. }
+                | Step::Test { .. }
+                | Step::RemoveFinalizer(_) => Err(Failure::deferred(Duration::from_secs(1))),
+            },
+            answer => Err(self.failed(answer)),
         }
     }
 
@@ -231,19 +242,20 @@ impl State {
             Err(EffectError::Call(CallError::Failed(error))) => match error.kind {
                 // A well-formed refusal to read workspaces also shows that oHallo responds.
                 ErrorKind::Forbidden => Ok(Next::Effect),
-                ErrorKind::NotFound => Err(self.workspace_gone()),
+                ErrorKind::NotFound => Err(self.workspace_gone(error)),
                 _ => Err(self.refused(CallError::Failed(error))),
             },
             other => Err(self.failed(other)),
         }
     }
 
-    fn workspace_gone(&mut self) -> Failure {
+    fn workspace_gone(&mut self, error: ApiError) -> Failure {
         self.notices.push(Notice::KeyRejected);
         Failure::missing_input(
             Reason::WorkspaceNotReady,
             "The Workspace is not Ready: oHallo shows no such workspace to this API key.",
         )
+        .caused_by(error)
     }
 
     fn prepare_intent(&mut self, step: &Step, now: Now) {
@@ -390,7 +402,7 @@ impl State {
         now: Now,
     ) -> Result<Next, Failure> {
         match answer {
-            Ok(Answer::Workspace(WorkspaceProbe::NotFound)) => Err(self.workspace_gone()),
+            Ok(Answer::Workspace(WorkspaceProbe::NotFound)) => Err(self.workspace_gone(error)),
             Ok(Answer::Workspace(WorkspaceProbe::Found | WorkspaceProbe::Forbidden)) => {
                 Err(self.create_unsupported(error, now))
             }
@@ -412,10 +424,8 @@ impl State {
             return self.refused(CallError::Failed(error));
         }
         self.notices.push(Notice::CreateUnsupported(now.instant));
-        Failure {
-            class: Some(error.class),
-            ..Failure::user_action(Reason::CreateUnsupported, CREATE_UNSUPPORTED)
-        }
+        let failure = Failure::user_action(Reason::CreateUnsupported, CREATE_UNSUPPORTED);
+        Failure { class: Some(error.class), ..failure }.caused_by(error)
     }
 
     /// The task of a create panicked: whether the request was sent is unknown.
@@ -432,7 +442,7 @@ impl State {
     /// Begins to count an answered id that no status holds, for as long as the guard lives.
     pub fn count_unrecorded(&mut self, guard: impl FnOnce() -> UnrecordedGuard) {
         if let Some(own) = &mut self.memory.attempt
-            && matches!(own.outcome, AttemptOutcome::Answered(_))
+            && own.outcome.answered().is_some()
         {
             own.unrecorded.get_or_insert_with(guard);
             self.owns_attempt = true;
@@ -440,10 +450,7 @@ impl State {
     }
 
     fn answered(&self) -> Option<RemoteChannel> {
-        match &self.memory.attempt {
-            Some(CreateAttempt { outcome: AttemptOutcome::Answered(remote), .. }) => Some((**remote).clone()),
-            _ => None,
-        }
+        self.memory.attempt.as_ref()?.outcome.answered().cloned()
     }
 
     /// Binds the object to the channel that the create returned, before the status says so.

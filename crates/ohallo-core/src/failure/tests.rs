@@ -105,3 +105,26 @@ fn a_deferred_call_is_no_failed_call() {
     assert_eq!(failure.retry, Retry::Deferred(Duration::from_secs(7)));
     assert_eq!(failure.class, None);
 }
+
+#[test]
+fn the_chain_shows_each_cause_once_and_escaped() {
+    let transport = "error sending request: tcp connect error: Connection refused";
+    let unreachable = Failure::from(ApiError::new(Class::NotSent, ErrorKind::NotConnected, transport));
+    let shown = "oHallo's API can't be reached; the operator retries";
+    assert_eq!(unreachable.chain(), format!("{shown}: {transport}"));
+    assert!(unreachable.source().is_some_and(|source| source.to_string() == transport));
+
+    let said = refused(ErrorKind::Invalid, Some(422), None);
+    assert_eq!(said.chain(), "oHallo rejected the values (422: their text): correct the manifest");
+
+    let outer = Failure::transient(Reason::InternalError, "A write\nfailed.").caused_by(unreachable);
+    assert_eq!(outer.chain(), format!("A write\\nfailed: {shown}: {transport}"));
+    assert_eq!(Failure::deferred(Duration::ZERO).chain(), "waiting for the rate limit of the API key");
+}
+
+#[test]
+fn a_failure_is_compared_without_its_source() {
+    let failure = Failure::transient(Reason::InternalError, "It failed.");
+    let [one, other] = ["a", "b"].map(|text| failure.clone().caused_by(std::io::Error::other(text)));
+    assert_eq!(one, other);
+}

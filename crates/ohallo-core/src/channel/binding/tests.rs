@@ -1,3 +1,5 @@
+use strum::VariantArray;
+
 use super::*;
 use crate::classify::ErrorKind;
 
@@ -25,9 +27,9 @@ fn creates_only_when_nothing_was_ever_sent() {
 #[test]
 fn never_creates_twice_after_an_unknown_outcome() {
     for (recorded, outcome) in [
-        (Some((1, "Unknown")), None),
+        (Some((1, Some(RecordedOutcome::Unknown))), None),
         (None, Some(CreateOutcome::Unknown)),
-        (Some((2, "Rejected")), None),
+        (Some((2, Some(RecordedOutcome::Rejected))), None),
         (None, None),
     ] {
         let remembered = outcome.map(|outcome| own(1, outcome));
@@ -40,20 +42,29 @@ fn never_creates_twice_after_an_unknown_outcome() {
 fn a_record_that_contradicts_memory_is_not_trusted() {
     let remembered = Some(own(1, CreateOutcome::Unknown));
     for intent in [INTENT, "", "uid-1/x/y"] {
-        let forged =
-            BindingFacts { intent: Some(intent), recorded: Some((1, "Rejected")), remembered, ..facts() };
+        let forged = BindingFacts {
+            intent: Some(intent),
+            recorded: Some((1, Some(RecordedOutcome::Rejected))),
+            remembered,
+            ..facts()
+        };
         assert!(matches!(binding(&forged), Binding::UnresolvedCreate(_)), "{intent:?}");
     }
     let later = Some("uid-1/2/2026-01-10T09:00:00Z");
-    let of_another_process =
-        BindingFacts { intent: later, recorded: Some((2, "Rejected")), remembered, ..facts() };
+    let of_another_process = BindingFacts {
+        intent: later,
+        recorded: Some((2, Some(RecordedOutcome::Rejected))),
+        remembered,
+        ..facts()
+    };
     assert_eq!(binding(&of_another_process), Binding::Create { attempt: 3 }, "it remembers an earlier one");
 }
 
 #[test]
 fn retries_after_an_attempt_that_created_nothing() {
-    for outcome in ["Rejected", "NotSent"] {
-        let found = binding(&BindingFacts { intent: Some(INTENT), recorded: Some((1, outcome)), ..facts() });
+    for outcome in [RecordedOutcome::Rejected, RecordedOutcome::NotSent] {
+        let found =
+            binding(&BindingFacts { intent: Some(INTENT), recorded: Some((1, Some(outcome))), ..facts() });
         assert_eq!(found, Binding::Create { attempt: 2 });
     }
     for outcome in [CreateOutcome::Rejected, CreateOutcome::NotSent] {
@@ -119,7 +130,7 @@ fn the_last_attempt_is_the_later_one_of_the_intent_s_and_the_remembered_one() {
 
 #[test]
 fn a_record_without_its_intent_is_unresolved() {
-    for outcome in ["Unknown", "Rejected", "NotSent"] {
+    for outcome in RecordedOutcome::VARIANTS.iter().copied().map(Some).chain([None]) {
         assert_eq!(binding(&BindingFacts { recorded: Some((2, outcome)), ..facts() }), unknown(UID, 2));
     }
 }
@@ -135,7 +146,10 @@ fn an_answer_is_recorded_before_anything_else() {
     let remembered = Some(own(2, CreateOutcome::Answered("c1")));
     let record = Binding::Record { id: "c1".into(), attempt: 2 };
     assert_eq!(binding(&BindingFacts { remembered, ..facts() }), record);
-    assert_eq!(binding(&BindingFacts { remembered, terminating: true, ..facts() }), record);
+    assert_eq!(
+        deletion_binding(&BindingFacts { remembered, ..facts() }),
+        DeletionBinding::Record { id: "c1".into(), attempt: 2 }
+    );
     assert_eq!(binding(&BindingFacts { remembered, spec_id: Some("c1"), ..facts() }), record);
     assert_eq!(
         binding(&BindingFacts { remembered, spec_id: Some("c2"), ..facts() }),
@@ -227,22 +241,25 @@ fn a_copied_status_is_not_trusted_until_the_manifest_names_its_id() {
 
 #[test]
 fn a_terminating_channel_is_deleted_only_when_nothing_can_be_left() {
-    let gone = |facts: BindingFacts| binding(&BindingFacts { terminating: true, ..facts });
-    assert_eq!(gone(facts()), Binding::NeverCreated);
-    assert_eq!(gone(BindingFacts { spec_id: Some("c1"), ..facts() }), Binding::NeverCreated);
-    let rejected = BindingFacts { intent: Some(INTENT), recorded: Some((1, "Rejected")), ..facts() };
-    assert_eq!(gone(rejected), Binding::NeverCreated);
-    let may_exist = Binding::UnresolvedAtDeletion(AttemptId { uid: UID.into(), number: 1 });
+    let gone = |facts: BindingFacts| deletion_binding(&facts);
+    assert_eq!(gone(facts()), DeletionBinding::NeverCreated);
+    assert_eq!(gone(BindingFacts { spec_id: Some("c1"), ..facts() }), DeletionBinding::NeverCreated);
+    let rejected = BindingFacts {
+        intent: Some(INTENT),
+        recorded: Some((1, Some(RecordedOutcome::Rejected))),
+        ..facts()
+    };
+    assert_eq!(gone(rejected), DeletionBinding::NeverCreated);
+    let may_exist = DeletionBinding::UnresolvedCreate(AttemptId { uid: UID.into(), number: 1 });
     assert_eq!(gone(BindingFacts { intent: Some(INTENT), ..facts() }), may_exist);
     assert_eq!(gone(BindingFacts { intent: Some(INTENT), spec_id: Some("c1"), ..facts() }), may_exist);
 }
 
 #[test]
 fn a_terminating_channel_with_the_status_of_another_is_released_unless_its_own_create_is_unresolved() {
-    let copied =
-        BindingFacts { terminating: true, status_id: Some("c1"), bound_uid: Some("uid-0"), ..facts() };
-    let retained = Binding::StatusOfOtherObject("c1".into());
-    let held = Binding::UnresolvedAtDeletion(AttemptId { uid: UID.into(), number: 1 });
+    let copied = BindingFacts { status_id: Some("c1"), bound_uid: Some("uid-0"), ..facts() };
+    let retained = DeletionBinding::StatusOfOtherObject("c1".into());
+    let held = DeletionBinding::UnresolvedCreate(AttemptId { uid: UID.into(), number: 1 });
     let own_intent = BindingFacts { intent: Some(INTENT), ..copied };
     for (what, facts, expected) in [
         ("as it is", copied, &retained),
@@ -256,7 +273,7 @@ fn a_terminating_channel_with_the_status_of_another_is_released_unless_its_own_c
         ("an intent of its own and the id named", BindingFacts { spec_id: Some("c1"), ..own_intent }, &held),
         (
             "which the copied status calls rejected",
-            BindingFacts { recorded: Some((1, "Rejected")), ..own_intent },
+            BindingFacts { recorded: Some((1, Some(RecordedOutcome::Rejected))), ..own_intent },
             &held,
         ),
         ("which created nothing", BindingFacts { create_again: Some("uid-1/1"), ..own_intent }, &retained),
@@ -266,7 +283,7 @@ fn a_terminating_channel_with_the_status_of_another_is_released_unless_its_own_c
             &retained,
         ),
     ] {
-        assert_eq!(binding(&facts), *expected, "{what}");
+        assert_eq!(deletion_binding(&facts), *expected, "{what}");
     }
 }
 
@@ -326,7 +343,9 @@ fn a_remembered_attempt_has_no_effect_on_another_processs_intent_of_the_same_num
         let found = binding(&BindingFacts { intent: Some(theirs), remembered, ..facts() });
         assert_eq!(found, unknown(UID, 1), "a refused write of our own intent left theirs");
         let deposed = remembered.map(|own| Remembered { last: false, ..own });
-        for recorded in [Some((1, "Unknown")), Some((1, "Rejected"))] {
+        for recorded in
+            [Some((1, Some(RecordedOutcome::Unknown))), Some((1, Some(RecordedOutcome::Rejected)))]
+        {
             let found = binding(&BindingFacts { remembered: deposed, recorded, ..facts() });
             assert_eq!(found, unknown(UID, 1), "and it was removed");
         }

@@ -9,7 +9,7 @@ use crate::api::channel::{Channel, ChannelStatus};
 use crate::api::conditions::{Reason, kind};
 use crate::api::values::{DeletionPolicy, Origin};
 use crate::api::{annotation, same_id};
-use crate::channel::binding::{self, AttemptId, Binding};
+use crate::channel::binding::{self, AttemptId, DeletionBinding};
 use crate::channel::freshness;
 use crate::channel::in_memory_state::{ABSENCE_INTERVAL, InMemoryState};
 use crate::channel::model::{
@@ -29,17 +29,31 @@ fn wait_for_claims(again: Duration) -> Plan {
 }
 
 /// Plans for a terminating Channel.
-pub fn plan(view: &PlanInput, standing: &Binding) -> Plan {
-    if !view.has_finalizer() {
-        return Conclusion::of(ConclusionKind::Finished, Reason::Progressing, "").settled();
-    }
-    match standing {
-        Binding::Bound(id) => bound(view, id),
-        Binding::UnresolvedAtDeletion(attempt) => unresolved_create(view, attempt),
-        Binding::ConflictingIds { answered, declared } => conflicting_ids(view, answered, declared),
+pub fn plan(view: &PlanInput, binding: &DeletionBinding) -> Plan {
+    match binding {
+        DeletionBinding::InFlight => super::in_flight(),
+        // The API server does not store the id, so only a user can end the wait.
+        DeletionBinding::Record { id, .. } if !view.memory.lost.is_empty() && released(view, id) => {
+            Plan::Work(Step::RemoveFinalizer(DeletionOutcome::Released))
+        }
+        DeletionBinding::Record { attempt, .. } => Plan::Work(Step::RecordId { attempt: *attempt }),
+        DeletionBinding::ConflictingIds { .. }
+        | DeletionBinding::Bound(_)
+        | DeletionBinding::StatusOfOtherObject(_)
+        | DeletionBinding::NeverCreated
+        | DeletionBinding::UnresolvedCreate(_)
+            if !view.has_finalizer() =>
+        {
+            Conclusion::of(ConclusionKind::Finished, Reason::Progressing, "").settled()
+        }
+        DeletionBinding::ConflictingIds { answered, declared } => conflicting_ids(view, answered, declared),
+        DeletionBinding::Bound(id) => bound(view, id),
         // A channel of another object is never deleted for this one.
-        Binding::StatusOfOtherObject(_) => Plan::Work(Step::RemoveFinalizer(DeletionOutcome::Retained)),
-        _ => Plan::Work(Step::RemoveFinalizer(DeletionOutcome::NeverCreated)),
+        DeletionBinding::StatusOfOtherObject(_) => {
+            Plan::Work(Step::RemoveFinalizer(DeletionOutcome::Retained))
+        }
+        DeletionBinding::NeverCreated => Plan::Work(Step::RemoveFinalizer(DeletionOutcome::NeverCreated)),
+        DeletionBinding::UnresolvedCreate(attempt) => unresolved_create(view, attempt),
     }
 }
 
@@ -56,8 +70,10 @@ pub fn should_delete_remote(channel: &Channel, status: &ChannelStatus) -> bool {
             Some(Origin::Created) => true,
             Some(Origin::Adopted) => false,
             // The origin of a bound channel was removed: only the object's own intent proves that the operator created it.
-            _ if status.channel_id.is_some() && believed(channel, status) => binding::is_own_intent(channel),
-            _ => channel.spec.channel_id.is_none(),
+            None if status.channel_id.is_some() && believed(channel, status) => {
+                binding::is_own_intent(channel)
+            }
+            None => channel.spec.channel_id.is_none(),
         },
     }
 }
@@ -85,7 +101,7 @@ fn believed(channel: &Channel, status: &ChannelStatus) -> bool {
         || status.bound_to(channel.metadata.uid.as_deref().unwrap_or_default()).is_some()
 }
 
-pub(super) fn released(view: &PlanInput, what: &str) -> bool {
+fn released(view: &PlanInput, what: &str) -> bool {
     view.annotation(annotation::RELEASE).is_some_and(|word| same_id(word, what))
 }
 

@@ -156,7 +156,7 @@ fn not_readable(id: &Id, remote: &Remote) -> Conclusion {
                 "oHallo answered 404 for channel {id}, which does not prove that it is deleted: the API key can't read the workspace, or has read none of its channels. Check that the API key belongs to the workspace and can read the channel."
             ),
         ),
-        _ => Conclusion::of(
+        Remote::Unread | Remote::SkippedRead { .. } | Remote::Found(_) => Conclusion::of(
             ConclusionKind::Failed(Retry::Backoff),
             Reason::Progressing,
             "The channel was not read yet.",
@@ -202,7 +202,7 @@ fn planned(view: &PlanInput, differs: &[Differs]) -> Vec<String> {
             1 => "send 1 credential".to_owned(),
             count => format!("send {count} credentials"),
         }),
-        _ => None,
+        DesiredCredentials::Ready { .. } | DesiredCredentials::Invalid(_) | DesiredCredentials::None => None,
     };
     let all = updates.chain(enabled).chain(push);
     all.map(|line| line.chars().take(256).collect()).take(MAX_DIFFERENCES).collect()
@@ -245,7 +245,7 @@ fn credentials(view: &PlanInput, id: &Id) -> Option<Plan> {
         {
             Some(Conclusion::failed(failure).settled())
         }
-        _ => None,
+        DesiredCredentials::Ready { .. } | DesiredCredentials::Invalid(_) | DesiredCredentials::None => None,
     }
 }
 

@@ -3,10 +3,11 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::channel::binding::DeletionBinding;
 use crate::channel::consistency::Answer;
 use crate::channel::fixtures::arbitrary::odd;
 use crate::channel::fixtures::*;
-use crate::channel::model::{Outcome, Remote};
+use crate::channel::model::{DeletionOutcome, Outcome, Remote};
 use crate::channel::plan::existing;
 
 /// Whether the step changes something in oHallo.
@@ -56,7 +57,7 @@ proptest! {
         let Plan::Work(step) = sample.plan() else { return Ok(()) };
         if matches!(step, Step::Update { .. } | Step::PushCredentials { .. } | Step::Retry { .. } | Step::Test { .. }) {
             let view = sample.view();
-            prop_assert!(matches!(view.binding(), Binding::Bound(_)));
+            prop_assert!(matches!(view.binding(), ObjectBinding::Living(Binding::Bound(_))));
             let known = matches!(sample.observed.remote, Remote::SkippedRead { .. })
                 && matches!(step, Step::PushCredentials { .. } | Step::Test { .. });
             prop_assert!(known || matches!(sample.observed.remote, Remote::Found(_)));
@@ -67,7 +68,7 @@ proptest! {
     #[test]
     fn a_create_needs_the_standing_to_create(sample in odd()) {
         if let Plan::Work(Step::WriteIntent { attempt }) = sample.plan() {
-            prop_assert_eq!(sample.view().binding(), Binding::Create { attempt });
+            prop_assert_eq!(sample.view().binding(), ObjectBinding::Living(Binding::Create { attempt }));
             prop_assert!(sample.status.channel_id.is_none() && sample.channel.spec.channel_id.is_none());
         }
     }
@@ -80,7 +81,7 @@ proptest! {
             prop_assert!(delete::should_delete_remote(&sample.channel, &sample.status));
             prop_assert!(view.spec().deletion_policy.as_deref() != Some("Retain"));
             prop_assert_eq!(sample.status.channel_id.as_deref(), Some(id.as_str()));
-            prop_assert!(matches!(view.binding(), Binding::Bound(_)));
+            prop_assert!(matches!(view.binding(), ObjectBinding::Terminating(DeletionBinding::Bound(_))));
             let claims = sample.observed.claims.as_ref().unwrap();
             prop_assert!(claims.heir.is_none() && !claims.outranked && claims.beside.is_empty());
             let word = delete::claims::confirmed(&view, id.as_str());
@@ -94,9 +95,9 @@ proptest! {
         let Plan::Work(Step::RemoveFinalizer(outcome)) = sample.plan() else { return Ok(()) };
         let view = sample.view();
         prop_assert!(view.terminating() && view.has_finalizer());
-        let standing = view.binding();
+        let ObjectBinding::Terminating(binding) = view.binding() else { panic!("living") };
         match outcome {
-            DeletionOutcome::NeverCreated => prop_assert_eq!(standing, Binding::NeverCreated),
+            DeletionOutcome::NeverCreated => prop_assert_eq!(binding, DeletionBinding::NeverCreated),
             DeletionOutcome::Deleted => {
                 let absent = matches!(sample.observed.remote, Remote::Absent { proven } if proven);
                 prop_assert!(sample.memory.deleted || absent);
@@ -107,7 +108,7 @@ proptest! {
             }
             DeletionOutcome::Retained => prop_assert!(
                 !delete::should_delete_remote(&sample.channel, &sample.status)
-                    || matches!(standing, Binding::StatusOfOtherObject(_))
+                    || matches!(binding, DeletionBinding::StatusOfOtherObject(_))
             ),
         }
     }

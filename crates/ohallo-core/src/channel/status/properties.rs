@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::api::values::RecordedOutcome;
 use crate::channel::fixtures::arbitrary::odd;
 use crate::channel::fixtures::*;
 use crate::channel::model::Plan;
@@ -10,7 +11,7 @@ use crate::channel::model::Plan;
 /// A possible outcome of the reconcile: its plan, or a failure.
 fn outcome_of(sample: &Sample, dice: u8) -> Outcome {
     let failure =
-        |need, reason| Failure { retry: need, reason, message: "It failed\r\n  here.".into(), class: None };
+        |need, reason| Failure { retry: need, ..Failure::transient(reason, "It failed\r\n  here.") };
     match dice {
         0 => Outcome::Failed(failure(Retry::Backoff, Reason::ApiUnavailable)),
         1 => Outcome::Failed(failure(Retry::Backoff, Reason::InternalError)),
@@ -81,13 +82,11 @@ proptest! {
         prop_assert!(old.workspace_id.is_none() || old.workspace_id == new.workspace_id);
         let known = matches!(old.origin.as_deref(), Some("Created" | "Adopted"));
         prop_assert!(old.origin == new.origin || (!known && sample.view().bound_id().is_some()));
-        let unresolved = match sample.view().binding() {
-            Binding::UnresolvedCreate(attempt) | Binding::UnresolvedAtDeletion(attempt) => new
-                .create
-                .as_ref()
-                .is_some_and(|new| new.attempt == attempt.number && new.outcome == "Unknown"),
-            _ => false,
-        };
+        let unresolved = sample.view().binding().unresolved_create().is_some_and(|attempt| {
+            new.create.as_ref().is_some_and(|new| {
+                new.attempt == attempt.number && new.outcome() == Some(RecordedOutcome::Unknown)
+            })
+        });
         prop_assert!(new.create == old.create || new.channel_id.is_some() || unresolved);
     }
 

@@ -21,7 +21,7 @@ fn shown(status: &ChannelStatus) -> Shown<'_> {
 }
 
 fn fails(need: Retry, reason: Reason) -> Outcome {
-    Outcome::Failed(Failure { retry: need, reason, message: "It failed.".into(), class: None })
+    Outcome::Failed(Failure { retry: need, ..Failure::transient(reason, "It failed.") })
 }
 
 fn says(is: ConclusionKind, reason: Reason) -> Outcome {

@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::channel::fixtures::{INTENT, Sample};
 use crate::channel::persisted::RecordedBinding;
+use crate::failure::Retry;
 
 /// Every field of the status has a value.
 fn full() -> Value {
