@@ -171,7 +171,17 @@ fn finish<K: Reconciler>(object: &K, ctx: &Context, began: Instant, ended: &Ende
         }
         Ok(_) | Err(WriteError::Outdated) => {
             let error = failed.map(Failure::chain);
-            tracing::debug!(channel, kind, name, namespace, generation, outcome, took_ms, error, "reconciled");
+            tracing::debug!(
+                channel,
+                kind,
+                name,
+                namespace,
+                generation,
+                outcome,
+                took_ms,
+                error,
+                "reconciled"
+            );
         }
     }
 }

@@ -40,7 +40,7 @@ fn call(class: Class, kind: ErrorKind) -> Result<Answer, EffectError> {
 
 fn no_answer() -> Result<Answer, EffectError> {
     let failure = Failure::transient(Reason::InternalError, "No answer.");
-    Err(EffectError::Kubernetes { failure, refused: false, error: "no answer".into() })
+    Err(EffectError::Kubernetes { failure, refused: false })
 }
 
 fn body() -> NewChannel {
