@@ -28,11 +28,12 @@ use ohallo_core::channel::plan::delete;
 use ohallo_core::channel::state::DELETED_CACHE_LAG;
 use ohallo_core::channel::triggers::Triggers;
 use ohallo_core::channel::{config, settled};
+use ohallo_core::conditions::{self, Status};
+use ohallo_core::cooldown;
 use ohallo_core::failure::{Failure, Retry};
 use ohallo_core::index::WorkspaceKey;
 use ohallo_core::lease::election::Epoch;
-use ohallo_core::work_queue::{Priority, Resolved, Route};
-use ohallo_core::{conditions, cooldown};
+use ohallo_core::work_queue::{ObjectKind, Priority, Resolved, Route};
 
 pub use crate::channel::run::record_unrecorded;
 
@@ -64,7 +65,7 @@ pub async fn reconcile(
         FullObject::Busy => return Ok(Requeue::After(heavy::AGAIN + heavy::AGAIN.mul_f64(rand::random()))),
     };
     let started = clock::instant();
-    let _active = ctx.metrics.reconciling("Channel");
+    let _active = ctx.metrics.reconciling(ObjectKind::Channel.name());
     let span = traces::reconcile(&*whole);
     let mut reconcile = Reconcile::begin(&ctx, *whole, epoch, slot);
     reconcile.io.permit = permit;
@@ -73,7 +74,7 @@ pub async fn reconcile(
         run::run_and_report(reconcile, &channel, &ctx, epoch).instrument(span.clone()).await;
     traces::reconciled(&span, result);
     let took = clock::instant().saturating_duration_since(started);
-    ctx.metrics.reconciled("Channel", result, took);
+    ctx.metrics.reconciled(ObjectKind::Channel.name(), result, took);
     log(&channel, result, took, &report);
     match report {
         Report::Wake { after, .. } if result == ReconcileResult::Deferred => Ok(Requeue::Deferred(after)),
@@ -151,7 +152,8 @@ pub fn resolve(channel: &Channel, ctx: &Context, now: Instant) -> Resolved {
     // Ready expires two read intervals after the last read: the read must happen before that, if the rate limit
     // allows.
     let read = ctx.memory(&uid).lock().unwrap_or_else(PoisonError::into_inner).last_read_at;
-    let ready = conditions::find(&status.conditions, kind::READY).filter(|ready| ready.status == "True");
+    let ready =
+        conditions::find(&status.conditions, kind::READY).filter(|ready| Status::of(ready) == Status::True);
     let lapses = ready.is_some_and(|ready| ready.observed_generation == channel.metadata.generation)
         && channel.metadata.deletion_timestamp.is_none();
     let latest = read.filter(|_| lapses).map(|read| read + ctx.read_interval(channel) * 2);

@@ -388,7 +388,7 @@ fn note_finalizer<K: WorkspaceApi>(returned: &K, uid: &str, ctx: &Context, used:
             finalizer::IN_USE,
             K::NAME
         );
-        ctx.publish(returned, vec![PendingEvent::warning(Reason::StatusNotStored.as_str(), text)]);
+        ctx.publish(returned, vec![PendingEvent::warning(Reason::StatusNotStored, text)]);
     }
     ctx.remember_workspace(uid, InMemoryState { finalizer_failures, resend_finalizer_at, ..memory });
 }
@@ -425,7 +425,7 @@ async fn write<K: WorkspaceApi>(
                 );
                 let text = "The API server accepted the status but did not keep it: apply the CustomResourceDefinitions of this operator version, and \
                             exempt the status from the admission policy or webhook that changes it.";
-                ctx.publish(&written, vec![PendingEvent::warning(Reason::StatusNotStored.as_str(), text)]);
+                ctx.publish(&written, vec![PendingEvent::warning(Reason::StatusNotStored, text)]);
             }
             Err(StatusWriteError { why: "the API server did not keep the status".into(), outdated: false })
         }
@@ -433,7 +433,7 @@ async fn write<K: WorkspaceApi>(
             let notes: Vec<_> = summary
                 .warnings
                 .iter()
-                .map(|(reason, message)| PendingEvent::warning(reason, message))
+                .map(|(reason, message)| PendingEvent::warning(*reason, message))
                 .collect();
             ctx.publish(&written, notes);
             Ok(true)
