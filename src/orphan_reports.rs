@@ -13,7 +13,7 @@ use crate::orphans::Ended;
 use ohallo_core::api::channel::Channel;
 use ohallo_core::channel::last_seen::is_unprotected;
 use ohallo_core::channel::orphan::{Orphan, orphans};
-use ohallo_core::event::PendingEvent;
+use ohallo_core::event::{EventReason, PendingEvent};
 use ohallo_core::index::NamespacedName;
 use ohallo_core::text;
 use ohallo_core::workspace::kind::WorkspaceKind;
@@ -26,9 +26,6 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// The longest id in a report, in characters: the limit of the status schema.
 const MAX_ID_CHARS: usize = 256;
-
-/// The reason of the event.
-const REASON: &str = "ChannelOrphaned";
 
 /// Never ends.
 pub async fn run(ctx: &Context) {
@@ -145,7 +142,7 @@ pub fn report(ctx: &Context, name: &NamespacedName, uid: &str, orphan: &Orphan) 
     };
     let object = Channel { metadata, ..Channel::default() };
     let note = format!("Another client removed the finalizer of this Channel: {what}");
-    ctx.publish(&object, vec![PendingEvent::warning(REASON, note)]);
+    ctx.publish(&object, vec![PendingEvent::warning(EventReason::ChannelOrphaned, note)]);
 }
 
 /// Reports that Channels which used a Workspace disappeared while no operator ran. Which Channels is unknown.
@@ -160,5 +157,5 @@ pub fn report_abandoned<K: WorkspaceKind>(ctx: &Context, workspace: &K) {
     ctx.metrics.id_orphaned();
     let note = "Channels that used this workspace disappeared while no operator ran, so channels may be left in oHallo. Search \
                 oHallo's dashboard for them.";
-    ctx.publish(workspace, vec![PendingEvent::warning(REASON, note)]);
+    ctx.publish(workspace, vec![PendingEvent::warning(EventReason::ChannelOrphaned, note)]);
 }

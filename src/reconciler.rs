@@ -151,6 +151,11 @@ fn retry<K: Reconciler>(object: &K, ctx: &Context) -> Requeue {
 fn finish<K: Reconciler>(object: &K, ctx: &Context, began: Instant, ended: &Ended) {
     let took = clock::instant().saturating_duration_since(began);
     ctx.metrics.reconciled(K::NAME, ended.result, took);
+    log(object, took, ended);
+}
+
+/// One line; that of a failed reconcile has its chain of causes in `error`.
+fn log<K: Reconciler>(object: &K, took: Duration, ended: &Ended) {
     let outcome = ended.result.as_str();
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     let [channel, kind, name] = object.log_names();
@@ -204,5 +209,44 @@ impl Ended {
 impl From<kube::Error> for WriteError {
     fn from(error: kube::Error) -> Self {
         if has_code(&error, 409) { Self::Outdated } else { Self::Failed(error::to_failure(&error)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ohallo_core::api::channel::Channel;
+    use ohallo_core::classify::{ApiError, Class, ErrorKind};
+
+    use super::*;
+    use crate::telemetry::logs::tests::logged;
+
+    fn line(ended: &Ended) -> String {
+        let channel = Channel::new("sales", Default::default());
+        logged("debug", true, || log(&channel, Duration::ZERO, ended))
+    }
+
+    #[test]
+    fn the_log_line_of_a_failed_reconcile_shows_the_chain_of_causes() {
+        let ended = |result, failure| {
+            let requeue = Ok(Requeue::After(Duration::ZERO));
+            line(&Ended { result, requeue, failure, notable: true })
+        };
+        let refused = "tcp connect error: Connection refused (os error 111)";
+        let failure = Failure::from(ApiError::new(Class::NotSent, ErrorKind::NotConnected, refused));
+        let text = ended(ReconcileResult::Transient, Some(failure));
+        let chain = format!("\"error\":\"oHallo's API can't be reached; the operator retries: {refused}\"");
+        assert!(text.contains(&chain), "{text}");
+        let denied = Failure::transient(Reason::InternalError, "The status was not written.");
+        let denied = denied.caused_by(std::io::Error::other("403 Forbidden"));
+        let text = line(&Ended::unwritten(WriteError::Failed(denied)));
+        assert!(text.contains("\"error\":\"The status was not written: 403 Forbidden\""), "{text}");
+        let deferred = Some(Failure::deferred(Duration::ZERO));
+        for quiet in [
+            ended(ReconcileResult::InSync, None),
+            ended(ReconcileResult::Deferred, deferred),
+            line(&Ended::unwritten(WriteError::Outdated)),
+        ] {
+            assert!(quiet.contains("reconciled") && !quiet.contains("error"), "{quiet}");
+        }
     }
 }

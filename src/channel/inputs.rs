@@ -5,10 +5,11 @@ use kube::ResourceExt;
 use crate::context::{Context, object_ref};
 use ohallo_core::api::channel::Channel;
 use ohallo_core::api::conditions::kind;
+use ohallo_core::api::values::Origin;
 use ohallo_core::channel::model::Predecessor;
 use ohallo_core::channel::plan::delete;
 use ohallo_core::channel::triggers::Triggers;
-use ohallo_core::conditions;
+use ohallo_core::conditions::{self, Status};
 use ohallo_core::index::{NamespacedName, WorkspaceKey};
 
 /// The inputs that trigger a reconcile of this object, as the caches hold them.
@@ -55,7 +56,7 @@ fn workspace_input(ctx: &Context, handle: &WorkspaceKey, namespace: &str) -> u64
         // yet, require no new call.
         let held = ctx.cached_key(handle).is_some_and(|held| held.uid == lookup.uid);
         match conditions::find(&lookup.status.conditions, kind::READY) {
-            Some(ready) if ready.status == "False" => ready.reason.hash(&mut hasher),
+            Some(ready) if Status::of(ready) == Status::False => ready.reason.hash(&mut hasher),
             ready => (ready.is_some() || held).hash(&mut hasher),
         }
         if lookup.allowed.is_some() {
@@ -71,6 +72,8 @@ pub fn predecessor(ctx: &Context, id: &str, me: &NamespacedName) -> Option<Prede
     let name = ctx.index().takes_over(id, me)?;
     let channel = ctx.channels.get(&object_ref(&name))?;
     let status = channel.status.clone().unwrap_or_default();
-    let origin = status.origin.clone().filter(|_| delete::should_delete_remote(&channel, &status))?;
+    status.origin.as_ref().filter(|_| delete::should_delete_remote(&channel, &status))?;
+    // An unknown word: the origin of which the default policy deletes nothing.
+    let origin = status.origin().unwrap_or(Origin::Adopted);
     Some(Predecessor { name: name.name, origin })
 }

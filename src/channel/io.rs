@@ -12,7 +12,6 @@ use ohallo_client::heavy::HeavySlot;
 use ohallo_client::{CreatePermit, Permit, Session, clock};
 use ohallo_core::api::channel::Channel;
 use ohallo_core::api::conditions::Reason;
-use ohallo_core::api::values::TestResult;
 use ohallo_core::channel::in_memory_state::InMemoryState;
 use ohallo_core::channel::notice::Notice;
 use ohallo_core::channel::orphan::Orphan;
@@ -24,6 +23,7 @@ use ohallo_core::lease::election::Epoch;
 use ohallo_core::secret::Credentials;
 use ohallo_core::secret_id::SecretId;
 use ohallo_core::secret_version::Version;
+use ohallo_core::work_queue::ObjectKind;
 
 /// See the module.
 pub struct Io {
@@ -52,14 +52,6 @@ pub struct Io {
 /// The time of one iteration.
 pub fn now() -> Now {
     Now { wall: clock::now(), instant: clock::instant() }
-}
-
-fn test_label(result: TestResult) -> &'static str {
-    match result {
-        TestResult::Passed => "passed",
-        TestResult::Failed => "failed",
-        TestResult::Unknown => "unknown",
-    }
 }
 
 // === impl Io ===
@@ -172,7 +164,7 @@ impl Io {
                 ctx.edit_cached_key(&self.workspace, |held| held.list_unsupported = true);
             }
             Notice::NotStored { lost, is_new, id } => {
-                ctx.metrics.write_not_stored("Channel");
+                ctx.metrics.write_not_stored(ObjectKind::Channel.name());
                 ctx.schema.check();
                 if is_new {
                     let names: Vec<_> = lost.iter().map(|field| field.name()).collect();
@@ -214,7 +206,7 @@ impl Io {
             Notice::RetrySent(result) => ctx.metrics.provisioning_retry(result.as_str()),
             Notice::TestSent(result) => {
                 let channel_type = state.object().spec.channel_type.as_deref().unwrap_or_default();
-                ctx.metrics.connectivity_test(channel_type, test_label(result));
+                ctx.metrics.connectivity_test(channel_type, result.label());
             }
             Notice::FirstReady(took) => {
                 let channel_type = state.object().spec.channel_type.as_deref().unwrap_or_default();

@@ -27,10 +27,11 @@ use ohallo_core::channel::plan::delete;
 use ohallo_core::channel::state::DELETED_CACHE_LAG;
 use ohallo_core::channel::triggers::Triggers;
 use ohallo_core::channel::{config, settled};
+use ohallo_core::conditions::{self, Status};
+use ohallo_core::cooldown;
 use ohallo_core::index::WorkspaceKey;
 use ohallo_core::lease::election::Epoch;
 use ohallo_core::work_queue::{Priority, Resolved, Route};
-use ohallo_core::{conditions, cooldown};
 
 pub use crate::channel::run::record_unrecorded;
 
@@ -156,7 +157,8 @@ fn resolve(channel: &Channel, ctx: &Context, now: Instant) -> Resolved {
     // Ready expires two read intervals after the last read: the read must happen before that, if the rate limit
     // allows.
     let read = ctx.memory(&uid).lock().unwrap_or_else(PoisonError::into_inner).last_read_at;
-    let ready = conditions::find(&status.conditions, kind::READY).filter(|ready| ready.status == "True");
+    let ready =
+        conditions::find(&status.conditions, kind::READY).filter(|ready| Status::of(ready) == Status::True);
     let lapses = ready.is_some_and(|ready| ready.observed_generation == channel.metadata.generation)
         && channel.metadata.deletion_timestamp.is_none();
     let latest = read.filter(|_| lapses).map(|read| read + ctx.read_interval(channel) * 2);

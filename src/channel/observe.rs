@@ -8,19 +8,21 @@ use crate::channel::{claims, inputs};
 use crate::context::WorkspaceSnapshot;
 use ohallo_client::Caller;
 use ohallo_core::api::conditions::{Reason, kind};
+use ohallo_core::backoff;
 use ohallo_core::channel::credentials;
 use ohallo_core::channel::model::{DesiredCredentials, WorkspaceAccess};
 use ohallo_core::channel::observation::RemoteRead;
 use ohallo_core::channel::plan::delete::WorkspaceProbe;
 use ohallo_core::channel::state::{Now, State};
 use ohallo_core::classify::{CallError, ErrorKind};
+use ohallo_core::conditions::{self, Status};
 use ohallo_core::failure::Failure;
 use ohallo_core::index::{self, NamespacedName};
 use ohallo_core::remote::Id;
 use ohallo_core::secret_content::Content;
 use ohallo_core::secret_id::SecretId;
+use ohallo_core::work_queue::ObjectKind;
 use ohallo_core::workspace::access::allows;
-use ohallo_core::{backoff, conditions};
 
 /// Reads the caches, the Secrets and oHallo.
 ///
@@ -89,7 +91,9 @@ fn workspace_access(io: &mut Io, state: &State, now: Now) -> Result<WorkspaceAcc
             ))
         }
         None => {
-            let what = if handle.namespace.is_some() { "Workspace" } else { "ClusterWorkspace" };
+            let namespaced = handle.namespace.is_some();
+            let kind = if namespaced { ObjectKind::Workspace } else { ObjectKind::ClusterWorkspace };
+            let what = kind.name();
             let message = format!(
                 "No {what} is named {:?}: create it, with the id of the oHallo workspace and the Secret with its API key.",
                 handle.name
@@ -143,7 +147,7 @@ fn usable(io: &Io, state: &State, snapshot: &WorkspaceSnapshot) -> Result<(), Fa
         // and requeues its Channels.
         None if held => Ok(()),
         None => Err(Failure::deferred(Duration::from_secs(1))),
-        Some(ready) if ready.status == "False" => {
+        Some(ready) if Status::of(ready) == Status::False => {
             Err(not_ready(&format!("{}: {}", ready.reason, ready.message)))
         }
         Some(_) if snapshot.terminating && state.status().channel_id.is_none() => {

@@ -134,8 +134,8 @@ fn event(object: &ObjectReference, note: PendingEvent, now: Timestamp) -> Event 
     Event {
         metadata: ObjectMeta { name: Some(name), namespace: Some(namespace), ..ObjectMeta::default() },
         event_time: Some(MicroTime(now)),
-        type_: Some(if note.warning { "Warning" } else { "Normal" }.into()),
-        reason: Some(note.reason),
+        type_: Some(note.kind.as_str().into()),
+        reason: Some(note.reason.as_str().into()),
         note: Some(note.text),
         action: Some("Reconcile".into()),
         regarding: Some(object.clone()),
@@ -154,6 +154,8 @@ fn instance() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ohallo_core::api::conditions::Reason;
+    use ohallo_core::event::EventReason;
 
     #[test]
     fn f79_an_event_keeps_the_limits_of_the_api_server_however_long_name_and_text_are() {
@@ -169,7 +171,7 @@ mod tests {
                 namespace: Some("t".into()),
                 ..Default::default()
             };
-            let event = event(&object, PendingEvent::normal("Created", "x"), now);
+            let event = event(&object, PendingEvent::normal(EventReason::Created, "x"), now);
             let derived = event.metadata.name.unwrap();
             assert!(derived.len() <= MAX_NAME_BYTES && ohallo_core::api::is_name(&derived), "{derived}");
             assert!(derived.split('.').all(|label| !label.ends_with('-')), "{derived}");
@@ -178,7 +180,7 @@ mod tests {
         let (events, mut publisher) = events();
         let object = ohallo_core::api::channel::Channel::default();
         for text in ["α".repeat(660), "ไ".repeat(256), "a".repeat(2000), "short".to_owned()] {
-            events.leave(&object, vec![PendingEvent::warning("ValidationFailed", text.clone())]);
+            events.leave(&object, vec![PendingEvent::warning(Reason::ValidationFailed, text.clone())]);
             let (_, note) = publisher.queue.try_recv().unwrap();
             assert!(note.text.len() <= MAX_NOTE_BYTES && (text.len() > MAX_NOTE_BYTES || note.text == text));
         }

@@ -21,11 +21,12 @@ use ohallo_core::api::conditions::kind;
 use ohallo_core::api::workspace::{ClusterWorkspace, Workspace};
 use ohallo_core::api::{annotation, finalizer};
 use ohallo_core::channel::last_seen::{self, LastSeen};
+use ohallo_core::conditions::{self, Status};
 use ohallo_core::index::{NamespacedName, Requeues};
+use ohallo_core::placeholder;
 use ohallo_core::text::cut_request;
 use ohallo_core::work_queue::Priority;
 use ohallo_core::workspace::kind::WorkspaceKind;
-use ohallo_core::{conditions, placeholder};
 
 /// The watches of one operator.
 pub struct Watches<'a> {
@@ -320,7 +321,7 @@ fn take_in_workspace<K: WorkspaceKind>(ctx: &Context, event: &Event<K>) {
             // A Ready Channel notices an unusable Workspace at its next poll. A waiting Channel runs now, to
             // report what it waits for.
             let ready = object.status().and_then(|status| conditions::find(&status.conditions, kind::READY));
-            let usable = ready.is_some_and(|ready| ready.status != "False") || object.suspended();
+            let usable = ready.is_some_and(|ready| Status::of(ready) != Status::False) || object.suspended();
             let users = ctx.index().users_of_workspace(&handle);
             let woken = users.iter().filter(|name| usable || (ready.is_some() && waits(ctx, name)));
             woken.for_each(|name| ctx.requeue_channel(name));

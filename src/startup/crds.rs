@@ -19,6 +19,7 @@ use crate::telemetry::http_server::Readiness;
 use ohallo_core::api::channel::Channel;
 use ohallo_core::api::served::Served;
 use ohallo_core::api::workspace::{ClusterWorkspace, Workspace};
+use ohallo_core::work_queue::ObjectKind;
 
 const CRDS: Prerequisite = Prerequisite {
     part: "CustomResourceDefinitions",
@@ -90,7 +91,8 @@ async fn older(client: &Client, settings: &Settings) -> String {
 /// What the served schema lacks, as a text, and how many fields.
 fn lacks(served: &Served, settings: &Settings) -> (String, usize) {
     let ours = ohallo_core::api::crds();
-    let served_here = |kind: &str| kind != "ClusterWorkspace" || settings.serves_cluster_workspaces();
+    let served_here =
+        |kind: &str| kind != ObjectKind::ClusterWorkspace.name() || settings.serves_cluster_workspaces();
     let mut fields = 0;
     let old = ours.iter().filter(|crd| served_here(&crd.spec.names.kind)).filter_map(|crd| {
         let lacks = served.lacks(crd);

@@ -24,6 +24,7 @@ impl CallObserver for Calls {
 
     fn finished(&self, span: &Span, call: &FinishedCall) {
         let FinishedCall { operation, status, class, result, took } = *call;
+        let class = class.as_str();
         traces::called(span, status, (result == CallResult::Failed).then_some(class));
         self.0.api_request(operation.name(), class, took);
         if result != CallResult::Deferred {

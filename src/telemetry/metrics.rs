@@ -13,6 +13,8 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
 use ohallo_core::api::values::{ChannelType, ReconcileResult};
+use ohallo_core::channel::notice::CallResult;
+use ohallo_core::work_queue::ObjectKind;
 
 mod scrape;
 
@@ -110,14 +112,14 @@ impl Metrics {
         for field in ["displayName", "config"] {
             drop(self.drift_detected.get_or_create(&[("field", field)]));
         }
-        for kind in ["Channel", "Workspace", "ClusterWorkspace"] {
-            drop(self.writes_not_stored.get_or_create(&[("kind", kind)]));
+        for kind in ObjectKind::ALL {
+            drop(self.writes_not_stored.get_or_create(&[("kind", kind.name())]));
         }
-        for result in ["success", "error"] {
-            drop(self.credential_pushes.get_or_create(&[("result", result)]));
+        for result in [CallResult::Success, CallResult::Error] {
+            drop(self.credential_pushes.get_or_create(&[("result", result.as_str())]));
         }
-        for result in ["success", "error", "unknown"] {
-            drop(self.provisioning_retries.get_or_create(&[("result", result)]));
+        for result in CallResult::ALL {
+            drop(self.provisioning_retries.get_or_create(&[("result", result.as_str())]));
         }
     }
 

@@ -10,7 +10,7 @@ use ohallo_core::api::channel::{Channel, ChannelStatus};
 use ohallo_core::api::conditions::kind;
 use ohallo_core::api::workspace::WorkspaceStatus;
 use ohallo_core::channel::plan::delete::claims::waiting_message;
-use ohallo_core::conditions;
+use ohallo_core::conditions::{self, Status};
 use ohallo_core::index::NamespacedName;
 use ohallo_core::work_queue::{ObjectKind, Priority};
 
@@ -51,7 +51,7 @@ pub fn count_objects(ctx: &Context) -> Census {
     let depth = ctx.queue.depth();
     let waiting = i64::try_from(depth.values().sum::<usize>()).unwrap_or(i64::MAX);
     census.waiting = [("calls", waiting), ("events", ctx.events.waiting())].into();
-    for kind in [ObjectKind::Channel, ObjectKind::Workspace, ObjectKind::ClusterWorkspace] {
+    for kind in ObjectKind::ALL {
         for priority in Priority::ALL {
             let count = depth.get(&(kind, priority)).copied().unwrap_or_default();
             census.queued.insert((kind.name(), priority.name()), i64::try_from(count).unwrap_or(i64::MAX));
@@ -98,7 +98,7 @@ fn add_series(census: &mut Census, channel: &Channel, status: &ChannelStatus) {
 
 fn words(list: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition]) -> (String, String) {
     conditions::find(list, kind::READY).map_or_else(
-        || ("Unknown".into(), String::new()),
+        || (Status::Unknown.as_str().into(), String::new()),
         |ready| (ready.status.clone(), ready.reason.clone()),
     )
 }

@@ -379,7 +379,7 @@ fn note_finalizer<K: WorkspaceApi>(returned: &K, uid: &str, ctx: &Context, used:
             finalizer::IN_USE,
             <K as WorkspaceKind>::NAME
         );
-        ctx.publish(returned, vec![PendingEvent::warning(Reason::StatusNotStored.as_str(), text)]);
+        ctx.publish(returned, vec![PendingEvent::warning(Reason::StatusNotStored, text)]);
     }
     ctx.remember_workspace(uid, InMemoryState { finalizer_failures, resend_finalizer_at, ..memory });
 }
@@ -407,7 +407,7 @@ async fn write<K: WorkspaceApi>(
     };
     if is_kept(&summary.status, written.status()) {
         let warnings = summary.warnings.iter();
-        let events = warnings.map(|(reason, message)| PendingEvent::warning(reason, message)).collect();
+        let events = warnings.map(|(reason, message)| PendingEvent::warning(*reason, message)).collect();
         ctx.publish(&*written, events);
         return Ok(true);
     }
@@ -424,7 +424,7 @@ async fn write<K: WorkspaceApi>(
         );
         let text = "The API server accepted the status but did not keep it: apply the CustomResourceDefinitions of this operator version, and \
                     exempt the status from the admission policy or webhook that changes it.";
-        ctx.publish(&*written, vec![PendingEvent::warning(Reason::StatusNotStored.as_str(), text)]);
+        ctx.publish(&*written, vec![PendingEvent::warning(Reason::StatusNotStored, text)]);
     }
     Err(WriteError::NotKept)
 }

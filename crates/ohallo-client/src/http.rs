@@ -11,6 +11,7 @@ use reqwest::{
 use secrecy::zeroize::Zeroizing;
 
 use crate::heavy::{self, HeavySlot};
+use crate::observer::ResponseClass;
 use crate::options::{Options, SetupError};
 use ohallo_core::channel::config;
 use ohallo_core::classify::{ApiError, BodyFault, Class, ErrorKind, Raw};
@@ -303,19 +304,18 @@ impl Reply {
         if let Self::Answered { status, .. } = self { Some(*status) } else { None }
     }
 
-    /// The value of the metric label `class`.
-    pub(super) fn class(&self) -> &'static str {
+    pub(super) fn class(&self) -> ResponseClass {
         match self {
-            Self::NotConnected(_) | Self::Untrusted(_) => "not_sent",
-            Self::Broken(_) => "broken",
-            Self::TimedOut => "timeout",
-            Self::NoRoom => "2xx",
+            Self::NotConnected(_) | Self::Untrusted(_) => ResponseClass::NotSent,
+            Self::Broken(_) => ResponseClass::Broken,
+            Self::TimedOut => ResponseClass::Timeout,
+            Self::NoRoom => ResponseClass::Success,
             Self::Answered { status, .. } => match status {
-                200..=299 => "2xx",
-                300..=399 => "3xx",
-                400..=499 => "4xx",
-                500..=599 => "5xx",
-                _ => "broken",
+                200..=299 => ResponseClass::Success,
+                300..=399 => ResponseClass::Redirect,
+                400..=499 => ResponseClass::ClientError,
+                500..=599 => ResponseClass::ServerError,
+                _ => ResponseClass::Broken,
             },
         }
     }

@@ -24,7 +24,7 @@ mod observer;
 mod options;
 mod session;
 
-pub use observer::{CallObserver, CallResult, FinishedCall, NoObserver};
+pub use observer::{CallObserver, CallResult, FinishedCall, NoObserver, ResponseClass};
 pub use options::{Options, SetupError};
 pub use session::{Caller, CreatePermit, NotYet, Permit, Session};
 
@@ -137,7 +137,7 @@ impl Inner {
         let judged =
             classify::classify(operation, &reply.raw(), state.redactor(key), clock::now()).and_then(decode);
         let (class, result) = match (&judged, class) {
-            (Err(_), "2xx") => ("invalid_body", CallResult::Failed),
+            (Err(_), ResponseClass::Success) => (ResponseClass::InvalidBody, CallResult::Failed),
             (Err(_), _) => (class, CallResult::Failed),
             (Ok(_), _) => (class, CallResult::Succeeded),
         };

@@ -14,10 +14,25 @@ pub struct FinishedCall {
     pub operation: Operation,
     /// The HTTP status, where there was a response.
     pub status: Option<u16>,
-    /// The class of the response for metrics and logs, such as `2xx` or `timeout`.
-    pub class: &'static str,
+    pub class: ResponseClass,
     pub result: CallResult,
     pub took: Duration,
+}
+
+/// The class of a response, for metrics, logs and traces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponseClass {
+    /// The request was not sent.
+    NotSent,
+    /// The connection broke, or the status is none of HTTP.
+    Broken,
+    Timeout,
+    Success,
+    /// A 2xx whose body is not what the API defines.
+    InvalidBody,
+    Redirect,
+    ClientError,
+    ServerError,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +41,24 @@ pub enum CallResult {
     Failed,
     /// The response is large and another large one is in memory: the read is repeated later.
     Deferred,
+}
+
+// === impl ResponseClass ===
+
+impl ResponseClass {
+    /// The value of the metric label `class`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotSent => "not_sent",
+            Self::Broken => "broken",
+            Self::Timeout => "timeout",
+            Self::Success => "2xx",
+            Self::InvalidBody => "invalid_body",
+            Self::Redirect => "3xx",
+            Self::ClientError => "4xx",
+            Self::ServerError => "5xx",
+        }
+    }
 }
 
 /// Watches the calls of a [`crate::Client`].

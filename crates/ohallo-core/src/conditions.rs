@@ -3,13 +3,15 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use strum::{EnumString, IntoStaticStr};
+
 use crate::api::conditions::{Reason, kind};
 
 /// The maximum length of a message, in characters.
 pub const MESSAGE: usize = 1024;
 
 /// The three values of a condition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr)]
 pub enum Status {
     True,
     False,
@@ -38,7 +40,7 @@ pub fn find<'a>(list: &'a [Condition], kind: &str) -> Option<&'a Condition> {
 
 /// Whether the condition of this type is True.
 pub fn is_true(list: &[Condition], kind: &str) -> bool {
-    find(list, kind).is_some_and(|condition| condition.status == Status::True.as_str())
+    find(list, kind).is_some_and(|condition| Status::of(condition) == Status::True)
 }
 
 /// What readers of conditions act on: type, status, reason and generation, sorted. The order and the messages are
@@ -55,12 +57,13 @@ pub fn facts(list: &[Condition]) -> Vec<(&str, &str, &str, Option<i64>)> {
 // === impl Status ===
 
 impl Status {
+    /// A word that Kubernetes does not define counts as `Unknown`.
+    pub fn of(condition: &Condition) -> Self {
+        condition.status.parse().unwrap_or(Self::Unknown)
+    }
+
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::True => "True",
-            Self::False => "False",
-            Self::Unknown => "Unknown",
-        }
+        self.into()
     }
 }
 
@@ -145,6 +148,19 @@ mod tests {
         assert_eq!((ready.last_transition_time.0, ready.observed_generation), (at(1), Some(2)));
         Writer::new(&mut list, 2, at(3)).set(kind::READY, Status::True, Reason::Available, "c");
         assert_eq!(find(&list, kind::READY).unwrap().last_transition_time.0, at(3));
+    }
+
+    #[test]
+    fn a_status_is_decoded_as_it_is_written_and_an_undefined_word_to_unknown() {
+        let mut list = Vec::new();
+        for status in [Status::True, Status::False, Status::Unknown] {
+            Writer::new(&mut list, 1, at(1)).set(kind::READY, status, Reason::Available, "a");
+            assert_eq!(find(&list, kind::READY).map(Status::of), Some(status));
+        }
+        for (word, status) in [("True", Status::True), ("true", Status::Unknown), ("", Status::Unknown)] {
+            list[0].status = word.into();
+            assert_eq!(Status::of(&list[0]), status, "{word:?}");
+        }
     }
 
     #[test]

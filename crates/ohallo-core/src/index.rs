@@ -12,6 +12,7 @@ use crate::api::values::RecordedOutcome;
 use crate::channel::last_seen::{self, LastSeen};
 use crate::index::ownership::{Act, Actors, Ids, Rank, Stake};
 use crate::secret_id::SecretId;
+use crate::work_queue::ObjectKind;
 
 mod ownership;
 
@@ -148,8 +149,8 @@ impl WorkspaceKey {
     /// The workspace that `spec.workspaceRef` names.
     pub fn of(channel: &Channel) -> Self {
         let reference = channel.spec.workspace_ref.clone().unwrap_or_default();
-        let namespace =
-            (reference.kind != "ClusterWorkspace").then(|| channel.namespace().unwrap_or_default());
+        let namespace = (reference.kind != ObjectKind::ClusterWorkspace.name())
+            .then(|| channel.namespace().unwrap_or_default());
         Self { namespace, name: reference.name }
     }
 }

@@ -18,6 +18,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use strum::IntoStaticStr;
+
 pub use crate::priority::Priority;
 use crate::secret::KeyId;
 
@@ -29,7 +31,7 @@ pub const AGED: u32 = 9;
 const RESOLVED_AT_ONCE: usize = 200;
 
 /// The kind of an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr)]
 pub enum ObjectKind {
     Channel,
     Workspace,
@@ -280,13 +282,11 @@ impl ObjectKey {
 // === impl ObjectKind ===
 
 impl ObjectKind {
-    /// The value of the metric label `kind`.
+    pub const ALL: [Self; 3] = [Self::Channel, Self::Workspace, Self::ClusterWorkspace];
+
+    /// The kind's name, also the value of the metric label `kind`.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Channel => "Channel",
-            Self::Workspace => "Workspace",
-            Self::ClusterWorkspace => "ClusterWorkspace",
-        }
+        self.into()
     }
 }
 

@@ -16,7 +16,7 @@ use ohallo_core::api::channel::{
     TestStatus,
 };
 use ohallo_core::api::conditions::{Reason, kind};
-use ohallo_core::api::values::ReconcileResult;
+use ohallo_core::api::values::{Origin, ReconcileResult};
 use ohallo_core::api::{annotation, finalizer};
 use ohallo_core::channel::binding;
 use ohallo_core::channel::consistency::Window as RealWindow;
@@ -114,7 +114,7 @@ pub fn reconcile(state: State, before: &Reconcile, tracks: Tracks) -> Reconcile 
         created: parts.created,
         read,
         owner: parts.observed.owner.is_some(),
-        predecessor: parts.observed.predecessor.as_ref().map(|from| from.origin == "Adopted"),
+        predecessor: parts.observed.predecessor.as_ref().map(|from| from.origin == Origin::Adopted),
         claims: parts.observed.claims.as_ref().map(claims_back),
         updated: parts.observed.updated,
         intent_written: parts.observed.intent_written.map(small_number),
@@ -144,8 +144,8 @@ fn small_number(number: i64) -> u8 {
     u8::try_from(number).unwrap_or(u8::MAX)
 }
 
-fn origin(adopted: bool) -> String {
-    if adopted { "Adopted" } else { "Created" }.into()
+fn origin(adopted: bool) -> Origin {
+    if adopted { Origin::Adopted } else { Origin::Created }
 }
 
 pub fn claims(claims: Claims) -> RealClaims {

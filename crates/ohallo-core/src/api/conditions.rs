@@ -1,6 +1,7 @@
 //! Names of conditions and reasons. docs/troubleshooting.md documents each; `status.rs` sets them.
 
-use strum::{IntoStaticStr, VariantArray};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 /// Condition types.
 pub mod kind {
@@ -15,7 +16,9 @@ pub mod kind {
 }
 
 /// The reason of a condition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, VariantArray)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumString, IntoStaticStr, VariantArray,
+)]
 pub enum Reason {
     // Ready is True
     Available,
@@ -73,6 +76,11 @@ pub enum Reason {
 // === impl Reason ===
 
 impl Reason {
+    /// `None` for a reason of another version.
+    pub fn of(condition: &Condition) -> Option<Self> {
+        condition.reason.parse().ok()
+    }
+
     /// The word in the status.
     pub fn as_str(self) -> &'static str {
         self.into()

@@ -1,12 +1,11 @@
-//! The closed sets of words in specs, statuses and answers, and the bounds of numbers in a spec. Decoding is lenient: the API server, an older operator or
+//! The closed sets of words in specs, statuses and answers. Decoding is lenient: the API server, an older operator or
 //! oHallo may hold a word that this version does not know. Each set defines what an unknown word means.
 
 use std::str::FromStr;
-use std::time::Duration;
 
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
-use crate::api::channel::{ChannelSpec, ChannelStatus, CreateStatus, ProvisioningRetry, TestStatus};
+use crate::api::channel::{ChannelSpec, ChannelStatus, CreateStatus, TestStatus};
 
 /// `spec.channelType`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
@@ -186,26 +185,6 @@ impl ChannelSpec {
     pub fn connectivity_test(&self) -> ConnectivityTest {
         parse(self.connectivity_test.as_deref()).unwrap_or(ConnectivityTest::OnRequest)
     }
-
-    /// `spec.intervalSeconds`, within the bounds of the schema: an older schema may have stored another number.
-    pub fn interval(&self) -> Duration {
-        let seconds = self.interval_seconds.unwrap_or(600).clamp(60, 86_400);
-        Duration::from_secs(seconds.unsigned_abs())
-    }
-}
-
-// === impl ProvisioningRetry ===
-
-impl ProvisioningRetry {
-    /// `spec.provisioningRetry.limit`: how many retries are sent. Bounded as the interval is.
-    pub fn limit(&self) -> i64 {
-        self.limit.unwrap_or(5).clamp(0, 20)
-    }
-
-    /// `spec.provisioningRetry.backoffSeconds`: the wait before the first retry. Bounded as the interval is.
-    pub fn backoff(&self) -> Duration {
-        Duration::from_secs(self.backoff_seconds.unwrap_or(60).clamp(10, 3600).unsigned_abs())
-    }
 }
 
 // === impl ChannelStatus ===
@@ -244,6 +223,19 @@ impl CreateStatus {
     /// `None` for an unknown word.
     pub fn outcome(&self) -> Option<RecordedOutcome> {
         parse(Some(&self.outcome))
+    }
+}
+
+// === impl TestResult ===
+
+impl TestResult {
+    /// The value of the metric label `result`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+        }
     }
 }
 

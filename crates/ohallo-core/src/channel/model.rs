@@ -9,6 +9,7 @@ use serde_json::Map;
 use crate::api::annotation;
 use crate::api::channel::{Channel, ChannelSpec, ChannelStatus, Difference, SecretVersion};
 use crate::api::conditions::Reason;
+use crate::api::values::Origin;
 use crate::channel::binding::{self, BindingFacts, ObjectBinding};
 use crate::channel::config::{self, Differs};
 use crate::channel::consistency::Window;
@@ -61,8 +62,7 @@ pub struct Observed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Predecessor {
     pub name: String,
-    /// Its `status.origin`.
-    pub origin: String,
+    pub origin: Origin,
 }
 
 /// A workspace that calls can use.

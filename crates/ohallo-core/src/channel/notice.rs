@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use strum::IntoStaticStr;
+
 use crate::api::values::TestResult;
 use crate::channel::model::DeletionOutcome;
 use crate::channel::persisted::PersistedField;
@@ -57,7 +59,8 @@ pub enum Notice {
 }
 
 /// How a call ended, as metrics count it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum CallResult {
     Success,
     Error,
@@ -68,12 +71,10 @@ pub enum CallResult {
 // === impl CallResult ===
 
 impl CallResult {
+    pub const ALL: [Self; 3] = [Self::Success, Self::Error, Self::Unknown];
+
     /// The value of the label `result`.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Success => "success",
-            Self::Error => "error",
-            Self::Unknown => "unknown",
-        }
+        self.into()
     }
 }

@@ -1,6 +1,8 @@
-//! Validation of the spec beyond its schema.
+//! The effective spec: its defaults and bounds, and its validation beyond the schema.
 
-use crate::api::channel::{ChannelSpec, LeftOut};
+use std::time::Duration;
+
+use crate::api::channel::{ChannelSpec, LeftOut, ProvisioningRetry};
 use crate::api::conditions::Reason;
 use crate::channel::config;
 use crate::channel::model::{Conclusion, ConclusionKind};
@@ -64,4 +66,28 @@ fn partially_read(left_out: &LeftOut) -> Option<Conclusion> {
         }
     };
     Some(Conclusion::user(Reason::ValidationFailed, message))
+}
+
+// === impl ChannelSpec ===
+
+impl ChannelSpec {
+    /// `spec.intervalSeconds`, within the bounds of the schema: an older schema may have stored another number.
+    pub fn interval(&self) -> Duration {
+        let seconds = self.interval_seconds.unwrap_or(600).clamp(60, 86_400);
+        Duration::from_secs(seconds.unsigned_abs())
+    }
+}
+
+// === impl ProvisioningRetry ===
+
+impl ProvisioningRetry {
+    /// `spec.provisioningRetry.limit`: how many retries are sent. Bounded as the interval is.
+    pub fn limit(&self) -> i64 {
+        self.limit.unwrap_or(5).clamp(0, 20)
+    }
+
+    /// `spec.provisioningRetry.backoffSeconds`: the wait before the first retry. Bounded as the interval is.
+    pub fn backoff(&self) -> Duration {
+        Duration::from_secs(self.backoff_seconds.unwrap_or(60).clamp(10, 3600).unsigned_abs())
+    }
 }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::api::channel::{Channel, ChannelStatus, version};
 use crate::api::conditions::{Reason, kind};
-use crate::api::values::ReconcileResult;
+use crate::api::values::{Origin, ReconcileResult};
 use crate::channel::binding::{self, unbound};
 use crate::channel::conflict::{self, Refused};
 use crate::channel::consistency::Consistency;
@@ -27,7 +27,7 @@ use crate::channel::{config, stored};
 use crate::classify::ApiError;
 use crate::conditions;
 use crate::cooldown::Cooldown;
-use crate::event::PendingEvent;
+use crate::event::{EventReason, PendingEvent};
 use crate::failure::Failure;
 use crate::priority::Priority;
 use crate::remote::RemoteChannel;
@@ -192,7 +192,7 @@ impl State {
             let text = format!(
                 "The status lost the id of the oHallo channel of this object: {id}. The operator writes it again."
             );
-            state.event(PendingEvent::warning("ChannelIdNotStored", text));
+            state.event(PendingEvent::warning(EventReason::ChannelIdNotStored, text));
             state.notices.push(Notice::IdLost(id));
         }
         state
@@ -321,7 +321,7 @@ impl State {
     }
 
     /// Binds the object to the channel.
-    pub(super) fn bind(&mut self, remote: &RemoteChannel, origin: &str) {
+    pub(super) fn bind(&mut self, remote: &RemoteChannel, origin: Origin) {
         let uid = self.uid().to_owned();
         let workspace = self.observed.workspace.as_ref().ok().map(|place| place.workspace_id.to_string());
         if self.status.bound_to(&uid).is_none() {
@@ -332,7 +332,7 @@ impl State {
         status.channel_id = Some(remote.id.to_string());
         status.bound_uid = Some(uid);
         status.workspace_id = workspace;
-        status.origin = Some(origin.to_owned());
+        status.origin = Some(origin.as_str().into());
         status.create = None;
         self.memory.bound_by_this_process = true;
     }
@@ -378,7 +378,7 @@ impl State {
             let text = format!(
                 "The API server did not keep the id of the oHallo channel of this object: {id}. The operator holds it in memory and retries."
             );
-            self.event(PendingEvent::warning("ChannelIdNotStored", text));
+            self.event(PendingEvent::warning(EventReason::ChannelIdNotStored, text));
         }
     }
 
@@ -519,7 +519,7 @@ impl State {
         };
         self.memory.unstored = (!stored).then(|| Box::new(summary.status.clone()));
         // Nothing counts as bound before the API server shows it.
-        self.events.retain(|event| event.reason != "Adopted");
+        self.events.retain(|event| event.reason != EventReason::Adopted);
         self.warn(summary);
         self.rest(summary, inputs, now);
         (summary.wake.unwrap_or(DELETED_CACHE_LAG), summary.result)
@@ -535,7 +535,7 @@ impl State {
         if let Some(id) = self.memory.unrecorded_id().map(str::to_owned) {
             self.owns_attempt = true;
             self.memory.attempt = None;
-            self.event(PendingEvent::normal("Created", format!("Created channel {id}.")));
+            self.event(PendingEvent::normal(EventReason::Created, format!("Created channel {id}.")));
         }
         self.memory.unstored = None;
         self.memory.lost.clear();
@@ -560,7 +560,7 @@ impl State {
 
     fn warn(&mut self, summary: &Summary) {
         for (reason, message) in &summary.warnings {
-            self.event(PendingEvent::warning(reason, message));
+            self.event(PendingEvent::warning(*reason, message));
         }
     }
 
@@ -568,13 +568,13 @@ impl State {
     fn note_changes(&mut self, new: &ChannelStatus) {
         if self.had_credentials && new.credentials.is_none() {
             let text = "Credentials are no longer declared; those in oHallo remain, because its API can't remove them.";
-            self.event(PendingEvent::normal("NoLongerManaged", text));
+            self.event(PendingEvent::normal(EventReason::NoLongerManaged, text));
         }
         if !new.drift.is_empty() && !self.had_drift {
             let names: Vec<_> = new.drift.iter().map(|entry| entry.path.as_str()).collect();
             let text = format!("oHallo has other values than declared: {}.", names.join(", "));
             self.notices.extend(names.into_iter().map(|path| Notice::Drift(path.to_owned())));
-            self.event(PendingEvent::warning("DriftDetected", text));
+            self.event(PendingEvent::warning(Reason::DriftDetected, text));
         }
         // The parts of the spec that were left out are unknown: no change is reported.
         if self.object.spec.left_out.is_some() {
@@ -587,7 +587,7 @@ impl State {
         if !dropped.is_empty() && !self.terminating() {
             let text =
                 format!("No longer managed, and unchanged in oHallo: config.{}.", dropped.join(", config."));
-            self.event(PendingEvent::normal("NoLongerManaged", text));
+            self.event(PendingEvent::normal(EventReason::NoLongerManaged, text));
         }
     }
 

@@ -28,7 +28,7 @@ pub struct Summary {
     /// The requeue time; `None` where nothing is left to reconcile.
     pub wake: Option<Duration>,
     /// Warning events for reasons that are new in this status.
-    pub warnings: Vec<(String, String)>,
+    pub warnings: Vec<(Reason, String)>,
     /// One of the warnings is about claims of other Channels.
     pub warns_of_claims: bool,
     /// Transient failures in a row.
@@ -86,8 +86,7 @@ pub fn summarize(view: &PlanInput, outcome: &Outcome, setting: &SummaryInput) ->
     cut(&mut status, setting.redactor);
     let mut warnings = warnings(&view.status.conditions, &status.conditions);
     let claimed = delete::claims::waiting_message(&status).filter(|_| delete::claims::warning_due(view));
-    warnings
-        .extend(claimed.map(|message| (Reason::ClaimedByAnother.as_str().to_owned(), message.to_owned())));
+    warnings.extend(claimed.map(|message| (Reason::ClaimedByAnother, message.to_owned())));
     let warns_of_claims = claimed.is_some();
     Summary { status, wake, warnings, warns_of_claims, failures, busy, stale, silent, result }
 }
@@ -403,7 +402,8 @@ impl StatusBuilder<'_> {
             return self.view.instant.saturating_duration_since(since);
         }
         let ready = conditions::find(&self.view.status.conditions, kind::READY);
-        let since = ready.filter(|ready| ready.status != "True").map(|ready| ready.last_transition_time.0);
+        let since =
+            ready.filter(|ready| Status::of(ready) != Status::True).map(|ready| ready.last_transition_time.0);
         since
             .and_then(|since| Duration::try_from(self.view.now.duration_since(since)).ok())
             .unwrap_or_default()
@@ -520,33 +520,35 @@ fn cut(status: &mut ChannelStatus, redactor: &Redactor) {
 }
 
 /// Failure reasons that were not in the old conditions.
-fn warnings(old: &[Condition], new: &[Condition]) -> Vec<(String, String)> {
-    const QUIET: [&str; 8] = [
+fn warnings(old: &[Condition], new: &[Condition]) -> Vec<(Reason, String)> {
+    const QUIET: [Reason; 8] = [
         // It has its own Warning event.
-        "ClaimedByAnother",
-        "Provisioning",
-        "WaitingForDNS",
-        "Progressing",
-        "NotCreated",
-        "RateLimited",
-        "WorkspaceNotReady",
-        "Suspended",
+        Reason::ClaimedByAnother,
+        Reason::Provisioning,
+        Reason::WaitingForDns,
+        Reason::Progressing,
+        Reason::NotCreated,
+        Reason::RateLimited,
+        Reason::WorkspaceNotReady,
+        Reason::Suspended,
     ];
     let began = |kind: &str| {
         let now = conditions::find(new, kind)?;
-        let bad = (kind == kind::READY) == (now.status != "True");
+        let bad = (kind == kind::READY) == (Status::of(now) != Status::True);
         let same = conditions::find(old, kind).is_some_and(|old| old.reason == now.reason);
-        (bad && !same && !QUIET.contains(&now.reason.as_str())).then(|| now.clone())
+        let quiet = Reason::of(now).is_some_and(|reason| QUIET.contains(&reason));
+        (bad && !same && !quiet).then_some(now)
     };
     let found = [began(kind::READY), began(kind::DELETION_BLOCKED)];
     let blocked_credentials = conditions::find(new, kind::CREDENTIALS_APPLIED).filter(|now| {
         let ready = conditions::find(new, kind::READY).map(|ready| ready.reason.as_str());
-        now.status == "False"
+        Status::of(now) == Status::False
             && ready != Some(now.reason.as_str())
             && conditions::find(old, kind::CREDENTIALS_APPLIED).is_none_or(|old| old.reason != now.reason)
     });
-    let all = found.into_iter().flatten().chain(blocked_credentials.cloned());
-    all.map(|condition| (condition.reason, condition.message)).collect()
+    let all = found.into_iter().flatten().chain(blocked_credentials);
+    // Conditions that are new have a reason of this version.
+    all.filter_map(|new| Some((Reason::of(new)?, new.message.clone()))).collect()
 }
 
 #[cfg(test)]

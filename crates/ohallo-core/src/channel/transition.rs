@@ -21,7 +21,7 @@ use crate::channel::plan::{CREATE_UNSUPPORTED, plan};
 use crate::channel::state::{Now, State, StatusWrite};
 use crate::channel::{stored, write_ahead};
 use crate::classify::{ApiError, CallError, Class, ErrorKind};
-use crate::event::PendingEvent;
+use crate::event::{EventReason, PendingEvent};
 use crate::failure::{Failure, Retry};
 use crate::remote::{Changes, Id, RemoteChannel};
 use crate::text::{self, seconds};
@@ -462,7 +462,7 @@ impl State {
         if self.before.status.is_none() {
             self.before.status = Some(Box::new(self.status.clone()));
         }
-        self.bind(&remote, Origin::Created.as_str());
+        self.bind(&remote, Origin::Created);
         self.status.applied.clone_from(&self.memory.last_create_body);
         let mut outcome = Outcome::More;
         // The answer to an earlier reconcile may be that to another API key, which this one's key must not count as its own.
@@ -503,7 +503,10 @@ impl State {
                 self.status = *sent;
                 self.memory.attempt = None;
                 self.owns_attempt = true;
-                self.event(PendingEvent::normal("Created", format!("Created channel {}.", remote.id)));
+                self.event(PendingEvent::normal(
+                    EventReason::Created,
+                    format!("Created channel {}.", remote.id),
+                ));
                 return Ok(if self.created { Next::Plan } else { Next::Requeue });
             }
             StatusWrite::ObjectGone => {
@@ -553,7 +556,7 @@ impl State {
             remote.id
         );
         self.notices.push(Notice::ConflictingIds { answered: remote.id.clone(), declared });
-        self.event(PendingEvent::warning("CreateOutcomeUnknown", text));
+        self.event(PendingEvent::warning(Reason::CreateOutcomeUnknown, text));
         // Only the id is needed until the user has decided.
         let bare = RemoteChannel { config: Default::default(), ..remote };
         self.owns_attempt = true;
@@ -590,12 +593,12 @@ impl State {
         self.metadata_written(answer, now)?;
         let Remote::Found(remote) = self.observed.remote.clone() else { return Ok(Next::Requeue) };
         let predecessor = self.observed.predecessor.clone();
-        let origin = predecessor.as_ref().map_or(Origin::Adopted.as_str(), |from| &from.origin);
+        let origin = predecessor.as_ref().map_or(Origin::Adopted, |from| from.origin);
         self.bind(&remote, origin);
         let from =
             predecessor.map(|from| format!(" from the Channel {:?}, which is being deleted", from.name));
         let text = format!("Adopted channel {}{}.", remote.id, from.unwrap_or_default());
-        self.event(PendingEvent::normal("Adopted", text));
+        self.event(PendingEvent::normal(EventReason::Adopted, text));
         Ok(Next::Plan)
     }
 
@@ -670,14 +673,14 @@ impl State {
         match cause {
             Cause::Manifest => {
                 let names = text::list(fields.iter().copied(), MAX_DIFFERENCES);
-                self.event(PendingEvent::normal("Updated", format!("Updated {names}.")));
+                self.event(PendingEvent::normal(EventReason::Updated, format!("Updated {names}.")));
             }
             Cause::Drift => {
                 // `enabled` can't be read: it is sent along with every correction, so it is not reported as drift.
                 let drifted: Vec<_> = fields.iter().copied().filter(|field| *field != "enabled").collect();
                 let names = text::list(drifted.iter().copied(), MAX_DIFFERENCES);
                 let text = format!("Reverted {names}, changed in oHallo.");
-                self.event(PendingEvent::normal("DriftCorrected", text));
+                self.event(PendingEvent::normal(EventReason::DriftCorrected, text));
                 self.notices.extend(drifted.into_iter().map(|path| Notice::Drift(path.to_owned())));
             }
         }
@@ -735,7 +738,7 @@ impl State {
                     self.memory.test_due = true;
                     let sent = text::list(keys.iter().map(String::as_str), MAX_DIFFERENCES);
                     let text = format!("Sent the credentials {sent}.");
-                    self.event(PendingEvent::normal("CredentialsPushed", text));
+                    self.event(PendingEvent::normal(EventReason::CredentialsPushed, text));
                 }
                 let pushed_at = Some(seconds(now.wall));
                 self.status.credentials = Some(CredentialsStatus { keys, pushed_at, sources });
@@ -824,7 +827,7 @@ impl State {
         match error {
             None => {
                 let text = "Asked oHallo to provision the channel again.";
-                self.event(PendingEvent::normal("ProvisioningRetried", text));
+                self.event(PendingEvent::normal(EventReason::ProvisioningRetried, text));
                 Ok(Next::Requeue)
             }
             // oHallo may have accepted it, and it is counted: the next poll shows the outcome.
@@ -874,10 +877,10 @@ impl State {
         }
         self.notices.push(Notice::TestSent(result));
         self.event(match result {
-            TestResult::Passed => PendingEvent::normal("TestPassed", "The connectivity test passed."),
-            TestResult::Failed => PendingEvent::warning("TestFailed", "The connectivity test failed."),
+            TestResult::Passed => PendingEvent::normal(Reason::TestPassed, "The connectivity test passed."),
+            TestResult::Failed => PendingEvent::warning(Reason::TestFailed, "The connectivity test failed."),
             TestResult::Unknown => PendingEvent::warning(
-                "TestOutcomeUnknown",
+                Reason::TestOutcomeUnknown,
                 refusal.unwrap_or_else(|| "A connectivity test was sent and its response was lost.".into()),
             ),
         });
@@ -1037,18 +1040,19 @@ impl State {
                 let heir = self.observed.claims.as_ref().and_then(|claims| claims.heir.clone()).flatten();
                 let to = heir.map_or("another Channel".to_owned(), |name| format!("the Channel {name:?}"));
                 let text = format!("Channel {id} was handed over to {to}, which is bound to it.");
-                Some(PendingEvent::normal("HandedOver", text))
+                Some(PendingEvent::normal(EventReason::HandedOver, text))
             }
             DeletionOutcome::NeverCreated => None,
-            DeletionOutcome::Deleted => {
-                Some(PendingEvent::normal("Deleted", format!("Channel {id} was deleted in oHallo.")))
-            }
+            DeletionOutcome::Deleted => Some(PendingEvent::normal(
+                EventReason::Deleted,
+                format!("Channel {id} was deleted in oHallo."),
+            )),
             DeletionOutcome::Retained => {
-                Some(PendingEvent::normal("Retained", format!("Channel {id} stays in oHallo.")))
+                Some(PendingEvent::normal(EventReason::Retained, format!("Channel {id} stays in oHallo.")))
             }
             DeletionOutcome::Released => {
                 let text = format!("Channel {id} was released and stays in oHallo.");
-                Some(PendingEvent::normal("Released", text))
+                Some(PendingEvent::normal(EventReason::Released, text))
             }
         };
         if !std::mem::replace(&mut self.memory.deletion_reported, true) {

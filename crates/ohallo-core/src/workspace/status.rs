@@ -23,7 +23,7 @@ pub struct Summary {
     pub status: WorkspaceStatus,
     pub wake: Duration,
     pub failures: u32,
-    pub warnings: Vec<(String, String)>,
+    pub warnings: Vec<(Reason, String)>,
     pub result: ReconcileResult,
 }
 
@@ -114,13 +114,12 @@ fn failed(
 }
 
 /// Failure reasons that were not in the old conditions.
-fn warnings(old: &WorkspaceStatus, new: &WorkspaceStatus) -> Vec<(String, String)> {
+fn warnings(old: &WorkspaceStatus, new: &WorkspaceStatus) -> Vec<(Reason, String)> {
     let before = conditions::find(&old.conditions, kind::READY).map(|ready| ready.reason.as_str());
     let now = conditions::find(&new.conditions, kind::READY);
-    let bad = now.filter(|ready| {
-        ready.status != "True" && before != Some(&ready.reason) && ready.reason != "Progressing"
-    });
-    bad.map(|ready| (ready.reason.clone(), ready.message.clone())).into_iter().collect()
+    let bad = now.filter(|ready| Status::of(ready) != Status::True && before != Some(&ready.reason));
+    let reason = bad.and_then(Reason::of).filter(|reason| *reason != Reason::Progressing);
+    reason.zip(bad).map(|(reason, ready)| (reason, ready.message.clone())).into_iter().collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::*;
 use crate::api::annotation;
 use crate::api::channel::ProvisioningStatus;
 use crate::api::conditions::{Reason, kind};
+use crate::api::values::Origin;
 use crate::channel::fixtures::*;
 use crate::channel::freshness::note_absence;
 use crate::channel::in_memory_state::{InMemoryState, REVERT_HORIZON};
@@ -360,7 +361,7 @@ fn what_was_just_deleted_is_not_adopted() {
     let started = later.with(|it| it.observed.window.began = Some(it.instant + s(50)));
     assert!(matches!(started.step(), Step::Adopt { .. }));
     let handed_over = started.with(|it| {
-        it.observed.predecessor = Some(Predecessor { name: "a".into(), origin: "Created".into() });
+        it.observed.predecessor = Some(Predecessor { name: "a".into(), origin: Origin::Created });
     });
     assert!(is_stale(&handed_over));
 }

@@ -8,6 +8,7 @@ use crate::api::channel::ProvisioningStatus;
 use crate::api::conditions::{Reason, kind};
 use crate::api::values::{ChannelType, ConnectivityTest, Origin, RemoteState};
 use crate::api::{annotation, same_id};
+use crate::backoff;
 use crate::channel::config::Differs;
 use crate::channel::consistency::{self, ReadFreshness};
 use crate::channel::freshness;
@@ -16,10 +17,10 @@ use crate::channel::model::{
 };
 use crate::channel::plan::update::{self, MAX_DIFFERENCES, applied_enabled, to_status};
 use crate::channel::spec::invalid_spec;
+use crate::conditions::{self, Status};
 use crate::failure::Retry;
 use crate::remote::{Id, RemoteChannel};
 use crate::text::cut_request;
-use crate::{backoff, conditions};
 
 /// Plans for the channel `id`, which is bound or to be adopted.
 pub fn plan(view: &PlanInput, id: &str) -> Plan {
@@ -133,8 +134,9 @@ fn ownership_problem(view: &PlanInput) -> Option<Conclusion> {
 /// Whether the status reports for this manifest that the channel was in sync and active.
 pub fn known_active(view: &PlanInput) -> bool {
     let ready = conditions::find(&view.status.conditions, kind::READY);
-    ready.is_some_and(|ready| ready.status == "True" && ready.observed_generation == Some(view.generation()))
-        && view.status.state() == RemoteState::Active
+    ready.is_some_and(|ready| {
+        Status::of(ready) == Status::True && ready.observed_generation == Some(view.generation())
+    }) && view.status.state() == RemoteState::Active
         && view.bound_id().is_some()
         && !view.observing()
         && !metadata_incomplete(view)

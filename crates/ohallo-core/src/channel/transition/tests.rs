@@ -5,6 +5,7 @@ use crate::api::channel::Channel;
 use crate::channel::effect::Cursor;
 use crate::channel::fixtures::*;
 use crate::channel::model::Observed;
+use crate::event::EventReason;
 use crate::remote::NewChannel;
 
 const NUMBER: i64 = 1;
@@ -203,7 +204,7 @@ fn an_id_is_recorded_with_the_status_that_was_sent() {
     let next = apply(&mut state, &step, Effect::WriteId, Ok(Answer::Object(Box::new(stored))), now);
     assert_eq!(next, Ok(Next::Plan));
     assert!(state.memory().attempt.is_none() && *state.status() == sent);
-    assert_eq!(state.take_events().last().unwrap().reason, "Created");
+    assert_eq!(state.take_events().last().unwrap().reason, EventReason::Created);
 }
 
 #[test]
@@ -348,7 +349,7 @@ fn a_finalizer_that_comes_back_is_reported() {
     state.prepare(&step, Effect::RemoveFinalizer, now);
     let gone = Ok(Answer::ObjectGone);
     assert_eq!(apply(&mut state, &step, Effect::RemoveFinalizer, gone, now), Ok(Next::Finished));
-    assert_eq!(state.take_events().last().unwrap().reason, "Deleted");
+    assert_eq!(state.take_events().last().unwrap().reason, EventReason::Deleted);
 }
 
 #[test]

@@ -219,7 +219,7 @@ fn a_warning_begins_with_a_bad_reason_and_is_not_repeated() {
         let warnings = sample.summarize(outcome).warnings;
         warnings.into_iter().map(|(reason, _)| reason).collect::<Vec<_>>()
     };
-    assert_eq!(warned(&sample, &stalls), ["ValidationFailed"]);
+    assert_eq!(warned(&sample, &stalls), [Reason::ValidationFailed]);
     assert!(warned(&sample.clone().after(&stalls), &stalls).is_empty());
     for quiet in [
         says(ConclusionKind::InSync, Reason::Available),
@@ -231,13 +231,17 @@ fn a_warning_begins_with_a_bad_reason_and_is_not_repeated() {
     }
     let gone = sample.clone().with(|it| it.credentials(missing(), Some(("x", "1"))));
     let in_sync = says(ConclusionKind::InSync, Reason::Available);
-    assert_eq!(warned(&gone, &in_sync), ["SecretNotFound"]);
+    assert_eq!(warned(&gone, &in_sync), [Reason::SecretNotFound]);
     assert!(warned(&gone.clone().after(&in_sync), &in_sync).is_empty());
     let waits = fails(Retry::MissingInput, Reason::SecretNotFound);
-    assert_eq!(warned(&gone, &waits), ["SecretNotFound"], "once, although two conditions have the reason");
+    assert_eq!(
+        warned(&gone, &waits),
+        [Reason::SecretNotFound],
+        "once, although two conditions have the reason"
+    );
     let sent = sample.clone().with(|it| it.credentials(ready("x", "1"), Some(("x", "1"))));
     assert!(warned(&sent, &in_sync).is_empty(), "that they are applied is no warning");
     let blocked = sample.with(Sample::terminate);
     let outcome = says(ConclusionKind::Blocked { again: s(1) }, Reason::KeyUnavailable);
-    assert_eq!(warned(&blocked, &outcome), ["KeyUnavailable"]);
+    assert_eq!(warned(&blocked, &outcome), [Reason::KeyUnavailable]);
 }
