@@ -205,7 +205,15 @@ impl Run<'_> {
     ) -> Answered {
         let fate = if let How::Write(fate) = how { fate } else { Fate::Well };
         match effect {
-            Effect::CheckSchema | Effect::AwaitToken | Effect::PermitCreate | Effect::Preflight => done(),
+            Effect::CheckSchema | Effect::PermitCreate => done(),
+            Effect::AwaitToken => {
+                say!(self, "replica {replica} waits for the rate limit");
+                done()
+            }
+            Effect::Preflight => {
+                say!(self, "replica {replica} reads the workspace");
+                done()
+            }
             Effect::Fence if self.fence(replica, reconcile) => done(),
             Effect::Fence => {
                 say!(self, "replica {replica} does not lead any more and drops what it was about to do");
@@ -215,8 +223,14 @@ impl Run<'_> {
                 (Err(EffectError::NotLeader), None)
             }
             Effect::ReserveId => self.reserve(replica, reconcile, step),
-            Effect::WriteIntent if self.is_off(Guard::IntentFirst) => done(),
-            Effect::WriteFinalizer if reconcile.object.finalizer => done(),
+            Effect::WriteIntent if self.is_off(Guard::IntentFirst) => {
+                say!(self, "replica {replica} writes no intent");
+                done()
+            }
+            Effect::WriteFinalizer if reconcile.object.finalizer => {
+                say!(self, "replica {replica} finds the finalizer set");
+                done()
+            }
             Effect::WriteIntent | Effect::WriteFinalizer | Effect::WriteMetadata => {
                 self.write_metadata(replica, reconcile, effect, fate)
             }
