@@ -7,8 +7,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
-use crate::api::values::RecordedOutcome;
 use crate::api::{NAME_PATTERN, finalizer};
 use crate::secret_id::SecretId;
 use crate::secret_version::Version;
@@ -198,6 +198,17 @@ pub struct CreateRecord {
     pub(crate) recorded: Option<(i64, Option<RecordedOutcome>)>,
     /// `status.channelId` is set, and was not bound to this object.
     pub(crate) foreign: bool,
+}
+
+/// `status.create.outcome`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
+pub enum RecordedOutcome {
+    /// The response was lost: a channel may exist.
+    Unknown,
+    /// oHallo rejected the create.
+    Rejected,
+    /// The create was not sent.
+    NotSent,
 }
 
 /// Names a Workspace or a ClusterWorkspace.

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
+pub use crate::api::channel::RecordedOutcome;
 use crate::api::channel::{ChannelSpec, ChannelStatus, CreateStatus, TestStatus};
 
 /// `spec.channelType`.
@@ -50,17 +51,6 @@ pub enum ConnectivityTest {
 pub enum Origin {
     Created,
     Adopted,
-}
-
-/// `status.create.outcome`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
-pub enum RecordedOutcome {
-    /// The response was lost: a channel may exist.
-    Unknown,
-    /// oHallo rejected the create.
-    Rejected,
-    /// The create was not sent.
-    NotSent,
 }
 
 /// `status.test.result`.
