@@ -12,9 +12,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
+use ohallo_core::api::ObjectKind;
 use ohallo_core::api::values::{ChannelType, ReconcileResult};
 use ohallo_core::channel::notice::CallResult;
-use ohallo_core::work_queue::ObjectKind;
 
 mod scrape;
 
