@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Namespace;
-use kube::core::PartialObjectMeta;
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource, ResourceExt};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -21,11 +19,12 @@ use crate::orphans::Orphans;
 use crate::queue::Queue;
 use crate::settings::Settings;
 use crate::startup::schema::Schema;
+use crate::stores::Stores;
 use crate::telemetry::metrics::Metrics;
 use ohallo_client::clock;
 use ohallo_core::api::channel::{Channel, ChannelStatus};
 use ohallo_core::api::conditions::{Reason, kind};
-use ohallo_core::api::workspace::{AllowedNamespaces, ClusterWorkspace, Workspace, WorkspaceStatus};
+use ohallo_core::api::workspace::{AllowedNamespaces, WorkspaceStatus};
 use ohallo_core::channel::consistency::Consistency;
 use ohallo_core::channel::in_memory_state::InMemoryState;
 use ohallo_core::channel::object_cache::ObjectCache;
@@ -35,7 +34,6 @@ use ohallo_core::remote::Id;
 use ohallo_core::secret::ApiKey;
 use ohallo_core::work_queue::{ObjectKey, Priority};
 use ohallo_core::workspace::access::allows;
-use ohallo_core::workspace::kind::WorkspaceKind;
 use ohallo_core::{backoff, conditions};
 
 /// How many objects are read from the API server at the same time, because the cache does not hold them in
@@ -50,10 +48,7 @@ pub struct Context {
     pub events: Events,
     /// Whether effects may begin. Unless it is set, this process is the only one and always leads.
     pub leadership: Leadership,
-    pub channels: Store<Channel>,
-    pub workspaces: Store<Workspace>,
-    pub cluster_workspaces: Store<ClusterWorkspace>,
-    pub namespaces: Store<PartialObjectMeta<Namespace>>,
+    pub stores: Stores,
     pub secrets: Secrets,
     /// The parts of Channels that the store leaves out.
     pub kept: ObjectCache,
@@ -145,14 +140,6 @@ impl CacheSync {
 
 // === impl Context ===
 
-/// The stores that the watches fill.
-pub struct Stores {
-    pub channels: Store<Channel>,
-    pub workspaces: Store<Workspace>,
-    pub cluster_workspaces: Store<ClusterWorkspace>,
-    pub namespaces: Store<PartialObjectMeta<Namespace>>,
-}
-
 impl Context {
     pub fn new(
         client: Client,
@@ -174,10 +161,7 @@ impl Context {
             metrics,
             events,
             leadership: Leadership::always(),
-            channels: stores.channels,
-            workspaces: stores.workspaces,
-            cluster_workspaces: stores.cluster_workspaces,
-            namespaces: stores.namespaces,
+            stores,
             index: Mutex::default(),
             orphans: Orphans::default(),
             listed: CacheSync::default(),
@@ -238,9 +222,10 @@ impl Context {
         if !self.listed.is_done() {
             return;
         }
-        let channels: HashSet<_> = self.channels.state().iter().filter_map(|found| found.uid()).collect();
-        let workspaces = self.workspaces.state().into_iter().filter_map(|found| found.uid());
-        let clusters = self.cluster_workspaces.state().into_iter().filter_map(|found| found.uid());
+        let channels: HashSet<_> =
+            self.stores.channels.state().iter().filter_map(|found| found.uid()).collect();
+        let workspaces = self.stores.workspaces.state().into_iter().filter_map(|found| found.uid());
+        let clusters = self.stores.cluster_workspaces.state().into_iter().filter_map(|found| found.uid());
         let workspaces: HashSet<_> = workspaces.chain(clusters).collect();
         // The task of a create in flight holds the object's in-memory state.
         retain(&self.memories, |uid, memory| channels.contains(uid) || Arc::strong_count(memory) > 1);
@@ -327,7 +312,7 @@ impl Context {
     pub fn workspace_snapshot(&self, handle: &WorkspaceKey) -> Option<WorkspaceSnapshot> {
         match &handle.namespace {
             Some(namespace) => {
-                let found = self.workspaces.get(&ObjectRef::new(&handle.name).within(namespace))?;
+                let found = self.stores.workspaces.get(&ObjectRef::new(&handle.name).within(namespace))?;
                 Some(WorkspaceSnapshot {
                     uid: found.uid()?,
                     generation: found.metadata.generation,
@@ -338,7 +323,7 @@ impl Context {
                 })
             }
             None => {
-                let found = self.cluster_workspaces.get(&ObjectRef::new(&handle.name))?;
+                let found = self.stores.cluster_workspaces.get(&ObjectRef::new(&handle.name))?;
                 Some(WorkspaceSnapshot {
                     uid: found.uid()?,
                     generation: found.metadata.generation,
@@ -353,7 +338,7 @@ impl Context {
 
     /// The labels of a namespace, as the cache holds them; `None` if the cache lacks the namespace.
     pub fn namespace_labels(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
-        self.namespaces.get(&ObjectRef::new(namespace)).map(|found| found.labels().clone())
+        self.stores.namespaces.get(&ObjectRef::new(namespace)).map(|found| found.labels().clone())
     }
 
     /// Whether Channels use this workspace, so that its finalizer must remain.
@@ -388,17 +373,8 @@ impl Context {
 
     /// Requeues every object, because this process has begun to lead.
     pub fn requeue_all(&self) {
-        let background = Priority::Background;
-        self.workspaces
-            .state()
-            .iter()
-            .for_each(|object| self.enqueue_workspace(&object.handle(), background));
-        let clusters = self.cluster_workspaces.state();
-        clusters.iter().for_each(|object| self.enqueue_workspace(&object.handle(), background));
-        self.channels
-            .state()
-            .iter()
-            .for_each(|channel| self.enqueue_channel(&NamespacedName::of(channel), background));
+        let keys = self.stores.keys();
+        keys.into_iter().for_each(|key| self.queue.add(key, Priority::Background));
     }
 
     /// Requeues every object after the API server stores every field again. Objects whose writes were not
@@ -408,7 +384,7 @@ impl Context {
             let ready = conditions::find(&status.conditions, kind::READY);
             ready.is_some_and(|ready| ready.reason == Reason::StatusNotStored.as_str())
         };
-        for channel in self.channels.state() {
+        for channel in self.stores.channels.state() {
             let cell = self.memory(&channel.uid().unwrap_or_default());
             let mut memory = cell.lock().unwrap_or_else(PoisonError::into_inner);
             if !memory.lost.is_empty() || channel.status.as_ref().is_some_and(lost) {
@@ -476,11 +452,10 @@ const _: () = {
 
 #[cfg(test)]
 pub mod tests {
-    use kube::runtime::reflector;
-
     use super::*;
     use crate::kubernetes::events::events;
     use crate::settings::tests::parse;
+    use crate::stores::stores;
 
     pub fn context() -> Context {
         let settings = parse(&[]).unwrap();
@@ -500,13 +475,7 @@ pub mod tests {
         let ohallo = ohallo_client::Client::new(options, Arc::new(ohallo_client::NoObserver));
         let ohallo = ohallo.unwrap_or_else(|error| panic!("{error}"));
         let client = Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
-        let stores = Stores {
-            channels: reflector::store().0,
-            workspaces: reflector::store().0,
-            cluster_workspaces: reflector::store().0,
-            namespaces: reflector::store().0,
-        };
-        Context::new(client, settings, ohallo, metrics, events().0, stores)
+        Context::new(client, settings, ohallo, metrics, events().0, stores().0)
     }
 
     /// Simulates a day of objects, keys and Workspaces that come and go, with reconciles that end after the

@@ -13,21 +13,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use kube::runtime::reflector::ObjectRef;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::channel;
 use crate::context::Context;
 use crate::queue::IDLE;
-use crate::reconciler::{self, Reconciler};
+use crate::{channel, kinds};
 use ohallo_client::{Caller, NotYet, Permit, clock};
-use ohallo_core::api::channel::Channel;
-use ohallo_core::api::workspace::{ClusterWorkspace, Workspace};
 use ohallo_core::backoff::Requeue;
 use ohallo_core::priority::Priority;
 use ohallo_core::rate_limiter::Refusal;
-use ohallo_core::work_queue::{Blocked, Gate, ObjectKey, ObjectKind, Resolved, Route, Started};
+use ohallo_core::work_queue::{Blocked, Gate, ObjectKey, Resolved, Route, Started};
 
 /// The wait after a reconcile whose panic nothing else caught.
 const AFTER_PANIC: Duration = Duration::from_secs(60);
@@ -67,44 +63,12 @@ pub async fn run(ctx: &Arc<Context>, stop: &CancellationToken) {
 /// Runs one reconcile. A panic affects only its own object.
 async fn reconcile(ctx: Arc<Context>, started: Started<Option<Permit>>) -> (Arc<ObjectKey>, Requeue) {
     let Started { object, permit, .. } = started;
-    let work = AssertUnwindSafe(reconcile_kind(&ctx, &object, permit)).catch_unwind();
+    let work = AssertUnwindSafe(kinds::reconcile(&ctx, &object, permit)).catch_unwind();
     let requeue = work.await.unwrap_or_else(|_| {
         ctx.metrics.panicked();
         Requeue::Retry(AFTER_PANIC)
     });
     (object, requeue)
-}
-
-async fn reconcile_kind(ctx: &Arc<Context>, object: &ObjectKey, permit: Option<Permit>) -> Requeue {
-    match object.kind {
-        ObjectKind::Channel => reconcile_found::<Channel>(ctx, object, permit).await,
-        ObjectKind::Workspace => reconcile_found::<Workspace>(ctx, object, permit).await,
-        ObjectKind::ClusterWorkspace => reconcile_found::<ClusterWorkspace>(ctx, object, permit).await,
-    }
-}
-
-async fn reconcile_found<K: Reconciler>(
-    ctx: &Arc<Context>,
-    object: &ObjectKey,
-    permit: Option<Permit>,
-) -> Requeue {
-    match K::store(ctx).get(&reference(object)) {
-        Some(found) => reconciler::reconcile(found, ctx, permit).await,
-        None => Requeue::Never,
-    }
-}
-
-fn resolve_found<K: Reconciler>(ctx: &Context, object: &ObjectKey, now: Instant) -> Resolved {
-    let found = K::store(ctx).get(&reference(object));
-    found.map_or(Resolved::Gone, |found| found.resolve(ctx, now))
-}
-
-fn reference<K: kube::runtime::reflector::Lookup<DynamicType = ()>>(object: &ObjectKey) -> ObjectRef<K> {
-    let reference = ObjectRef::new(&object.name);
-    match &object.namespace {
-        Some(namespace) => reference.within(namespace),
-        None => reference,
-    }
 }
 
 // === impl QueueGate ===
@@ -113,11 +77,7 @@ impl Gate for QueueGate<'_> {
     type Permit = Option<Permit>;
 
     fn resolve(&mut self, object: &ObjectKey, now: Instant) -> Resolved {
-        match object.kind {
-            ObjectKind::Channel => resolve_found::<Channel>(self.0, object, now),
-            ObjectKind::Workspace => resolve_found::<Workspace>(self.0, object, now),
-            ObjectKind::ClusterWorkspace => resolve_found::<ClusterWorkspace>(self.0, object, now),
-        }
+        kinds::resolve(self.0, object, now)
     }
 
     fn admit(
@@ -128,7 +88,7 @@ impl Gate for QueueGate<'_> {
     ) -> Result<(Self::Permit, u32), Blocked> {
         let Some(key) = route.key else { return Ok((None, 1)) };
         // A deleted object ends at once.
-        let Some(found) = self.0.channels.get(&reference(object)) else { return Ok((None, 1)) };
+        let Some(found) = self.0.stores.channels.get(&kinds::reference(object)) else { return Ok((None, 1)) };
         let (workspace, tokens) = channel::tokens(&found, self.0);
         let caller =
             Caller { namespace: object.namespace.clone(), workspace, priority: Priority::Interactive };

@@ -7,7 +7,7 @@
 //!    queue.rs, controller.rs   start what cooldown, rate limit and workers allow
 //!         │                    (ohallo_core::work_queue decides)
 //!         ▼
-//!    reconciler.rs             the shell of every kind: timeout, panics, error policy, log line, metrics
+//!    kinds.rs, reconciler.rs   the shell of every kind: timeout, panics, error policy, log line, metrics
 //!         │
 //!         ▼
 //!    channel/observe.rs        read the Secrets, the Workspace and the channel in oHallo
@@ -33,6 +33,7 @@
 mod channel;
 mod context;
 mod controller;
+mod kinds;
 pub mod kubernetes;
 pub mod manifest;
 mod orphan_reports;
@@ -42,6 +43,7 @@ mod reconciler;
 mod run;
 pub mod settings;
 mod startup;
+mod stores;
 pub mod telemetry;
 mod workspace;
 

@@ -103,7 +103,7 @@ fn decide(ctx: &Context, ended: &Ended, last: bool) -> Result<(), Duration> {
 fn is_of_another(ctx: &Context, orphan: &Orphan, own: &str) -> bool {
     let Orphan::Attempt(attempt) = orphan else { return false };
     let is_it = |channel: &Arc<Channel>| channel.metadata.uid.as_ref() == Some(&attempt.uid);
-    attempt.uid != own && ctx.channels.state().iter().any(is_it)
+    attempt.uid != own && ctx.stores.channels.state().iter().any(is_it)
 }
 
 /// Reports one channel that an object left in oHallo.

@@ -9,8 +9,9 @@ use tokio::sync::Notify;
 
 use crate::telemetry::metrics::Metrics;
 use ohallo_client::clock;
+use ohallo_core::api::ObjectKind;
 use ohallo_core::backoff::Requeue;
-use ohallo_core::work_queue::{Again, Gate, Limits, ObjectKey, ObjectKind, Priority, Started, WorkQueue};
+use ohallo_core::work_queue::{Again, Gate, Limits, ObjectKey, Priority, Started, WorkQueue};
 
 /// The work queue of the process.
 pub struct Queue {

@@ -4,22 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
-use kube::runtime::reflector;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::context::{Context, Stores};
+use crate::context::Context;
 use crate::kubernetes::events::events;
 use crate::kubernetes::leader::replica;
 use crate::kubernetes::reflectors::Watches;
 use crate::kubernetes::{api_server, authorities, request_timeout, response_sanitizer};
 use crate::settings::{SHUTDOWN_GRACE, Settings};
 use crate::startup::{crds, permissions};
+use crate::stores::stores;
 use crate::telemetry::calls::Calls;
 use crate::telemetry::http_server::{self, Readiness};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::object_counts::count_objects;
-use crate::{channel, controller, orphan_reports};
+use crate::{channel, controller, kinds, orphan_reports};
 
 /// How often the in-memory state of deleted objects is swept.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
@@ -142,11 +142,7 @@ async fn operate(
     if stop.run_until_cancelled(able).await.is_none() {
         return;
     }
-    let (channels, channel_writer) = reflector::store();
-    let (workspaces, workspace_writer) = reflector::store();
-    let (cluster_workspaces, cluster_writer) = reflector::store();
-    let (namespaces, namespace_writer) = reflector::store();
-    let stores = Stores { channels, workspaces, cluster_workspaces, namespaces };
+    let (stores, writers) = stores();
     let (events, publisher) = events();
     let published = CancellationToken::new();
     let publishing = tokio::spawn(publisher.run(client.clone(), published.clone()));
@@ -158,20 +154,14 @@ async fn operate(
     ctx.metrics
         .on_scrape(Box::new(move || counted.upgrade().map(|ctx| count_objects(&ctx)).unwrap_or_default()));
 
-    let cluster = ctx.settings.serves_cluster_workspaces();
-    let shared = if cluster { ["clusterworkspaces", "namespaces"].as_slice() } else { &[] };
-    ["channels", "workspaces"].iter().chain(shared).for_each(|kind| ctx.listed.expect(kind));
+    ctx.settings.kinds().for_each(|kind| ctx.listed.expect(kind.plural()));
+    if ctx.settings.serves_cluster_workspaces() {
+        ctx.listed.expect("namespaces");
+    }
     let over = CancellationToken::new();
     let electing = replica::elect(candidate, &ctx, &readiness, over.clone());
     let schema = readiness.clone();
     let watches = Watches { ctx: &ctx, readiness };
-    let namespaced = async {
-        tokio::join!(
-            watches.channels(channel_writer),
-            watches.namespaced(workspace_writer),
-            watches.secrets(),
-        );
-    };
     let sweeping = async {
         loop {
             tokio::time::sleep(SWEEP_INTERVAL).await;
@@ -184,14 +174,7 @@ async fn operate(
     };
     let sweeping = async { tokio::join!(sweeping, crds::follow(&ctx, &schema)) };
     let reporting = orphan_reports::run(&ctx);
-    let helpers = async {
-        if cluster {
-            let namespaces = watches.namespaces(namespace_writer);
-            tokio::join!(namespaced, watches.cluster(cluster_writer), namespaces, sweeping, reporting);
-        } else {
-            tokio::join!(namespaced, sweeping, reporting);
-        }
-    };
+    let helpers = async { tokio::join!(kinds::watch(&watches, writers), sweeping, reporting) };
     let work = controller::run(&ctx, &stop);
     tokio::select! {
         () = drained(work, &stop) => {}

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::ArgAction::Set;
 
 use crate::telemetry::logs::LogFormat;
+use ohallo_core::api::ObjectKind;
 use ohallo_core::lease::LeaseDurations;
 
 mod selector;
@@ -188,6 +189,12 @@ impl Settings {
             deadline: self.lease_renew_deadline_seconds,
             retry: self.lease_retry_seconds,
         }
+    }
+
+    /// The kinds that are served.
+    pub fn kinds(&self) -> impl Iterator<Item = ObjectKind> {
+        let cluster = self.serves_cluster_workspaces();
+        ObjectKind::ALL.into_iter().filter(move |kind| kind.is_namespaced() || cluster)
     }
 
     /// Whether ClusterWorkspaces are served: as set, else only if all namespaces are watched.

@@ -70,7 +70,7 @@ fn workspace_input(ctx: &Context, handle: &WorkspaceKey, namespace: &str) -> u64
 /// channel hands nothing over: after its deletion, the id is adopted like any other.
 pub fn predecessor(ctx: &Context, id: &str, me: &NamespacedName) -> Option<Predecessor> {
     let name = ctx.index().takes_over(id, me)?;
-    let channel = ctx.channels.get(&object_ref(&name))?;
+    let channel = ctx.stores.channels.get(&object_ref(&name))?;
     let status = channel.status.clone().unwrap_or_default();
     status.origin.as_ref().filter(|_| delete::should_delete_remote(&channel, &status))?;
     // An unknown word: the origin of which the default policy deletes nothing.

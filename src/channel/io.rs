@@ -10,6 +10,7 @@ use crate::context::{Context, WorkspaceSnapshot};
 use crate::orphan_reports;
 use ohallo_client::heavy::HeavySlot;
 use ohallo_client::{CreatePermit, Permit, Session, clock};
+use ohallo_core::api::ObjectKind;
 use ohallo_core::api::channel::Channel;
 use ohallo_core::api::conditions::Reason;
 use ohallo_core::channel::in_memory_state::InMemoryState;
@@ -23,7 +24,6 @@ use ohallo_core::lease::election::Epoch;
 use ohallo_core::secret::Credentials;
 use ohallo_core::secret_id::SecretId;
 use ohallo_core::secret_version::Version;
-use ohallo_core::work_queue::ObjectKind;
 
 /// See the module.
 pub struct Io {

@@ -42,7 +42,7 @@ impl Reconciler for Channel {
     type Outcome = Finish;
 
     fn store(ctx: &Context) -> &Store<Self> {
-        &ctx.channels
+        &ctx.stores.channels
     }
 
     fn resolve(&self, ctx: &Context, now: Instant) -> Resolved {

@@ -7,6 +7,7 @@ use crate::channel::io::{Io, now};
 use crate::channel::{claims, inputs};
 use crate::context::WorkspaceSnapshot;
 use ohallo_client::Caller;
+use ohallo_core::api::ObjectKind;
 use ohallo_core::api::conditions::{Reason, kind};
 use ohallo_core::backoff;
 use ohallo_core::channel::credentials;
@@ -21,7 +22,6 @@ use ohallo_core::index::{self, NamespacedName};
 use ohallo_core::remote::Id;
 use ohallo_core::secret_content::Content;
 use ohallo_core::secret_id::SecretId;
-use ohallo_core::work_queue::ObjectKind;
 use ohallo_core::workspace::access::allows;
 
 /// Reads the caches, the Secrets and oHallo.

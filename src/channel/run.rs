@@ -137,7 +137,7 @@ pub async fn record_unrecorded(ctx: &Arc<Context>) -> usize {
     if ctx.metrics.ids_unrecorded() == 0 {
         return left;
     }
-    for channel in ctx.channels.state() {
+    for channel in ctx.stores.channels.state() {
         let cell = ctx.memory(&channel.uid().unwrap_or_default());
         let memory = cell.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // The task of a create waits for an API server that does not respond.

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use futures::future;
 use futures::stream::{BoxStream, StreamExt};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::ResourceExt;
 use kube::api::Api;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher;
+use kube::{Resource, ResourceExt};
 
 use crate::context::{Context, object_ref};
 use crate::kubernetes::multi_namespace_watch::{Event, Watching, reflected};
@@ -37,7 +37,8 @@ pub struct Watches<'a> {
 // === impl Watches ===
 
 impl Watches<'_> {
-    fn of(&self, kind: &'static str) -> Watching {
+    /// What a watch of this kind needs; `kind` is its plural.
+    pub fn of(&self, kind: &'static str) -> Watching {
         let (client, metrics) = (self.ctx.client.clone(), Arc::clone(&self.ctx.metrics));
         Watching { client, kind, metrics, readiness: self.readiness.clone() }
     }
@@ -51,11 +52,24 @@ impl Watches<'_> {
                 let ctx = Arc::clone(self.ctx);
                 move |channel: &mut Channel| ctx.kept.take_in(channel)
             });
-        let ctx = Arc::clone(self.ctx);
-        reflected(writer, events, settings.namespaces.clone())
+        self.follow(writer, "channels", events, settings.namespaces.clone(), take_in_channel).await;
+    }
+
+    /// Keeps the store of a kind current, and passes each event to `take` once the store has it.
+    pub async fn follow<K>(
+        &self,
+        writer: Writer<K>,
+        kind: &'static str,
+        events: Vec<BoxStream<'static, Event<K>>>,
+        namespaces: Vec<String>,
+        take: impl Fn(&Context, &Event<K>),
+    ) where
+        K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+    {
+        reflected(writer, events, namespaces)
             .for_each(|event| {
-                take_in_channel(&ctx, &event);
-                listed(&ctx, "channels", &event);
+                take(self.ctx, &event);
+                listed(self.ctx, kind, &event);
                 future::ready(())
             })
             .await;
@@ -89,19 +103,16 @@ impl Watches<'_> {
         namespaces: Vec<String>,
         kind: &'static str,
     ) {
-        let (ctx, store) = (Arc::clone(self.ctx), writer.as_reader());
-        reflected(writer, events, namespaces)
-            .for_each(|event| {
-                take_in_workspace(&ctx, &event);
-                if let Ok(watcher::Event::InitDone) = event {
-                    let all = store.state();
-                    let background = Priority::Background;
-                    all.iter().for_each(|object| ctx.enqueue_workspace(&object.handle(), background));
-                }
-                listed(&ctx, kind, &event);
-                future::ready(())
-            })
-            .await;
+        let store = writer.as_reader();
+        self.follow(writer, kind, events, namespaces, |ctx, event| {
+            take_in_workspace(ctx, event);
+            if let Ok(watcher::Event::InitDone) = event {
+                let all = store.state();
+                let background = Priority::Background;
+                all.iter().for_each(|object| ctx.enqueue_workspace(&object.handle(), background));
+            }
+        })
+        .await;
     }
 
     /// Watches Namespaces: their labels decide which ones may use a ClusterWorkspace.
@@ -128,7 +139,7 @@ impl Watches<'_> {
             .for_each(|event| async {
                 listed(self.ctx, "namespaces", &event);
                 if let Ok(watcher::Event::InitDone) = event {
-                    let all = self.ctx.namespaces.state();
+                    let all = self.ctx.stores.namespaces.state();
                     let users = all.iter().flat_map(|one| self.ctx.index().cluster_users_in(&one.name_any()));
                     users.for_each(|name| self.ctx.requeue_channel(&name));
                 }
@@ -259,14 +270,14 @@ fn take_in_channel(ctx: &Context, event: &Event<Channel>) {
         }
         Ok(watcher::Event::Init) => ctx.list_channels(true),
         Ok(watcher::Event::InitDone) => {
-            let vanished = ctx.index().retain(|name| ctx.channels.get(&object_ref(name)).is_some());
+            let vanished = ctx.index().retain(|name| ctx.stores.channels.get(&object_ref(name)).is_some());
             for (name, last, requeues) in vanished {
                 let uid = last.uid.clone();
                 ended(ctx, &name, last);
                 gone(ctx, Some(&uid), requeues);
             }
             ctx.list_channels(false);
-            let all = ctx.channels.state();
+            let all = ctx.stores.channels.state();
             all.iter()
                 .for_each(|channel| ctx.enqueue_channel(&NamespacedName::of(channel), Priority::Background));
         }
@@ -302,7 +313,7 @@ fn gone(ctx: &Context, uid: Option<&str>, requeues: Requeues) {
 
 /// Whether a Channel is not Ready or is terminating.
 fn waits(ctx: &Context, name: &NamespacedName) -> bool {
-    ctx.channels.get(&object_ref(name)).is_some_and(|channel| {
+    ctx.stores.channels.get(&object_ref(name)).is_some_and(|channel| {
         let conditions = channel.status.as_ref().map(|status| status.conditions.as_slice());
         channel.metadata.deletion_timestamp.is_some()
             || !conditions::is_true(conditions.unwrap_or_default(), kind::READY)

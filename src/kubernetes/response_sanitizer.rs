@@ -67,7 +67,8 @@ pub struct Whole;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Subject {
     Channel,
-    Workspace,
+    /// Any other kind of the operator.
+    SmallObject,
     Namespace,
     Secret,
     /// Nothing that a tenant writes: only undecodable parts are dropped.
@@ -268,8 +269,8 @@ impl Sanitizer {
                 let rest = if let ["namespaces", _, rest @ ..] = rest { rest } else { rest };
                 let subject = match rest.first().copied() {
                     Some("channels") => Subject::Channel,
-                    Some("workspaces" | "clusterworkspaces") => Subject::Workspace,
-                    _ => Subject::Other,
+                    Some(_) => Subject::SmallObject,
+                    None => Subject::Other,
                 };
                 (subject, rest.len() == 1)
             }
@@ -468,7 +469,7 @@ impl Sanitizer {
                 Node::Root | Object,
                 "apiVersion" | "kind" | "type" | "status" | "message" | "reason" | "code" | "details",
             ) => Rule::Keep(Part),
-            (Node::Root | Object, "spec") if self.subject == Subject::Workspace => Rule::Keep(Part),
+            (Node::Root | Object, "spec") if self.subject == Subject::SmallObject => Rule::Keep(Part),
             (
                 Metadata,
                 "name" | "namespace" | "uid" | "resourceVersion" | "generation" | "creationTimestamp"
@@ -494,7 +495,7 @@ impl Sanitizer {
 
     /// Whether it is one of the operator's own kinds.
     fn custom(&self) -> bool {
-        matches!(self.subject, Subject::Channel | Subject::Workspace)
+        matches!(self.subject, Subject::Channel | Subject::SmallObject)
     }
 
     fn config_bound(&self) -> Bound {

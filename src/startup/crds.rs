@@ -1,25 +1,23 @@
 //! Waits until the API server serves the operator's kinds with every field of this version, and monitors that
 //! it still does.
 
-use std::fmt::Debug;
 use std::time::Duration;
 
+use futures::future::join_all;
 use http::HeaderValue;
 use http::header::{ETAG, IF_NONE_MATCH};
 use http_body_util::BodyExt;
+use kube::Client;
 use kube::api::{Api, ListParams};
 use kube::client::Body;
-use kube::{Client, Resource};
-use serde::de::DeserializeOwned;
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 
 use crate::context::Context;
 use crate::settings::Settings;
 use crate::startup::checks::{MAX_CHECK_TIME, Prerequisite, list_with_ellipsis};
 use crate::telemetry::http_server::Readiness;
-use ohallo_core::api::channel::Channel;
 use ohallo_core::api::served::Served;
-use ohallo_core::api::workspace::{ClusterWorkspace, Workspace};
-use ohallo_core::work_queue::ObjectKind;
+use ohallo_core::api::{GROUP, ObjectKind, VERSION};
 
 const CRDS: Prerequisite = Prerequisite {
     part: "CustomResourceDefinitions",
@@ -50,26 +48,18 @@ async fn problem(client: &Client, settings: &Settings) -> String {
 }
 
 async fn missing(client: &Client, settings: &Settings) -> String {
-    let namespace = settings.namespaces.first();
-    let channels = namespace
-        .map_or_else(|| Api::<Channel>::all(client.clone()), |ns| Api::namespaced(client.clone(), ns));
-    let workspaces = namespace
-        .map_or_else(|| Api::<Workspace>::all(client.clone()), |ns| Api::namespaced(client.clone(), ns));
-    let clusters = async {
-        if !settings.serves_cluster_workspaces() {
-            return None;
-        }
-        probe(Api::<ClusterWorkspace>::all(client.clone()), "clusterworkspaces.ohallo.eu").await
-    };
-    let (channels, workspaces, clusters) = tokio::join!(
-        probe(channels, "channels.ohallo.eu"),
-        probe(workspaces, "workspaces.ohallo.eu"),
-        clusters
-    );
-    [channels, workspaces, clusters].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    let probes = settings.kinds().map(|kind| probe(client.clone(), settings.namespaces.first(), kind));
+    join_all(probes).await.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-async fn probe<K: Resource + Clone + Debug + DeserializeOwned>(api: Api<K>, name: &str) -> Option<String> {
+async fn probe(client: Client, namespace: Option<&String>, kind: ObjectKind) -> Option<String> {
+    let gvk = GroupVersionKind::gvk(GROUP, VERSION, kind.name());
+    let resource = ApiResource::from_gvk_with_plural(&gvk, kind.plural());
+    let api: Api<DynamicObject> = match namespace.filter(|_| kind.is_namespaced()) {
+        Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+        None => Api::all_with(client, &resource),
+    };
+    let name = format!("{}.{GROUP}", kind.plural());
     match api.list_metadata(&ListParams::default().limit(1)).await {
         Ok(_) => None,
         Err(kube::Error::Api(status)) if status.code == 404 => Some(format!("{name} is not installed")),
@@ -91,8 +81,7 @@ async fn older(client: &Client, settings: &Settings) -> String {
 /// What the served schema lacks, as a text, and how many fields.
 fn lacks(served: &Served, settings: &Settings) -> (String, usize) {
     let ours = ohallo_core::api::crds();
-    let served_here =
-        |kind: &str| kind != ObjectKind::ClusterWorkspace.name() || settings.serves_cluster_workspaces();
+    let served_here = |name: &str| settings.kinds().any(|kind| kind.name() == name);
     let mut fields = 0;
     let old = ours.iter().filter(|crd| served_here(&crd.spec.names.kind)).filter_map(|crd| {
         let lacks = served.lacks(crd);

@@ -11,6 +11,7 @@ use kube::{Client, Error};
 use crate::settings::Settings;
 use crate::startup::checks::{MAX_CHECK_TIME, Prerequisite, list_with_ellipsis};
 use crate::telemetry::http_server::Readiness;
+use ohallo_core::api::{GROUP, ObjectKind};
 
 const PERMISSIONS: Prerequisite = Prerequisite {
     part: "permissions",
@@ -19,7 +20,6 @@ const PERMISSIONS: Prerequisite = Prerequisite {
 };
 const AT_ONCE: usize = 8;
 
-const OHALLO: &str = "ohallo.eu";
 const LEASES: &str = "coordination.k8s.io";
 
 /// One permission that the operator needs.
@@ -91,10 +91,7 @@ fn rights(settings: &Settings) -> Vec<Right> {
         scopes(settings).iter().flat_map(|scope| in_namespace(scope.as_ref())).collect();
     if settings.serves_cluster_workspaces() {
         let none = None;
-        rights.extend(each(&["list", "watch", "patch"], OHALLO, "clusterworkspaces", none));
-        rights.extend(
-            each(&["update"], OHALLO, "clusterworkspaces", none).map(|right| right.of(Some("status"))),
-        );
+        rights.extend(of_kinds(false, none));
         rights.extend(each(&["list", "watch"], "", "namespaces", none));
         if !settings.namespaces.is_empty() && !settings.namespaces.contains(&settings.operator_namespace) {
             rights.extend(each(&["list", "watch"], "", "secrets", home.as_ref()));
@@ -109,13 +106,15 @@ fn rights(settings: &Settings) -> Vec<Right> {
 }
 
 fn in_namespace(scope: Option<&String>) -> Vec<Right> {
-    let status = |resource| each(&["update"], OHALLO, resource, scope).map(|right| right.of(Some("status")));
-    each(&["get", "list", "watch", "patch"], OHALLO, "channels", scope)
-        .chain(each(&["list", "watch", "patch"], OHALLO, "workspaces", scope))
-        .chain(status("channels"))
-        .chain(status("workspaces"))
-        .chain(each(&["list", "watch"], "", "secrets", scope))
-        .collect()
+    of_kinds(true, scope).chain(each(&["list", "watch"], "", "secrets", scope)).collect()
+}
+
+/// The permissions for the kinds that are namespaced, or for those that are not.
+fn of_kinds(namespaced: bool, scope: Option<&String>) -> impl Iterator<Item = Right> {
+    let kinds = move || ObjectKind::ALL.into_iter().filter(move |kind| kind.is_namespaced() == namespaced);
+    let objects = kinds().flat_map(move |kind| each(kind.verbs(), GROUP, kind.plural(), scope));
+    let statuses = kinds().flat_map(move |kind| each(&["update"], GROUP, kind.plural(), scope));
+    objects.chain(statuses.map(|right| right.of(Some("status"))))
 }
 
 fn each(

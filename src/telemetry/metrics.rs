@@ -12,9 +12,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
+use ohallo_core::api::ObjectKind;
 use ohallo_core::api::values::{ChannelType, ReconcileResult};
+use ohallo_core::channel::declared;
 use ohallo_core::channel::notice::CallResult;
-use ohallo_core::work_queue::ObjectKind;
 
 mod scrape;
 
@@ -109,7 +110,7 @@ impl Metrics {
     /// Registers counters at zero. Prometheus sees no increase of a counter that first appears with its first
     /// event, so the counters of alerts must exist from the start.
     fn at_zero(&self) {
-        for field in ["displayName", "config"] {
+        for field in declared::FIELDS {
             drop(self.drift_detected.get_or_create(&[("field", field)]));
         }
         for kind in ObjectKind::ALL {
@@ -195,8 +196,7 @@ impl Metrics {
 
     /// Counts drift at a declared path: `displayName`, or one below `config`.
     pub fn drift_detected(&self, path: &str) {
-        let field = if path.starts_with("config.") { "config" } else { "displayName" };
-        self.drift_detected.get_or_create(&[("field", field)]).inc();
+        self.drift_detected.get_or_create(&[("field", declared::field_of(path))]).inc();
     }
 
     /// Counts a push of credentials.

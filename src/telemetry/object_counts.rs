@@ -6,13 +6,14 @@ use crate::context::Context;
 use crate::telemetry::metrics::{
     Census, ChannelLabels, ConditionLabels, InfoLabels, ObjectLabels, WorkspaceLabels,
 };
+use ohallo_core::api::ObjectKind;
 use ohallo_core::api::channel::{Channel, ChannelStatus};
 use ohallo_core::api::conditions::kind;
 use ohallo_core::api::workspace::WorkspaceStatus;
 use ohallo_core::channel::plan::delete::claims::waiting_message;
 use ohallo_core::conditions::{self, Status};
 use ohallo_core::index::NamespacedName;
-use ohallo_core::work_queue::{ObjectKind, Priority};
+use ohallo_core::work_queue::Priority;
 
 /// The most claimant namespaces that are counted for one blocked deletion.
 const NAMESPACES_OF_A_CLAIM: usize = 8;
@@ -24,7 +25,7 @@ const MORE: &str = "(more)";
 /// How many objects of each kind exist.
 pub fn count_objects(ctx: &Context) -> Census {
     let mut census = Census::default();
-    for channel in ctx.channels.state() {
+    for channel in ctx.stores.channels.state() {
         let status = channel.status.clone().unwrap_or_default();
         let (ready, reason) = words(&status.conditions);
         let labels = ChannelLabels {
@@ -57,8 +58,8 @@ pub fn count_objects(ctx: &Context) -> Census {
             census.queued.insert((kind.name(), priority.name()), i64::try_from(count).unwrap_or(i64::MAX));
         }
     }
-    let workspaces = ctx.workspaces.state().into_iter().map(|found| found.status.clone());
-    let clusters = ctx.cluster_workspaces.state().into_iter().map(|found| found.status.clone());
+    let workspaces = ctx.stores.workspaces.state().into_iter().map(|found| found.status.clone());
+    let clusters = ctx.stores.cluster_workspaces.state().into_iter().map(|found| found.status.clone());
     for status in workspaces.chain(clusters) {
         let (ready, reason) =
             words(&status.map(|status: WorkspaceStatus| status.conditions).unwrap_or_default());

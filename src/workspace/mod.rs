@@ -43,7 +43,7 @@ impl WorkspaceApi for Workspace {
     }
 
     fn workspaces(ctx: &Context) -> &Store<Self> {
-        &ctx.workspaces
+        &ctx.stores.workspaces
     }
 }
 
@@ -53,7 +53,7 @@ impl WorkspaceApi for ClusterWorkspace {
     }
 
     fn workspaces(ctx: &Context) -> &Store<Self> {
-        &ctx.cluster_workspaces
+        &ctx.stores.cluster_workspaces
     }
 }
 

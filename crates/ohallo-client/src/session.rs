@@ -111,18 +111,28 @@ impl Session {
         if self.deferred { self.made.saturating_add(1) } else { 0 }
     }
 
+    /// Reads one object at this path; `decode` reads the body of a success.
+    pub async fn read<T>(
+        &mut self,
+        operation: Operation,
+        path: [&str; 3],
+        decode: fn(Value) -> Result<T, ApiError>,
+    ) -> Result<T, CallError> {
+        let request = self.inner.http.request(Method::GET, self.inner.http.url(path), true);
+        self.call(operation, request, decode).await
+    }
+
     pub async fn get_channel(&mut self, id: &Id) -> Result<RemoteChannel, CallError> {
-        let request = self.channel_request(Method::GET, id, None, true);
-        let found = self.call(Operation::GetChannel, request, classify::decode_channel).await?;
+        let path = ["api", "channels", id.as_str()];
+        let found = self.read(Operation::GetChannel, path, classify::decode_channel).await?;
         Ok(classify::expect_id(id, found)?.cleaned(self.redactor()))
     }
 
     /// Also the preflight of a create: any well-formed response below 500 counts, including a 404.
     pub async fn get_workspace(&mut self, id: &Id) -> Result<RemoteWorkspace, CallError> {
-        let url = self.inner.http.url(["api", "workspaces", id.as_str()]);
-        let request = self.inner.http.request(Method::GET, url, true);
         let sent = clock::instant();
-        let result = self.call(Operation::GetWorkspace, request, classify::decode_workspace).await;
+        let path = ["api", "workspaces", id.as_str()];
+        let result = self.read(Operation::GetWorkspace, path, classify::decode_workspace).await;
         let result = result.map(|found| found.cleaned(self.redactor()));
         if self.rates.key.is_good_since(sent) {
             self.preflighted = Some(sent);

@@ -5,6 +5,7 @@ pub mod config;
 pub mod conflict;
 pub mod consistency;
 pub mod credentials;
+pub mod declared;
 pub mod effect;
 #[cfg(feature = "fixtures")]
 pub mod fixtures;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
+use crate::api::ObjectKind;
 use crate::api::canonical_id;
 use crate::api::channel::{Channel, CreateRecord};
 use crate::api::values::RecordedOutcome;
 use crate::channel::last_seen::{self, LastSeen};
 use crate::index::ownership::{Act, Actors, Ids, Rank, Stake};
 use crate::secret_id::SecretId;
-use crate::work_queue::ObjectKind;
 
 mod ownership;
 

@@ -18,8 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use strum::IntoStaticStr;
-
+use crate::api::ObjectKind;
 pub use crate::priority::Priority;
 use crate::secret::KeyId;
 
@@ -29,14 +28,6 @@ pub const AGED: u32 = 9;
 /// Objects taken from the list of new work in one [`WorkQueue::pop`], so that a relist of thousands does not block the
 /// event loop.
 const RESOLVED_AT_ONCE: usize = 200;
-
-/// The kind of an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr)]
-pub enum ObjectKind {
-    Channel,
-    Workspace,
-    ClusterWorkspace,
-}
 
 /// Names one object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -276,17 +267,6 @@ impl ObjectKey {
     pub fn workspace(namespace: Option<&str>, name: &str) -> Self {
         let kind = if namespace.is_some() { ObjectKind::Workspace } else { ObjectKind::ClusterWorkspace };
         Self { kind, namespace: namespace.map(Into::into), name: name.into() }
-    }
-}
-
-// === impl ObjectKind ===
-
-impl ObjectKind {
-    pub const ALL: [Self; 3] = [Self::Channel, Self::Workspace, Self::ClusterWorkspace];
-
-    /// The kind's name, also the value of the metric label `kind`.
-    pub fn name(self) -> &'static str {
-        self.into()
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::real::{self, BEGAN};
 use crate::state::{Epoch, Id, Look, Value};
 use ohallo_core::channel::consistency::{self, Answer, Consistency, Values, Write};
-use ohallo_core::channel::{config, freshness};
+use ohallo_core::channel::{config, declared};
 use ohallo_core::lease::election;
 
 const LENGTH: Duration = Duration::from_secs(60);
@@ -41,11 +41,11 @@ pub struct Sent {
     pub answered: Option<Value>,
 }
 
-/// [`config::digest`] of each value, and [`freshness::answer_digest`] of a channel that has it.
+/// [`config::digest`] of each value, and [`declared::answer_digest`] of a channel that has it.
 static DIGESTS: LazyLock<[String; 3]> =
     LazyLock::new(|| [0, 1, 2].map(|value| config::digest(&real::display_name(value), None, None)));
 static ANSWERED: LazyLock<[String; 3]> = LazyLock::new(|| {
-    [0, 1, 2].map(|value| freshness::answer_digest(&real::found(0, 1, Look { value, failing: false })))
+    [0, 1, 2].map(|value| declared::answer_digest(&real::found(0, 1, Look { value, failing: false })))
 });
 
 /// The digest of what is declared, and back.

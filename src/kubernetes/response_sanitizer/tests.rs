@@ -8,7 +8,7 @@ use ohallo_core::fuzz::{bytes, config, document, object};
 use ohallo_core::placeholder::finalizers_in;
 
 const SUBJECTS: [Subject; 5] =
-    [Subject::Channel, Subject::Workspace, Subject::Namespace, Subject::Secret, Subject::Other];
+    [Subject::Channel, Subject::SmallObject, Subject::Namespace, Subject::Secret, Subject::Other];
 const MODES: [Mode; 3] = [Mode::Cached, Mode::Light, Mode::Whole];
 const PIECES: [usize; 5] = [1, 2, 3, 7, 1 << 20];
 
@@ -106,7 +106,7 @@ fn only_the_parts_of_an_object_that_the_operator_reads_pass() {
     in_each_place(&object, |out| {
         for mode in MODES {
             assert_eq!(out(Subject::Channel, mode), channel(kept.clone(), spec.clone(), status.clone()));
-            assert_eq!(out(Subject::Workspace, mode)["metadata"], kept);
+            assert_eq!(out(Subject::SmallObject, mode)["metadata"], kept);
         }
     });
     let mut of_others = kept;
@@ -297,11 +297,11 @@ fn the_request_decides_the_subject_and_the_mode() {
         (
             format!("{group}/namespaces/channels/workspaces/channels/status"),
             false,
-            Subject::Workspace,
+            Subject::SmallObject,
             Mode::Light,
         ),
-        (format!("{group}/clusterworkspaces"), false, Subject::Workspace, Mode::Cached),
-        (format!("{group}/clusterworkspaces/a"), false, Subject::Workspace, Mode::Light),
+        (format!("{group}/clusterworkspaces"), false, Subject::SmallObject, Mode::Cached),
+        (format!("{group}/clusterworkspaces/a"), false, Subject::SmallObject, Mode::Light),
         ("/api/v1/secrets?watch=true".into(), false, Subject::Secret, Mode::Cached),
         ("/api/v1/namespaces/a/secrets".into(), false, Subject::Secret, Mode::Cached),
         ("/api/v1/namespaces/a/secrets/b".into(), false, Subject::Secret, Mode::Light),

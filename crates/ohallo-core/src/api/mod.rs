@@ -1,4 +1,4 @@
-//! The three kinds, as users write and read them: types and names.
+//! The kinds, as users write and read them: types and names.
 
 pub mod channel;
 pub mod conditions;
@@ -13,12 +13,27 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResourceExt;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
+use strum::IntoStaticStr;
+
+use crate::api::channel::Channel;
+use crate::api::workspace::{ClusterWorkspace, Workspace};
 
 /// The field manager and reporting component of the operator.
 pub const MANAGER: &str = "ohallo-operator";
 
 /// The API group of every kind and the prefix of every annotation and finalizer.
 pub const GROUP: &str = "ohallo.eu";
+
+/// The version of every kind.
+pub const VERSION: &str = "v1alpha1";
+
+/// The kinds that the operator reconciles, in the order of their definitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr)]
+pub enum ObjectKind {
+    Channel,
+    Workspace,
+    ClusterWorkspace,
+}
 
 /// The pattern of every oHallo id that a user may write: one URL path segment, never `.` or `..`.
 pub const ID_PATTERN: &str = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$";
@@ -101,10 +116,50 @@ fn readable<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Condition>, D::Err
 
 /// The CRDs as they are installed, in the order of the output.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    [channel::Channel::crd(), workspace::Workspace::crd(), workspace::ClusterWorkspace::crd()]
-        .into_iter()
-        .map(tidied)
-        .collect()
+    ObjectKind::ALL.into_iter().map(|kind| tidied(kind.crd())).collect()
+}
+
+// === impl ObjectKind ===
+
+impl ObjectKind {
+    pub const ALL: [Self; 3] = [Self::Channel, Self::Workspace, Self::ClusterWorkspace];
+
+    /// The kind's name, also the value of the metric label `kind`.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+
+    /// The name of its objects in URLs and in rules of a role.
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::Channel => "channels",
+            Self::Workspace => "workspaces",
+            Self::ClusterWorkspace => "clusterworkspaces",
+        }
+    }
+
+    pub const fn is_namespaced(self) -> bool {
+        match self {
+            Self::Channel | Self::Workspace => true,
+            Self::ClusterWorkspace => false,
+        }
+    }
+
+    /// What the operator does with its objects; it also updates their status.
+    pub const fn verbs(self) -> &'static [&'static str] {
+        match self {
+            Self::Channel => &["get", "list", "watch", "patch"],
+            Self::Workspace | Self::ClusterWorkspace => &["list", "watch", "patch"],
+        }
+    }
+
+    fn crd(self) -> CustomResourceDefinition {
+        match self {
+            Self::Channel => Channel::crd(),
+            Self::Workspace => Workspace::crd(),
+            Self::ClusterWorkspace => ClusterWorkspace::crd(),
+        }
+    }
 }
 
 /// The status of an object that no operator has reconciled yet. kstatus reports an object without a status as current,
@@ -191,6 +246,16 @@ mod tests {
         let read: Vec<_> =
             annotation::ALL.iter().filter_map(|name| name.strip_prefix(annotation::PREFIX)).collect();
         assert_eq!(names, read);
+    }
+
+    #[test]
+    fn a_kind_has_the_names_and_the_scope_of_its_definition() {
+        for kind in ObjectKind::ALL {
+            let crd = kind.crd().spec;
+            assert_eq!((kind.name(), kind.plural()), (&*crd.names.kind, &*crd.names.plural));
+            assert_eq!(if kind.is_namespaced() { "Namespaced" } else { "Cluster" }, crd.scope);
+            assert_eq!((GROUP, VERSION), (&*crd.group, &*crd.versions[0].name));
+        }
     }
 
     #[test]

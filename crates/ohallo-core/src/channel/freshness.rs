@@ -3,16 +3,12 @@
 use std::time::{Duration, Instant};
 
 use crate::api::canonical_id;
-use crate::channel::config::{self, Differs};
+use crate::channel::config::Differs;
 use crate::channel::consistency::{Answer, ReadFreshness};
+use crate::channel::declared::answer_digest;
 use crate::channel::in_memory_state::{ABSENCE_INTERVAL, Absence, InMemoryState};
 use crate::channel::model::PlanInput;
 use crate::remote::RemoteChannel;
-
-/// SHA-256 of the `displayName` and `config` that oHallo returned.
-pub fn answer_digest(remote: &RemoteChannel) -> String {
-    config::digest(remote.display_name.as_deref().unwrap_or_default(), Some(&remote.config), None)
-}
 
 /// The freshness of a read of a bound channel, whose values differ from the declared ones at `differs`.
 pub fn judge_read(view: &PlanInput, remote: &RemoteChannel, differs: &[Differs]) -> ReadFreshness {

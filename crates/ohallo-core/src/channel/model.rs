@@ -4,15 +4,15 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use serde_json::Map;
 
 use crate::api::annotation;
 use crate::api::channel::{Channel, ChannelSpec, ChannelStatus, Difference, SecretVersion};
 use crate::api::conditions::Reason;
 use crate::api::values::Origin;
 use crate::channel::binding::{self, BindingFacts, ObjectBinding};
-use crate::channel::config::{self, Differs};
+use crate::channel::config::Differs;
 use crate::channel::consistency::Window;
+use crate::channel::declared;
 use crate::channel::in_memory_state::{CreateAttempt, InMemoryState};
 use crate::failure::{Failure, Retry};
 use crate::index::Elsewhere;
@@ -331,42 +331,22 @@ impl PlanInput<'_> {
 
     /// SHA-256 of the declared values.
     pub fn digest(&self) -> String {
-        let spec = self.spec();
-        config::digest(spec.display_name.as_deref().unwrap_or_default(), spec.config.as_ref(), spec.enabled)
+        declared::digest(self.spec(), self.spec().enabled)
     }
 
-    /// SHA-256 of the declared `displayName` and `config`.
+    /// SHA-256 of the declared values that oHallo returns.
     pub fn values_digest(&self) -> String {
-        let spec = self.spec();
-        config::digest(spec.display_name.as_deref().unwrap_or_default(), spec.config.as_ref(), None)
+        declared::digest(self.spec(), None)
     }
 
     /// Where oHallo's channel differs from the declared values.
     pub fn differences(&self, remote: &RemoteChannel) -> Vec<Differs> {
-        self.differences_from(remote.display_name.as_deref(), &remote.config)
+        declared::differences(self.spec(), Some(remote))
     }
 
     /// Every declared value, as a difference from a channel that has none.
     pub fn declared(&self) -> Vec<Differs> {
-        self.differences_from(None, &Map::new())
-    }
-
-    fn differences_from(
-        &self,
-        display_name: Option<&str>,
-        actual: &Map<String, serde_json::Value>,
-    ) -> Vec<Differs> {
-        let spec = self.spec();
-        let name = spec.display_name.as_deref().filter(|name| Some(*name) != display_name);
-        let name = name.map(|name| Differs {
-            path: "displayName".into(),
-            declared: name.into(),
-            actual: display_name.map(Into::into),
-        });
-        let of_config = spec.config.iter().flat_map(|declared| config::differences(declared, actual));
-        let of_config =
-            of_config.map(|differs| Differs { path: format!("config.{}", differs.path), ..differs });
-        name.into_iter().chain(of_config).collect()
+        declared::differences(self.spec(), None)
     }
 
     /// Whether oHallo reverted the same field so often that the operator stops sending it.

@@ -8,6 +8,7 @@ use kube::ResourceExt;
 
 use crate::api::channel::{Channel, ChannelStatus, ConfigSize, CreateRecord, Remainder};
 use crate::api::finalizer;
+use crate::channel::declared;
 use crate::channel::last_seen;
 use crate::channel::settled::{pushed_at_rest, settled};
 use crate::channel::spec::config_fits;
@@ -161,7 +162,7 @@ fn lighten(channel: &mut Channel) {
     left_out.kept =
         Some(Remainder { own, config_fits, secrets, settled, pushed_at_rest, create, finalizer_removed });
     spec.credentials = Vec::new();
-    spec.display_name = None;
+    declared::leave_out(spec);
     channel.metadata.owner_references = None;
     channel.metadata.labels = None;
     if let Some(annotations) = &mut channel.metadata.annotations {

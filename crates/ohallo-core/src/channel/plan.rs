@@ -4,23 +4,19 @@ pub mod delete;
 pub mod existing;
 pub mod update;
 
-use serde_json::Map;
-
 use crate::api::annotation;
-use crate::api::channel::ChannelSpec;
 use crate::api::conditions::Reason;
 use crate::channel::binding::{self, Binding, ObjectBinding};
-use crate::channel::config;
+use crate::channel::declared;
 use crate::channel::model::{Conclusion, ConclusionKind, DesiredCredentials, Plan, PlanInput, Step};
 use crate::channel::spec::invalid_spec;
 use crate::failure::Retry;
-use crate::remote::NewChannel;
 
 /// Plans one iteration; a pure function of its input.
 pub fn plan(view: &PlanInput) -> Plan {
     // Nothing else is decided between the intent and its create.
     if let Some(attempt) = view.observed.intent_written {
-        return Plan::Work(Step::PostCreate { attempt, body: body(view.spec()) });
+        return Plan::Work(Step::PostCreate { attempt, body: declared::body(view.spec()) });
     }
     match view.binding() {
         ObjectBinding::Living(binding) => living(view, binding),
@@ -114,15 +110,6 @@ fn create_plan(view: &PlanInput, attempt: i64) -> Plan {
         return Conclusion::user(Reason::CreateUnsupported, CREATE_UNSUPPORTED).settled();
     }
     Plan::Work(Step::WriteIntent { attempt })
-}
-
-fn body(spec: &ChannelSpec) -> NewChannel {
-    NewChannel {
-        channel_type: spec.channel_type.clone().unwrap_or_default(),
-        display_name: spec.display_name.clone().unwrap_or_default(),
-        config: spec.config.as_ref().map(|config| config::overlay(config, &Map::new())),
-        enabled: spec.enabled,
-    }
 }
 
 /// The message where oHallo's API does not create channels.

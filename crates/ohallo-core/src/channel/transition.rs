@@ -10,6 +10,7 @@ use crate::api::values::{Origin, RecordedOutcome, TestResult};
 use crate::channel::binding::{AttemptId, classify_create_error, conflicting_id};
 use crate::channel::conflict;
 use crate::channel::consistency::{self, Consistency, Write};
+use crate::channel::declared;
 use crate::channel::effect::{Answer, Effect, EffectError, Next};
 use crate::channel::in_memory_state::{AttemptOutcome, CACHE_LAG, CreateAttempt, UnrecordedGuard};
 use crate::channel::model::{Cause, DeletionOutcome, DesiredCredentials, Outcome, Plan, Remote, Step};
@@ -630,7 +631,7 @@ impl State {
         now: Now,
     ) {
         let digest = self.input(now).digest();
-        let values = changes.display_name.is_some() || changes.config.is_some();
+        let values = declared::has_values(changes);
         if changes.enabled.is_some() {
             let first = !self.memory.bound_by_this_process && self.memory.last_update_digest.is_none();
             let ahead = self.memory.resend_enabled_at.filter(|due| *due > now.instant);
@@ -697,7 +698,7 @@ impl State {
             return Ok(Next::Plan);
         }
         if is_ambiguous(&error) {
-            let values = changes.display_name.is_some() || changes.config.is_some();
+            let values = declared::has_values(changes);
             let declared = self.input(now).values_digest();
             let lost = consistency::Values { declared, answer: consistency::Answer::Lost };
             self.wrote(id, if values { Write::Values(lost) } else { Write::Other }, consistency, now);

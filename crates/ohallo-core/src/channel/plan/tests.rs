@@ -2,9 +2,11 @@ use serde_json::json;
 
 use super::*;
 use crate::api::channel::{ChannelSpec, ChannelStatus, ConfigSize, CreateStatus, LeftOut};
+use crate::channel::config;
 use crate::channel::fixtures::*;
 use crate::channel::in_memory_state::AttemptOutcome;
 use crate::failure::Failure;
+use crate::remote::NewChannel;
 use crate::text::cut_request;
 
 fn recorded(number: i64, outcome: &str) -> Option<CreateStatus> {

@@ -1,18 +1,17 @@
 //! Which declared values the operator sends to oHallo, and when it stops sending them again.
 
-use std::collections::HashSet;
-
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::api::channel::{ChannelStatus, Difference};
 use crate::api::conditions::Reason;
 use crate::api::values::DriftPolicy;
-use crate::channel::config::{self, Differs};
+use crate::channel::config::Differs;
 use crate::channel::consistency::{Answer, ReadFreshness, Values};
-use crate::channel::freshness::{self, answer_digest};
+use crate::channel::declared::{self, answer_digest};
+use crate::channel::freshness;
 use crate::channel::model::{Cause, Conclusion, ConclusionKind, MAX_POLL_INTERVAL, Plan, PlanInput, Step};
 use crate::channel::plan::update;
-use crate::remote::{Changes, Id, RemoteChannel};
+use crate::remote::{Id, RemoteChannel};
 use crate::text;
 
 /// The maximum number of differences that a status lists.
@@ -65,13 +64,7 @@ pub fn plan(
     if due.is_empty() && enabled.is_none() {
         return None;
     }
-    let sends = |path: &str| due.iter().any(|differs| differs.path.starts_with(path));
-    let config = view.spec().config.as_ref().filter(|_| sends("config."));
-    let changes = Changes {
-        display_name: view.spec().display_name.clone().filter(|_| sends("displayName")),
-        config: config.map(|declared| config::overlay(&excluding(declared, &reported), &remote.config)),
-        enabled,
-    };
+    let changes = declared::changes(view.spec(), remote, &due, &reported, enabled);
     // A doubtful read sends all values; the event names only those that differ, if any do.
     let seen: Vec<_> =
         due.iter().filter(|due| differs.iter().any(|differs| differs.path == due.path)).collect();
@@ -112,13 +105,6 @@ pub fn is_applied(view: &PlanInput, remote: &RemoteChannel) -> Option<bool> {
 
 pub fn is_report_only(view: &PlanInput) -> bool {
     view.spec().drift_policy() == DriftPolicy::Report
-}
-
-/// The declared config without the paths that are only reported.
-fn excluding(declared: &Map<String, Value>, reported: &[Differs]) -> Map<String, Value> {
-    let reported: HashSet<_> =
-        reported.iter().filter_map(|drift| drift.path.strip_prefix("config.")).collect();
-    config::without(declared, &|path| reported.contains(path))
 }
 
 fn manifest_changed(view: &PlanInput) -> bool {

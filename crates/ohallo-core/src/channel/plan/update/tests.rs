@@ -5,6 +5,7 @@ use crate::api::channel::AppliedStatus;
 use crate::channel::fixtures::*;
 use crate::channel::in_memory_state::{CACHE_LAG, MAX_REVERTS_OF_A_FIELD, REVERT_HORIZON};
 use crate::failure::Retry;
+use crate::remote::Changes;
 
 const USER: ConclusionKind = ConclusionKind::Failed(Retry::UserAction);
 const SOON: ConclusionKind = ConclusionKind::WaitingForRemote { longest: MAX_POLL_INTERVAL };
