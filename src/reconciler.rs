@@ -234,12 +234,12 @@ mod tests {
         let refused = "tcp connect error: Connection refused (os error 111)";
         let failure = Failure::from(ApiError::new(Class::NotSent, ErrorKind::NotConnected, refused));
         let text = ended(ReconcileResult::Transient, Some(failure));
-        let chain = format!("\"error\":\"oHallo's API can't be reached; the operator retries: {refused}\"");
+        let chain = format!("\"error\":\"ApiUnavailable: {refused}\"");
         assert!(text.contains(&chain), "{text}");
         let denied = Failure::transient(Reason::InternalError, "The status was not written.");
         let denied = denied.caused_by(std::io::Error::other("403 Forbidden"));
         let text = line(&Ended::unwritten(WriteError::Failed(denied)));
-        assert!(text.contains("\"error\":\"The status was not written: 403 Forbidden\""), "{text}");
+        assert!(text.contains("\"error\":\"InternalError: 403 Forbidden\""), "{text}");
         let deferred = Some(Failure::deferred(Duration::ZERO));
         for quiet in [
             ended(ReconcileResult::InSync, None),

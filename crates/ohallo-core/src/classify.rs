@@ -315,8 +315,12 @@ impl ApiError {
 }
 
 impl fmt::Display for ApiError {
+    /// For logs: oHallo's own text may repeat what a tenant declared, so only its status is shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        match self.status {
+            Some(status) => write!(f, "oHallo answered {status}"),
+            None => f.write_str(&self.text),
+        }
     }
 }
 

@@ -107,15 +107,15 @@ impl Failure {
         Self { source: Some(Source::new(error)), ..self }
     }
 
-    /// The message and the causes, as `a: b: c`, escaped for a log. A cause that adds nothing is left out.
+    /// The reason and the causes, as `a: b: c`, escaped for a log. The message is left out: it may quote a tenant.
     pub fn chain(&self) -> String {
-        let mut text = String::new();
-        let mut next: Option<&dyn Error> = Some(self);
+        let mut text = self.reason.as_str().to_owned();
+        let mut next = self.source();
         while let Some(error) = next {
             let said = error.to_string();
             let said = said.trim().trim_end_matches('.');
             if !text.contains(said) {
-                text.push_str(if text.is_empty() { "" } else { ": " });
+                text.push_str(": ");
                 text.push_str(said);
             }
             next = error.source();

@@ -126,7 +126,7 @@ async fn each_reconcile_is_one_line_for_a_person_too() {
 async fn what_others_write_ends_no_line_and_steers_no_terminal() {
     for format in ["json", "human"] {
         let (harness, program) = at_work("trace", format).await;
-        // What a log quotes of others is the API server's message about an event, and oHallo's text in the error of a reconcile.
+        // What a log quotes of others is at most the API server's message about an event; oHallo's words are in no line.
         let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": HOSTILE, "message": HOSTILE, "code": 500});
         let refuse = Act::Answer { code: 500, body: status.to_string() };
         let events = harness.proxy().add(Rule::any(When::Before, refuse).method("POST").part("/events"));
