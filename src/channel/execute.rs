@@ -10,7 +10,7 @@ use ohallo_core::api::channel::{Channel, ChannelSpec, ChannelStatus};
 use ohallo_core::api::conditions::Reason;
 use ohallo_core::api::{annotation, finalizer};
 use ohallo_core::channel::binding::AttemptId;
-use ohallo_core::channel::effect::{Answer, Effect, EffectError};
+use ohallo_core::channel::effect::{Answer, Answered, Effect, EffectError};
 use ohallo_core::channel::model::Step;
 use ohallo_core::channel::state::State;
 use ohallo_core::channel::status::fallback::reduced;
@@ -18,8 +18,6 @@ use ohallo_core::channel::stored;
 use ohallo_core::failure::Failure;
 use ohallo_core::index::Claim;
 use ohallo_core::metadata_patch;
-
-type Answered = Result<Answer, EffectError>;
 
 /// Executes the effect of this step.
 ///
@@ -47,7 +45,7 @@ pub async fn execute(io: &mut Io, state: &State, step: &Step, effect: Effect) ->
         Effect::WriteIntent | Effect::WriteMetadata | Effect::WriteFinalizer => set_metadata(io, state).await,
         Effect::PostChannel => post_channel(io, state, step).await,
         Effect::WriteId => write_id(io, state).await,
-        Effect::WriteAhead => write_status(io, state.object(), state.status_to_write()).await,
+        Effect::WriteAhead => write_status(io, state, state.status_to_write()).await,
         Effect::PatchChannel
         | Effect::PostCredentials
         | Effect::PostRetry
@@ -174,7 +172,7 @@ async fn read_object(io: &Io, state: &State, found: impl FnOnce(Box<Channel>) ->
 
 async fn write_id(io: &Io, state: &State) -> Answered {
     let status = state.status_to_write();
-    let answer = write_status(io, state.object(), status).await;
+    let answer = write_status(io, state, status).await;
     if let Err(EffectError::Kubernetes { failure, .. }) = &answer {
         tracing::error!(
             channel = io.name.name,
@@ -191,7 +189,8 @@ async fn write_id(io: &Io, state: &State) -> Answered {
 ///
 /// # Errors
 /// The API server's.
-pub async fn write_status(io: &Io, object: &Channel, status: &ChannelStatus) -> Answered {
+pub async fn write_status(io: &Io, state: &State, status: &ChannelStatus) -> Answered {
+    let object = state.object();
     let mut written = replace_status(io, object, status.clone()).await;
     if matches!(&written, Err(error) if has_code(error, 422)) {
         for less in reduced(status) {
@@ -210,10 +209,7 @@ pub async fn write_status(io: &Io, object: &Channel, status: &ChannelStatus) -> 
     match written.map_err(kubernetes)? {
         Written::Stored(stored) => Ok(Answer::Object(stored)),
         Written::Gone => Ok(Answer::ObjectGone),
-        Written::Conflict => {
-            let fresh = object_store::read(&io.api(), object).await.map_err(kubernetes)?;
-            Ok(fresh.map_or(Answer::ObjectGone, |fresh| Answer::Conflict(Box::new(fresh))))
-        }
+        Written::Conflict => read_object(io, state, Answer::Conflict).await,
     }
 }
 

@@ -280,7 +280,7 @@ impl Reconcile {
         self.io.remember(&mut self.state);
         loop {
             let answer = if self.io.leads() {
-                write_status(&self.io, self.state.object(), &status).await
+                write_status(&self.io, &self.state, &status).await
             } else {
                 Ok(Answer::Rejected)
             };

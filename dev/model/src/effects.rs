@@ -8,7 +8,7 @@ use crate::run::Run;
 use crate::state::*;
 use crate::{decide, real, say};
 use ohallo_core::api::conditions::Reason;
-use ohallo_core::channel::effect::{Answer, Effect, EffectError, Next};
+use ohallo_core::channel::effect::{self, Answer, Effect, EffectError, Next};
 use ohallo_core::channel::notice::Notice;
 use ohallo_core::classify::{ApiError, CallError, Class, ErrorKind};
 use ohallo_core::failure::Failure;
@@ -26,7 +26,7 @@ pub enum How {
 }
 
 /// The answer, and the object in it.
-pub type Answered = (Result<Answer, EffectError>, Option<Object>);
+pub type Answered = (effect::Answered, Option<Object>);
 
 /// The first effect from here on that is seen outside of the process.
 pub fn next_request(mut cursor: Cursor) -> Option<Effect> {
@@ -142,9 +142,9 @@ impl Run<'_> {
         replica: usize,
         reconcile: &mut Reconcile,
         (step, effect): (Step, Effect),
-        answer: Result<Answer, EffectError>,
+        answer: effect::Answered,
         object: Option<Object>,
-    ) -> Result<Next, Failure> {
+    ) -> effect::Applied {
         let (now, real_step) = (self.now(replica), real::step(step, &reconcile.object));
         let id = match (&answer, step) {
             (Ok(Answer::Channel(remote)), _) => real::number(remote.id.as_str()),

@@ -5,7 +5,7 @@ use crate::properties::Invariant;
 use crate::run::Run;
 use crate::state::*;
 use crate::{real, say};
-use ohallo_core::channel::effect::{Answer, Effect, EffectError, Next};
+use ohallo_core::channel::effect::{self, Answer, Effect, EffectError, Next};
 use ohallo_core::classify::{ApiError, CallError, Class, ErrorKind};
 
 /// What becomes of a create that was sent.
@@ -118,7 +118,7 @@ impl Run<'_> {
     }
 
     /// oHallo answers the create that this replica waits for.
-    fn create_answered(&mut self, replica: usize, answer: Result<Answer, EffectError>) {
+    fn create_answered(&mut self, replica: usize, answer: effect::Answered) {
         let Some(mut reconcile) = self.state.replicas[replica].reconciles[TASK] else { return };
         let At::Waiting { step, mut cursor } = reconcile.at else { return };
         let mut next = self.apply(replica, &mut reconcile, (step, Effect::PostChannel), answer, None);

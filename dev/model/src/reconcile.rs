@@ -8,7 +8,7 @@ use crate::run::Run;
 use crate::state::*;
 use crate::{real, say, stored};
 use ohallo_core::api::values::ReconcileResult;
-use ohallo_core::channel::effect::{Answer, Next};
+use ohallo_core::channel::effect::{Answer, Applied, Next};
 use ohallo_core::channel::in_memory_state::MAX_REVERTS_OF_A_FIELD;
 use ohallo_core::channel::model::Outcome as Ended;
 use ohallo_core::channel::observation::RemoteRead;
@@ -356,13 +356,7 @@ impl Run<'_> {
     }
 
     /// What follows the last answer of a step.
-    pub fn step_ended(
-        &mut self,
-        replica: usize,
-        slot: usize,
-        reconcile: Reconcile,
-        next: Result<Next, Failure>,
-    ) -> bool {
+    pub fn step_ended(&mut self, replica: usize, slot: usize, reconcile: Reconcile, next: Applied) -> bool {
         match next {
             Ok(Next::Finished) => {
                 self.end(replica, slot, &reconcile);

@@ -42,7 +42,7 @@ pub fn of_status(
 }
 
 /// Whether the finalizer can still be removed; a change of the manifest or the status requires a new plan.
-pub fn of_parting(known: &Channel, revocable: bool, fresh: &Channel) -> bool {
+pub fn of_finalizer_removal(known: &Channel, revocable: bool, fresh: &Channel) -> bool {
     !revocable || (Triggers::own(fresh) == Triggers::own(known) && fresh.status == known.status)
 }
 
@@ -92,9 +92,11 @@ mod tests {
     fn a_finalizer_removal_is_planned_again_when_the_manifest_or_the_status_changed() {
         let known = Sample::terminating().channel;
         let labelled = Channel { metadata: Default::default(), ..known.clone() };
-        assert!(of_parting(&known, true, &known));
-        assert!(!of_parting(&known, true, &labelled) && of_parting(&known, false, &labelled));
+        assert!(of_finalizer_removal(&known, true, &known));
+        assert!(
+            !of_finalizer_removal(&known, true, &labelled) && of_finalizer_removal(&known, false, &labelled)
+        );
         let status = Some(ChannelStatus::default());
-        assert!(!of_parting(&known, true, &Channel { status, ..known.clone() }));
+        assert!(!of_finalizer_removal(&known, true, &Channel { status, ..known.clone() }));
     }
 }

@@ -89,6 +89,12 @@ pub enum EffectError {
     NotSent(Failure),
 }
 
+/// How an effect ended.
+pub type Answered = Result<Answer, EffectError>;
+
+/// What follows from that, or why the step failed.
+pub type Applied = Result<Next, Failure>;
+
 /// What follows an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {

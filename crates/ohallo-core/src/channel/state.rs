@@ -384,9 +384,13 @@ impl State {
 
     /// Remembers, before a status is sent, that it may bind the object although its answer gets lost.
     pub fn prepare_status(&mut self, status: &ChannelStatus) {
+        self.memory.binding_unsure |= self.newly_binds(status);
+    }
+
+    /// Whether this status binds the object, which the API server does not show as bound.
+    pub(super) fn newly_binds(&self, status: &ChannelStatus) -> bool {
         let binds = |status: &ChannelStatus| status.bound_to(self.uid()).is_some();
-        let newly = binds(status) && !self.object.status.as_ref().is_some_and(binds);
-        self.memory.binding_unsure |= newly;
+        binds(status) && !self.object.status.as_ref().is_some_and(binds)
     }
 
     /// Applies the answer to a guarded write of this status.

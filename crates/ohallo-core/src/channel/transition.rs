@@ -11,7 +11,7 @@ use crate::channel::binding::{AttemptId, classify_create_error, conflicting_id};
 use crate::channel::conflict;
 use crate::channel::consistency::{self, Consistency, Write};
 use crate::channel::declared;
-use crate::channel::effect::{Answer, Effect, EffectError, Next};
+use crate::channel::effect::{Answer, Answered, Applied, Effect, EffectError, Next};
 use crate::channel::in_memory_state::{AttemptOutcome, CACHE_LAG, CreateAttempt, UnrecordedGuard};
 use crate::channel::model::{Cause, DeletionOutcome, DesiredCredentials, Outcome, Plan, Remote, Step};
 use crate::channel::notice::{CallResult, Notice};
@@ -82,10 +82,10 @@ impl State {
         &mut self,
         step: &Step,
         effect: Effect,
-        answer: Result<Answer, EffectError>,
+        answer: Answered,
         consistency: &mut Consistency,
         now: Now,
-    ) -> Result<Next, Failure> {
+    ) -> Applied {
         match effect {
             Effect::CheckSchema | Effect::AwaitToken | Effect::PermitCreate => match answer {
                 Ok(Answer::Done) => Ok(Next::Effect),
@@ -126,7 +126,7 @@ impl State {
     }
 
     /// The failure of an effect whose answer needs no other change.
-    fn failed(&mut self, answer: Result<Answer, EffectError>) -> Failure {
+    fn failed(&mut self, answer: Answered) -> Failure {
         match answer {
             Err(EffectError::NotLeader) => not_leader(),
             Err(EffectError::Call(error)) => self.refused(error),
@@ -174,25 +174,14 @@ impl State {
     }
 
     /// The id is reserved for this object, or another Channel of this process binds or deletes it.
-    fn reserved(&mut self, step: &Step, answer: Result<Answer, EffectError>) -> Result<Next, Failure> {
+    fn reserved(&mut self, step: &Step, answer: Answered) -> Applied {
         match answer {
             Ok(Answer::Done) => Ok(Next::Effect),
-            Ok(Answer::Reserved) => match step {
-                Step::Adopt { .. } => {
-                    self.observed.owner = Some(None);
-                    Ok(Next::Plan)
-                }
-                Step::Delete { .. }
-                | Step::WriteIntent { .. }
-                | Step::PostCreate { .. }
-                | Step::RecordId { .. }
-                | Step::RestoreMetadata
-                | Step::Update { .. }
-                | Step::PushCredentials { .. }
-                | Step::Retry { .. }
-                | Step::Test { .. }
-                | Step::RemoveFinalizer(_) => Err(Failure::deferred(Duration::from_secs(1))),
-            },
+            Ok(Answer::Reserved) if matches!(step, Step::Adopt { .. }) => {
+                self.observed.owner = Some(None);
+                Ok(Next::Plan)
+            }
+            Ok(Answer::Reserved) => Err(Failure::deferred(Duration::from_secs(1))),
             answer => Err(self.failed(answer)),
         }
     }
@@ -237,7 +226,7 @@ impl State {
         self.notices.push(Notice::CreateInFlight(false));
     }
 
-    fn preflighted(&mut self, answer: Result<Answer, EffectError>) -> Result<Next, Failure> {
+    fn preflighted(&mut self, answer: Answered) -> Applied {
         match answer {
             Ok(Answer::Done) => Ok(Next::Effect),
             Err(EffectError::Call(CallError::Failed(error))) => match error.kind {
@@ -282,7 +271,7 @@ impl State {
         (created && !self.input(now).has_own_intent()).then(|| attempt.intent(now.wall))
     }
 
-    fn intent_written(&mut self, answer: Result<Answer, EffectError>, now: Now) -> Result<Next, Failure> {
+    fn intent_written(&mut self, answer: Answered, now: Now) -> Applied {
         let Some(number) = self.memory.attempt.as_ref().map(|own| own.number) else {
             return Err(unexpected());
         };
@@ -331,10 +320,10 @@ impl State {
     fn create_answered(
         &mut self,
         step: &Step,
-        answer: Result<Answer, EffectError>,
+        answer: Answered,
         consistency: &mut Consistency,
         now: Now,
-    ) -> Result<Next, Failure> {
+    ) -> Applied {
         let Step::PostCreate { attempt, body } = step else { return Err(unexpected()) };
         match answer {
             Ok(Answer::Channel(remote)) => {
@@ -370,7 +359,7 @@ impl State {
     }
 
     /// The create failed, or its outcome is unknown.
-    fn not_created(&mut self, number: i64, mut error: ApiError, now: Now) -> Result<Next, Failure> {
+    fn not_created(&mut self, number: i64, mut error: ApiError, now: Now) -> Applied {
         let created_again = self.input(now).annotation(annotation::CREATE_AGAIN).is_some();
         error.class = classify_create_error(&error, created_again);
         let (outcome, recorded) = match error.class {
@@ -396,12 +385,7 @@ impl State {
     }
 
     /// A create was answered with 404: does the workspace exist? If the key may not read workspaces, it counts as existing.
-    fn create_probed(
-        &mut self,
-        error: ApiError,
-        answer: Result<Answer, EffectError>,
-        now: Now,
-    ) -> Result<Next, Failure> {
+    fn create_probed(&mut self, error: ApiError, answer: Answered, now: Now) -> Applied {
         match answer {
             Ok(Answer::Workspace(WorkspaceProbe::NotFound)) => Err(self.workspace_gone(error)),
             Ok(Answer::Workspace(WorkspaceProbe::Found | WorkspaceProbe::Forbidden)) => {
@@ -411,7 +395,7 @@ impl State {
         }
     }
 
-    fn candidates_listed(&mut self, answer: Result<Answer, EffectError>) {
+    fn candidates_listed(&mut self, answer: Answered) {
         self.see_candidates(match answer {
             Ok(Answer::Candidates(ids)) => Ok(ids),
             Err(EffectError::Call(error)) => Err(error),
@@ -481,7 +465,7 @@ impl State {
     }
 
     /// The status with the id was written, or not. No id is given up: only the API server's own loss of it ends the step.
-    fn id_written(&mut self, answer: Result<Answer, EffectError>, now: Now) -> Result<Next, Failure> {
+    fn id_written(&mut self, answer: Answered, now: Now) -> Applied {
         let (Some(remote), Some(sent)) = (self.answered(), self.before.record.take()) else {
             return Ok(Next::Requeue);
         };
@@ -496,9 +480,9 @@ impl State {
             Answer::Conflict(fresh) => Some(fresh.clone()),
             _ => None,
         };
-        let next = match self.status_answered(&sent, answer, now) {
+        match self.status_answered(&sent, answer, now) {
             StatusWrite::NotStored(lost) if lost.iter().any(|field| field.binds()) => {
-                return Err(self.id_not_stored(&lost, &remote.id));
+                Err(self.id_not_stored(&lost, &remote.id))
             }
             StatusWrite::Applied | StatusWrite::NotStored(_) => {
                 self.status = *sent;
@@ -508,13 +492,16 @@ impl State {
                     EventReason::Created,
                     format!("Created channel {}.", remote.id),
                 ));
-                return Ok(if self.created { Next::Plan } else { Next::Requeue });
+                Ok(if self.created { Next::Plan } else { Next::Requeue })
             }
             StatusWrite::ObjectGone => {
                 self.orphaned(remote.id.as_str());
-                Next::Finished
+                if let Some(own) = &mut self.memory.attempt {
+                    own.unrecorded = None;
+                }
+                Ok(Next::Finished)
             }
-            StatusWrite::Repeat => Next::Repeat,
+            StatusWrite::Repeat => Ok(Next::Repeat),
             StatusWrite::Conflict => {
                 if let Some(fresh) = fresh {
                     self.status = fresh.status.clone().unwrap_or_default();
@@ -523,15 +510,9 @@ impl State {
                     self.memory.note_read(&self.object);
                     self.note_conflicting_ids();
                 }
-                return Ok(Next::PlanAfterBackoff);
+                Ok(Next::PlanAfterBackoff)
             }
-        };
-        if next == Next::Finished
-            && let Some(own) = &mut self.memory.attempt
-        {
-            own.unrecorded = None;
         }
-        Ok(next)
     }
 
     fn id_not_stored(&mut self, lost: &[PersistedField], id: &Id) -> Failure {
@@ -570,7 +551,7 @@ impl State {
     // --- metadata
 
     /// Applies a patch of the finalizer and, if prepared, the intent.
-    fn metadata_written(&mut self, answer: Result<Answer, EffectError>, now: Now) -> Result<(), Failure> {
+    fn metadata_written(&mut self, answer: Answered, now: Now) -> Result<(), Failure> {
         let was_marked = self.object.has_finalizer();
         match answer {
             Ok(Answer::Done) => Ok(()),
@@ -590,7 +571,7 @@ impl State {
         }
     }
 
-    fn adopted(&mut self, answer: Result<Answer, EffectError>, now: Now) -> Result<Next, Failure> {
+    fn adopted(&mut self, answer: Answered, now: Now) -> Applied {
         self.metadata_written(answer, now)?;
         let Remote::Found(remote) = self.observed.remote.clone() else { return Ok(Next::Requeue) };
         let predecessor = self.observed.predecessor.clone();
@@ -608,10 +589,10 @@ impl State {
     fn update_answered(
         &mut self,
         step: &Step,
-        answer: Result<Answer, EffectError>,
+        answer: Answered,
         consistency: &mut Consistency,
         now: Now,
-    ) -> Result<Next, Failure> {
+    ) -> Applied {
         let Step::Update { id, changes, fields, cause } = step else { return Err(unexpected()) };
         match answer {
             Ok(Answer::Channel(remote)) => {
@@ -693,7 +674,7 @@ impl State {
         error: CallError,
         consistency: &mut Consistency,
         now: Now,
-    ) -> Result<Next, Failure> {
+    ) -> Applied {
         if self.is_stale(&error, now) {
             return Ok(Next::Plan);
         }
@@ -718,10 +699,10 @@ impl State {
     fn credentials_answered(
         &mut self,
         step: &Step,
-        answer: Result<Answer, EffectError>,
+        answer: Answered,
         consistency: &mut Consistency,
         now: Now,
-    ) -> Result<Next, Failure> {
+    ) -> Applied {
         let Step::PushCredentials { id } = step else { return Err(unexpected()) };
         let DesiredCredentials::Ready { digest, keys, sources } = self.observed.credentials.clone() else {
             return Ok(Next::Requeue);
@@ -777,20 +758,22 @@ impl State {
                 self.status.test = Some(write_ahead::test(&self.input(now), request.clone()));
             }
         }
-        let status = std::mem::take(&mut self.status);
-        self.prepare_status(&status);
-        self.status = status;
+        self.memory.binding_unsure |= self.newly_binds(&self.status);
     }
 
-    fn counted_ahead(&mut self, answer: Result<Answer, EffectError>, now: Now) -> Result<Next, Failure> {
-        let sent = self.status.clone();
+    fn counted_ahead(&mut self, answer: Answered, now: Now) -> Applied {
         let failure = match answer {
-            Ok(answer) => match self.status_answered(&sent, answer, now) {
-                StatusWrite::Applied => return Ok(Next::Effect),
-                StatusWrite::Repeat => return Ok(Next::Repeat),
-                StatusWrite::NotStored(lost) => stored::failure(&lost),
-                StatusWrite::ObjectGone | StatusWrite::Conflict => changed(),
-            },
+            Ok(answer) => {
+                let sent = std::mem::take(&mut self.status);
+                let written = self.status_answered(&sent, answer, now);
+                self.status = sent;
+                match written {
+                    StatusWrite::Applied => return Ok(Next::Effect),
+                    StatusWrite::Repeat => return Ok(Next::Repeat),
+                    StatusWrite::NotStored(lost) => stored::failure(&lost),
+                    StatusWrite::ObjectGone | StatusWrite::Conflict => changed(),
+                }
+            }
             error => self.failed(error),
         };
         // Nothing was sent.
@@ -804,10 +787,10 @@ impl State {
     fn retry_answered(
         &mut self,
         step: &Step,
-        answer: Result<Answer, EffectError>,
+        answer: Answered,
         consistency: &mut Consistency,
         now: Now,
-    ) -> Result<Next, Failure> {
+    ) -> Applied {
         let Step::Retry { id, .. } = step else { return Err(unexpected()) };
         let error = match answer {
             Ok(Answer::Done) => None,
@@ -840,10 +823,10 @@ impl State {
     fn test_answered(
         &mut self,
         step: &Step,
-        answer: Result<Answer, EffectError>,
+        answer: Answered,
         consistency: &mut Consistency,
         now: Now,
-    ) -> Result<Next, Failure> {
+    ) -> Applied {
         let Step::Test { id, .. } = step else { return Err(unexpected()) };
         let mut refusal = None;
         let result = match answer {
@@ -891,12 +874,7 @@ impl State {
     // --- delete
 
     /// Decides again on the object as it is now.
-    fn object_read(
-        &mut self,
-        step: &Step,
-        answer: Result<Answer, EffectError>,
-        now: Now,
-    ) -> Result<Next, Failure> {
+    fn object_read(&mut self, step: &Step, answer: Answered, now: Now) -> Applied {
         let Step::Delete { id } = step else { return Err(unexpected()) };
         let fresh = match answer {
             Ok(Answer::Object(fresh)) => *fresh,
@@ -918,7 +896,7 @@ impl State {
     }
 
     /// The claims right before the DELETE. A living Channel that has become bound to the id takes it over.
-    fn claims_found(&mut self, answer: Result<Answer, EffectError>, now: Now) -> Result<Next, Failure> {
+    fn claims_found(&mut self, answer: Answered, now: Now) -> Applied {
         let claims = match answer {
             Ok(Answer::Claims(claims)) => claims,
             other => return Err(self.failed(other)),
@@ -934,10 +912,10 @@ impl State {
     fn delete_answered(
         &mut self,
         step: &Step,
-        answer: Result<Answer, EffectError>,
+        answer: Answered,
         consistency: &mut Consistency,
         now: Now,
-    ) -> Result<Next, Failure> {
+    ) -> Applied {
         let Step::Delete { id } = step else { return Err(unexpected()) };
         let error = match answer {
             // Until the object is removed, no other Channel adopts the deleted channel.
@@ -966,12 +944,7 @@ impl State {
     }
 
     /// The DELETE was answered with 404 outside every window.
-    fn absence_probed(
-        &mut self,
-        step: &Step,
-        answer: Result<Answer, EffectError>,
-        now: Now,
-    ) -> Result<Next, Failure> {
+    fn absence_probed(&mut self, step: &Step, answer: Answered, now: Now) -> Applied {
         let Step::Delete { id } = step else { return Err(unexpected()) };
         let probe = match answer {
             Ok(Answer::Workspace(probe)) => probe,
@@ -991,12 +964,7 @@ impl State {
         Ok(Next::Plan)
     }
 
-    fn finalizer_removed(
-        &mut self,
-        step: &Step,
-        answer: Result<Answer, EffectError>,
-        now: Now,
-    ) -> Result<Next, Failure> {
+    fn finalizer_removed(&mut self, step: &Step, answer: Answered, now: Now) -> Applied {
         let Step::RemoveFinalizer(outcome) = step else { return Err(unexpected()) };
         match answer {
             Ok(Answer::Object(object)) => {
@@ -1013,7 +981,7 @@ impl State {
                 // A changed manifest can change this decision, unless the channel is already deleted.
                 let revocable = *outcome != DeletionOutcome::Deleted;
                 if fresh.metadata.uid == self.object.metadata.uid {
-                    let still = conflict::of_parting(&self.object, revocable, &fresh);
+                    let still = conflict::of_finalizer_removal(&self.object, revocable, &fresh);
                     if !still || !self.repeats() {
                         return Err(changed());
                     }
