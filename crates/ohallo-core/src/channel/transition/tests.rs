@@ -1,12 +1,16 @@
 use serde_json::{Map, json};
 
 use super::*;
+use crate::api::annotation;
 use crate::api::channel::Channel;
 use crate::channel::effect::Cursor;
 use crate::channel::fixtures::*;
-use crate::channel::model::Observed;
+use crate::channel::in_memory_state::CreateAttempt;
+use crate::channel::model::{Cause, DeletionOutcome, Observed, Plan};
+use crate::channel::plan::delete::WorkspaceProbe;
+use crate::channel::plan::plan;
 use crate::event::EventReason;
-use crate::remote::NewChannel;
+use crate::remote::{Changes, NewChannel, RemoteChannel};
 
 const NUMBER: i64 = 1;
 
