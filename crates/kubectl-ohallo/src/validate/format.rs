@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use indexmap::IndexMap;
 use ohallo_core::text::escape;
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 use serde_json::{Value, json};
@@ -60,16 +61,11 @@ pub fn json(report: &Report) -> Result<String, Failure> {
 }
 
 pub fn junit(report: &Report) -> Result<String, Failure> {
-    let mut suites: Vec<TestSuite> = Vec::new();
-    let mut add =
-        |file: &str, case: TestCase| match suites.iter_mut().find(|suite| suite.name.as_str() == file) {
-            Some(suite) => drop(suite.add_test_case(case)),
-            None => {
-                let mut suite = TestSuite::new(file);
-                suite.add_test_case(case);
-                suites.push(suite);
-            }
-        };
+    // In the order of the files.
+    let mut suites: IndexMap<&str, TestSuite> = IndexMap::new();
+    let mut add = |file, case| {
+        suites.entry(file).or_insert_with(|| TestSuite::new(file)).add_test_case(case);
+    };
     for object in &report.objects {
         let lines: Vec<_> = object
             .findings
@@ -89,15 +85,15 @@ pub fn junit(report: &Report) -> Result<String, Failure> {
         };
         let mut case = TestCase::new(object.title(), status);
         case.set_classname(object.file.as_str());
-        add(&object.file, case);
+        add(object.file.as_str(), case);
     }
     for file in &report.unreadable {
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
         status.set_message(file.message.as_str());
-        add(&file.file, TestCase::new(file.file.as_str(), status));
+        add(file.file.as_str(), TestCase::new(file.file.as_str(), status));
     }
     let mut whole = quick_junit::Report::new(TOOL);
-    whole.add_test_suites(suites);
+    whole.add_test_suites(suites.into_values());
     whole.to_string().map(|text| text + "\n").map_err(unwritable)
 }
 
