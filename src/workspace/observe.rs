@@ -110,7 +110,7 @@ async fn read_key<K: WorkspaceKind>(
             "spec.apiKeySecretRef is missing: name the Secret with the API key.",
         ));
     };
-    let key = reference.key.as_deref().unwrap_or("apiKey");
+    let key = reference.key();
     let content = ctx.secrets.get(&secret).await?;
     *used = content.version();
     if let Content::TooLarge { .. } = &*content {

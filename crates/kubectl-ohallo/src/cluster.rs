@@ -1,9 +1,15 @@
 //! The connection to a cluster.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
+use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use ohallo_core::api::ObjectKind;
+use ohallo_core::api::channel::Channel;
+use ohallo_core::api::workspace::{ClusterWorkspace, Workspace};
+use serde::de::DeserializeOwned;
 
 use crate::failure::Failure;
 use crate::global::Global;
@@ -58,6 +64,27 @@ impl Cluster {
             client.map_err(|error| Failure::undecided(format!("the kubeconfig can't be used: {error}")))?;
         Ok(Self { client, namespace })
     }
+
+    /// The objects of a kind in the namespace, or in the cluster if the kind has none.
+    pub fn api(&self, kind: ObjectKind) -> Api<DynamicObject> {
+        if kind.is_namespaced() {
+            Api::namespaced_with(self.client.clone(), &self.namespace, &resource(kind))
+        } else {
+            self.api_of_all_namespaces(kind)
+        }
+    }
+
+    pub fn api_of_all_namespaces(&self, kind: ObjectKind) -> Api<DynamicObject> {
+        Api::all_with(self.client.clone(), &resource(kind))
+    }
+}
+
+fn resource(kind: ObjectKind) -> ApiResource {
+    match kind {
+        ObjectKind::Channel => ApiResource::erase::<Channel>(&()),
+        ObjectKind::Workspace => ApiResource::erase::<Workspace>(&()),
+        ObjectKind::ClusterWorkspace => ApiResource::erase::<ClusterWorkspace>(&()),
+    }
 }
 
 /// Reads again for some seconds while the API server is too busy to answer.
@@ -80,6 +107,21 @@ pub async fn read<T>(attempt: impl AsyncFn() -> kube::Result<T>) -> kube::Result
 /// Too many requests, unavailable, timed out.
 fn is_busy(code: u16) -> bool {
     matches!(code, 429 | 503 | 504)
+}
+
+/// Lists a part of an answer that makes sense without it: `None` if the user may not read these objects.
+///
+/// # Errors
+/// Those of the last attempt, but for a right that is missing.
+pub async fn list_if_allowed<K>(api: &Api<K>, params: &ListParams) -> kube::Result<Option<Vec<K>>>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    match read(async || api.list(params).await).await {
+        Ok(list) => Ok(Some(list.items)),
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// One sentence about a request that failed.

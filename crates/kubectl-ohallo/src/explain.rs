@@ -1,7 +1,6 @@
 //! What each reason means, and what to do. `docs/troubleshooting.md` has the long form.
 
 use ohallo_core::api::conditions::Reason;
-use strum::VariantArray;
 
 /// A reason in words. In commands, NAME stands for the object's name and ID for the id of a channel in oHallo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,11 +9,6 @@ pub struct Explanation {
     pub remedy: &'static str,
     /// The commands of the remedy: one of them is enough.
     pub commands: &'static [&'static str],
-}
-
-/// The reason of this name. A newer operator may have others.
-pub fn reason(name: &str) -> Option<Reason> {
-    Reason::VARIANTS.iter().copied().find(|reason| reason.as_str() == name)
 }
 
 const NOTHING: &str = "Nothing to do.";
@@ -220,6 +214,7 @@ pub fn explain(reason: Reason) -> Explanation {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use strum::VariantArray;
 
     use super::*;
     use crate::cli::Cli;
@@ -236,8 +231,8 @@ mod tests {
                 let words: Vec<_> = words.map(str::to_lowercase).collect();
                 assert!(Cli::try_parse_from(&words).is_ok(), "{known:?}: {command}");
             }
-            assert_eq!(reason(known.as_str()), Some(*known));
+            assert_eq!(known.as_str().parse(), Ok(*known));
         }
-        assert_eq!(reason("OfAFutureVersion"), None);
+        assert!("OfAFutureVersion".parse::<Reason>().is_err());
     }
 }

@@ -2,6 +2,7 @@
 
 mod cli;
 mod cluster;
+mod conditions;
 mod explain;
 mod failure;
 mod global;

@@ -4,11 +4,10 @@ mod tree;
 
 use std::time::Duration;
 
-use kube::api::{Api, ApiResource, DynamicObject, ListParams};
-use ohallo_core::api::channel::Channel;
-use ohallo_core::api::workspace::{ClusterWorkspace, Workspace};
+use kube::api::{DynamicObject, ListParams};
+use ohallo_core::api::ObjectKind;
 
-use crate::cluster::{self, Cluster, block_on, failed};
+use crate::cluster::{self, Cluster, block_on, failed, list_if_allowed};
 use crate::failure::Failure;
 use crate::global::Global;
 use crate::output::{self, Format, Output};
@@ -73,35 +72,18 @@ pub fn run(args: &Args, global: &Global, output: &mut Output) -> Result<u8, Fail
 }
 
 async fn read(cluster: &Cluster, args: &Args) -> Result<Objects, Failure> {
-    Ok(Objects {
-        channels: list(cluster, args, &ApiResource::erase::<Channel>(&()), "Channels").await?,
-        workspaces: list(cluster, args, &ApiResource::erase::<Workspace>(&()), "Workspaces").await?,
-        cluster_workspaces: cluster_workspaces(cluster).await?,
-    })
+    let channels = list(cluster, args, ObjectKind::Channel).await?;
+    let workspaces = list(cluster, args, ObjectKind::Workspace).await?;
+    // Users of one namespace may not read them: then there are none.
+    let shared = cluster.api(ObjectKind::ClusterWorkspace);
+    let shared = list_if_allowed(&shared, &ListParams::default()).await;
+    let shared = shared.map_err(|error| failed("the ClusterWorkspaces can't be read", &error))?;
+    Ok(Objects { channels, workspaces, cluster_workspaces: shared.unwrap_or_default() })
 }
 
-async fn list(
-    cluster: &Cluster,
-    args: &Args,
-    resource: &ApiResource,
-    what: &str,
-) -> Result<Vec<DynamicObject>, Failure> {
-    let api: Api<DynamicObject> = if args.all_namespaces {
-        Api::all_with(cluster.client.clone(), resource)
-    } else {
-        Api::namespaced_with(cluster.client.clone(), &cluster.namespace, resource)
-    };
+async fn list(cluster: &Cluster, args: &Args, kind: ObjectKind) -> Result<Vec<DynamicObject>, Failure> {
+    let api = if args.all_namespaces { cluster.api_of_all_namespaces(kind) } else { cluster.api(kind) };
     let listed = cluster::read(async || api.list(&ListParams::default()).await).await;
-    listed.map(|list| list.items).map_err(|error| failed(&format!("the {what} can't be read"), &error))
-}
-
-/// Users of one namespace may not read them: then there are none.
-async fn cluster_workspaces(cluster: &Cluster) -> Result<Vec<DynamicObject>, Failure> {
-    let resource = ApiResource::erase::<ClusterWorkspace>(&());
-    let api: Api<DynamicObject> = Api::all_with(cluster.client.clone(), &resource);
-    match cluster::read(async || api.list(&ListParams::default()).await).await {
-        Ok(list) => Ok(list.items),
-        Err(kube::Error::Api(status)) if status.code == 403 => Ok(Vec::new()),
-        Err(error) => Err(failed("the ClusterWorkspaces can't be read", &error)),
-    }
+    let what = || format!("the {}s can't be read", kind.name());
+    listed.map(|list| list.items).map_err(|error| failed(&what(), &error))
 }

@@ -3,67 +3,28 @@
 use std::fmt;
 use std::str::FromStr;
 
-use kube::api::{Api, ApiResource, DynamicObject};
-use ohallo_core::api::GROUP;
-use ohallo_core::api::channel::Channel;
-use ohallo_core::api::workspace::{ClusterWorkspace, Workspace};
+use kube::api::DynamicObject;
+use ohallo_core::api::{GROUP, ObjectKind};
 
 use crate::cluster::{Cluster, failed, read};
 use crate::failure::Failure;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Channel,
-    Workspace,
-    ClusterWorkspace,
-}
-
 /// A kind and a name: `support`, `workspace/default`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    pub kind: Kind,
+    pub kind: ObjectKind,
     pub name: String,
-}
-
-// === impl Kind ===
-
-impl Kind {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Channel => "Channel",
-            Self::Workspace => "Workspace",
-            Self::ClusterWorkspace => "ClusterWorkspace",
-        }
-    }
-
-    fn resource(self) -> ApiResource {
-        match self {
-            Self::Channel => ApiResource::erase::<Channel>(&()),
-            Self::Workspace => ApiResource::erase::<Workspace>(&()),
-            Self::ClusterWorkspace => ApiResource::erase::<ClusterWorkspace>(&()),
-        }
-    }
 }
 
 // === impl Target ===
 
 impl Target {
-    pub fn api(&self, cluster: &Cluster) -> Api<DynamicObject> {
-        let resource = self.kind.resource();
-        match self.kind {
-            Kind::ClusterWorkspace => Api::all_with(cluster.client.clone(), &resource),
-            Kind::Channel | Kind::Workspace => {
-                Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &resource)
-            }
-        }
-    }
-
     /// Reads it.
     ///
     /// # Errors
     /// It does not exist, or can't be read.
     pub async fn get(&self, cluster: &Cluster) -> Result<DynamicObject, Failure> {
-        let api = self.api(cluster);
+        let api = cluster.api(self.kind);
         match read(async || api.get_opt(&self.name).await).await {
             Ok(Some(object)) => Ok(object),
             Ok(None) => Err(Failure::negative(format!("{} does not exist{}", self, self.place(cluster)))),
@@ -72,9 +33,10 @@ impl Target {
     }
 
     fn place(&self, cluster: &Cluster) -> String {
-        match self.kind {
-            Kind::ClusterWorkspace => String::new(),
-            Kind::Channel | Kind::Workspace => format!(" in the namespace {}", cluster.namespace),
+        if self.kind.is_namespaced() {
+            format!(" in the namespace {}", cluster.namespace)
+        } else {
+            String::new()
         }
     }
 }
@@ -85,10 +47,10 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, String> {
         let (kind, name) = text.split_once('/').unwrap_or(("channel", text));
         let kind = match kind.to_lowercase().as_str() {
-            "channel" | "channels" | "chan" | "channels.ohallo.eu" => Kind::Channel,
-            "workspace" | "workspaces" | "workspaces.ohallo.eu" => Kind::Workspace,
+            "channel" | "channels" | "chan" | "channels.ohallo.eu" => ObjectKind::Channel,
+            "workspace" | "workspaces" | "workspaces.ohallo.eu" => ObjectKind::Workspace,
             "clusterworkspace" | "clusterworkspaces" | "clusterworkspaces.ohallo.eu" => {
-                Kind::ClusterWorkspace
+                ObjectKind::ClusterWorkspace
             }
             other => {
                 return Err(format!(
@@ -105,6 +67,6 @@ impl FromStr for Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.kind.as_str(), self.name)
+        write!(f, "{} {}", self.kind.name(), self.name)
     }
 }

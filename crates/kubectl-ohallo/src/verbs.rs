@@ -181,7 +181,8 @@ pub fn run(command: &impl Command, global: &Global, output: &mut Output) -> Resu
             confirm(&format!("{target}: {question}"))?;
         }
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        let patched = target.api(&cluster).patch(&target.name, &params, &Patch::Merge(&change.patch)).await;
+        let patched =
+            cluster.api(target.kind).patch(&target.name, &params, &Patch::Merge(&change.patch)).await;
         let patched = patched.map_err(|error| failed(&format!("{target} can't be changed"), &error))?;
         output.print(&format!("{target}: {}\n", change.done))?;
         if common.wait {
@@ -217,7 +218,7 @@ async fn wait(
     timeout: Duration,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let api = target.api(cluster);
+    let api = cluster.api(target.kind);
     let started = clock::instant();
     loop {
         let now = read(async || api.get_opt(&target.name).await).await;

@@ -9,7 +9,7 @@ use kube::api::{Api, ListParams};
 use ohallo_core::api::crds;
 use serde::Serialize;
 
-use crate::cluster::{Cluster, block_on, failed, read};
+use crate::cluster::{Cluster, block_on, failed, list_if_allowed};
 use crate::failure::{Failure, NEGATIVE, SUCCESS};
 use crate::global::Global;
 use crate::output::{self, Format, Output};
@@ -78,13 +78,13 @@ pub fn run(args: &Args, global: &Global, output: &mut Output) -> Result<u8, Fail
 async fn in_cluster(cluster: &Cluster, client: &str) -> Result<InCluster, Failure> {
     let deployments: Api<Deployment> = Api::all(cluster.client.clone());
     let ours = ListParams::default().labels("app.kubernetes.io/name=ohallo-operator");
-    let operators =
-        readable(read(async || deployments.list(&ours).await).await, "the Deployments can't be read")?;
-    let operators: Option<Vec<_>> =
-        operators.map(|list| list.into_iter().map(|it| Operator::of(&it)).collect());
+    let operators = list_if_allowed(&deployments, &ours).await;
+    let operators = operators.map_err(|error| failed("the Deployments can't be read", &error))?;
+    let operators: Option<Vec<_>> = operators.map(|list| list.iter().map(Operator::of).collect());
     let installed: Api<CustomResourceDefinition> = Api::all(cluster.client.clone());
-    let installed = read(async || installed.list(&ListParams::default()).await).await;
-    let installed = readable(installed, "the CustomResourceDefinitions can't be read")?;
+    let installed = list_if_allowed(&installed, &ListParams::default()).await;
+    let installed =
+        installed.map_err(|error| failed("the CustomResourceDefinitions can't be read", &error))?;
     let crds = installed.map(|installed| differences(&installed));
     let other = operators.iter().flatten().filter(|operator| operator.version != client);
     let mut skew: Vec<_> = other
@@ -97,18 +97,6 @@ async fn in_cluster(cluster: &Cluster, client: &str) -> Result<InCluster, Failur
         .collect();
     skew.extend(crds.iter().flatten().cloned());
     Ok(InCluster { operators, crds, skew })
-}
-
-/// What may not be read is left out.
-fn readable<K: Clone>(
-    listed: kube::Result<kube::core::ObjectList<K>>,
-    what: &str,
-) -> Result<Option<Vec<K>>, Failure> {
-    match listed {
-        Ok(list) => Ok(Some(list.items)),
-        Err(kube::Error::Api(status)) if status.code == 403 => Ok(None),
-        Err(error) => Err(failed(what, &error)),
-    }
 }
 
 /// How the installed CustomResourceDefinitions differ from those of this program.

@@ -6,14 +6,14 @@ use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, ListParams};
 use ohallo_client::clock;
 
-use crate::cluster::{self, Cluster, block_on, failed};
+use crate::cluster::{Cluster, block_on, failed, list_if_allowed};
 use crate::failure::Failure;
 use crate::global::Global;
 use crate::output::{self, Format, Output};
-use crate::target::{Kind, Target};
+use crate::target::Target;
 use crate::why::view::Why;
 
-pub use crate::why::view::{conditions, workspace_of};
+pub use crate::why::view::workspace_of;
 
 const HELP: &str = "\
 Examples:
@@ -52,17 +52,10 @@ async fn read(cluster: &Cluster, target: &Target) -> Result<Why, Failure> {
         Some(workspace) => workspace.get(cluster).await.ok().map(|object| (workspace, object)),
         None => None,
     };
-    let namespace = match target.kind {
-        Kind::ClusterWorkspace => "default",
-        Kind::Channel | Kind::Workspace => cluster.namespace.as_str(),
-    };
+    let namespace = if target.kind.is_namespaced() { cluster.namespace.as_str() } else { "default" };
     let events: Api<Event> = Api::namespaced(cluster.client.clone(), namespace);
-    let of = format!("regarding.name={},regarding.kind={}", target.name, target.kind.as_str());
-    let listed = cluster::read(async || events.list(&ListParams::default().fields(&of)).await).await;
-    let events = match listed {
-        Ok(list) => Some(list.items),
-        Err(kube::Error::Api(status)) if status.code == 403 => None,
-        Err(error) => return Err(failed("the events can't be read", &error)),
-    };
+    let of = format!("regarding.name={},regarding.kind={}", target.name, target.kind.name());
+    let events = list_if_allowed(&events, &ListParams::default().fields(&of)).await;
+    let events = events.map_err(|error| failed("the events can't be read", &error))?;
     Ok(Why::of(target.kind, &object, workspace.as_ref(), events.as_deref(), clock::now()))
 }

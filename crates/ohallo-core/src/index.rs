@@ -6,7 +6,6 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use crate::api::ObjectKind;
 use crate::api::canonical_id;
 use crate::api::channel::{Channel, CreateRecord};
 use crate::api::values::RecordedOutcome;
@@ -149,8 +148,8 @@ impl WorkspaceKey {
     /// The workspace that `spec.workspaceRef` names.
     pub fn of(channel: &Channel) -> Self {
         let reference = channel.spec.workspace_ref.clone().unwrap_or_default();
-        let namespace = (reference.kind != ObjectKind::ClusterWorkspace.name())
-            .then(|| channel.namespace().unwrap_or_default());
+        let is_namespaced = reference.object_kind().is_namespaced();
+        let namespace = is_namespaced.then(|| channel.namespace().unwrap_or_default());
         Self { namespace, name: reference.name }
     }
 }

@@ -5,15 +5,17 @@ use std::fmt::Write;
 
 use kube::ResourceExt;
 use kube::api::DynamicObject;
+use ohallo_core::api::ObjectKind;
 use ohallo_core::api::conditions::kind;
+use ohallo_core::conditions::Status;
 use ohallo_core::text::escape;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::conditions;
 use crate::failure::{NEGATIVE, SUCCESS};
 use crate::output::{BAD, GOOD, NOTE, paint};
-use crate::target::Kind;
-use crate::why::{conditions, workspace_of};
+use crate::why::workspace_of;
 
 /// What the API server has.
 pub struct Objects {
@@ -71,7 +73,7 @@ pub struct State {
 
 impl State {
     fn of(object: &DynamicObject) -> Self {
-        let ready = conditions(object).into_iter().find(|condition| condition.type_ == kind::READY);
+        let ready = conditions::of(object).into_iter().find(|condition| condition.type_ == kind::READY);
         match ready {
             Some(ready) => Self { ready: ready.status, reason: ready.reason },
             None => Self { ready: "Unknown".to_owned(), reason: "NotReconciled".to_owned() },
@@ -99,13 +101,11 @@ impl Leaf {
             Some(secret.get("name")?.as_str()?.to_owned())
         });
         let secrets: BTreeSet<_> = names.collect();
-        let attention = conditions(channel).into_iter().filter_map(|condition| {
-            let needs = match condition.type_.as_str() {
-                kind::READY | kind::RECONCILING | kind::STALLED => false,
-                kind::CREDENTIALS_APPLIED | kind::CONNECTED => condition.status != "True",
-                _ => condition.status == "True",
-            };
-            needs.then(|| format!("{} {}", condition.type_, condition.reason))
+        let of_ready = [kind::READY, kind::RECONCILING, kind::STALLED];
+        let attention = conditions::of(channel).into_iter().filter_map(|condition| {
+            let kind = condition.type_.as_str();
+            let needs = !of_ready.contains(&kind) && !conditions::is_good(kind, Status::of(&condition));
+            needs.then(|| format!("{kind} {}", condition.reason))
         });
         Self {
             namespace: channel.namespace().unwrap_or_default(),
@@ -125,14 +125,14 @@ impl Tree {
     /// The tree of all Channels, or of the one of this name.
     pub fn of(objects: &Objects, only: Option<&str>) -> Self {
         let mut branches: BTreeMap<(String, bool, String), Branch> = BTreeMap::new();
-        let shared = objects.cluster_workspaces.iter().map(|workspace| (Kind::ClusterWorkspace, workspace));
-        let own = objects.workspaces.iter().map(|workspace| (Kind::Workspace, workspace));
+        let shared =
+            objects.cluster_workspaces.iter().map(|workspace| (ObjectKind::ClusterWorkspace, workspace));
+        let own = objects.workspaces.iter().map(|workspace| (ObjectKind::Workspace, workspace));
         for (kind, workspace) in own.chain(shared) {
             let namespace = workspace.namespace().unwrap_or_default();
-            let key = (namespace.clone(), kind == Kind::ClusterWorkspace, workspace.name_any());
+            let key = (namespace.clone(), kind == ObjectKind::ClusterWorkspace, workspace.name_any());
             let (name, state) = (workspace.name_any(), Some(State::of(workspace)));
-            branches
-                .insert(key, Branch { kind: kind.as_str(), namespace, name, state, channels: Vec::new() });
+            branches.insert(key, Branch { kind: kind.name(), namespace, name, state, channels: Vec::new() });
         }
         let mut counts = BTreeMap::new();
         for channel in
@@ -140,12 +140,12 @@ impl Tree {
         {
             let leaf = Leaf::of(channel);
             *counts.entry(leaf.state.reason.clone()).or_default() += 1;
-            let Some(workspace) = workspace_of(Kind::Channel, channel) else { continue };
-            let is_shared = workspace.kind == Kind::ClusterWorkspace;
+            let Some(workspace) = workspace_of(ObjectKind::Channel, channel) else { continue };
+            let is_shared = workspace.kind == ObjectKind::ClusterWorkspace;
             let namespace = if is_shared { String::new() } else { leaf.namespace.clone() };
             let key = (namespace.clone(), is_shared, workspace.name.clone());
             let branch = branches.entry(key).or_insert_with(|| Branch {
-                kind: workspace.kind.as_str(),
+                kind: workspace.kind.name(),
                 namespace,
                 name: workspace.name,
                 state: None,

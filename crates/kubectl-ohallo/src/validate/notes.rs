@@ -1,14 +1,16 @@
 //! What is valid and may still surprise, also across documents. Notes change no verdict.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 
 use ohallo_core::api::annotation;
-use ohallo_core::api::channel::ChannelSpec;
-use ohallo_core::api::same_id;
+use ohallo_core::api::canonical_id;
+use ohallo_core::api::channel::{ChannelSpec, WorkspaceRef};
 use ohallo_core::api::values::ChannelType;
+use ohallo_core::api::workspace::ApiKeyRef;
 use ohallo_core::channel::spec::invalid_spec;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::manifest::{FieldPath, Identity, Node, Position};
 
@@ -119,8 +121,8 @@ pub struct Notes {
     wanted: Vec<Wanted>,
     /// What is here; of a Secret its entries, if they are known.
     provided: BTreeMap<Provided, Option<BTreeSet<String>>>,
-    /// Each `channelId`, and the title of the Channel that names it.
-    ids: Vec<(String, String)>,
+    /// Each `channelId` in its canonical form, and the title of the first Channel that names it.
+    ids: BTreeMap<String, String>,
     credentials: Vec<Credentials>,
 }
 
@@ -210,10 +212,13 @@ impl Notes {
             "Channel" => self.channel(place),
             "Workspace" => {
                 self.provided.insert(Provided::Workspace { namespace, name }, None);
-                let secret = place.node.text_at(&["spec", "apiKeySecretRef", "name"]);
-                let key = place.node.text_at(&["spec", "apiKeySecretRef", "key"]);
-                let key = if key.is_empty() { "apiKey" } else { key };
-                self.want_secret(place, secret, Some(key), &FieldPath::of(&["spec", "apiKeySecretRef"]));
+                let path = ["spec", "apiKeySecretRef"];
+                let reference = place.node.at(&path).map(Node::value);
+                if let Some(reference) =
+                    reference.and_then(|reference| ApiKeyRef::deserialize(reference).ok())
+                {
+                    self.want_secret(place, &reference.name, Some(reference.key()), &FieldPath::of(&path));
+                }
             }
             // Its Secret is in the operator's namespace, which no manifest names.
             "ClusterWorkspace" => drop(self.provided.insert(Provided::ClusterWorkspace { name }, None)),
@@ -230,24 +235,26 @@ impl Notes {
         if let Some(refused) = invalid_spec(&spec) {
             self.found.push(place.note(Topic::OperatorRefuses, &path("config"), refused.message));
         }
-        let (kind, name) = match &spec.workspace_ref {
-            Some(reference) => (reference.kind.as_str(), reference.name.clone()),
-            None => ("Workspace", "default".to_owned()),
-        };
-        let namespace = place.identity.namespace.clone();
-        let what = match kind {
-            "ClusterWorkspace" => Provided::ClusterWorkspace { name: name.clone() },
-            _ => Provided::Workspace { namespace, name: name.clone() },
-        };
+        let reference = spec.workspace_ref.clone().unwrap_or_default();
+        let WorkspaceRef { kind, name } = &reference;
         let message = format!("nothing here provides the {kind} {name}: it must be in the cluster");
+        let what = if reference.object_kind().is_namespaced() {
+            Provided::Workspace { namespace: place.identity.namespace.clone(), name: reference.name }
+        } else {
+            Provided::ClusterWorkspace { name: reference.name }
+        };
         let note = place.note(Topic::WorkspaceNotHere, &path("workspaceRef"), message);
         self.wanted.push(Wanted { note, what, key: None });
         if let Some(id) = &spec.channel_id {
-            if let Some((_, other)) = self.ids.iter().find(|(known, _)| same_id(known, id)) {
-                let message = format!("{other} has the same channelId: only one of them can own the channel");
-                self.found.push(place.note(Topic::SameChannelId, &path("channelId"), message));
+            match self.ids.entry(canonical_id(id).into_owned()) {
+                Entry::Vacant(entry) => drop(entry.insert(place.title.clone())),
+                Entry::Occupied(other) => {
+                    let other = other.get();
+                    let message =
+                        format!("{other} has the same channelId: only one of them can own the channel");
+                    self.found.push(place.note(Topic::SameChannelId, &path("channelId"), message));
+                }
             }
-            self.ids.push((id.clone(), place.title.clone()));
         }
         let number = matches!(spec.channel_type(), Some(ChannelType::Voice | ChannelType::Whatsapp));
         if number && spec.deletion_policy().is_none() && !spec.is_observe() {

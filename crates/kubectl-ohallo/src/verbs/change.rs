@@ -1,13 +1,16 @@
 //! What each verb writes, and when it is done: without I/O.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
+use ohallo_core::api::conditions::kind;
 use ohallo_core::api::values::RecordedOutcome;
-use ohallo_core::api::{annotation, conditions::kind, same_id};
+use ohallo_core::api::{ObjectKind, annotation, same_id};
+use ohallo_core::conditions::{find, is_true};
 use serde_json::{Value, json};
 
-use crate::target::Kind;
+use crate::conditions;
 
 /// What the user wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,17 +55,10 @@ fn text<'o>(object: &'o DynamicObject, path: &str) -> Option<&'o str> {
     object.data.pointer(path).and_then(Value::as_str)
 }
 
-/// Status and message of a condition.
-fn condition<'o>(object: &'o DynamicObject, kind: &str) -> Option<(&'o str, &'o str)> {
-    let all = object.data.pointer("/status/conditions")?.as_array()?;
-    let found = all.iter().find(|condition| condition.get("type").and_then(Value::as_str) == Some(kind))?;
-    Some((found.get("status")?.as_str()?, found.get("message").and_then(Value::as_str).unwrap_or_default()))
-}
-
 // === impl Verb ===
 
 impl Verb {
-    fn is_for(&self, kind: Kind) -> bool {
+    fn is_for(&self, kind: ObjectKind) -> bool {
         match self {
             Self::Reconcile | Self::Suspend(_) => true,
             Self::Test
@@ -70,7 +66,7 @@ impl Verb {
             | Self::Release
             | Self::ConfirmDeletion { .. }
             | Self::CreateAgain
-            | Self::Adopt(_) => kind == Kind::Channel,
+            | Self::Adopt(_) => kind == ObjectKind::Channel,
         }
     }
 }
@@ -79,9 +75,14 @@ impl Verb {
 
 impl Change {
     /// What to write, or why the object is in no state for it: one sentence.
-    pub fn plan(verb: &Verb, kind: Kind, object: &DynamicObject, now: Timestamp) -> Result<Self, String> {
+    pub fn plan(
+        verb: &Verb,
+        kind: ObjectKind,
+        object: &DynamicObject,
+        now: Timestamp,
+    ) -> Result<Self, String> {
         if !verb.is_for(kind) {
-            return Err(format!("a {} has nothing like this: name a Channel", kind.as_str()));
+            return Err(format!("a {} has nothing like this: name a Channel", kind.name()));
         }
         // Two requests within a second are two.
         let request = format!("{now:.3}");
@@ -172,35 +173,37 @@ impl Change {
             |path: &str| self.request.as_deref().is_some_and(|request| text(now, path) == Some(request));
         let observed = now.data.pointer("/status/observedGeneration").and_then(Value::as_i64);
         let current = observed.is_some() && observed >= written.metadata.generation;
-        let ready = condition(now, kind::READY);
+        let conditions = conditions::of(now);
+        let ready = find(&conditions, kind::READY);
+        let is_suspended = find(&conditions, kind::SUSPENDED).is_some();
         let done = |sentence: &str| Progress::Done(sentence.to_owned());
         let ready_says = || match ready {
-            Some((status, message)) => Progress::Done(format!("Ready is {status}: {message}")),
+            Some(Condition { status, message, .. }) => {
+                Progress::Done(format!("Ready is {status}: {message}"))
+            }
             None => Progress::Waiting,
         };
         match &self.verb {
             Verb::Reconcile if handled("/status/lastHandledReconcileAt") => ready_says(),
             Verb::Test if handled("/status/test/handledRequest") || handled("/status/test/request") => {
-                match (text(now, "/status/test/result"), condition(now, kind::CONNECTED)) {
+                match (text(now, "/status/test/result"), find(&conditions, kind::CONNECTED)) {
                     (Some("Passed"), _) => done("the test passed"),
-                    (Some(_), Some((_, message))) => Progress::Failed(message.to_owned()),
+                    (Some(_), Some(connected)) => Progress::Failed(connected.message.clone()),
                     _ => Progress::Waiting,
                 }
             }
             Verb::Retry if handled("/status/provisioning/handledRequest") => done("the retry was sent"),
             // A success removes the record of the retries.
-            Verb::Retry if ready.is_some_and(|(status, _)| status == "True") => ready_says(),
-            Verb::Suspend(true) if current && condition(now, kind::SUSPENDED).is_some() => {
-                done("it is suspended")
-            }
-            Verb::Suspend(false) if current && condition(now, kind::SUSPENDED).is_none() => ready_says(),
+            Verb::Retry if is_true(&conditions, kind::READY) => ready_says(),
+            Verb::Suspend(true) if current && is_suspended => done("it is suspended"),
+            Verb::Suspend(false) if current && !is_suspended => ready_says(),
             Verb::CreateAgain if text(now, "/status/channelId").is_some() => done("the channel is created"),
             Verb::Adopt(id) => match text(now, "/status/channelId") {
                 Some(bound) if same_id(bound, id) => done("the channel is adopted"),
-                _ if current && condition(now, kind::STALLED).is_some() => {
+                _ if current && find(&conditions, kind::STALLED).is_some() => {
                     Progress::Failed(ready.map_or_else(
                         || "the operator does not adopt it".to_owned(),
-                        |(_, message)| message.to_owned(),
+                        |ready| ready.message.clone(),
                     ))
                 }
                 _ => Progress::Waiting,

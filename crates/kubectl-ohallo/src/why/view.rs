@@ -7,15 +7,19 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
-use ohallo_core::api::conditions::kind;
+use ohallo_core::api::ObjectKind;
+use ohallo_core::api::channel::WorkspaceRef;
+use ohallo_core::api::conditions::{Reason, kind};
+use ohallo_core::conditions::{Status, is_true};
 use ohallo_core::text::escape;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::explain::{Explanation, explain, reason};
+use crate::conditions;
+use crate::explain::{Explanation, explain};
 use crate::failure::{NEGATIVE, SUCCESS};
 use crate::output::{BAD, GOOD, NOTE, paint};
-use crate::target::{Kind, Target};
+use crate::target::Target;
 
 /// How many events are shown, the newest first.
 const MAX_EVENTS: usize = 8;
@@ -86,17 +90,14 @@ pub struct Seen {
 }
 
 /// The Workspace that a Channel belongs to.
-pub fn workspace_of(kind: Kind, object: &DynamicObject) -> Option<Target> {
-    if kind != Kind::Channel {
+pub fn workspace_of(kind: ObjectKind, object: &DynamicObject) -> Option<Target> {
+    if kind != ObjectKind::Channel {
         return None;
     }
     let reference = object.data.pointer("/spec/workspaceRef");
-    let text = |key: &str| reference.and_then(|reference| reference.get(key)?.as_str());
-    let kind = match text("kind") {
-        Some("ClusterWorkspace") => Kind::ClusterWorkspace,
-        _ => Kind::Workspace,
-    };
-    Some(Target { kind, name: text("name").unwrap_or("default").to_owned() })
+    let reference = reference.and_then(|reference| WorkspaceRef::deserialize(reference).ok());
+    let reference = reference.unwrap_or_default();
+    Some(Target { kind: reference.object_kind(), name: reference.name })
 }
 
 /// A duration as kubectl shows it: its largest unit.
@@ -110,25 +111,18 @@ pub fn age(since: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// The conditions of an object that can be decoded.
-pub fn conditions(object: &DynamicObject) -> Vec<Condition> {
-    let all = object.data.pointer("/status/conditions").and_then(Value::as_array);
-    let all = all.into_iter().flatten();
-    all.filter_map(|condition| serde_json::from_value(condition.clone()).ok()).collect()
-}
-
 // === impl Why ===
 
 impl Why {
     pub fn of(
-        kind: Kind,
+        kind: ObjectKind,
         object: &DynamicObject,
         workspace: Option<&(Target, DynamicObject)>,
         events: Option<&[Event]>,
         now: Timestamp,
     ) -> Self {
         let workspace_name = workspace.map_or("WORKSPACE", |(target, _)| target.name.as_str());
-        let all = conditions(object);
+        let all = conditions::of(object);
         let shown = all.iter().filter(|condition| is_shown(condition));
         let mut conditions: Vec<_> =
             shown.map(|condition| Explained::of(condition, kind, object, workspace_name, now)).collect();
@@ -141,7 +135,7 @@ impl Why {
             "No operator has reported about this object: check that one runs and watches the namespace.",
         );
         Self {
-            kind: kind.as_str(),
+            kind: kind.name(),
             namespace: object.namespace().unwrap_or_default(),
             name: object.name_any(),
             facts: facts(object),
@@ -153,16 +147,13 @@ impl Why {
     }
 
     pub fn exit_code(&self) -> u8 {
-        let ready = self
-            .conditions
-            .iter()
-            .any(|condition| condition.kind == kind::READY && condition.status == "True");
-        if ready { SUCCESS } else { NEGATIVE }
+        let mut ready = self.conditions.iter().filter(|condition| condition.kind == kind::READY);
+        if ready.any(Explained::is_good) { SUCCESS } else { NEGATIVE }
     }
 }
 
 fn is_ready(object: &DynamicObject) -> bool {
-    conditions(object).iter().any(|condition| condition.type_ == kind::READY && condition.status == "True")
+    is_true(&conditions::of(object), kind::READY)
 }
 
 /// Reconciling and Stalled repeat the reason of Ready.
@@ -216,21 +207,21 @@ fn newest(events: &[Event], now: Timestamp) -> Vec<Seen> {
 impl Explained {
     fn of(
         condition: &Condition,
-        kind: Kind,
+        kind: ObjectKind,
         object: &DynamicObject,
         workspace: &str,
         now: Timestamp,
     ) -> Self {
-        let known = reason(&condition.reason).map(explain);
+        let known = Reason::of(condition).map(explain);
         let Explanation { meaning, remedy, commands } = known.unwrap_or(Explanation {
             meaning: "This version of kubectl-ohallo does not know the reason.",
             remedy: "Read the message, and check for a newer version.",
             commands: &["kubectl ohallo version"],
         });
         let name = match kind {
-            Kind::Channel => object.name_any(),
-            Kind::Workspace | Kind::ClusterWorkspace => {
-                format!("{}/{}", kind.as_str().to_lowercase(), object.name_any())
+            ObjectKind::Channel => object.name_any(),
+            ObjectKind::Workspace | ObjectKind::ClusterWorkspace => {
+                format!("{}/{}", kind.name().to_lowercase(), object.name_any())
             }
         };
         let namespace =
@@ -258,10 +249,7 @@ impl Explained {
     }
 
     fn is_good(&self) -> bool {
-        match self.kind.as_str() {
-            kind::READY | kind::CREDENTIALS_APPLIED | kind::CONNECTED => self.status == "True",
-            _ => self.status != "True",
-        }
+        conditions::is_good(&self.kind, self.status.parse().unwrap_or(Status::Unknown))
     }
 }
 
@@ -296,7 +284,8 @@ fn write(why: &Why, indent: &str, out: &mut String) {
     }
     for condition in &why.conditions {
         let style = if condition.is_good() { GOOD } else { BAD };
-        let head = paint(style, &format!("{} {}: {}", condition.kind, condition.status, condition.reason));
+        let head = format!("{} {}: {}", condition.kind, condition.status, condition.reason);
+        let head = paint(style, &escape(&head));
         _ = writeln!(out, "\n{indent}{head}, since {} ({} ago)", condition.since, condition.age);
         if condition.outdated {
             let outdated = paint(NOTE, "outdated: it describes an older version of the manifest");

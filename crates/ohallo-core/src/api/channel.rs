@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
-use crate::api::{NAME_PATTERN, finalizer};
+use crate::api::{NAME_PATTERN, ObjectKind, finalizer};
 use crate::secret_id::SecretId;
 use crate::secret_version::Version;
 
@@ -538,7 +538,16 @@ fn config_schema(_: &mut SchemaGenerator) -> Schema {
 
 impl WorkspaceRef {
     fn default_kind() -> String {
-        "Workspace".into()
+        ObjectKind::Workspace.name().into()
+    }
+
+    /// The kind of the object that it names.
+    pub fn object_kind(&self) -> ObjectKind {
+        if self.kind == ObjectKind::ClusterWorkspace.name() {
+            ObjectKind::ClusterWorkspace
+        } else {
+            ObjectKind::Workspace
+        }
     }
 }
 

@@ -108,7 +108,7 @@ pub struct ApiKeyRef {
     pub name: String,
 
     /// The name of the entry in the Secret's data that holds the API key. Defaults to apiKey.
-    #[schemars(length(min = 1, max = 253), extend("default" = "apiKey"))]
+    #[schemars(length(min = 1, max = 253), extend("default" = ApiKeyRef::DEFAULT_KEY))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
 }
@@ -141,4 +141,15 @@ pub struct WorkspaceStatus {
     #[schemars(length(max = 16))]
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "crate::api::readable")]
     pub conditions: Vec<Condition>,
+}
+
+// === impl ApiKeyRef ===
+
+impl ApiKeyRef {
+    const DEFAULT_KEY: &'static str = "apiKey";
+
+    /// The name of the entry, declared or by default.
+    pub fn key(&self) -> &str {
+        self.key.as_deref().unwrap_or(Self::DEFAULT_KEY)
+    }
 }

@@ -18,7 +18,7 @@ fn channel(data: Value) -> DynamicObject {
 }
 
 fn plan(verb: Verb, object: &DynamicObject) -> Result<Change, String> {
-    Change::plan(&verb, Kind::Channel, object, now())
+    Change::plan(&verb, ObjectKind::Channel, object, now())
 }
 
 fn deleted(status: Value) -> DynamicObject {
@@ -74,17 +74,21 @@ fn a_verb_that_does_not_fit_the_object_is_refused() {
         assert!(plan(verb.clone(), &object).is_err(), "{verb:?}");
     }
     for verb in [Verb::Test, Verb::Retry, Verb::Release, Verb::CreateAgain, Verb::Adopt("c".into())] {
-        assert!(Change::plan(&verb, Kind::Workspace, &plain, now()).is_err(), "{verb:?}");
+        assert!(Change::plan(&verb, ObjectKind::Workspace, &plain, now()).is_err(), "{verb:?}");
     }
-    assert!(Change::plan(&Verb::Suspend(true), Kind::ClusterWorkspace, &plain, now()).is_ok());
+    assert!(Change::plan(&Verb::Suspend(true), ObjectKind::ClusterWorkspace, &plain, now()).is_ok());
 }
 
 #[test]
 fn a_verb_is_done_when_the_operator_reports_it_and_not_before() {
-    let ready = |status: &str| json!([{"type": "Ready", "status": status, "message": "m."}]);
-    let suspended = json!([{"type": "Ready", "status": "True", "message": "m."}, {"type": "Suspended", "status": "True"}]);
-    let failed = json!([{"type": "Connected", "status": "False", "message": "refused."}]);
-    let stalled = json!([{"type": "Ready", "status": "False", "message": "held."}, {"type": "Stalled", "status": "True"}]);
+    let one = |kind: &str, status: &str, message: &str| {
+        json!({"type": kind, "status": status, "reason": "R", "message": message,
+            "lastTransitionTime": "2026-01-10T08:00:00Z"})
+    };
+    let ready = |status: &str| json!([one("Ready", status, "m.")]);
+    let suspended = json!([one("Ready", "True", "m."), one("Suspended", "True", "")]);
+    let failed = json!([one("Connected", "False", "refused.")]);
+    let stalled = json!([one("Ready", "False", "held."), one("Stalled", "True", "")]);
     let (waiting, done) =
         (|progress| progress == Progress::Waiting, |progress| matches!(progress, Progress::Done(_)));
     let failing = |progress| matches!(progress, Progress::Failed(_));

@@ -1,4 +1,3 @@
-use ohallo_core::api::conditions::Reason;
 use regex::Regex;
 use serde_json::json;
 use strum::VariantArray;
@@ -41,7 +40,7 @@ fn every_reason_is_explained_with_its_message_and_its_commands() {
         let status =
             json!({"conditions": [condition("Ready", "False", known.as_str(), "The cause: the remedy.")]});
         let channel = object("Channel", "support", json!({"spec": {}, "status": status}));
-        let why = Why::of(Kind::Channel, &channel, None, Some(&[]), now());
+        let why = Why::of(ObjectKind::Channel, &channel, None, Some(&[]), now());
         let text = plain(&super::text(&why));
         for part in
             [known.as_str(), "The cause: the remedy.", "Meaning: ", "To do: ", "(5m ago)", "No events."]
@@ -86,9 +85,9 @@ fn json_says_everything_that_the_text_says() {
         "mark-workspace",
         json!({"spec": {"workspaceId": "mark-handle"}, "status": status}),
     );
-    let target = Target { kind: Kind::Workspace, name: "mark-workspace".to_owned() };
+    let target = Target { kind: ObjectKind::Workspace, name: "mark-workspace".to_owned() };
     let events = [event("mark-old", "mark-old-note", 1), event("mark-new", "mark-new-note", 2)];
-    let why = Why::of(Kind::Channel, &channel, Some(&(target, workspace)), Some(&events), now());
+    let why = Why::of(ObjectKind::Channel, &channel, Some(&(target, workspace)), Some(&events), now());
     let text = plain(&super::text(&why));
     let json = serde_json::to_string(&why).unwrap();
     // Words of the input, times, ages and commands.
@@ -115,11 +114,11 @@ fn json_says_everything_that_the_text_says() {
 fn a_ready_object_and_one_that_no_operator_knows_are_told_apart() {
     let status = json!({"conditions": [condition("Ready", "True", "Available", "All is well.")]});
     let ready = object("Channel", "a", json!({"spec": {}, "status": status}));
-    let why = Why::of(Kind::Channel, &ready, None, None, now());
+    let why = Why::of(ObjectKind::Channel, &ready, None, None, now());
     assert_eq!((why.exit_code(), why.unknown.is_some()), (SUCCESS, false));
     assert!(!super::text(&why).contains("To do:"));
     let unseen = object("Channel", "a", json!({"spec": {}, "status": {"observedGeneration": -1}}));
-    let why = Why::of(Kind::Channel, &unseen, None, None, now());
+    let why = Why::of(ObjectKind::Channel, &unseen, None, None, now());
     assert_eq!((why.exit_code(), why.unknown.is_some()), (NEGATIVE, true));
 }
 
@@ -128,7 +127,7 @@ fn hostile_text_of_an_object_reaches_no_terminal() {
     let hostile = "a\u{1b}[2J\u{202e}b\nc";
     let status = json!({"state": hostile, "conditions": [condition("Ready", "False", "Rejected", hostile)]});
     let channel = object("Channel", "a", json!({"spec": {}, "status": status}));
-    let why = Why::of(Kind::Channel, &channel, None, Some(&[event("Rejected", hostile, 1)]), now());
+    let why = Why::of(ObjectKind::Channel, &channel, None, Some(&[event("Rejected", hostile, 1)]), now());
     let text = super::text(&why);
     assert!(!text.contains("\u{1b}[2J") && !text.contains('\u{202e}') && !text.contains("b\nc"), "{text:?}");
 }
