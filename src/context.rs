@@ -24,16 +24,14 @@ use crate::telemetry::metrics::Metrics;
 use ohallo_client::clock;
 use ohallo_core::api::channel::{Channel, ChannelStatus};
 use ohallo_core::api::conditions::{Reason, kind};
-use ohallo_core::api::workspace::{AllowedNamespaces, WorkspaceStatus};
 use ohallo_core::channel::consistency::Consistency;
 use ohallo_core::channel::in_memory_state::InMemoryState;
 use ohallo_core::channel::object_cache::ObjectCache;
 use ohallo_core::event::PendingEvent;
 use ohallo_core::index::{Index, NamespacedName, Requeues, WorkspaceKey};
-use ohallo_core::remote::Id;
-use ohallo_core::secret::ApiKey;
 use ohallo_core::work_queue::{ObjectKey, Priority};
 use ohallo_core::workspace::access::allows;
+use ohallo_core::workspace::cached::{CachedApiKey, WorkspaceSnapshot};
 use ohallo_core::{backoff, conditions};
 
 /// How many objects are read from the API server at the same time, because the cache does not hold them in
@@ -82,34 +80,6 @@ pub struct Context {
 pub struct CacheSync {
     missing: Mutex<BTreeSet<&'static str>>,
     done: CancellationToken,
-}
-
-/// The last valid key of a workspace. It has no `Debug`.
-#[derive(Clone)]
-pub struct CachedApiKey {
-    /// The uid of the Workspace that the key was read for.
-    pub uid: String,
-    pub key: ApiKey,
-    pub workspace_id: Id,
-    /// When oHallo last refused to create a channel here.
-    pub create_unsupported: Option<std::time::Instant>,
-    /// A create of this process succeeded here: oHallo supports it, whatever it answers to another create.
-    pub has_created: bool,
-    /// The key has read a channel of this workspace: it can see the workspace's channels.
-    pub has_read: bool,
-    /// oHallo does not support the list of channels.
-    pub list_unsupported: bool,
-}
-
-/// A Workspace or ClusterWorkspace, as its Channels see it.
-pub struct WorkspaceSnapshot {
-    pub uid: String,
-    pub generation: Option<i64>,
-    pub suspended: bool,
-    pub terminating: bool,
-    pub status: WorkspaceStatus,
-    /// `None` for a Workspace.
-    pub allowed: Option<AllowedNamespaces>,
 }
 
 // === impl CacheSync ===
@@ -443,15 +413,15 @@ fn retain<K: Eq + Hash, V>(map: &Mutex<HashMap<K, V>>, keep: impl Fn(&K, &V) -> 
 /// password.
 const _: () = {
     use ohallo_core::secret::no_debug::{No as _, Told};
-    assert!(
-        !Told::<CachedApiKey>::DEBUG && !Told::<CachedApiKey>::DISPLAY && !Told::<CachedApiKey>::SERIALIZE
-    );
     assert!(!Told::<Secrets>::DEBUG && !Told::<Secrets>::DISPLAY && !Told::<Secrets>::SERIALIZE);
     assert!(!Told::<Settings>::DEBUG);
 };
 
 #[cfg(test)]
 pub mod tests {
+    use ohallo_core::remote::Id;
+    use ohallo_core::secret::ApiKey;
+
     use super::*;
     use crate::kubernetes::events::events;
     use crate::settings::tests::parse;

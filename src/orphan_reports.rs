@@ -147,7 +147,7 @@ pub fn report(ctx: &Context, name: &NamespacedName, uid: &str, orphan: &Orphan) 
 
 /// Reports that Channels which used a Workspace disappeared while no operator ran. Which Channels is unknown.
 pub fn report_abandoned<K: WorkspaceKind>(ctx: &Context, workspace: &K) {
-    let (kind, name, namespace) = (K::NAME, workspace.name_any(), workspace.namespace());
+    let (kind, name, namespace) = (K::KIND.name(), workspace.name_any(), workspace.namespace());
     tracing::error!(
         kind,
         name,

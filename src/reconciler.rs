@@ -15,6 +15,7 @@ use crate::kubernetes::error;
 use crate::kubernetes::object_store::{Object, has_code};
 use crate::telemetry::traces;
 use ohallo_client::{Permit, clock};
+use ohallo_core::api::ObjectKind;
 use ohallo_core::api::conditions::Reason;
 use ohallo_core::api::values::ReconcileResult;
 use ohallo_core::backoff::{self, Requeue};
@@ -27,7 +28,7 @@ const AFTER_PANIC: Duration = Duration::from_secs(120);
 /// A kind that the operator reconciles.
 pub trait Reconciler: Object + Send + Sync + 'static {
     /// Its name in logs, metrics and traces.
-    const NAME: &'static str;
+    const KIND: ObjectKind;
     /// The longest duration of one reconcile.
     const TIMEOUT: Duration;
     /// One reconcile: its state, and what it uses.
@@ -63,7 +64,7 @@ pub trait Reconciler: Object + Send + Sync + 'static {
 
     /// The name of the object in the log line: the fields `channel`, `kind` and `name`.
     fn log_names(&self) -> [Option<String>; 3] {
-        [None, Some(Self::NAME.into()), Some(self.name_any())]
+        [None, Some(Self::KIND.name().into()), Some(self.name_any())]
     }
 }
 
@@ -107,7 +108,7 @@ pub async fn reconcile<K: Reconciler>(object: Arc<K>, ctx: &Arc<Context>, permit
             return retry(&*object, ctx);
         }
     };
-    let _active = ctx.metrics.reconciling(K::NAME);
+    let _active = ctx.metrics.reconciling(K::KIND.name());
     let span = traces::reconcile(&current);
     let ended = run_and_report(reconcile, &current, ctx).instrument(span.clone()).await;
     traces::reconciled(&span, ended.result);
@@ -150,7 +151,7 @@ fn retry<K: Reconciler>(object: &K, ctx: &Context) -> Requeue {
 /// Counts the reconcile by its result, and logs it in one line.
 fn finish<K: Reconciler>(object: &K, ctx: &Context, began: Instant, ended: &Ended) {
     let took = clock::instant().saturating_duration_since(began);
-    ctx.metrics.reconciled(K::NAME, ended.result, took);
+    ctx.metrics.reconciled(K::KIND.name(), ended.result, took);
     log(object, took, ended);
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kube::{Api, ResourceExt};
 
 use crate::channel::inputs::inputs;
-use crate::context::{Context, WorkspaceSnapshot};
+use crate::context::Context;
 use crate::orphan_reports;
 use ohallo_client::heavy::HeavySlot;
 use ohallo_client::{CreatePermit, Permit, Session, clock};
@@ -24,6 +24,7 @@ use ohallo_core::lease::election::Epoch;
 use ohallo_core::secret::Credentials;
 use ohallo_core::secret_id::SecretId;
 use ohallo_core::secret_version::Version;
+use ohallo_core::workspace::cached::WorkspaceSnapshot;
 
 /// See the module.
 pub struct Io {

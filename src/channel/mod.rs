@@ -19,6 +19,7 @@ use crate::kubernetes::response_sanitizer;
 use crate::reconciler::{Ended, Reconciler, Start, WriteError};
 use ohallo_client::heavy::{self, HeavySlot};
 use ohallo_client::{Permit, clock};
+use ohallo_core::api::ObjectKind;
 use ohallo_core::api::channel::{Channel, version};
 use ohallo_core::api::conditions::kind;
 use ohallo_core::backoff::Requeue;
@@ -36,7 +37,7 @@ use ohallo_core::work_queue::{Priority, Resolved, Route};
 pub use crate::channel::run::record_unrecorded;
 
 impl Reconciler for Channel {
-    const NAME: &'static str = "Channel";
+    const KIND: ObjectKind = ObjectKind::Channel;
     const TIMEOUT: Duration = Duration::from_secs(120);
     type Reconcile = Reconcile;
     type Outcome = Finish;

@@ -1,28 +1,22 @@
 //! Reads everything that a decision depends on into the state; the first error ends it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use crate::channel::io::{Io, now};
 use crate::channel::{claims, inputs};
-use crate::context::WorkspaceSnapshot;
 use ohallo_client::Caller;
-use ohallo_core::api::ObjectKind;
-use ohallo_core::api::conditions::{Reason, kind};
-use ohallo_core::backoff;
 use ohallo_core::channel::credentials;
 use ohallo_core::channel::model::{DesiredCredentials, WorkspaceAccess};
 use ohallo_core::channel::observation::RemoteRead;
 use ohallo_core::channel::plan::delete::WorkspaceProbe;
 use ohallo_core::channel::state::{Now, State};
+use ohallo_core::channel::workspace_access::Facts;
 use ohallo_core::classify::{CallError, ErrorKind};
-use ohallo_core::conditions::{self, Status};
 use ohallo_core::failure::Failure;
 use ohallo_core::index::{self, NamespacedName};
 use ohallo_core::remote::Id;
 use ohallo_core::secret_content::Content;
 use ohallo_core::secret_id::SecretId;
-use ohallo_core::workspace::access::allows;
 
 /// Reads the caches, the Secrets and oHallo.
 ///
@@ -78,87 +72,30 @@ async fn observe_living(io: &mut Io, state: &mut State) -> Result<(), Failure> {
     }
 }
 
-/// The workspace and its API key, if this reconcile can use them.
+/// Opens the session with which this reconcile calls oHallo.
 fn workspace_access(io: &mut Io, state: &State, now: Now) -> Result<WorkspaceAccess, Failure> {
-    let handle = io.workspace.clone();
-    let terminating = state.terminating();
-    let usable = match &io.snapshot {
-        Some(snapshot) => usable(io, state, snapshot),
-        None if handle.namespace.is_none() && !io.ctx.settings.serves_cluster_workspaces() => {
-            Err(Failure::user_action(
-                Reason::WorkspaceNotAllowed,
-                "This operator does not serve ClusterWorkspaces: name a Workspace, or run the operator with --cluster-workspaces.",
-            ))
-        }
-        None => {
-            let namespaced = handle.namespace.is_some();
-            let kind = if namespaced { ObjectKind::Workspace } else { ObjectKind::ClusterWorkspace };
-            let what = kind.name();
-            let message = format!(
-                "No {what} is named {:?}: create it, with the id of the oHallo workspace and the Secret with its API key.",
-                handle.name
-            );
-            Err(Failure::missing_input(Reason::WorkspaceNotFound, message))
-        }
+    let namespace = &io.name.namespace;
+    let of_cluster = io.snapshot.as_ref().is_some_and(|snapshot| snapshot.allowed.is_some());
+    let facts = Facts {
+        workspace: &io.workspace,
+        snapshot: io.snapshot.as_ref(),
+        key: io.ctx.cached_key(&io.workspace),
+        key_check_requested: io.ctx.key_check_requested(&io.workspace),
+        serves_cluster_workspaces: io.ctx.settings.serves_cluster_workspaces(),
+        namespace,
+        labels: of_cluster.then(|| io.ctx.namespace_labels(namespace)).flatten(),
+        terminating: state.terminating(),
+        has_channel: state.status().channel_id.is_some(),
     };
-    let held = io.ctx.cached_key(&handle);
-    let held = match (usable, held) {
-        // The last valid key serves the deletion of a channel, even if its Workspace has changed since.
-        (_, Some(held)) if terminating => held,
-        (Err(failure), _) => return Err(failure),
-        // oHallo refused the key a moment ago: no call until the Workspace has checked it.
-        (Ok(()), _) if io.ctx.key_check_requested(&handle) => {
-            return Err(Failure::deferred(Duration::from_secs(1)));
-        }
-        (Ok(()), Some(held)) if io.snapshot.as_ref().is_some_and(|snapshot| snapshot.uid == held.uid) => held,
-        // The first key check of this process is in progress; it requeues the Workspace's Channels.
-        (Ok(()), _) => return Err(Failure::deferred(Duration::from_secs(1))),
+    let held = facts.usable_key()?;
+    let caller = Caller {
+        namespace: Some(namespace.as_str().into()),
+        workspace: io.workspace.clone(),
+        priority: state.priority(now),
     };
-    let namespace = Some(io.name.namespace.as_str().into());
-    let caller = Caller { namespace, workspace: handle, priority: state.priority(now) };
     let session = io.ctx.ohallo.session(held.key.clone(), caller, io.permit.take());
     io.session = Some(session.with_slot(io.slot.clone()));
-    let hour_ago = now.instant.checked_sub(backoff::STALLED_INTERVAL);
-    Ok(WorkspaceAccess {
-        workspace_id: held.workspace_id.clone(),
-        key: held.key.id(),
-        read_with: held.key.read_with(&io.uid),
-        has_read: held.has_read,
-        has_created: held.has_created,
-        create_unsupported: held.create_unsupported.is_some_and(|at| hour_ago.is_none_or(|ago| at > ago)),
-    })
-}
-
-fn usable(io: &Io, state: &State, snapshot: &WorkspaceSnapshot) -> Result<(), Failure> {
-    let held = io.ctx.cached_key(&io.workspace).is_some_and(|held| held.uid == snapshot.uid);
-    let namespace = &io.name.namespace;
-    if let Some(allowed) = &snapshot.allowed
-        && !allows(allowed, namespace, io.ctx.namespace_labels(namespace).as_ref())
-    {
-        let message = format!(
-            "ClusterWorkspace {:?} does not allow this namespace: ask for it to be added to spec.allowedNamespaces.",
-            io.workspace.name
-        );
-        return Err(Failure::user_action(Reason::WorkspaceNotAllowed, message));
-    }
-    let ready = conditions::find(&snapshot.status.conditions, kind::READY);
-    match ready {
-        // This process has verified it and the cache does not show that yet. Otherwise its first key check is in progress
-        // and requeues its Channels.
-        None if held => Ok(()),
-        None => Err(Failure::deferred(Duration::from_secs(1))),
-        Some(ready) if Status::of(ready) == Status::False => {
-            Err(not_ready(&format!("{}: {}", ready.reason, ready.message)))
-        }
-        Some(_) if snapshot.terminating && state.status().channel_id.is_none() => {
-            Err(not_ready("it is being deleted."))
-        }
-        Some(_) => Ok(()),
-    }
-}
-
-fn not_ready(why: &str) -> Failure {
-    Failure::missing_input(Reason::WorkspaceNotReady, format!("The Workspace is not Ready: {why}"))
+    Ok(WorkspaceAccess::of(&held, &io.uid, now.instant))
 }
 
 /// Records in the index what this reconcile learned about the id, and in the state who holds it.

@@ -17,7 +17,7 @@ use crate::workspace::observe::check_key;
 use ohallo_client::{Permit, clock};
 use ohallo_core::api::conditions::Reason;
 use ohallo_core::api::workspace::{ClusterWorkspace, Workspace, WorkspaceStatus};
-use ohallo_core::api::{annotation, conditions as words, finalizer};
+use ohallo_core::api::{ObjectKind, annotation, conditions as words, finalizer};
 use ohallo_core::backoff::{self, Requeue};
 use ohallo_core::cooldown::Cooldown;
 use ohallo_core::event::PendingEvent;
@@ -123,7 +123,7 @@ pub struct Reconcile<K> {
 
 /// A standby also checks and caches the API key, but writes nothing.
 impl<K: WorkspaceApi> Reconciler for K {
-    const NAME: &'static str = <K as WorkspaceKind>::NAME;
+    const KIND: ObjectKind = <K as WorkspaceKind>::KIND;
     const TIMEOUT: Duration = Duration::from_secs(60);
     type Reconcile = Reconcile<K>;
     type Outcome = KeyCheck;
@@ -363,9 +363,10 @@ fn note_finalizer<K: WorkspaceApi>(returned: &K, uid: &str, ctx: &Context, used:
     }
     let finalizer_failures = memory.finalizer_failures.saturating_add(1);
     let resend_finalizer_at = Some(clock::instant() + backoff::backoff(finalizer_failures, rand::random()));
-    ctx.metrics.write_not_stored(<K as WorkspaceKind>::NAME);
+    ctx.metrics.write_not_stored(<K as WorkspaceKind>::KIND.name());
     if finalizer_failures == 1 {
-        let (kind, name, namespace) = (<K as WorkspaceKind>::NAME, returned.name_any(), returned.namespace());
+        let (kind, name, namespace) =
+            (<K as WorkspaceKind>::KIND.name(), returned.name_any(), returned.namespace());
         tracing::error!(
             kind,
             name,
@@ -377,7 +378,7 @@ fn note_finalizer<K: WorkspaceApi>(returned: &K, uid: &str, ctx: &Context, used:
             "The API server accepted the patch of the finalizer {} but did not keep it: exempt the operator's patches from the admission policy or \
              mutating webhook that changes it. Until then this {} can be deleted while Channels use it.",
             finalizer::IN_USE,
-            <K as WorkspaceKind>::NAME
+            <K as WorkspaceKind>::KIND.name()
         );
         ctx.publish(returned, vec![PendingEvent::warning(Reason::StatusNotStored, text)]);
     }
@@ -411,10 +412,11 @@ async fn write<K: WorkspaceApi>(
         ctx.publish(&*written, events);
         return Ok(true);
     }
-    ctx.metrics.write_not_stored(<K as WorkspaceKind>::NAME);
+    ctx.metrics.write_not_stored(<K as WorkspaceKind>::KIND.name());
     ctx.schema.check();
     if ctx.workspace_memory(&object.uid_or_default()).unwritten == 0 {
-        let (kind, name, namespace) = (<K as WorkspaceKind>::NAME, object.name_any(), object.namespace());
+        let (kind, name, namespace) =
+            (<K as WorkspaceKind>::KIND.name(), object.name_any(), object.namespace());
         tracing::error!(
             kind,
             name,

@@ -2,7 +2,7 @@
 
 use secrecy::ExposeSecret;
 
-use crate::context::{CachedApiKey, Context};
+use crate::context::Context;
 use ohallo_client::Caller;
 use ohallo_core::api::conditions::Reason;
 use ohallo_core::classify::{CallError, ErrorKind as Refusal};
@@ -13,6 +13,7 @@ use ohallo_core::remote::Id;
 use ohallo_core::secret::ApiKey;
 use ohallo_core::secret_content::Content;
 use ohallo_core::secret_version::Version;
+use ohallo_core::workspace::cached::CachedApiKey;
 use ohallo_core::workspace::kind::WorkspaceKind;
 use ohallo_core::workspace::model::KeyCheck;
 

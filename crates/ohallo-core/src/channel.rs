@@ -26,4 +26,5 @@ pub mod status;
 pub mod stored;
 pub mod transition;
 pub mod triggers;
+pub mod workspace_access;
 pub mod write_ahead;

@@ -5,6 +5,7 @@ use crate::state::{Epoch, IDS, Id, NAMES, Place, UIDS, Uid, Value, Version};
 use crate::windows::{Window, Windows};
 pub use ohallo_core::channel::effect::Cursor;
 pub use ohallo_core::channel::model::DeletionOutcome;
+use ohallo_core::channel::state::{AttemptChange, UserChange};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Replica {
@@ -146,9 +147,7 @@ pub struct Reconcile {
     pub object: Object,
     pub status: Status,
     pub memory: Memory,
-    pub owns_attempt: bool,
-    /// Its own create was answered.
-    pub created: bool,
+    pub attempt_change: AttemptChange,
     pub epoch: Epoch,
     pub place: Place,
     pub read: Read,
@@ -163,8 +162,8 @@ pub struct Reconcile {
     pub intent_written: Option<u8>,
     /// It only resends the status that was not stored.
     pub resends: bool,
-    /// A person changed the manifest meanwhile.
-    pub superseded: bool,
+    /// What a person changed meanwhile.
+    pub user_change: UserChange,
     /// When its DELETE was decided, the object wanted its channel kept.
     pub retained: bool,
     pub before: Before,

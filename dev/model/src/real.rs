@@ -78,9 +78,8 @@ pub fn state(reconcile: &Reconcile, window: RealWindow, tracks: Tracks) -> State
             ..Observed::unread(Ok(place(reconcile.place)), false)
         },
         memory: remembered(&reconcile.memory, id),
-        owns_attempt: reconcile.owns_attempt,
-        created: reconcile.created,
-        superseded: reconcile.superseded,
+        attempt_change: reconcile.attempt_change,
+        user_change: reconcile.user_change,
         resends: reconcile.resends,
         before: state::Before {
             attempt: attempt.map(create_attempt),
@@ -110,8 +109,7 @@ pub fn reconcile(state: State, before: &Reconcile, tracks: Tracks) -> Reconcile 
     Reconcile {
         status: small(&parts.status),
         memory: memory(&parts.memory, before.memory.epoch, tracks),
-        owns_attempt: parts.owns_attempt,
-        created: parts.created,
+        attempt_change: parts.attempt_change,
         read,
         owner: parts.observed.owner.is_some(),
         predecessor: parts.observed.predecessor.as_ref().map(|from| from.origin == Origin::Adopted),
@@ -119,7 +117,7 @@ pub fn reconcile(state: State, before: &Reconcile, tracks: Tracks) -> Reconcile 
         updated: parts.observed.updated,
         intent_written: parts.observed.intent_written.map(small_number),
         resends: parts.resends,
-        superseded: parts.superseded,
+        user_change: parts.user_change,
         before: Before {
             attempt: parts.before.attempt.as_ref().map(attempt_back),
             status: parts.before.status.as_deref().map(small),

@@ -13,7 +13,7 @@ use ohallo_core::channel::in_memory_state::MAX_REVERTS_OF_A_FIELD;
 use ohallo_core::channel::model::Outcome as Ended;
 use ohallo_core::channel::observation::RemoteRead;
 use ohallo_core::channel::plan::delete::{self, WorkspaceProbe};
-use ohallo_core::channel::state::{Reported, State as Real, StatusWrite};
+use ohallo_core::channel::state::{AttemptChange, Reported, State as Real, StatusWrite, UserChange};
 use ohallo_core::channel::stored::{failure, is_loss};
 use ohallo_core::failure::Failure;
 use ohallo_core::index;
@@ -75,8 +75,7 @@ impl Run<'_> {
             object: *object,
             status: object.status,
             memory: *memory,
-            owns_attempt: false,
-            created: false,
+            attempt_change: AttemptChange::None,
             epoch,
             place: self.state.kube.place,
             read: Read::Unread,
@@ -87,7 +86,7 @@ impl Run<'_> {
             updated: false,
             intent_written: None,
             resends: false,
-            superseded: false,
+            user_change: UserChange::None,
             retained: false,
             before: Before::default(),
             detached: false,
@@ -365,7 +364,9 @@ impl Run<'_> {
             // The id of a create is written until that succeeds.
             Ok(Next::PlanAfterBackoff) => return self.go_on_in_task(replica, reconcile),
             Ok(Next::Plan) if slot == TASK => return self.go_on_in_task(replica, reconcile),
-            Ok(Next::Plan) if !reconcile.superseded => return self.go_on(replica, slot, reconcile),
+            Ok(Next::Plan) if reconcile.user_change < UserChange::Manifest => {
+                return self.go_on(replica, slot, reconcile);
+            }
             _ => {}
         }
         let slot = if slot == TASK { self.after_task(replica, reconcile) } else { Some(slot) };
@@ -381,7 +382,7 @@ impl Run<'_> {
             return self.go_on(replica, TASK, reconcile);
         }
         let Some(slot) = self.after_task(replica, reconcile) else { return true };
-        if reconcile.superseded {
+        if reconcile.user_change == UserChange::Manifest {
             self.conclude(replica, slot, reconcile, &Ended::More, false);
             return true;
         }
@@ -417,7 +418,7 @@ impl Run<'_> {
             claims: None,
             window: Window::default(),
             updated: false,
-            created: false,
+            attempt_change: reconcile.attempt_change.min(AttemptChange::Recorded),
             intent_written: None,
             before: Before::default(),
             ..reconcile

@@ -10,7 +10,7 @@ use crate::state::*;
 use crate::{decide, real};
 use ohallo_core::api::channel::Channel;
 use ohallo_core::channel::consistency;
-use ohallo_core::channel::state::{Now, State as RealState};
+use ohallo_core::channel::state::{AttemptChange, Now, State as RealState};
 
 pub struct Run<'a> {
     pub scenario: &'a Scenario,
@@ -156,7 +156,8 @@ impl Run<'_> {
     }
 
     pub fn remember(&mut self, replica: usize, reconcile: &Reconcile) {
-        let owns = reconcile.owns_attempt || self.is_off(Guard::ResultOutlivesReconcile);
+        let owns =
+            reconcile.attempt_change != AttemptChange::None || self.is_off(Guard::ResultOutlivesReconcile);
         let cell = self.replica(replica).memory_mut(reconcile.object.uid);
         *cell = real::succeeded_by(cell, &reconcile.memory, owns);
     }

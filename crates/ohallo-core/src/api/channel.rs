@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
-use crate::api::{NAME_PATTERN, ObjectKind, finalizer};
+use crate::api::bounds::{INTERVAL_SECONDS, RETRY_BACKOFF_SECONDS, RETRY_LIMIT};
+use crate::api::{ID_PATTERN, NAME_PATTERN, ObjectKind, finalizer};
 use crate::secret_id::SecretId;
 use crate::secret_version::Version;
 
@@ -86,7 +87,7 @@ pub struct ChannelSpec {
     pub credentials: Vec<CredentialSource>,
 
     /// The id of an existing channel to adopt, instead of creating one. It can be changed until the Channel is bound. After that, only the bound id can be set here, and it can't be changed or removed.
-    #[schemars(length(min = 1, max = 128), regex(pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$"))]
+    #[schemars(length(min = 1, max = 128), regex(pattern = ID_PATTERN))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channel_id: Option<String>,
 
@@ -112,7 +113,7 @@ pub struct ChannelSpec {
     pub suspend: Option<bool>,
 
     /// How often the operator checks for drift, in seconds: 60 to 86400, ±10 %; less often where many Channels share one API key. Defaults to 600.
-    #[schemars(range(min = 60, max = 86400), extend("default" = 600))]
+    #[schemars(range(min = INTERVAL_SECONDS.min, max = INTERVAL_SECONDS.max), extend("default" = INTERVAL_SECONDS.default))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval_seconds: Option<i64>,
 
@@ -280,12 +281,12 @@ pub struct SecretKeyRef {
 #[serde(rename_all = "camelCase")]
 pub struct ProvisioningRetry {
     /// The number of retries before the Channel stalls: 0 to 20. Defaults to 5.
-    #[schemars(range(min = 0, max = 20), extend("default" = 5))]
+    #[schemars(range(min = RETRY_LIMIT.min, max = RETRY_LIMIT.max), extend("default" = RETRY_LIMIT.default))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<i64>,
 
     /// Seconds before the first retry: 10 to 3600. The delay doubles with each retry, up to 30 minutes. Defaults to 60.
-    #[schemars(range(min = 10, max = 3600), extend("default" = 60))]
+    #[schemars(range(min = RETRY_BACKOFF_SECONDS.min, max = RETRY_BACKOFF_SECONDS.max), extend("default" = RETRY_BACKOFF_SECONDS.default))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backoff_seconds: Option<i64>,
 }

@@ -1,5 +1,6 @@
 //! The kinds, as users write and read them: types and names.
 
+pub mod bounds;
 pub mod channel;
 pub mod conditions;
 pub mod served;

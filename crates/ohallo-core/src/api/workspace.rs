@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use crate::api::NAME_PATTERN;
+use crate::api::{ID_PATTERN, NAME_PATTERN};
 
 /// A handle on one existing oHallo workspace for the Channels of its namespace: the workspace's id and the Secret with the API key.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -27,7 +27,7 @@ use crate::api::NAME_PATTERN;
 #[serde(rename_all = "camelCase")]
 pub struct WorkspaceSpec {
     /// The id of the workspace in oHallo, from the URL of its dashboard page. Immutable: create another Workspace instead.
-    #[schemars(required, length(min = 1, max = 128), regex(pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$"))]
+    #[schemars(required, length(min = 1, max = 128), regex(pattern = ID_PATTERN))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("workspaceId is immutable: create another Workspace, and new Channels that name it. A channel can't move between oHallo workspaces"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workspace_id: Option<String>,
@@ -63,7 +63,7 @@ pub struct WorkspaceSpec {
 #[serde(rename_all = "camelCase")]
 pub struct ClusterWorkspaceSpec {
     /// The id of the workspace in oHallo, from the URL of its dashboard page. Immutable: create another ClusterWorkspace instead.
-    #[schemars(required, length(min = 1, max = 128), regex(pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$"))]
+    #[schemars(required, length(min = 1, max = 128), regex(pattern = ID_PATTERN))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("workspaceId is immutable: create another ClusterWorkspace, and new Channels that name it. A channel can't move between oHallo workspaces"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workspace_id: Option<String>,

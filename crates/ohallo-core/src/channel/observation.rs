@@ -232,7 +232,7 @@ impl State {
         match std::mem::replace(&mut self.observed.remote, Remote::Unread) {
             Remote::Stale { again } => Err(Failure::deferred(again)),
             Remote::Absent { proven: true } => {
-                self.owns_attempt = true;
+                self.attempt_recorded();
                 self.memory.attempt = None;
                 Err(Failure::deferred(Duration::from_secs(1)))
             }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::api::bounds::{INTERVAL_SECONDS, RETRY_BACKOFF_SECONDS, RETRY_LIMIT};
 use crate::api::channel::{ChannelSpec, LeftOut, ProvisioningRetry};
 use crate::api::conditions::Reason;
 use crate::channel::config;
@@ -71,23 +72,22 @@ fn partially_read(left_out: &LeftOut) -> Option<Conclusion> {
 // === impl ChannelSpec ===
 
 impl ChannelSpec {
-    /// `spec.intervalSeconds`, within the bounds of the schema: an older schema may have stored another number.
+    /// `spec.intervalSeconds`, within its bounds.
     pub fn interval(&self) -> Duration {
-        let seconds = self.interval_seconds.unwrap_or(600).clamp(60, 86_400);
-        Duration::from_secs(seconds.unsigned_abs())
+        Duration::from_secs(INTERVAL_SECONDS.of(self.interval_seconds).unsigned_abs())
     }
 }
 
 // === impl ProvisioningRetry ===
 
 impl ProvisioningRetry {
-    /// `spec.provisioningRetry.limit`: how many retries are sent. Bounded as the interval is.
+    /// `spec.provisioningRetry.limit`: how many retries are sent.
     pub fn limit(&self) -> i64 {
-        self.limit.unwrap_or(5).clamp(0, 20)
+        RETRY_LIMIT.of(self.limit)
     }
 
-    /// `spec.provisioningRetry.backoffSeconds`: the wait before the first retry. Bounded as the interval is.
+    /// `spec.provisioningRetry.backoffSeconds`: the wait before the first retry.
     pub fn backoff(&self) -> Duration {
-        Duration::from_secs(self.backoff_seconds.unwrap_or(60).clamp(10, 3600).unsigned_abs())
+        Duration::from_secs(RETRY_BACKOFF_SECONDS.of(self.backoff_seconds).unsigned_abs())
     }
 }

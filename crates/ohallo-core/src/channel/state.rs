@@ -66,14 +66,9 @@ pub struct State {
     pub(super) redactor: Redactor,
     /// The effective interval of reads.
     pub(super) interval: Duration,
-    /// This reconcile made the last create attempt, or records its outcome.
-    pub(super) owns_attempt: bool,
-    /// This reconcile's own create was answered.
-    pub(super) created: bool,
-    /// A user changed the object while this reconcile worked on an older version.
-    outdated: bool,
-    /// A user changed the manifest: what was read for the older one no longer applies.
-    superseded: bool,
+    pub(super) attempt_change: AttemptChange,
+    /// What a user changed while this reconcile worked on an older version of the object.
+    user_change: UserChange,
     /// This reconcile only resends the status that the API server did not store.
     resends: bool,
     /// The API server returned an object that is older than the cached one, as after a restore from a backup.
@@ -100,6 +95,29 @@ pub struct Before {
     pub create_error: Option<ApiError>,
 }
 
+/// What this reconcile adds to what is known about the object's create attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AttemptChange {
+    /// Nothing: what other reconciles know is kept.
+    #[default]
+    None,
+    /// It made the attempt, or records its outcome.
+    Recorded,
+    /// Its own create was answered with a channel.
+    Created,
+}
+
+/// What a user changed in an object, least first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum UserChange {
+    #[default]
+    None,
+    /// Something that triggers a reconcile, but not the manifest: an annotation, for example.
+    Trigger,
+    /// The manifest: what was read for the older one no longer applies.
+    Manifest,
+}
+
 /// The parts of a state, for `dev/model`, which keeps states in a form that it can compare.
 #[cfg(feature = "model")]
 #[derive(Clone, Debug)]
@@ -108,9 +126,8 @@ pub struct Parts {
     pub status: ChannelStatus,
     pub observed: Observed,
     pub memory: InMemoryState,
-    pub owns_attempt: bool,
-    pub created: bool,
-    pub superseded: bool,
+    pub attempt_change: AttemptChange,
+    pub user_change: UserChange,
     pub resends: bool,
     pub before: Before,
 }
@@ -177,10 +194,8 @@ impl State {
             events: Vec::new(),
             redactor: Redactor::none(),
             interval,
-            owns_attempt: false,
-            created: false,
-            outdated: false,
-            superseded: false,
+            attempt_change: AttemptChange::None,
+            user_change: UserChange::None,
             resends,
             restored: false,
             had_credentials: false,
@@ -202,21 +217,19 @@ impl State {
     #[cfg(feature = "model")]
     pub fn from_parts(parts: Parts, interval: Duration) -> Self {
         let mut state = Self::begin(Channel::default(), InMemoryState::default(), interval);
-        let Parts { object, status, observed, memory, owns_attempt, created, superseded, resends, before } =
-            parts;
+        let Parts { object, status, observed, memory, attempt_change, user_change, resends, before } = parts;
         state.object = object;
         (state.status, state.observed, state.memory, state.before) = (status, observed, memory, before);
-        (state.owns_attempt, state.created) = (owns_attempt, created);
-        (state.superseded, state.resends) = (superseded, resends);
+        (state.attempt_change, state.user_change) = (attempt_change, user_change);
+        state.resends = resends;
         state
     }
 
     #[cfg(feature = "model")]
     pub fn into_parts(self) -> Parts {
-        let Self {
-            object, status, observed, memory, owns_attempt, created, superseded, resends, before, ..
-        } = self;
-        Parts { object, status, observed, memory, owns_attempt, created, superseded, resends, before }
+        let Self { object, status, observed, memory, attempt_change, user_change, resends, before, .. } =
+            self;
+        Parts { object, status, observed, memory, attempt_change, user_change, resends, before }
     }
 
     pub fn object(&self) -> &Channel {
@@ -268,7 +281,7 @@ impl State {
 
     /// A user changed the manifest while this reconcile worked on an older one.
     pub fn is_superseded(&self) -> bool {
-        self.superseded
+        self.user_change == UserChange::Manifest
     }
 
     /// The cache may lack Channels that existed when this object was deleted, because it is newer than the API server.
@@ -278,7 +291,7 @@ impl State {
 
     /// The in-memory state for the next reconcile. `current` is what other reconciles of the object left meanwhile.
     pub fn remembered(&self, current: &InMemoryState) -> InMemoryState {
-        current.succeeded_by(&self.memory, self.owns_attempt)
+        current.succeeded_by(&self.memory, self.attempt_change != AttemptChange::None)
     }
 
     pub fn take_notices(&mut self) -> Vec<Notice> {
@@ -337,6 +350,16 @@ impl State {
         self.memory.bound_by_this_process = true;
     }
 
+    /// Other reconciles of this object take over what this one knows about its create attempt.
+    pub(super) fn attempt_recorded(&mut self) {
+        self.attempt_change = self.attempt_change.max(AttemptChange::Recorded);
+    }
+
+    /// This reconcile's own create was answered.
+    pub(super) fn created_here(&self) -> bool {
+        self.attempt_change == AttemptChange::Created
+    }
+
     pub(super) fn take_window(&mut self, id: &str, consistency: &Consistency, now: Now) {
         self.observed.window = consistency.window(id, now.instant);
     }
@@ -351,8 +374,7 @@ impl State {
 
     /// Continues with the object as another client changed it.
     pub(super) fn replace_object(&mut self, fresh: Channel) {
-        self.outdated |= Triggers::own(&fresh) != Triggers::own(&self.object);
-        self.superseded |= fresh.metadata.generation != self.object.metadata.generation;
+        self.user_change = self.user_change.max(UserChange::between(&self.object, &fresh));
         self.replace(fresh);
     }
 
@@ -537,7 +559,7 @@ impl State {
         now: Now,
     ) -> (Duration, ReconcileResult) {
         if let Some(id) = self.memory.unrecorded_id().map(str::to_owned) {
-            self.owns_attempt = true;
+            self.attempt_recorded();
             self.memory.attempt = None;
             self.event(PendingEvent::normal(EventReason::Created, format!("Created channel {id}.")));
         }
@@ -633,8 +655,22 @@ impl State {
             wait.warned |= summary.warns_of_claims;
         }
         if summary.result != ReconcileResult::Deferred {
-            let closed = summary.wake.filter(|_| !self.outdated);
+            let closed = summary.wake.filter(|_| self.user_change == UserChange::None);
             memory.cooldown = closed.map(|wake| Cooldown::new(inputs, now.instant + wake));
+        }
+    }
+}
+
+// === impl UserChange ===
+
+impl UserChange {
+    fn between(old: &Channel, new: &Channel) -> Self {
+        if new.metadata.generation != old.metadata.generation {
+            Self::Manifest
+        } else if Triggers::own(new) != Triggers::own(old) {
+            Self::Trigger
+        } else {
+            Self::None
         }
     }
 }

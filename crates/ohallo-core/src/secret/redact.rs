@@ -6,6 +6,9 @@
 
 use std::ops::Range;
 
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use memchr::memmem::Finder;
 
 use crate::secret::ApiKey;
@@ -33,6 +36,28 @@ struct Decoded {
     bytes: Vec<u8>,
     sources: Vec<Range<usize>>,
 }
+
+/// How text stands for bytes: groups of so many bytes as so many digits.
+#[derive(Clone, Copy)]
+struct Encoding {
+    group: usize,
+    digits: usize,
+    is_digit: fn(u8) -> bool,
+    decode: fn(&[u8]) -> Vec<u8>,
+}
+
+const HEX: Encoding =
+    Encoding { group: 1, digits: 2, is_digit: |byte| byte.is_ascii_hexdigit(), decode: decode_hex };
+
+const BASE64: Encoding = Encoding { group: 3, digits: 4, is_digit: is_base64, decode: decode_base64 };
+
+/// Padding never belongs to a run, and the bits after the last byte may be those of other text.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone),
+);
 
 /// Reads the escape at the beginning, appends the decoded bytes, and returns the length of the escape.
 type Escape = fn(&[u8], &mut Vec<u8>) -> Option<usize>;
@@ -123,45 +148,42 @@ impl Decoded {
         let length = key.needle().len();
         let found = key.find_iter(&self.bytes);
         spans.extend(found.map(|at| self.source(at..at + length)));
-        for (bits, value) in [(4, hex as fn(u8) -> Option<u32>), (6, base64)] {
-            for run in runs(&self.bytes, |byte| value(byte).is_some()) {
-                if run.len() * bits >= length * 8 {
-                    self.search_digits(run, bits, value, key, spans);
+        for encoding in [HEX, BASE64] {
+            for run in runs(&self.bytes, encoding.is_digit) {
+                if encoding.bytes(run.len()) >= length {
+                    self.search_digits(run, encoding, key, spans);
                 }
             }
         }
     }
 
-    /// Decodes a run of digits, from each position at which a byte can begin.
+    /// Decodes a run of digits, from each position at which a group can begin.
     fn search_digits(
         &self,
         run: Range<usize>,
-        bits: usize,
-        value: fn(u8) -> Option<u32>,
+        encoding: Encoding,
         key: &Finder,
         spans: &mut Vec<Range<usize>>,
     ) {
-        // Two hex digits are one byte; four base64 digits are three bytes.
-        let phases = if bits == 4 { 2 } else { 4 };
-        for phase in 0..phases {
-            let start = run.start + phase;
+        let length = key.needle().len();
+        for start in (run.start..run.end).take(encoding.digits) {
             let digits = self.bytes.get(start..run.end).unwrap_or_default();
-            let mut bytes = Vec::with_capacity(digits.len() * bits / 8);
-            let (mut held, mut count) = (0_u32, 0);
-            for digit in digits {
-                held = held << bits | value(*digit).unwrap_or_default();
-                count += bits;
-                if count >= 8 {
-                    count -= 8;
-                    bytes.push((held >> count & 0xff) as u8);
-                }
-            }
-            let digit = |bit: usize| start + bit / bits;
-            let length = key.needle().len();
-            for at in key.find_iter(&bytes) {
-                spans.push(self.source(digit(at * 8)..digit((at + length) * 8 - 1) + 1));
+            for at in key.find_iter(&(encoding.decode)(digits)) {
+                // The first digit with bits of the key, and the digit after the last one.
+                let first = at * encoding.digits / encoding.group;
+                let end = ((at + length) * encoding.digits).div_ceil(encoding.group);
+                spans.push(self.source(start + first..start + end));
             }
         }
+    }
+}
+
+// === impl Encoding ===
+
+impl Encoding {
+    /// The number of bytes in so many digits.
+    fn bytes(self, digits: usize) -> usize {
+        digits * self.group / self.digits
     }
 }
 
@@ -182,17 +204,28 @@ fn hex(digit: u8) -> Option<u32> {
     char::from(digit).to_digit(16)
 }
 
-/// The standard alphabet and the URL-safe one.
-fn base64(digit: u8) -> Option<u32> {
-    let value = match digit {
-        b'A'..=b'Z' => digit - b'A',
-        b'a'..=b'z' => digit - b'a' + 26,
-        b'0'..=b'9' => digit - b'0' + 52,
-        b'+' | b'-' => 62,
-        b'/' | b'_' => 63,
-        _ => return None,
+/// An odd digit at the end is half a byte, and dropped.
+fn decode_hex(digits: &[u8]) -> Vec<u8> {
+    let pairs = digits.chunks_exact(2);
+    pairs.filter_map(|pair| u8::try_from(number(pair)?).ok()).collect()
+}
+
+/// Of the standard alphabet and of the URL-safe one.
+fn is_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte)
+}
+
+fn decode_base64(digits: &[u8]) -> Vec<u8> {
+    // One digit of a group has less than a byte.
+    let whole = if digits.len() % 4 == 1 { digits.len() - 1 } else { digits.len() };
+    let standard = |digit: &u8| match digit {
+        b'-' => b'+',
+        b'_' => b'/',
+        other => *other,
     };
-    Some(value.into())
+    let digits: Vec<u8> = digits.iter().take(whole).map(standard).collect();
+    // Digits of the alphabet in whole groups always decode.
+    LENIENT.decode(digits).unwrap_or_default()
 }
 
 fn percent(rest: &[u8], out: &mut Vec<u8>) -> Option<usize> {

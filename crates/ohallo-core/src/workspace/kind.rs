@@ -7,6 +7,7 @@ use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::api::ObjectKind;
 use crate::api::workspace::{ApiKeyRef, ClusterWorkspace, Workspace, WorkspaceStatus};
 use crate::index::{NamespacedName, WorkspaceKey};
 
@@ -14,7 +15,7 @@ use crate::index::{NamespacedName, WorkspaceKey};
 pub trait WorkspaceKind:
     Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize + Send + Sync + 'static
 {
-    const NAME: &'static str;
+    const KIND: ObjectKind;
 
     fn handle(&self) -> WorkspaceKey;
     fn workspace_id(&self) -> Option<&str>;
@@ -44,7 +45,7 @@ pub trait WorkspaceKind:
 }
 
 impl WorkspaceKind for Workspace {
-    const NAME: &'static str = "Workspace";
+    const KIND: ObjectKind = ObjectKind::Workspace;
 
     fn handle(&self) -> WorkspaceKey {
         WorkspaceKey { namespace: Some(self.namespace().unwrap_or_default()), name: self.name_any() }
@@ -67,7 +68,7 @@ impl WorkspaceKind for Workspace {
 }
 
 impl WorkspaceKind for ClusterWorkspace {
-    const NAME: &'static str = "ClusterWorkspace";
+    const KIND: ObjectKind = ObjectKind::ClusterWorkspace;
 
     fn handle(&self) -> WorkspaceKey {
         WorkspaceKey { namespace: None, name: self.name_any() }

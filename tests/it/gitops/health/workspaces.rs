@@ -62,7 +62,7 @@ fn named_one() -> RemoteWorkspace {
 
 fn fresh<K: WorkspaceKind>() -> K {
     let object: Value = json!({
-        "apiVersion": "ohallo.eu/v1alpha1", "kind": K::NAME,
+        "apiVersion": "ohallo.eu/v1alpha1", "kind": K::KIND.name(),
         "metadata": {"name": "default", "generation": 1},
         "spec": {"workspaceId": "ws1", "apiKeySecretRef": {"name": "ohallo-api-key"}},
     });

@@ -14,7 +14,7 @@ use crate::channel::persisted::PersistedField;
 use crate::channel::plan::delete::WorkspaceProbe;
 use crate::channel::plan::update;
 use crate::channel::plan::{CREATE_UNSUPPORTED, plan};
-use crate::channel::state::{Now, State, StatusWrite};
+use crate::channel::state::{AttemptChange, Now, State, StatusWrite};
 use crate::channel::stored;
 use crate::channel::transition::unexpected;
 use crate::classify::{ApiError, CallError, Class, ErrorKind};
@@ -27,7 +27,7 @@ use crate::text::seconds;
 
 impl State {
     pub(super) fn note_attempt(&mut self, number: i64, outcome: AttemptOutcome) {
-        self.owns_attempt = true;
+        self.attempt_recorded();
         let own = self.memory.attempt.take().filter(|own| own.number == number);
         let own = own.unwrap_or_else(|| CreateAttempt::new(number, AttemptOutcome::Unknown));
         self.memory.attempt = Some(CreateAttempt { outcome, ..own });
@@ -78,7 +78,7 @@ impl State {
         };
         self.before.intent = Some(intent);
         self.before.attempt = self.memory.attempt.replace(own);
-        self.owns_attempt = true;
+        self.attempt_recorded();
         self.notices.push(Notice::CreateInFlight(true));
     }
 
@@ -164,7 +164,7 @@ impl State {
         now: Now,
     ) {
         self.observed.intent_written = None;
-        self.created = true;
+        self.attempt_change = AttemptChange::Created;
         self.notices.push(Notice::Created(remote.id.clone()));
         let digest = self.input(now).digest();
         self.memory.note_update(digest.clone());
@@ -237,7 +237,7 @@ impl State {
         let in_flight = |own: &&mut CreateAttempt| own.outcome == AttemptOutcome::InFlight;
         if let Some(own) = self.memory.attempt.as_mut().filter(in_flight) {
             own.outcome = AttemptOutcome::Unknown;
-            self.owns_attempt = true;
+            self.attempt_recorded();
         }
     }
 
@@ -247,7 +247,7 @@ impl State {
             && own.outcome.answered().is_some()
         {
             own.unrecorded.get_or_insert_with(guard);
-            self.owns_attempt = true;
+            self.attempt_recorded();
         }
     }
 
@@ -258,7 +258,7 @@ impl State {
     /// Binds the object to the channel that the create returned, before the status says so.
     pub(super) fn prepare_record(&mut self, now: Now) {
         let Some(remote) = self.answered() else { return };
-        self.owns_attempt = true;
+        self.attempt_recorded();
         self.notices.push(Notice::CreateSupported);
         // The write may be repeated on a newer version: then the status is bound already.
         if self.before.status.is_none() {
@@ -268,7 +268,7 @@ impl State {
         self.status.applied.clone_from(&self.memory.last_create_body);
         let mut outcome = Outcome::More;
         // The answer to an earlier reconcile may be that to another API key, which this one's key must not count as its own.
-        if self.created {
+        if self.created_here() {
             self.found(remote, now);
             if let Plan::Settled(conclusion) = plan(&self.input(now))
                 && !self.is_superseded()
@@ -304,12 +304,12 @@ impl State {
             StatusWrite::Applied | StatusWrite::NotStored(_) => {
                 self.status = *sent;
                 self.memory.attempt = None;
-                self.owns_attempt = true;
+                self.attempt_recorded();
                 self.event(PendingEvent::normal(
                     EventReason::Created,
                     format!("Created channel {}.", remote.id),
                 ));
-                Ok(if self.created { Next::Plan } else { Next::Requeue })
+                Ok(if self.created_here() { Next::Plan } else { Next::Requeue })
             }
             StatusWrite::ObjectGone => {
                 self.orphaned(remote.id.as_str());
@@ -358,7 +358,7 @@ impl State {
         self.event(PendingEvent::warning(Reason::CreateOutcomeUnknown, text));
         // Only the id is needed until the user has decided.
         let bare = RemoteChannel { config: Default::default(), ..remote };
-        self.owns_attempt = true;
+        self.attempt_recorded();
         if let Some(own) = &mut self.memory.attempt {
             own.outcome = AttemptOutcome::Answered(Box::new(bare));
             own.unrecorded = None;
