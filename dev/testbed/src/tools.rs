@@ -29,7 +29,7 @@ const TOOLS: [GoProgram; 2] = [
 ];
 
 /// What only the long tests need.
-const RARE: [GoProgram; 5] = [
+const RARE: [GoProgram; 7] = [
     prometheus("prometheus", "github.com/prometheus/prometheus/cmd/prometheus"),
     prometheus("promtool", "github.com/prometheus/prometheus/cmd/promtool"),
     GoProgram {
@@ -40,12 +40,18 @@ const RARE: [GoProgram; 5] = [
         tags: "",
         takes: "about 5 minutes",
     },
+    linter("kube-score", "github.com/zegl/kube-score/cmd/kube-score"),
+    linter("helm-docs", "github.com/norwoodj/helm-docs/cmd/helm-docs"),
     flux("kustomize-controller", "github.com/fluxcd/kustomize-controller"),
     flux("source-controller", "github.com/fluxcd/source-controller"),
 ];
 
 const fn flux(name: &'static str, package: &'static str) -> GoProgram {
     GoProgram { module: "flux", name, package, built_as: name, tags: "", takes: "about 5 minutes" }
+}
+
+const fn linter(name: &'static str, package: &'static str) -> GoProgram {
+    GoProgram { module: "linters", name, package, built_as: name, tags: "", takes: "about 2 minutes" }
 }
 
 /// Of the ways to find targets only the one in Kubernetes: those in clouds are most of it.

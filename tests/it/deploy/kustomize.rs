@@ -148,6 +148,32 @@ fn base_and_overlays_say_what_the_chart_says() {
     }
 }
 
+#[test]
+fn the_try_out_is_the_base_with_a_simulator_that_knows_the_samples() {
+    let objects = kustomized("overlays/try");
+    let of = |kind: &str, name: &str| {
+        let is_it = |object: &&Value| object["kind"] == kind && object["metadata"]["name"] == name;
+        objects.iter().find(is_it).unwrap_or_else(|| panic!("no {kind} {name}")).clone()
+    };
+    let in_base = |object: &&Value| object["metadata"]["namespace"] != "ohallo-sim";
+    let mut ours: Vec<_> = objects.iter().filter(in_base).cloned().collect();
+    let operator = ours.iter_mut().find(|object| object["kind"] == "Deployment").unwrap();
+    let args = operator.pointer_mut("/spec/template/spec/containers/0/args").unwrap().as_array_mut().unwrap();
+    let added = args.split_off(2);
+    assert_eq!(added, ["--api-url=http://ohallo-sim.ohallo-sim", "--allow-insecure-api"]);
+    assert_eq!(ours, kustomized("base"));
+
+    let samples = kustomized("../samples");
+    let sample = |kind: &str| samples.iter().find(|object| object["kind"] == kind).unwrap();
+    assert_eq!(of("Secret", "ohallo-sim")["stringData"]["apiKey"], sample("Secret")["stringData"]["apiKey"]);
+    let simulator = of("Deployment", "ohallo-sim");
+    let container = &simulator["spec"]["template"]["spec"]["containers"][0];
+    let workspace = sample("Workspace")["spec"]["workspaceId"].as_str().unwrap();
+    assert_eq!(container["args"][1], format!("--workspace={workspace}"));
+    assert_eq!(container["image"], concat!("ghcr.io/ohallo/ohallo-sim:", env!("CARGO_PKG_VERSION")));
+    assert_eq!(of("Service", "ohallo-sim")["metadata"]["namespace"], "ohallo-sim");
+}
+
 /// A user's kustomization with generated Secrets and a prefix.
 fn of_a_user(components: &str) -> Vec<Value> {
     let folder = tempfile::tempdir().unwrap();

@@ -9,6 +9,7 @@ use crate::support::helm::{documents, of_kind, output_text, without_cluster};
 
 const IMAGE: &str = "ghcr.io/ohallo/ohallo-operator";
 const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+const REPOSITORY: &str = "https://github.com/ohallo/ohallo-operator";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 fn package(image: &str, digest: &str, folder: &Path) -> std::process::Output {
@@ -54,6 +55,9 @@ fn the_published_chart_and_manifests_name_the_image_by_registry_version_and_dige
     assert_eq!(rendered(&chart, own), format!("registry.example/ohallo-operator:{VERSION}"));
     let crds = documents(&std::fs::read_to_string(folder.path().join("crds.yaml")).unwrap());
     assert_eq!(of_kind(&crds, "CustomResourceDefinition").len(), 3);
+    let schemas = folder.path().join(format!("ohallo-schemas-{VERSION}.tgz"));
+    let listed = Command::new("tar").arg("-tzf").arg(schemas).output().unwrap();
+    assert!(output_text(&listed).contains("./ohallo.eu/channel_v1alpha1.json"), "{}", output_text(&listed));
 }
 
 #[test]
@@ -104,5 +108,17 @@ fn the_chart_lists_what_artifact_hub_shows_of_it() {
     assert!(changes.as_array().unwrap().iter().all(|change| change["description"].is_string()));
     for example in annotation("crdsExamples").as_array().unwrap() {
         assert_eq!(example["apiVersion"], "ohallo.eu/v1alpha1");
+    }
+}
+
+#[test]
+fn the_commands_that_verify_a_release_name_its_workflow_and_this_version() {
+    let page = include_str!("../../../docs/verify.md");
+    let workflow = include_str!("../../../.github/workflows/release.yaml");
+    assert!(workflow.contains("cosign sign") && workflow.contains("actions/attest@"));
+    let identity = format!("{REPOSITORY}/.github/workflows/release.yaml@refs/tags/v{VERSION}");
+    assert_eq!(page.matches(&identity).count(), 2);
+    for line in page.lines().filter(|line| line.contains("ghcr.io/ohallo/")) {
+        assert!(line.contains(&format!("ohallo-operator:{VERSION}")), "{line}");
     }
 }

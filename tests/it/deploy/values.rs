@@ -1,6 +1,6 @@
 //! What can be given to the chart, and what it makes of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
@@ -302,5 +302,34 @@ fn a_repository_with_a_host_of_its_own_gets_no_other_registry() {
         let rendered = render(&values).unwrap();
         let container = &of_kind(&rendered, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0];
         assert_eq!(container["image"], format!("{image}:{}", env!("CARGO_PKG_VERSION")));
+    }
+}
+
+/// helm-docs writes the page; `.ci/full linters` compares all of it.
+#[test]
+fn the_charts_page_lists_every_value_with_its_default() {
+    let page = include_str!("../../../deploy/helm/ohallo-operator/README.md");
+    let values: Value =
+        serde_saphyr::from_str(include_str!("../../../deploy/helm/ohallo-operator/values.yaml")).unwrap();
+    let mut rows = BTreeMap::new();
+    for line in page.lines().filter_map(|line| line.strip_prefix("| `")) {
+        let (path, rest) = line.split_once("` | `").unwrap();
+        rows.insert(path.to_owned(), rest.split('`').next().unwrap().to_owned());
+    }
+    let mut leaves = BTreeMap::new();
+    collect_leaves("", &values, &mut leaves);
+    let written: BTreeMap<_, _> =
+        leaves.iter().map(|(path, value)| (path.clone(), value.to_string())).collect();
+    assert_eq!(rows, written);
+}
+
+/// What is not an object with entries.
+fn collect_leaves(path: &str, value: &Value, found: &mut BTreeMap<String, Value>) {
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+            map.iter().for_each(|(key, value)| collect_leaves(&below(key), value, found));
+        }
+        _ => drop(found.insert(path.to_owned(), value.clone())),
     }
 }

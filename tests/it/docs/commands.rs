@@ -62,12 +62,15 @@ const APPLY: [&str; 4] = [
 ];
 
 /// What begins so is not run.
-const NOT_RUN: [(&str, &str); 6] = [
+const NOT_RUN: [(&str, &str); 9] = [
     ("kubectl logs ", "is run by tests/it/node/install.rs"),
     ("kubectl -n ohallo-system rollout status ", "is run by tests/it/node/install.rs"),
     ("kubectl get lease ", "is run by tests/it/node/install.rs"),
     ("kubectl delete -k deploy/kustomize/base", "is what the text warns of"),
     ("kubectl create secret generic NAME ", "is reported without its value"),
+    ("kubectl apply -k deploy/kustomize/overlays/try", "is run by tests/it/node/install.rs"),
+    ("kubectl apply -k deploy/samples", "is run by tests/it/node/install.rs"),
+    ("kubectl delete -k deploy/", "is run by tests/it/node/install.rs"),
     ("kubectl apply -k deploy/kustomize/overlays/", "is applied by tests/it/deploy/kustomize.rs"),
 ];
 

@@ -16,7 +16,8 @@ use crate::support::{canary, leaks};
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// Where the simulator's Service is.
 pub const API_URL: &str = "http://10.0.0.80";
-const API_ADDRESS: &str = "10.0.0.80";
+/// The cluster address of the simulator: a node has no DNS server.
+pub const API_ADDRESS: &str = "10.0.0.80";
 const SIMULATOR_IMAGE: &str = concat!("ghcr.io/ohallo/ohallo-sim:", env!("CARGO_PKG_VERSION"));
 const KEY: &str = "sf_test_v1_canary_of_a_real_node";
 /// The namespace of the users.
@@ -64,16 +65,21 @@ pub async fn eventually<T>(what: &str, limit: Duration, mut probe: impl AsyncFnM
 impl Cluster {
     /// Starts the node and the simulator.
     pub async fn start() -> Self {
+        let cluster = Self::bare().await;
+        cluster.restricted_namespace("ohallo-sim");
+        cluster.apply(&simulator());
+        cluster.kubectl("-n ohallo-sim rollout status deployment/ohallo-sim --timeout=180s");
+        cluster
+    }
+
+    /// Starts the node, with both images and nothing else.
+    pub async fn bare() -> Self {
         canary::register(KEY);
         let node = Node::start().await.unwrap();
         leaks::follow(node.control_plane());
         node.import(&archive("ohallo-operator"), &full(&shipped_image())).unwrap();
         node.import(&archive("ohallo-sim"), &full(SIMULATOR_IMAGE)).unwrap();
-        let cluster = Self { node, http: reqwest::Client::new() };
-        cluster.restricted_namespace("ohallo-sim");
-        cluster.apply(&simulator());
-        cluster.kubectl("-n ohallo-sim rollout status deployment/ohallo-sim --timeout=180s");
-        cluster
+        Self { node, http: reqwest::Client::new() }
     }
 
     pub fn plane(&self) -> &ControlPlane {

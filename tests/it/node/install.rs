@@ -1,9 +1,11 @@
 //! Install, use and uninstall, with nothing but the image and what users apply.
 
-use super::cluster::{API_URL, Cluster};
+use serde_json::json;
+
+use super::cluster::{API_ADDRESS, API_URL, Cluster};
 use crate::support::helm::{OPERATOR_NAMESPACE, RELEASE, on};
-use crate::support::pages;
 use crate::support::shell::Shell;
+use crate::support::{canary, leaks, pages};
 
 /// Commands of the documents that need a node: each matches what begins so.
 const NEED_A_NODE: [&str; 3] =
@@ -94,4 +96,50 @@ async fn the_plain_manifests_install_and_a_channel_becomes_ready() {
     cluster.kubectl("-n support delete channels.ohallo.eu a --timeout=120s");
     assert!(cluster.simulated().await.is_empty());
     cluster.finish().await;
+}
+
+/// The try-out, with what a cluster has and this node lacks: DNS.
+fn try_out_without_dns() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let up = "../".repeat(folder.path().components().count() - 1);
+    let root = env!("CARGO_MANIFEST_DIR").trim_start_matches('/');
+    let patch = |kind: &str, name: &str, path: &str, value: serde_json::Value| {
+        let patch = json!([{"op": "add", "path": path, "value": value}]);
+        json!({"target": {"kind": kind, "name": name}, "patch": patch.to_string()})
+    };
+    let names = json!([{"ip": API_ADDRESS, "hostnames": ["ohallo-sim.ohallo-sim"]}]);
+    let kustomization = json!({
+        "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
+        "resources": [format!("{up}{root}/deploy/kustomize/overlays/try")],
+        "patches": [
+            patch("Service", "ohallo-sim", "/spec/clusterIP", json!(API_ADDRESS)),
+            patch("Deployment", "ohallo-operator", "/spec/template/spec/hostAliases", names),
+        ],
+    });
+    std::fs::write(folder.path().join("kustomization.yaml"), kustomization.to_string()).unwrap();
+    folder
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a node: .ci/full node"]
+async fn the_try_out_ends_with_four_ready_channels_after_two_commands() {
+    let cluster = Cluster::bare().await;
+    let folder = try_out_without_dns();
+    cluster.kubectl(&format!("apply -k {}", folder.path().display()));
+    cluster.kubectl(concat!("apply -k ", env!("CARGO_MANIFEST_DIR"), "/deploy/samples"));
+    cluster.kubectl("wait --for=condition=Ready channels.ohallo.eu --all --timeout=180s");
+    let ready = cluster.get("channels.ohallo.eu");
+    assert_eq!(ready["items"].as_array().unwrap().len(), 4, "{ready:#}");
+    assert_eq!((cluster.simulated().await.len(), cluster.creates().await), (4, 4));
+    // In the order of the document: what goes first needs the operator.
+    cluster.kubectl(concat!("delete -k ", env!("CARGO_MANIFEST_DIR"), "/deploy/samples --timeout=120s"));
+    let retained = |channel: &&serde_json::Value| channel["spec"]["deletionPolicy"] == "Retain";
+    let kept = ready["items"].as_array().unwrap().iter().filter(retained).count();
+    assert_eq!(cluster.simulated().await.len(), kept);
+    canary::scan("a pod's log", cluster.logs());
+    cluster.kubectl(&format!("delete -k {} --timeout=120s", folder.path().display()));
+    let left = cluster.kubectl("get crd,namespaces,clusterroles,clusterrolebindings -o name");
+    assert!(!left.contains("ohallo"), "{left}");
+    leaks::up_to_now(cluster.plane()).await;
+    canary::nothing_leaked();
 }
