@@ -10,6 +10,7 @@ use clap::ArgAction::Set;
 use crate::telemetry::logs::LogFormat;
 use ohallo_core::api::ObjectKind;
 use ohallo_core::lease::LeaseDurations;
+use ohallo_core::rights::Served;
 
 mod selector;
 mod validate;
@@ -200,6 +201,16 @@ impl Settings {
     /// Whether ClusterWorkspaces are served: as set, else only if all namespaces are watched.
     pub fn serves_cluster_workspaces(&self) -> bool {
         self.cluster_workspaces.unwrap_or(self.namespaces.is_empty())
+    }
+
+    /// What the operator serves, for its permissions.
+    pub fn served(&self) -> Served {
+        Served {
+            namespaces: self.namespaces.clone(),
+            operator_namespace: self.operator_namespace.clone(),
+            cluster_workspaces: self.serves_cluster_workspaces(),
+            lease: self.leader_elect.then(|| self.lease_name.clone()),
+        }
     }
 
     /// The rate of all API keys together, in requests a second; `None` means no limit.

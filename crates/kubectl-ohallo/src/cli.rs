@@ -4,7 +4,7 @@ use clap::builder::styling::Styles;
 use clap::{Parser, Subcommand};
 
 use crate::global::Global;
-use crate::{schema, status, validate, verbs, version, why};
+use crate::{check, report, schema, status, validate, verbs, version, why};
 
 const HELP: &str = "\
 Exit codes: 0 success, 1 a negative answer, 2 no answer, 64 wrong usage. Each command lists its own.";
@@ -41,6 +41,10 @@ pub enum Command {
     ConfirmDeletion(verbs::ConfirmDeletion),
     CreateAgain(verbs::CreateAgain),
     Adopt(verbs::Adopt),
+    /// Check whether the cluster has what an operator needs
+    Check(check::Args),
+    /// Collect what a bug report needs, without Secrets and without configuration values
+    Report(report::Args),
     /// Compare the versions of this program, the operators and the CustomResourceDefinitions
     Version(version::Args),
 }

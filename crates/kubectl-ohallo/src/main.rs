@@ -1,14 +1,17 @@
 //! `kubectl ohallo`: the command line of the ohallo-operator, for people and pipelines.
 
+mod check;
 mod cli;
 mod cluster;
 mod conditions;
 mod explain;
 mod failure;
 mod global;
+mod installed;
 mod judge;
 mod manifest;
 mod output;
+mod report;
 mod schema;
 mod status;
 mod target;
@@ -64,6 +67,8 @@ fn run(cli: &Cli, output: &mut Output) -> Result<u8, Failure> {
         Command::ConfirmDeletion(args) => verbs::run(args, global, output),
         Command::CreateAgain(args) => verbs::run(args, global, output),
         Command::Adopt(args) => verbs::run(args, global, output),
+        Command::Check(args) => check::run(args, global, output),
+        Command::Report(args) => report::run(args, global, output),
         Command::Version(args) => version::run(args, global, output),
     }
 }

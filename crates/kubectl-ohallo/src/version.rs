@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
@@ -12,6 +11,7 @@ use serde::Serialize;
 use crate::cluster::{Cluster, block_on, failed, list_if_allowed};
 use crate::failure::{Failure, NEGATIVE, SUCCESS};
 use crate::global::Global;
+use crate::installed::{self, Operator};
 use crate::output::{self, Format, Output};
 
 const HELP: &str = "\
@@ -54,13 +54,6 @@ struct InCluster {
     skew: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct Operator {
-    namespace: String,
-    name: String,
-    version: String,
-}
-
 /// # Errors
 /// The cluster can't be reached.
 pub fn run(args: &Args, global: &Global, output: &mut Output) -> Result<u8, Failure> {
@@ -76,11 +69,7 @@ pub fn run(args: &Args, global: &Global, output: &mut Output) -> Result<u8, Fail
 }
 
 async fn in_cluster(cluster: &Cluster, client: &str) -> Result<InCluster, Failure> {
-    let deployments: Api<Deployment> = Api::all(cluster.client.clone());
-    let ours = ListParams::default().labels("app.kubernetes.io/name=ohallo-operator");
-    let operators = list_if_allowed(&deployments, &ours).await;
-    let operators = operators.map_err(|error| failed("the Deployments can't be read", &error))?;
-    let operators: Option<Vec<_>> = operators.map(|list| list.iter().map(Operator::of).collect());
+    let operators = installed::operators(cluster).await?;
     let installed: Api<CustomResourceDefinition> = Api::all(cluster.client.clone());
     let installed = list_if_allowed(&installed, &ListParams::default()).await;
     let installed =
@@ -89,7 +78,7 @@ async fn in_cluster(cluster: &Cluster, client: &str) -> Result<InCluster, Failur
     let other = operators.iter().flatten().filter(|operator| operator.version != client);
     let mut skew: Vec<_> = other
         .map(|operator| {
-            let Operator { namespace, name, version } = operator;
+            let Operator { namespace, name, version, .. } = operator;
             format!(
                 "the operator {namespace}/{name} has version {version}: use kubectl-ohallo of that version"
             )
@@ -121,22 +110,6 @@ fn schemas(crd: &CustomResourceDefinition) -> Option<serde_json::Value> {
     serde_json::to_value(versions.collect::<Vec<_>>()).ok()
 }
 
-// === impl Operator ===
-
-impl Operator {
-    fn of(deployment: &Deployment) -> Self {
-        let label = deployment.labels().get("app.kubernetes.io/version").cloned();
-        let template = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
-        let image = template.and_then(|pod| pod.containers.first()?.image.clone()).unwrap_or_default();
-        let tag = image.split('@').next().and_then(|image| Some(image.rsplit_once(':')?.1.to_owned()));
-        Self {
-            namespace: deployment.namespace().unwrap_or_default(),
-            name: deployment.name_any(),
-            version: label.or(tag).unwrap_or_else(|| "unknown".to_owned()),
-        }
-    }
-}
-
 fn text(versions: &Versions) -> String {
     let mut out = format!("kubectl-ohallo {}\n", versions.client);
     let Some(cluster) = &versions.cluster else { return out };
@@ -146,7 +119,7 @@ fn text(versions: &Versions) -> String {
             out.push_str("operator: no Deployment has the label app.kubernetes.io/name=ohallo-operator\n")
         }
         Some(operators) => {
-            for Operator { namespace, name, version } in operators {
+            for Operator { namespace, name, version, .. } in operators {
                 _ = writeln!(out, "operator {namespace}/{name} {version}");
             }
         }

@@ -20,6 +20,7 @@ pub mod placeholder;
 pub mod priority;
 pub mod rate_limiter;
 pub mod remote;
+pub mod rights;
 pub mod secret;
 pub mod secret_content;
 pub mod secret_id;
