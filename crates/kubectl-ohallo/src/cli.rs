@@ -4,7 +4,7 @@ use clap::builder::styling::Styles;
 use clap::{Parser, Subcommand};
 
 use crate::global::Global;
-use crate::{check, report, schema, status, validate, verbs, version, why};
+use crate::{check, completion, man, report, schema, status, validate, verbs, version, why};
 
 const HELP: &str = "\
 Exit codes: 0 success, 1 a negative answer, 2 no answer, 64 wrong usage. Each command lists its own.";
@@ -45,6 +45,14 @@ pub enum Command {
     Check(check::Args),
     /// Collect what a bug report needs, without Secrets and without configuration values
     Report(report::Args),
+    /// Print a script that completes commands in a shell
+    Completion(completion::Script),
+    /// Candidates for kubectl's own completion
+    #[command(name = "__complete", hide = true)]
+    Complete(completion::Words),
+    /// Write manual pages
+    #[command(hide = true)]
+    Man(man::Args),
     /// Compare the versions of this program, the operators and the CustomResourceDefinitions
     Version(version::Args),
 }

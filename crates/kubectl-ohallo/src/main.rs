@@ -3,12 +3,14 @@
 mod check;
 mod cli;
 mod cluster;
+mod completion;
 mod conditions;
 mod explain;
 mod failure;
 mod global;
 mod installed;
 mod judge;
+mod man;
 mod manifest;
 mod output;
 mod report;
@@ -69,6 +71,9 @@ fn run(cli: &Cli, output: &mut Output) -> Result<u8, Failure> {
         Command::Adopt(args) => verbs::run(args, global, output),
         Command::Check(args) => check::run(args, global, output),
         Command::Report(args) => report::run(args, global, output),
+        Command::Completion(args) => completion::script(args, output).map(|()| SUCCESS),
+        Command::Complete(args) => completion::candidates(args, output).map(|()| SUCCESS),
+        Command::Man(args) => man::run(args).map(|()| SUCCESS),
         Command::Version(args) => version::run(args, global, output),
     }
 }

@@ -4,10 +4,12 @@ mod tree;
 
 use std::time::Duration;
 
+use clap_complete::engine::ArgValueCompleter;
 use kube::api::{DynamicObject, ListParams};
 use ohallo_core::api::ObjectKind;
 
 use crate::cluster::{self, Cluster, block_on, failed, list_if_allowed};
+use crate::completion::targets;
 use crate::failure::Failure;
 use crate::global::Global;
 use crate::output::{self, Format, Output};
@@ -28,7 +30,7 @@ const REFRESH: Duration = Duration::from_secs(2);
 #[command(after_help = HELP)]
 pub struct Args {
     /// One Channel. Default: all of the namespace
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCompleter::new(targets))]
     name: Option<String>,
 
     /// Read all namespaces

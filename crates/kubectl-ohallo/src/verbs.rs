@@ -5,10 +5,12 @@ mod change;
 use std::io::{BufRead, IsTerminal, Write};
 use std::time::Duration;
 
+use clap_complete::engine::ArgValueCompleter;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use ohallo_client::clock;
 
 use crate::cluster::{Cluster, block_on, failed, read};
+use crate::completion::targets;
 use crate::failure::{Failure, SUCCESS};
 use crate::global::Global;
 use crate::output::Output;
@@ -24,7 +26,7 @@ const POLL: Duration = Duration::from_millis(500);
 #[derive(clap::Args)]
 pub struct Common {
     /// The object: NAME or channel/NAME; for reconcile, suspend and resume also workspace/NAME, clusterworkspace/NAME
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCompleter::new(targets))]
     target: Target,
 
     /// Wait until the operator has done it

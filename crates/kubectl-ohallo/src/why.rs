@@ -2,11 +2,13 @@
 
 mod view;
 
+use clap_complete::engine::ArgValueCompleter;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, ListParams};
 use ohallo_client::clock;
 
 use crate::cluster::{Cluster, block_on, failed, list_if_allowed};
+use crate::completion::targets;
 use crate::failure::Failure;
 use crate::global::Global;
 use crate::output::{self, Format, Output};
@@ -26,7 +28,7 @@ Exit codes: 0 the object is Ready, 1 it is not or does not exist, 2 no answer, 6
 #[command(after_help = HELP)]
 pub struct Args {
     /// The object: NAME or channel/NAME, workspace/NAME, clusterworkspace/NAME
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCompleter::new(targets))]
     target: Target,
 
     /// Format of the answer

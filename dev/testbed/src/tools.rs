@@ -29,7 +29,7 @@ const TOOLS: [GoProgram; 2] = [
 ];
 
 /// What only the long tests need.
-const RARE: [GoProgram; 7] = [
+const RARE: [GoProgram; 8] = [
     prometheus("prometheus", "github.com/prometheus/prometheus/cmd/prometheus"),
     prometheus("promtool", "github.com/prometheus/prometheus/cmd/promtool"),
     GoProgram {
@@ -39,6 +39,14 @@ const RARE: [GoProgram; 7] = [
         built_as: "gitops",
         tags: "",
         takes: "about 5 minutes",
+    },
+    GoProgram {
+        module: "krew",
+        name: "krew",
+        package: "sigs.k8s.io/krew/cmd/krew",
+        built_as: "krew",
+        tags: "",
+        takes: "about 2 minutes",
     },
     linter("kube-score", "github.com/zegl/kube-score/cmd/kube-score"),
     linter("helm-docs", "github.com/norwoodj/helm-docs/cmd/helm-docs"),

@@ -3,16 +3,14 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use ohallo_sim::{Config, Key, Sim};
-use serde_json::{Value, json};
+use serde_json::Value;
 use testbed::{ControlPlane, User};
 
+use crate::cli::support::installation::{CONFIGURED, Installation, KEY};
 use crate::cli::support::program::command;
 use crate::support::canary;
-use crate::support::clusters::{empty, end, established, kubectl};
-use crate::support::harness::{TENANT, WORKSPACE, kubectl_as};
-use crate::support::helm::{CHART, OPERATOR_NAMESPACE, RELEASE, on, output_text};
-use crate::support::program::Program;
+use crate::support::clusters::{empty, kubectl};
+use crate::support::helm::output_text;
 
 fn run(plane: &ControlPlane, user: User, args: &[&str]) -> Output {
     command().arg("--kubeconfig").arg(plane.kubeconfig(user)).args(args).output().unwrap()
@@ -42,31 +40,13 @@ async fn check_names_what_is_wrong_and_a_report_holds_no_secret() {
     assert_eq!(finding(&nothing, "CustomResourceDefinition channels"), ("problem", "is not installed"));
     assert_eq!(finding(&nothing, "operators").0, "problem");
 
-    on(plane, &["install", RELEASE, CHART, "-n", OPERATOR_NAMESPACE, "--create-namespace"]);
-    established(plane);
-    let sim = Sim::start(Config::default()).await.unwrap();
-    sim.add_workspace(TENANT, WORKSPACE, "Nordic Parts");
-    let key = "sf_test_v1_reports0000000000000000000000";
-    let configured = "confidential-inbound@nordic-parts.example";
-    canary::register(key);
-    sim.add_key(Key::new(key, TENANT));
-    apply(plane, key, configured);
-
-    // The API server of this test runs no pods: the program that the chart would start runs beside it.
-    let lease = format!("--lease-name={}", deployment(plane));
-    let flags = [
-        format!("--api-url={}", sim.url()),
-        "--leader-elect".to_owned(),
-        format!("--operator-namespace={OPERATOR_NAMESPACE}"),
-        lease,
-    ];
+    let mut installation = Installation::new(plane).await;
     let absent = findings(plane, User::Admin, 1);
     assert_eq!(finding(&absent, "CustomResourceDefinition channels").0, "ok");
     assert_eq!(finding(&absent, "rights of system:serviceaccount:ohallo-system").0, "ok");
     assert!(finding(&absent, "Lease").1.contains("there is none"), "{absent:#?}");
     assert!(finding(&absent, "operator ").1.contains("0 of 1 replicas are ready"), "{absent:#?}");
-    let mut operator = Program::start(plane, &flags);
-    kubectl(plane, &["wait", "--for=condition=Ready", "channels.ohallo.eu/a", "--timeout=60s"]);
+    installation.run();
     let led = findings(plane, User::Admin, 1);
     assert!(finding(&led, "Lease").1.contains("renews it"), "{led:#?}");
 
@@ -75,38 +55,18 @@ async fn check_names_what_is_wrong_and_a_report_holds_no_secret() {
     assert_eq!(finding(&blind, "CustomResourceDefinition channels").0, "ok");
     assert_eq!(finding(&blind, "operators").0, "unknown");
 
-    report(plane, configured, key);
+    report(plane);
 
-    operator.terminate();
-    assert_eq!(operator.ended().await.0, Some(0));
-    let binding = format!("clusterrolebinding/{}", deployment(plane));
-    kubectl(plane, &["delete", &binding]);
+    installation.stop().await;
+    kubectl(plane, &["delete", &format!("clusterrolebinding/{}", installation.name())]);
     let stripped = findings(plane, User::Admin, 1);
     let rights = finding(&stripped, "rights of");
     assert!(rights.0 == "problem" && rights.1.contains("patch channels.ohallo.eu"), "{rights:?}");
-    end(plane).await;
-}
-
-fn deployment(plane: &ControlPlane) -> String {
-    let args = ["-n", OPERATOR_NAMESPACE, "get", "deployments", "-o", "jsonpath={.items[0].metadata.name}"];
-    kubectl(plane, &args)
-}
-
-fn apply(plane: &ControlPlane, key: &str, configured: &str) {
-    let objects = json!({"apiVersion": "v1", "kind": "List", "items": [
-        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "ohallo-api-key"}, "stringData": {"apiKey": key}},
-        {"apiVersion": "ohallo.eu/v1alpha1", "kind": "Workspace", "metadata": {"name": "default"},
-         "spec": {"workspaceId": WORKSPACE, "apiKeySecretRef": {"name": "ohallo-api-key"}}},
-        {"apiVersion": "ohallo.eu/v1alpha1", "kind": "Channel", "metadata": {"name": "a"},
-         "spec": {"channelType": "chat", "displayName": "A", "config": {"greeting": configured}}},
-    ]});
-    let output =
-        kubectl_as(plane, User::Admin, &["create", "-f", "-", "-o", "name"], Some(&objects.to_string()));
-    assert!(output.status.success(), "{}", output_text(&output));
+    installation.finish().await;
 }
 
 /// Writes a report, and reads every file of it.
-fn report(plane: &ControlPlane, configured: &str, key: &str) {
+fn report(plane: &ControlPlane) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("report.tar.gz");
     let file = file.to_str().unwrap();
@@ -124,7 +84,7 @@ fn report(plane: &ControlPlane, configured: &str, key: &str) {
         assert!(text.contains(&format!("== {part}")) || text.contains(&format!("/{part}")), "{part}: {text}");
     }
     assert!(text.contains("channelId:") && text.contains("<text of 41 characters>"), "{text}");
-    assert!(!text.contains(configured) && !text.contains(key));
+    assert!(!text.contains(CONFIGURED) && !text.contains(KEY));
     canary::scan("a report", &text);
     // Whoever may not read them gets none, and the page says so.
     let file = folder.path().join("blind.tar.gz");

@@ -1,9 +1,11 @@
 //! `kubectl-ohallo` as people and pipelines run it: the built program, and the answers of the real API server.
 
 mod diagnosis;
+mod distribution;
 mod editor;
 mod on_call;
 mod pipelines;
+pub mod rights;
 mod schema;
 pub mod support;
 mod validate;

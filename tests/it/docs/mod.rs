@@ -2,6 +2,7 @@
 
 pub mod changelog;
 pub mod commands;
+pub mod kubectl;
 pub mod kubernetes_versions;
 pub mod links;
 pub mod manifests;

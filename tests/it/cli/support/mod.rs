@@ -1,5 +1,6 @@
 //! What the tests of the command line share.
 
+pub mod installation;
 pub mod program;
 pub mod server;
 pub mod yaml_mutations;
