@@ -47,7 +47,7 @@ pub async fn wait_for_permissions(client: &Client, settings: &Settings, readines
 /// Permissions that the operator works without.
 fn events(settings: &Settings) -> Vec<Right> {
     let group = "events.k8s.io";
-    scopes(settings).iter().flat_map(|scope| each(&["create"], group, "events", scope.as_ref())).collect()
+    scopes(settings).iter().flat_map(|scope| each(&["create", "patch"], group, "events", scope.as_ref())).collect()
 }
 
 /// The watched namespaces; `None` stands for all.
@@ -206,7 +206,7 @@ mod tests {
     fn it_asks_for_every_permission_of_the_shipped_role_that_it_needs() {
         let asked = asked(&[]);
         let left: Vec<_> = shipped().difference(&asked).cloned().collect();
-        assert_eq!(left, ["create events.events.k8s.io", "get secrets"]);
+        assert_eq!(left, ["create events.events.k8s.io", "get secrets", "patch events.events.k8s.io"]);
         assert_eq!(asked.difference(&shipped()).collect::<Vec<_>>(), [] as [&String; 0]);
     }
 
