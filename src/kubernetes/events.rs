@@ -274,11 +274,14 @@ mod tests {
     #[test]
     fn a_repeated_event_has_a_series_and_the_name_of_the_first() {
         let (events, object) = (Events::default(), ohallo_core::api::channel::Channel::default());
-        let leave = || events.leave(&object, vec![PendingEvent::warning(Reason::ValidationFailed, "x")]);
-        leave();
+        let leave = |times| {
+            let note = PendingEvent::warning(Reason::ValidationFailed, "x");
+            assert_eq!(events.leave(&object, vec![note; times]), 0);
+        };
+        leave(1);
         let once = next(&events);
         assert_eq!(series(&once), None);
-        (0..2).for_each(|_| drop(leave()));
+        leave(2);
         let again = next(&events);
         assert_eq!((series(&again).unwrap().count, name(&again)), (3, name(&once)));
     }

@@ -431,4 +431,42 @@ mod tests {
             assert_eq!(ctx.orphans.waiting(), ended, "{what}");
         }
     }
+
+    #[tokio::test]
+    async fn an_event_of_a_workspace_requeues_its_users_only_if_it_changes_what_they_read() {
+        let workspace = |generation: i64, ready: &str, reason: &str, message: &str| -> Workspace {
+            let metadata = json!({"name": "default", "namespace": "t", "uid": "w", "generation": generation});
+            let condition = json!({"type": "Ready", "status": ready, "reason": reason, "message": message, "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            let (api, kind) = ("ohallo.eu/v1alpha1", "Workspace");
+            let status = json!({"conditions": [condition]});
+            let object =
+                json!({"apiVersion": api, "kind": kind, "metadata": metadata, "spec": {}, "status": status});
+            serde_json::from_value(object).unwrap()
+        };
+        let verified = || workspace(1, "True", "Verified", "m");
+        let refused = |reason| workspace(1, "False", reason, "m");
+        for (what, before, now, requeued) in [
+            ("new", None, verified(), 100),
+            ("the same", Some(verified()), verified(), 0),
+            ("another message", Some(verified()), workspace(1, "True", "Verified", "another"), 0),
+            ("not certain, and usable", Some(verified()), workspace(1, "Unknown", "ApiUnavailable", "m"), 0),
+            ("another spec", Some(verified()), workspace(2, "True", "Verified", "m"), 100),
+            ("refused", Some(verified()), refused("AuthenticationFailed"), 100),
+            ("for another reason", Some(refused("AuthenticationFailed")), refused("SecretNotFound"), 100),
+            ("usable again", Some(refused("AuthenticationFailed")), verified(), 100),
+        ] {
+            let ctx = crate::context::tests::context();
+            let (stores, mut writers) = crate::stores::stores();
+            let ctx = Context { stores, ..ctx };
+            for number in 0..100 {
+                let mut channel = Channel::new(&format!("c{number}"), Default::default());
+                channel.metadata.namespace = Some("t".into());
+                writers.channels.apply_watcher_event(&watcher::Event::Apply(channel.clone()));
+                ctx.index().put(&channel);
+            }
+            let event = Ok(watcher::Event::Apply(now));
+            take_in_workspace(&ctx, &Change { event, before: before.map(Arc::new) });
+            assert_eq!(ctx.queue.depth().values().sum::<usize>(), requeued + 1, "{what}");
+        }
+    }
 }

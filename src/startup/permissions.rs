@@ -47,7 +47,10 @@ pub async fn wait_for_permissions(client: &Client, settings: &Settings, readines
 /// Permissions that the operator works without.
 fn events(settings: &Settings) -> Vec<Right> {
     let group = "events.k8s.io";
-    scopes(settings).iter().flat_map(|scope| each(&["create", "patch"], group, "events", scope.as_ref())).collect()
+    scopes(settings)
+        .iter()
+        .flat_map(|scope| each(&["create", "patch"], group, "events", scope.as_ref()))
+        .collect()
 }
 
 /// The watched namespaces; `None` stands for all.

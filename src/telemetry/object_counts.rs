@@ -154,3 +154,53 @@ fn words(list: &[Condition]) -> (String, String) {
         |ready| (ready.status.clone(), ready.reason.clone()),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use ohallo_core::api::workspace::Workspace;
+    use serde_json::json;
+
+    use super::*;
+
+    fn channel(reason: &str, blocked: Option<&str>) -> Channel {
+        let condition = |kind: &str, reason: &str| json!({"type": kind, "status": "False", "reason": reason, "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        let blocked = blocked.map(|reason| condition("DeletionBlocked", reason));
+        let conditions: Vec<_> = [condition("Ready", reason)].into_iter().chain(blocked).collect();
+        serde_json::from_value(json!({
+            "apiVersion": "ohallo.eu/v1alpha1", "kind": "Channel", "metadata": {"name": "a", "namespace": "t"},
+            "spec": {"channelType": "chat"}, "status": {"channelId": "c1", "conditions": conditions},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_counts_follow_each_change_of_an_object_and_end_with_it() {
+        let mut counts = ObjectCounts::default();
+        let versions = [
+            channel("Progressing", None),
+            channel("Available", None),
+            channel("Available", Some("ClaimedByAnother")),
+            channel("Available", Some("ClaimedByAnother")),
+            channel("Available", Some("PermissionDenied")),
+        ];
+        let mut before = None;
+        for (version, blocked, waits) in versions
+            .iter()
+            .zip([(0, 0), (0, 0), (1, 1), (1, 1), (1, 0)])
+            .map(|(version, (b, w))| (version, b, w))
+        {
+            counts.channel(before, Some(version));
+            let labels = channel_labels(version);
+            assert_eq!(counts.channels.counts(), &[(labels, 1)].into());
+            assert_eq!((counts.deletions_blocked.counts().len(), counts.waiting.len()), (blocked, waits));
+            before = Some(version);
+        }
+        counts.channel(Some(&versions[4]), None);
+        assert!(counts.channels.counts().is_empty() && counts.deletions_blocked.counts().is_empty());
+        let workspace = Workspace::new("w", Default::default());
+        counts.workspace(None, Some(&workspace));
+        assert_eq!(counts.workspaces.counts().values().sum::<i64>(), 1);
+        counts.workspace(Some(&workspace), None);
+        assert!(counts.workspaces.counts().is_empty());
+    }
+}

@@ -155,12 +155,13 @@ impl Occurrence {
 
 impl Default for EventQueue {
     fn default() -> Self {
-        Self::new(MAX_BYTES)
+        Self::with(MAX_BYTES)
     }
 }
 
 impl EventQueue {
-    fn new(max_bytes: usize) -> Self {
+    /// A queue of at most so many bytes.
+    pub fn with(max_bytes: usize) -> Self {
         Self {
             max_bytes,
             bytes: 0,
@@ -258,6 +259,11 @@ impl EventQueue {
                 self.put_back(occurrence)
             }
         }
+    }
+
+    /// The size of the waiting events.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The number of events that wait.

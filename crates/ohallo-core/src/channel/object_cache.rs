@@ -53,7 +53,8 @@ impl Default for ObjectCache {
 }
 
 impl ObjectCache {
-    fn with(total: usize) -> Self {
+    /// A cache of at most so many bytes of JSON.
+    pub fn with(total: usize) -> Self {
         Self { inner: Mutex::default(), total }
     }
 
@@ -89,6 +90,11 @@ impl ObjectCache {
             .filter(|(_, uid)| !there(uid))
             .collect();
         gone.iter().for_each(|(namespace, uid)| inner.remove(namespace, uid));
+    }
+
+    /// The size of the cached objects, in bytes of JSON.
+    pub fn bytes(&self) -> usize {
+        self.inner().total
     }
 
     /// The number of cached objects.

@@ -31,11 +31,17 @@ struct World {
 
 impl World {
     fn new(max_bytes: usize) -> Self {
-        Self { queue: EventQueue::new(max_bytes), now: test_clock::instant() }
+        Self { queue: EventQueue::with(max_bytes), now: test_clock::instant() }
     }
 
     fn push(&mut self, namespace: &str, name: &str, event: PendingEvent) -> u64 {
         self.queue.push(object(namespace, name), event, at(1))
+    }
+
+    fn pushes(&mut self, namespace: &str, prefix: &str, count: usize, event: fn(&str) -> PendingEvent) {
+        for number in 0..count {
+            self.push(namespace, &format!("{prefix}{number}"), event("x"));
+        }
     }
 
     fn next(&mut self) -> Option<Occurrence> {
@@ -64,22 +70,19 @@ impl World {
 #[test]
 fn a_warning_goes_before_normals_and_a_tenth_is_for_normals() {
     let mut world = World::new(MAX_BYTES);
-    for number in 0..40 {
-        world.push("a", &format!("normal-{number}"), normal("x"));
-    }
+    world.pushes("a", "normal-", 40, normal);
     assert_eq!(world.publish().unwrap().1, "normal-0");
-    world.push("a", "warning-0", warning("x"));
+    world.pushes("a", "warning-", 40, warning);
     assert_eq!(world.publish().unwrap().1, "warning-0");
-    (1..=40).for_each(|number| drop(world.push("a", &format!("warning-{number}"), warning("x"))));
     let names: Vec<_> = (0..40).map(|_| world.publish().unwrap().1).collect();
     assert_eq!(names.iter().filter(|name| name.starts_with("normal")).count(), 4, "{names:?}");
 }
 
 #[test]
 fn namespaces_are_served_in_turn_whatever_the_others_have_queued() {
-    for event in [normal, warning] {
+    for event in [normal as fn(&str) -> PendingEvent, warning] {
         let mut world = World::new(MAX_BYTES);
-        (0..3_000).for_each(|number| drop(world.push("burst", &number.to_string(), event("x"))));
+        world.pushes("burst", "", 3_000, event);
         world.namespaces(100);
         world.push("quiet", "one", event("x"));
         assert!(world.namespaces(2).contains(&"quiet".to_owned()));
@@ -130,7 +133,7 @@ fn a_repeated_event_is_one_with_a_count_and_later_continues_its_series() {
 #[test]
 fn each_event_has_a_time_of_its_own() {
     let mut world = World::new(MAX_BYTES);
-    (0..3).for_each(|number| drop(world.push("a", &number.to_string(), normal("x"))));
+    world.pushes("a", "", 3, normal);
     let first: BTreeSet<_> = (0..3)
         .map(|_| {
             let next = world.next().unwrap();
@@ -150,7 +153,7 @@ fn a_full_queue_drops_the_oldest_normals_of_the_namespace_that_has_the_most() {
     }
     let dropped: u64 =
         (0..100).map(|number| world.push("heavy", &number.to_string(), normal(&"x".repeat(200)))).sum();
-    assert!(dropped > 70 && world.queue.bytes <= 20 * 600);
+    assert!(dropped > 70 && world.queue.bytes() <= 20 * 600);
     assert_eq!(world.queue.len() as u64 + dropped, 110);
     let left: Vec<_> = std::iter::from_fn(|| world.publish()).collect();
     assert_eq!(left.iter().filter(|(namespace, _)| namespace == "light").count(), 10, "{left:?}");
@@ -160,7 +163,7 @@ fn a_full_queue_drops_the_oldest_normals_of_the_namespace_that_has_the_most() {
 #[test]
 fn a_namespace_whose_request_hangs_does_not_delay_the_warnings_of_others() {
     let mut world = World::new(MAX_BYTES);
-    (0..3).for_each(|number| drop(world.push("hangs", &number.to_string(), warning("x"))));
+    world.pushes("hangs", "", 3, warning);
     let hanging = world.next().unwrap();
     assert_eq!(world.next(), None, "one request of a namespace");
     world.push("other", "a", warning("x"));

@@ -95,7 +95,7 @@ impl Harness {
         })
     }
 
-    /// The reasons and notes of the events about an object, oldest first.
+    /// The reasons and notes of the events about an object, oldest first; a repeated one as often as it occurred.
     pub async fn events(&self, name: &str) -> Vec<(String, String)> {
         let api: Api<Event> = Api::namespaced(self.admin.clone(), &self.namespace);
         let listed = api.list(&ListParams::default()).await.unwrap();
@@ -105,9 +105,11 @@ impl Harness {
         let mut found: Vec<_> = listed.items.iter().filter(about).collect();
         found.sort_by_key(|event| event.event_time.clone());
         let words = |event: &Event| {
-            (event.reason.clone().unwrap_or_default(), event.note.clone().unwrap_or_default())
+            let count = event.series.as_ref().map_or(1, |series| series.count);
+            let words = (event.reason.clone().unwrap_or_default(), event.note.clone().unwrap_or_default());
+            vec![words; usize::try_from(count).unwrap()]
         };
-        found.into_iter().map(words).collect()
+        found.into_iter().flat_map(words).collect()
     }
 
     /// Waits until there is an event with this reason about the object; its note.
