@@ -455,9 +455,9 @@ mod tests {
             ("for another reason", Some(refused("AuthenticationFailed")), refused("SecretNotFound"), 100),
             ("usable again", Some(refused("AuthenticationFailed")), verified(), 100),
         ] {
-            let ctx = crate::context::tests::context();
+            let mut ctx = crate::context::tests::context();
             let (stores, mut writers) = crate::stores::stores();
-            let ctx = Context { stores, ..ctx };
+            ctx.stores = stores;
             for number in 0..100 {
                 let mut channel = Channel::new(&format!("c{number}"), Default::default());
                 channel.metadata.namespace = Some("t".into());
