@@ -242,7 +242,8 @@ fn rate_limiter(size: usize) -> Result<Handle> {
     let mut limiter = Limiter::new(10.0, 20);
     let mut ask = move |number: usize| {
         now += Duration::from_millis(8);
-        let claimant = Claimant { namespace: Some(format!("n{number:06}").into()), running: number % 2 == 0 };
+        let claimant =
+            Claimant { namespace: Some(format!("n{number:06}").into()), running: number.is_multiple_of(2) };
         if limiter.check(&claimant, 1, now).is_ok() {
             limiter.spend(&claimant, 1);
             limiter.refund(&claimant.namespace, 1);

@@ -139,6 +139,7 @@ impl Rights {
             .await;
         harness.workspace("default", "ohallo-api-key").await;
         harness.ready("a", json!({})).await;
+        harness.repeat_event("a").await;
         if shared {
             harness.ready("b", using(&name)).await;
             until(harness, &name, "in use", in_use).await;

@@ -120,6 +120,18 @@ impl Harness {
         .await
     }
 
+    /// Changes a Channel twice in the same way: the second event continues the series of the first.
+    pub async fn repeat_event(&self, name: &str) {
+        for times in [1, 2] {
+            self.edit(name, json!({"spec": {"displayName": format!("Changed {times}")}})).await;
+            self.eventually("the event of each change", || async {
+                let updated = self.events(name).await.into_iter().filter(|event| event.0 == "Updated");
+                (updated.count() == times).then_some(())
+            })
+            .await;
+        }
+    }
+
     /// The requests in this namespace, by any user.
     pub fn audited(&self) -> Vec<AuditEvent> {
         let mut audited = self.audited.lock().unwrap();
