@@ -18,7 +18,7 @@ use crate::stores::stores;
 use crate::telemetry::calls::Calls;
 use crate::telemetry::http_server::{self, Readiness};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::object_counts::count_objects;
+use crate::telemetry::snapshot::count_objects;
 use crate::{channel, controller, kinds, orphan_reports};
 
 /// How often the in-memory state of deleted objects is swept.

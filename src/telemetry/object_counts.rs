@@ -5,35 +5,24 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
-use crate::context::Context;
-use crate::telemetry::metrics::{
-    Census, ChannelLabels, ConditionLabels, InfoLabels, ObjectLabels, WorkspaceLabels,
-};
-use ohallo_core::api::ObjectKind;
+use crate::telemetry::metrics::{ChannelLabels, WorkspaceLabels};
 use ohallo_core::api::channel::Channel;
 use ohallo_core::api::conditions::kind;
 use ohallo_core::channel::plan::delete::claims::waiting_message;
 use ohallo_core::conditions::{self, Status};
 use ohallo_core::index::NamespacedName;
 use ohallo_core::tally::Tally;
-use ohallo_core::work_queue::Priority;
 use ohallo_core::workspace::kind::WorkspaceKind;
-
-/// The most claimant namespaces that are counted for one blocked deletion.
-const NAMESPACES_OF_A_CLAIM: usize = 8;
-
-/// The most claimant namespaces with their own series; the others share one. No namespace can have its name.
-const CLAIMANTS: usize = 100;
-const MORE: &str = "(more)";
 
 /// The objects in the caches by their labels, kept as the watches change them.
 #[derive(Debug, Default)]
 pub struct ObjectCounts {
-    channels: Tally<ChannelLabels>,
-    workspaces: Tally<WorkspaceLabels>,
-    deletions_blocked: Tally<String>,
+    pub channels: Tally<ChannelLabels>,
+    pub workspaces: Tally<WorkspaceLabels>,
+    /// By the reason of `DeletionBlocked`.
+    pub deletions_blocked: Tally<String>,
     /// The deletions that wait for claims of other Channels, and their ids: who claims an id changes without them.
-    waiting: BTreeMap<NamespacedName, String>,
+    pub waiting: BTreeMap<NamespacedName, String>,
 }
 
 // === impl ObjectCounts ===
@@ -56,36 +45,6 @@ impl ObjectCounts {
     pub fn workspace<K: WorkspaceKind>(&mut self, before: Option<&K>, now: Option<&K>) {
         self.workspaces.change(before.map(workspace_labels), now.map(workspace_labels));
     }
-}
-
-/// How many objects of each kind exist, and what waits. Only with `--object-metrics`, this visits each Channel.
-pub fn count_objects(ctx: &Context) -> Census {
-    let mut census = Census::default();
-    {
-        let counts = ctx.counts();
-        census.channels = counts.channels.counts().clone();
-        census.workspaces = counts.workspaces.counts().clone();
-        census.deletions_blocked = counts.deletions_blocked.counts().clone();
-        for (name, id) in &counts.waiting {
-            let claimants = ctx.index().claimant_namespaces(id, name, NAMESPACES_OF_A_CLAIM);
-            claimants.into_iter().for_each(|namespace| count_claim(&mut census, namespace));
-        }
-    }
-    if ctx.settings.object_metrics {
-        ctx.stores.channels.state().iter().for_each(|channel| add_series(&mut census, channel));
-    }
-    let sizes = ctx.sizes().into_iter();
-    census.cached = sizes.map(|(cache, size)| (cache, i64::try_from(size).unwrap_or(i64::MAX))).collect();
-    let depth = ctx.queue.depth();
-    let waiting = i64::try_from(depth.values().sum::<usize>()).unwrap_or(i64::MAX);
-    census.waiting = [("calls", waiting), ("events", ctx.events.waiting())].into();
-    for kind in ObjectKind::ALL {
-        for priority in Priority::ALL {
-            let count = depth.get(&(kind, priority)).copied().unwrap_or_default();
-            census.queued.insert((kind.name(), priority.name()), i64::try_from(count).unwrap_or(i64::MAX));
-        }
-    }
-    census
 }
 
 fn channel_labels(channel: &Channel) -> ChannelLabels {
@@ -116,36 +75,6 @@ fn claimed_id(channel: &Channel) -> Option<&str> {
 
 fn conditions_of(channel: &Channel) -> &[Condition] {
     channel.status.as_ref().map_or(&[], |status| &status.conditions)
-}
-
-fn count_claim(census: &mut Census, namespace: String) {
-    let known = census.deletions_claimed.contains_key(&namespace);
-    let counted = known || census.deletions_claimed.len() < CLAIMANTS;
-    let label = if counted { namespace } else { MORE.to_owned() };
-    *census.deletions_claimed.entry(label).or_default() += 1;
-}
-
-/// The series of one Channel, by its name.
-fn add_series(census: &mut Census, channel: &Channel) {
-    let status = channel.status.clone().unwrap_or_default();
-    let object =
-        ObjectLabels { namespace: channel.namespace().unwrap_or_default(), name: channel.name_any() };
-    let info = InfoLabels {
-        object: object.clone(),
-        channel_type: channel.spec.channel_type.clone().unwrap_or_default(),
-        channel_id: status.channel_id.unwrap_or_default(),
-        state: status.state.unwrap_or_default(),
-    };
-    census.infos.insert(info, 1);
-    for condition in status.conditions {
-        let labels = ConditionLabels {
-            object: object.clone(),
-            condition: condition.type_,
-            status: condition.status,
-            reason: condition.reason,
-        };
-        census.conditions.insert(labels, 1);
-    }
 }
 
 fn words(list: &[Condition]) -> (String, String) {

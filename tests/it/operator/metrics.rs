@@ -320,7 +320,11 @@ async fn events_that_there_is_no_room_for_are_counted() {
     }
     let series = "ohallo_queue_depth{queue=\"events\"}";
     let mut round = 0;
-    while samples(&harness).await["ohallo_events_dropped_total"] == 0.0 {
+    let is_full = async || {
+        let samples = samples(&harness).await;
+        samples["ohallo_events_dropped_total"] > 0.0 && samples[series] >= 1000.0
+    };
+    while !is_full().await {
         let keys =
             (0..16).map(|number| (format!("round-{round:02}-{number:02}-{}", "x".repeat(40)), true.into()));
         let config: serde_json::Map<_, _> = keys.collect();
