@@ -21,6 +21,7 @@ use crate::settings::Settings;
 use crate::startup::schema::Schema;
 use crate::stores::Stores;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::object_counts::ObjectCounts;
 use ohallo_client::clock;
 use ohallo_core::api::channel::{Channel, ChannelStatus};
 use ohallo_core::api::conditions::{Reason, kind};
@@ -54,6 +55,7 @@ pub struct Context {
     /// decoded.
     pub reads: Semaphore,
     pub index: Mutex<Index>,
+    counts: Mutex<ObjectCounts>,
     /// Objects whose end is still to be reported, because they may leave a channel in oHallo.
     pub orphans: Orphans,
     /// The objects that wait to be reconciled.
@@ -133,6 +135,7 @@ impl Context {
             leadership: Leadership::always(),
             stores,
             index: Mutex::default(),
+            counts: Mutex::default(),
             orphans: Orphans::default(),
             listed: CacheSync::default(),
             schema: Schema::default(),
@@ -148,6 +151,11 @@ impl Context {
 
     pub fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The objects in the stores, by their labels.
+    pub fn counts(&self) -> MutexGuard<'_, ObjectCounts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The consistency windows: which reads may be older than a write.
@@ -423,7 +431,6 @@ pub mod tests {
     use ohallo_core::secret::ApiKey;
 
     use super::*;
-    use crate::kubernetes::events::events;
     use crate::settings::tests::parse;
     use crate::stores::stores;
 
@@ -445,7 +452,7 @@ pub mod tests {
         let ohallo = ohallo_client::Client::new(options, Arc::new(ohallo_client::NoObserver));
         let ohallo = ohallo.unwrap_or_else(|error| panic!("{error}"));
         let client = Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
-        Context::new(client, settings, ohallo, metrics, events().0, stores().0)
+        Context::new(client, settings, ohallo, metrics, Events::default(), stores().0)
     }
 
     /// Simulates a day of objects, keys and Workspaces that come and go, with reconciles that end after the

@@ -28,6 +28,9 @@ use ohallo_core::work_queue::{Blocked, Gate, ObjectKey, Resolved, Route, Started
 /// The wait after a reconcile whose panic nothing else caught.
 const AFTER_PANIC: Duration = Duration::from_secs(60);
 
+/// How often a namespace asks whether the check of its API key is over.
+const KEY_CHECK_POLL: Duration = Duration::from_secs(1);
+
 /// Decides what may start: by the objects' cooldowns and by the rate limits of the API keys.
 struct QueueGate<'a>(&'a Arc<Context>);
 
@@ -89,7 +92,9 @@ impl Gate for QueueGate<'_> {
         let Some(key) = route.key else { return Ok((None, 1)) };
         // A deleted object ends at once.
         let Some(found) = self.0.stores.channels.get(&kinds::reference(object)) else { return Ok((None, 1)) };
-        let (workspace, tokens) = channel::tokens(&found, self.0);
+        let Some((workspace, tokens)) = channel::tokens(&found, self.0) else {
+            return Err(Blocked::Key { until: now + KEY_CHECK_POLL, for_all: false });
+        };
         let caller =
             Caller { namespace: object.namespace.clone(), workspace, priority: Priority::Interactive };
         match self.0.ohallo.permit(key, &caller, tokens, now) {

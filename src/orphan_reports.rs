@@ -2,7 +2,6 @@
 //! count and an event for each. A report waits for the reconcile in progress, because it may still learn the
 //! id.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use kube::ResourceExt;
@@ -102,8 +101,7 @@ fn decide(ctx: &Context, ended: &Ended, last: bool) -> Result<(), Duration> {
 /// Whether it is a create of another Channel that still exists, of which this object was a copy.
 fn is_of_another(ctx: &Context, orphan: &Orphan, own: &str) -> bool {
     let Orphan::Attempt(attempt) = orphan else { return false };
-    let is_it = |channel: &Arc<Channel>| channel.metadata.uid.as_ref() == Some(&attempt.uid);
-    attempt.uid != own && ctx.stores.channels.state().iter().any(is_it)
+    attempt.uid != own && ctx.index().has_uid(&attempt.uid)
 }
 
 /// Reports one channel that an object left in oHallo.

@@ -1,5 +1,6 @@
 //! Objects whose end is not reported yet, because a reconcile of them is in progress or no replica leads.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -17,7 +18,9 @@ pub struct Orphans {
 
 #[derive(Default)]
 struct Inner {
-    waiting: Vec<Ended>,
+    /// One entry for each object, by the address of its in-memory state, which the entry keeps alive: each of two entries
+    /// would take the other for a reconcile in progress.
+    waiting: HashMap<usize, Ended>,
     /// Another replica holds the lease, and reports what this one also sees.
     other_leads: bool,
     /// Objects that exceeded the limit and were only counted.
@@ -36,12 +39,10 @@ pub struct Ended {
 // === impl Inner ===
 
 impl Inner {
-    /// One entry for each object: each of two entries would take the other for a reconcile in progress.
     fn wait(&mut self, mut ended: Ended) {
-        if let Some(at) = self.waiting.iter().position(|known| Arc::ptr_eq(&known.memory, &ended.memory)) {
-            ended.led |= self.waiting.swap_remove(at).led;
-        }
-        self.waiting.push(ended);
+        let address = Arc::as_ptr(&ended.memory).addr();
+        ended.led |= self.waiting.get(&address).is_some_and(|known| known.led);
+        self.waiting.insert(address, ended);
     }
 }
 
@@ -79,7 +80,7 @@ impl Orphans {
         let mut inner = self.lock();
         inner.other_leads = leads;
         if leads {
-            inner.waiting.retain(|ended| ended.led);
+            inner.waiting.retain(|_, ended| ended.led);
             inner.dropped = 0;
         }
     }
@@ -94,9 +95,10 @@ impl Orphans {
     pub fn take(&self, leads: bool) -> (Vec<Ended>, u64) {
         let mut inner = self.lock();
         let waiting = std::mem::take(&mut inner.waiting);
-        let (now, later): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|ended| leads || ended.led);
+        let (now, later) = waiting.into_iter().partition(|(_, ended)| leads || ended.led);
         inner.waiting = later;
-        (now, if leads { std::mem::take(&mut inner.dropped) } else { 0 })
+        let now: HashMap<_, _> = now;
+        (now.into_values().collect(), if leads { std::mem::take(&mut inner.dropped) } else { 0 })
     }
 
     pub fn put_back(&self, ended: Ended) {
@@ -120,7 +122,7 @@ const MAX_WAITING: usize = 1000;
 impl Orphans {
     /// The uids of the waiting objects.
     pub fn waiting(&self) -> Vec<String> {
-        self.lock().waiting.iter().map(|ended| ended.last.uid.clone()).collect()
+        self.lock().waiting.values().map(|ended| ended.last.uid.clone()).collect()
     }
 }
 

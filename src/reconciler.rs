@@ -20,6 +20,7 @@ use ohallo_core::api::conditions::Reason;
 use ohallo_core::api::values::ReconcileResult;
 use ohallo_core::backoff::{self, Requeue};
 use ohallo_core::failure::{Failure, Retry};
+use ohallo_core::shortage::Shortage;
 use ohallo_core::work_queue::Resolved;
 
 /// How soon an object is requeued whose report panicked.
@@ -81,6 +82,8 @@ pub struct Ended {
     pub requeue: Result<Requeue, WriteError>,
     /// Why it ended early.
     pub failure: Option<Failure>,
+    /// What it lacked, if it ended for want of something.
+    pub shortage: Option<Shortage>,
     /// It is worth a log line at the default level.
     pub notable: bool,
 }
@@ -139,7 +142,7 @@ async fn run_and_report<K: Reconciler>(
     AssertUnwindSafe(K::report(held, object, ctx, outcome)).catch_unwind().await.unwrap_or_else(|_| {
         ctx.metrics.panicked();
         let requeue = Ok(Requeue::Retry(AFTER_PANIC));
-        Ended { result: ReconcileResult::Transient, requeue, failure: None, notable: true }
+        Ended { result: ReconcileResult::Transient, requeue, failure: None, shortage: None, notable: true }
     })
 }
 
@@ -152,6 +155,9 @@ fn retry<K: Reconciler>(object: &K, ctx: &Context) -> Requeue {
 fn finish<K: Reconciler>(object: &K, ctx: &Context, began: Instant, ended: &Ended) {
     let took = clock::instant().saturating_duration_since(began);
     ctx.metrics.reconciled(K::KIND.name(), ended.result, took);
+    if let Some(shortage) = ended.shortage {
+        ctx.metrics.deferred(shortage);
+    }
     log(object, took, ended);
 }
 
@@ -201,7 +207,7 @@ impl Ended {
             WriteError::Outdated => ReconcileResult::Conflict,
             WriteError::Failed(_) | WriteError::NotKept => ReconcileResult::Unwritten,
         };
-        Self { result, requeue: Err(error), failure: None, notable: false }
+        Self { result, requeue: Err(error), failure: None, shortage: None, notable: false }
     }
 }
 
@@ -230,7 +236,7 @@ mod tests {
     fn the_log_line_of_a_failed_reconcile_shows_the_chain_of_causes() {
         let ended = |result, failure| {
             let requeue = Ok(Requeue::After(Duration::ZERO));
-            line(&Ended { result, requeue, failure, notable: true })
+            line(&Ended { result, requeue, failure, shortage: None, notable: true })
         };
         let refused = "tcp connect error: Connection refused (os error 111)";
         let failure = Failure::from(ApiError::new(Class::NotSent, ErrorKind::NotConnected, refused));

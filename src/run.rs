@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
-use crate::kubernetes::events::events;
+use crate::kubernetes::events::{Events, Publisher};
 use crate::kubernetes::leader::replica;
 use crate::kubernetes::reflectors::Watches;
 use crate::kubernetes::{api_server, authorities, request_timeout, response_sanitizer};
@@ -18,7 +18,7 @@ use crate::stores::stores;
 use crate::telemetry::calls::Calls;
 use crate::telemetry::http_server::{self, Readiness};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::object_counts::count_objects;
+use crate::telemetry::snapshot::count_objects;
 use crate::{channel, controller, kinds, orphan_reports};
 
 /// How often the in-memory state of deleted objects is swept.
@@ -143,9 +143,12 @@ async fn operate(
         return;
     }
     let (stores, writers) = stores();
-    let (events, publisher) = events();
+    let events = Events::default();
+    let counted = Arc::clone(&metrics);
+    let publisher =
+        Publisher::new(events.clone(), client.clone(), move |dropped| counted.events_dropped(dropped));
     let published = CancellationToken::new();
-    let publishing = tokio::spawn(publisher.run(client.clone(), published.clone()));
+    let publishing = tokio::spawn(publisher.run(published.clone()));
     let (candidate, leadership) = replica::candidate(&client, &settings);
     let mut ctx = Context::new(client, settings, ohallo, metrics, events, stores);
     ctx.leadership = leadership;

@@ -23,6 +23,7 @@ use ohallo_core::api::ObjectKind;
 use ohallo_core::api::channel::{Channel, version};
 use ohallo_core::api::conditions::kind;
 use ohallo_core::backoff::Requeue;
+use ohallo_core::channel::expected_calls::expected_calls;
 use ohallo_core::channel::in_memory_state::InMemoryState;
 use ohallo_core::channel::plan::delete;
 use ohallo_core::channel::state::DELETED_CACHE_LAG;
@@ -32,7 +33,10 @@ use ohallo_core::conditions::{self, Status};
 use ohallo_core::cooldown;
 use ohallo_core::index::WorkspaceKey;
 use ohallo_core::lease::election::Epoch;
+use ohallo_core::shortage::Shortage;
 use ohallo_core::work_queue::{Priority, Resolved, Route};
+use ohallo_core::workspace::access::allows;
+use ohallo_core::workspace::cached::{CachedApiKey, WorkspaceSnapshot};
 
 pub use crate::channel::run::record_unrecorded;
 
@@ -69,6 +73,7 @@ impl Reconciler for Channel {
             FullObject::Found(whole) => whole,
             FullObject::Gone => return later(Requeue::After(DELETED_CACHE_LAG)),
             FullObject::Busy => {
+                ctx.metrics.deferred(Shortage::Slot);
                 return later(Requeue::After(heavy::AGAIN + heavy::AGAIN.mul_f64(rand::random())));
             }
         };
@@ -152,9 +157,11 @@ fn resolve(channel: &Channel, ctx: &Context, now: Instant) -> Resolved {
     let status = channel.status.clone().unwrap_or_default();
     let deletes =
         channel.metadata.deletion_timestamp.is_none() || delete::should_delete_remote(channel, &status);
-    let suspended = channel.spec.suspend == Some(true)
-        || ctx.workspace_snapshot(&handle).is_none_or(|workspace| workspace.suspended);
-    let held = ctx.cached_key(&handle).filter(|_| deletes && !suspended);
+    let workspace = ctx.workspace_snapshot(&handle);
+    let suspended =
+        channel.spec.suspend == Some(true) || workspace.as_ref().is_none_or(|workspace| workspace.suspended);
+    let calls = deletes && !suspended;
+    let held = ctx.cached_key(&handle).filter(|_| calls);
     // Ready expires two read intervals after the last read: the read must happen before that, if the rate limit
     // allows.
     let read = ctx.memory(&uid).lock().unwrap_or_else(PoisonError::into_inner).last_read_at;
@@ -163,6 +170,13 @@ fn resolve(channel: &Channel, ctx: &Context, now: Instant) -> Resolved {
     let lapses = ready.is_some_and(|ready| ready.observed_generation == channel.metadata.generation)
         && channel.metadata.deletion_timestamp.is_none();
     let latest = read.filter(|_| lapses).map(|read| read + ctx.read_interval(channel) * 2);
+    let namespace = object_namespace(channel);
+    if workspace.is_some_and(|found| calls && awaits_key(ctx, &found, held.as_ref(), namespace)) {
+        let until = latest.unwrap_or(now + KEY_CHECK_PATIENCE).min(now + KEY_CHECK_PATIENCE);
+        if until > now {
+            return Resolved::Resting(until);
+        }
+    }
     Resolved::Ready(Route {
         key: held.map(|held| held.key.id()),
         heavy: is_heavy(channel),
@@ -171,11 +185,41 @@ fn resolve(channel: &Channel, ctx: &Context, now: Instant) -> Resolved {
     })
 }
 
-/// The Workspace whose rate limit its calls count against, and how many tokens its reconcile starts with.
-pub fn tokens(channel: &Channel, ctx: &Context) -> (WorkspaceKey, u32) {
+fn object_namespace(channel: &Channel) -> &str {
+    channel.metadata.namespace.as_deref().unwrap_or_default()
+}
+
+/// The longest wait for the first check of an API key, whose end requeues the Channels of the Workspace.
+const KEY_CHECK_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Whether nothing is known yet about the API key of a Workspace, so that its Channel could make no call and report
+/// nothing.
+fn awaits_key(
+    ctx: &Context,
+    workspace: &WorkspaceSnapshot,
+    held: Option<&CachedApiKey>,
+    namespace: &str,
+) -> bool {
+    let ready = conditions::find(&workspace.status.conditions, kind::READY);
+    let refused = ready.is_some_and(|ready| Status::of(ready) == Status::False);
+    let allowed = workspace
+        .allowed
+        .as_ref()
+        .is_none_or(|allowed| allows(allowed, namespace, ctx.namespace_labels(namespace).as_ref()));
+    held.is_none_or(|held| held.uid != workspace.uid) && !refused && allowed
+}
+
+/// The Workspace whose rate limit its calls count against, and how many tokens its reconcile starts with. `None` while
+/// oHallo is asked whether the key is valid.
+pub fn tokens(channel: &Channel, ctx: &Context) -> Option<(WorkspaceKey, u32)> {
+    let handle = WorkspaceKey::of(channel);
+    // The last valid key serves a deletion.
+    if channel.metadata.deletion_timestamp.is_none() && ctx.key_check_requested(&handle) {
+        return None;
+    }
     let cell = ctx.memory(&channel.uid().unwrap_or_default());
     let tokens = cell.lock().unwrap_or_else(PoisonError::into_inner).tokens;
-    (WorkspaceKey::of(channel), tokens.max(1))
+    Some((handle, tokens.max(expected_calls(channel))))
 }
 
 /// How soon an object that waits for the CustomResourceDefinitions is resolved again. Their return also

@@ -12,6 +12,7 @@ use crate::channel::observe::observe;
 use crate::context::Context;
 use crate::kubernetes::object_store;
 use crate::reconciler::{Ended, WriteError};
+use ohallo_client::Session;
 use ohallo_client::heavy::HeavySlot;
 use ohallo_core::api::channel::{Channel, ChannelStatus};
 use ohallo_core::api::conditions::Reason;
@@ -23,8 +24,9 @@ use ohallo_core::channel::model::{Outcome, Plan, Step};
 use ohallo_core::channel::plan::plan;
 use ohallo_core::channel::state::{Reported, State, StatusWrite};
 use ohallo_core::channel::stored;
-use ohallo_core::failure::Failure;
+use ohallo_core::failure::{Failure, Retry};
 use ohallo_core::lease::election::Epoch;
+use ohallo_core::shortage::Shortage;
 
 /// The most steps of one reconcile: more indicate a bug of the operator.
 const MAX_STEPS: usize = 12;
@@ -64,10 +66,12 @@ pub async fn report(
         (None, Some(epoch)) => Reconcile::begin(ctx, object.clone(), epoch, ctx.ohallo.heavy().slot()),
         (None, None) => {
             let requeue = Ok(Requeue::Never);
-            return Ended { result: ReconcileResult::Deferred, requeue, failure: None, notable: false };
+            let (result, failure, shortage) = (ReconcileResult::Deferred, None, None);
+            return Ended { result, requeue, failure, shortage, notable: false };
         }
     };
     let failure = outcome.0.as_ref().and_then(Outcome::failure).cloned();
+    let shortage = reconcile.shortage();
     let (requeue, result) = match outcome.0 {
         Some(outcome) => reconcile.report(&outcome).await,
         None => {
@@ -88,7 +92,8 @@ pub async fn report(
             | ReconcileResult::InFlight
             | ReconcileResult::Waiting
     );
-    Ended { result, requeue, failure, notable: !quiet }
+    let shortage = shortage.filter(|_| result == ReconcileResult::Deferred);
+    Ended { result, requeue, failure, shortage, notable: !quiet }
 }
 
 /// Observes, plans and executes until nothing is left to do, a requeue is needed, or a step fails. `None`: the object is
@@ -165,6 +170,15 @@ impl Reconcile {
     pub fn begin(ctx: &Arc<Context>, channel: Channel, epoch: Epoch, slot: HeavySlot) -> Box<Self> {
         let (io, state) = Io::begin(ctx, channel, epoch, slot);
         Box::new(Self { io, state })
+    }
+
+    /// What deferred its last call, or kept it from the first one.
+    fn shortage(&self) -> Option<Shortage> {
+        let no_key = || match &self.state.observed().workspace {
+            Err(failure) if matches!(failure.retry, Retry::Deferred(_)) => Some(Shortage::Key),
+            Err(_) | Ok(_) => None,
+        };
+        self.io.session.as_ref().map_or_else(no_key, Session::shortage)
     }
 
     /// Executes the effects of one step, in their order.

@@ -31,6 +31,28 @@ pub struct Watching {
 /// An event of the watch of one namespace, or of all.
 pub type Event<K> = watcher::Result<watcher::Event<K>>;
 
+/// An event that the store has, with the object that it replaced there.
+pub struct Change<K> {
+    pub event: Event<K>,
+    pub before: Option<Arc<K>>,
+}
+
+// === impl Change ===
+
+impl<K> Change<K> {
+    fn of(event: Event<K>) -> Self {
+        Self { event, before: None }
+    }
+
+    /// The object that the store has now.
+    pub fn now(&self) -> Option<&K> {
+        match &self.event {
+            Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => Some(object),
+            _ => None,
+        }
+    }
+}
+
 // === impl Watching ===
 
 impl Watching {
@@ -115,16 +137,18 @@ fn reason(error: &watcher::Error) -> String {
 /// lacks. kube's `reflector` keeps a list apart until it is complete, so at each relist it holds all objects
 /// twice.
 ///
-/// `Init` means that a list has begun, `InitDone` that no list is in progress.
+/// `Init` means that a list has begun, `InitDone` that no list is in progress. An object of a list is passed on unless the
+/// store has `same`: a list of what is known changes nothing.
 pub fn reflected<K>(
     writer: Writer<K>,
     watches: Vec<BoxStream<'static, Event<K>>>,
     namespaces: Vec<String>,
-) -> BoxStream<'static, Event<K>>
+    same: fn(&K, &K) -> bool,
+) -> BoxStream<'static, Change<K>>
 where
     K: Lookup<DynamicType = ()> + Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
 {
-    let mut reflected = Reflected::new(writer, watches.len(), namespaces);
+    let mut reflected = Reflected::new(writer, watches.len(), namespaces, same);
     let numbered =
         watches.into_iter().enumerate().map(|(i, watch)| watch.map(move |event| (i, event)).boxed());
     stream::select_all(numbered).flat_map(move |(i, event)| stream::iter(reflected.take(i, event))).boxed()
@@ -139,6 +163,7 @@ struct Reflected<K: Lookup<DynamicType = ()> + Clone + 'static> {
     listing: BTreeSet<usize>,
     /// Namespace and name of what each watch has listed since its list began.
     listed: Vec<HashSet<(Option<String>, String)>>,
+    same: fn(&K, &K) -> bool,
 }
 
 // === impl Reflected ===
@@ -147,13 +172,14 @@ impl<K> Reflected<K>
 where
     K: Lookup<DynamicType = ()> + Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
 {
-    fn new(writer: Writer<K>, watches: usize, namespaces: Vec<String>) -> Self {
+    fn new(writer: Writer<K>, watches: usize, namespaces: Vec<String>, same: fn(&K, &K) -> bool) -> Self {
         let (store, listed) = (writer.as_reader(), vec![HashSet::new(); watches]);
-        Self { writer, store, namespaces, listing: (0..watches).collect(), listed }
+        Self { writer, store, namespaces, listing: (0..watches).collect(), listed, same }
     }
 
-    fn take(&mut self, watch: usize, event: Event<K>) -> Box<dyn Iterator<Item = Event<K>> + Send> {
+    fn take(&mut self, watch: usize, event: Event<K>) -> Box<dyn Iterator<Item = Change<K>> + Send> {
         let Some(listed) = self.listed.get_mut(watch) else { return Box::new(std::iter::empty()) };
+        let mut before = None;
         match &event {
             Ok(watcher::Event::Init) => {
                 listed.clear();
@@ -161,17 +187,31 @@ where
             }
             Ok(watcher::Event::InitApply(object)) => {
                 listed.insert(key(object));
+                before = self.stored(object);
+                if before.as_ref().is_some_and(|before| (self.same)(before, object)) {
+                    return Box::new(std::iter::empty());
+                }
                 self.writer.apply_watcher_event(&watcher::Event::Apply(object.clone()));
             }
             Ok(watcher::Event::InitDone) => {
-                let deletes = self.vanished(watch).into_iter().map(|object| Ok(deleted(&object)));
+                let deletes = self.vanished(watch).into_iter().map(|object| {
+                    let event = Ok(deleted(&object));
+                    Change { event, before: Some(object) }
+                });
                 self.listing.remove(&watch);
-                return Box::new(deletes.chain(self.listing.is_empty().then_some(event)));
+                return Box::new(deletes.chain(self.listing.is_empty().then_some(Change::of(event))));
             }
-            Ok(event) => self.writer.apply_watcher_event(event),
+            Ok(applied @ (watcher::Event::Apply(object) | watcher::Event::Delete(object))) => {
+                before = self.stored(object);
+                self.writer.apply_watcher_event(applied);
+            }
             Err(_) => {}
         }
-        Box::new(std::iter::once(event))
+        Box::new(std::iter::once(Change { event, before }))
+    }
+
+    fn stored(&self, object: &K) -> Option<Arc<K>> {
+        self.store.get(&object.to_object_ref(()))
     }
 
     /// Drops the objects that a list lacks from the store, and returns them.
@@ -221,12 +261,12 @@ mod tests {
         /// The watches of `a` and `b`.
         fn new() -> Self {
             let (store, writer) = reflector::store();
-            Self { reflected: Reflected::new(writer, 2, vec!["a".into(), "b".into()]), store }
+            Self { reflected: Reflected::new(writer, 2, vec!["a".into(), "b".into()], PartialEq::eq), store }
         }
 
         /// Returns the events that are passed on, then the names in the store.
         fn take(&mut self, watch: usize, event: WatchEvent<Workspace>) -> (Vec<String>, Vec<String>) {
-            let passed = self.reflected.take(watch, Ok(event)).map(|event| match event.unwrap() {
+            let passed = self.reflected.take(watch, Ok(event)).map(|change| match change.event.unwrap() {
                 WatchEvent::Init => "init".to_owned(),
                 WatchEvent::InitDone => "done".to_owned(),
                 WatchEvent::InitApply(object) => format!("list {}", object.name_any()),
@@ -295,9 +335,38 @@ mod tests {
     }
 
     #[test]
+    fn a_relist_passes_on_what_changed_with_the_object_before_it_and_nothing_else() {
+        let (store, writer) = reflector::store();
+        let mut one = Reflected::new(writer, 1, Vec::new(), PartialEq::eq);
+        let version = |name: &str, version: &str| {
+            let mut object = workspace("a", name);
+            object.metadata.resource_version = Some(version.into());
+            object
+        };
+        let mut list = |objects: &[(&str, &str)]| -> Vec<(String, Option<String>)> {
+            let events = objects.iter().map(|(name, of)| WatchEvent::InitApply(version(name, of)));
+            let events = [WatchEvent::Init].into_iter().chain(events).chain([WatchEvent::InitDone]);
+            let changes: Vec<_> =
+                events.flat_map(|event| one.take(0, Ok(event)).collect::<Vec<_>>()).collect();
+            let before =
+                |change: &Change<Workspace>| change.before.as_ref()?.metadata.resource_version.clone();
+            let named = changes.iter().filter_map(|change| Some((change.now()?.name_any(), before(change))));
+            named.collect()
+        };
+        let named = |all: &[(&str, Option<&str>)]| -> Vec<(String, Option<String>)> {
+            all.iter().map(|(name, before)| ((*name).into(), before.map(Into::into))).collect()
+        };
+        assert_eq!(list(&[("x", "1"), ("y", "2")]), named(&[("x", None), ("y", None)]));
+        assert_eq!(list(&[("x", "1"), ("y", "2")]), named(&[]), "every version is known");
+        assert_eq!(list(&[("x", "1"), ("y", "3"), ("z", "4")]), named(&[("y", Some("2")), ("z", None)]));
+        assert_eq!(list(&[("y", "3")]), named(&[]));
+        assert_eq!(store.state().len(), 1);
+    }
+
+    #[test]
     fn one_watch_of_all_namespaces_deletes_in_all_of_them() {
         let (store, writer) = reflector::store();
-        let mut one = Reflected::new(writer, 1, Vec::new());
+        let mut one = Reflected::new(writer, 1, Vec::new(), PartialEq::eq);
         for namespace in ["a", "b"] {
             one.take(0, Ok(WatchEvent::InitApply(workspace(namespace, "n")))).for_each(drop);
         }

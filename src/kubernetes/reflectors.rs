@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::future;
 use futures::stream::{BoxStream, StreamExt};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::Api;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::store::Writer;
@@ -13,7 +14,7 @@ use kube::runtime::watcher;
 use kube::{Resource, ResourceExt};
 
 use crate::context::{Context, object_ref};
-use crate::kubernetes::multi_namespace_watch::{Event, Watching, reflected};
+use crate::kubernetes::multi_namespace_watch::{Change, Event, Watching, reflected};
 use crate::telemetry::http_server::Readiness;
 use crate::workspace::InMemoryState;
 use ohallo_core::api::channel::Channel;
@@ -52,24 +53,28 @@ impl Watches<'_> {
                 let ctx = Arc::clone(self.ctx);
                 move |channel: &mut Channel| ctx.kept.take_in(channel)
             });
-        self.follow(writer, "channels", events, settings.namespaces.clone(), take_in_channel).await;
+        let take = |ctx: &Context, change: &Change<Channel>| {
+            ctx.counts().channel(change.before.as_deref(), change.now());
+            take_in_channel(ctx, &change.event);
+        };
+        self.follow(writer, "channels", events, settings.namespaces.clone(), take).await;
     }
 
-    /// Keeps the store of a kind current, and passes each event to `take` once the store has it.
+    /// Keeps the store of a kind current, and passes each change to `take` once the store has it.
     pub async fn follow<K>(
         &self,
         writer: Writer<K>,
         kind: &'static str,
         events: Vec<BoxStream<'static, Event<K>>>,
         namespaces: Vec<String>,
-        take: impl Fn(&Context, &Event<K>),
+        take: impl Fn(&Context, &Change<K>),
     ) where
-        K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+        K: Resource<DynamicType = ()> + Clone + PartialEq + Send + Sync + 'static,
     {
-        reflected(writer, events, namespaces)
-            .for_each(|event| {
-                take(self.ctx, &event);
-                listed(self.ctx, kind, &event);
+        reflected(writer, events, namespaces, PartialEq::eq)
+            .for_each(|change| {
+                take(self.ctx, &change);
+                listed(self.ctx, kind, &change.event);
                 future::ready(())
             })
             .await;
@@ -103,16 +108,7 @@ impl Watches<'_> {
         namespaces: Vec<String>,
         kind: &'static str,
     ) {
-        let store = writer.as_reader();
-        self.follow(writer, kind, events, namespaces, |ctx, event| {
-            take_in_workspace(ctx, event);
-            if let Ok(watcher::Event::InitDone) = event {
-                let all = store.state();
-                let background = Priority::Background;
-                all.iter().for_each(|object| ctx.enqueue_workspace(&object.handle(), background));
-            }
-        })
-        .await;
+        self.follow(writer, kind, events, namespaces, take_in_workspace).await;
     }
 
     /// Watches Namespaces: their labels decide which ones may use a ClusterWorkspace.
@@ -135,15 +131,12 @@ impl Watches<'_> {
             }
         };
         let events = events.into_iter().map(|watch| watch.filter_map(known).boxed()).collect();
-        reflected(writer, events, Vec::new())
-            .for_each(|event| async {
-                listed(self.ctx, "namespaces", &event);
-                if let Ok(watcher::Event::InitDone) = event {
-                    let all = self.ctx.stores.namespaces.state();
-                    let users = all.iter().flat_map(|one| self.ctx.index().cluster_users_in(&one.name_any()));
-                    users.for_each(|name| self.ctx.requeue_channel(&name));
-                }
-                if let Ok(watcher::Event::Apply(namespace) | watcher::Event::InitApply(namespace)) = event {
+        reflected(writer, events, Vec::new(), |one, other| one.metadata == other.metadata)
+            .for_each(|change| async move {
+                listed(self.ctx, "namespaces", &change.event);
+                // Only the labels decide anything.
+                let Some(namespace) = change.now() else { return };
+                if change.before.as_ref().is_none_or(|before| before.labels() != namespace.labels()) {
                     let users = self.ctx.index().cluster_users_in(&namespace.name_any());
                     users.iter().for_each(|name| self.ctx.requeue_channel(name));
                 }
@@ -255,10 +248,7 @@ fn take_in_channel(ctx: &Context, event: &Event<Channel>) {
             note_ends(ctx, channel);
             let requeues = ctx.index().put(channel);
             ctx.requeue(requeues);
-            // The end of this list may wait for a list of another namespace, which may not be permitted.
-            if ctx.listed.is_done() {
-                ctx.enqueue_channel(&NamespacedName::of(channel), Priority::Background);
-            }
+            ctx.enqueue_channel(&NamespacedName::of(channel), Priority::Background);
         }
         Ok(watcher::Event::Delete(channel)) => {
             let name = NamespacedName::of(channel);
@@ -277,9 +267,6 @@ fn take_in_channel(ctx: &Context, event: &Event<Channel>) {
                 gone(ctx, Some(&uid), requeues);
             }
             ctx.list_channels(false);
-            let all = ctx.stores.channels.state();
-            all.iter()
-                .for_each(|channel| ctx.enqueue_channel(&NamespacedName::of(channel), Priority::Background));
         }
         _ => {}
     }
@@ -320,25 +307,36 @@ fn waits(ctx: &Context, name: &NamespacedName) -> bool {
     })
 }
 
-fn take_in_workspace<K: WorkspaceKind>(ctx: &Context, event: &Event<K>) {
-    match event {
-        Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
+/// What a Channel reads of its Workspace. The reason matters only where the Workspace is not Ready.
+fn read_by_users<K: WorkspaceKind>(object: &K) -> impl PartialEq {
+    let ready = ready_of(object);
+    let usable = ready.map(|ready| Status::of(ready) != Status::False);
+    let reason = ready.filter(|_| usable == Some(false)).map(|ready| ready.reason.clone());
+    let metadata = object.meta();
+    (metadata.uid.clone(), metadata.generation, metadata.deletion_timestamp.is_some(), usable, reason)
+}
+
+fn ready_of<K: WorkspaceKind>(object: &K) -> Option<&Condition> {
+    object.status().and_then(|status| conditions::find(&status.conditions, kind::READY))
+}
+
+fn take_in_workspace<K: WorkspaceKind>(ctx: &Context, change: &Change<K>) {
+    ctx.counts().workspace(change.before.as_deref(), change.now());
+    match &change.event {
+        Ok(event @ (watcher::Event::Apply(object) | watcher::Event::InitApply(object))) => {
             let handle = object.handle();
             ctx.index().put_key(&handle, object.key_secret(&ctx.settings.operator_namespace));
             let marked = object.finalizers().iter().any(|name| name == finalizer::IN_USE);
             if let Some(uid) = object.uid().filter(|_| marked && !ctx.listed.is_done()) {
                 ctx.remember_workspace(&uid, InMemoryState::of_earlier_process());
             }
-            // A Ready Channel notices an unusable Workspace at its next poll. A waiting Channel runs now, to
-            // report what it waits for.
-            let ready = object.status().and_then(|status| conditions::find(&status.conditions, kind::READY));
-            let usable = ready.is_some_and(|ready| Status::of(ready) != Status::False) || object.suspended();
-            let users = ctx.index().users_of_workspace(&handle);
-            let woken = users.iter().filter(|name| usable || (ready.is_some() && waits(ctx, name)));
-            woken.for_each(|name| ctx.requeue_channel(name));
-            if let Ok(watcher::Event::Apply(_)) = event {
-                ctx.requeue_workspace(&handle);
+            let before = change.before.as_deref().map(read_by_users);
+            if before != Some(read_by_users(object)) {
+                requeue_users(ctx, object);
             }
+            let listed = matches!(event, watcher::Event::InitApply(_));
+            let priority = if listed { Priority::Background } else { Priority::Interactive };
+            ctx.enqueue_workspace(&handle, priority);
         }
         Ok(watcher::Event::Delete(object)) => {
             let handle = object.handle();
@@ -354,6 +352,16 @@ fn take_in_workspace<K: WorkspaceKind>(ctx: &Context, event: &Event<K>) {
         }
         _ => {}
     }
+}
+
+/// A Ready Channel notices an unusable Workspace at its next poll. A waiting Channel runs now, to report what it waits
+/// for.
+fn requeue_users<K: WorkspaceKind>(ctx: &Context, object: &K) {
+    let ready = ready_of(object);
+    let usable = ready.is_some_and(|ready| Status::of(ready) != Status::False) || object.suspended();
+    let users = ctx.index().users_of_workspace(&object.handle());
+    let woken = users.iter().filter(|name| usable || (ready.is_some() && waits(ctx, name)));
+    woken.for_each(|name| ctx.requeue_channel(name));
 }
 
 #[cfg(test)]
@@ -421,6 +429,44 @@ mod tests {
             let ctx = crate::context::tests::context();
             events.into_iter().for_each(|event| take_in_channel(&ctx, &Ok(event)));
             assert_eq!(ctx.orphans.waiting(), ended, "{what}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_event_of_a_workspace_requeues_its_users_only_if_it_changes_what_they_read() {
+        let workspace = |generation: i64, ready: &str, reason: &str, message: &str| -> Workspace {
+            let metadata = json!({"name": "default", "namespace": "t", "uid": "w", "generation": generation});
+            let condition = json!({"type": "Ready", "status": ready, "reason": reason, "message": message, "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            let (api, kind) = ("ohallo.eu/v1alpha1", "Workspace");
+            let status = json!({"conditions": [condition]});
+            let object =
+                json!({"apiVersion": api, "kind": kind, "metadata": metadata, "spec": {}, "status": status});
+            serde_json::from_value(object).unwrap()
+        };
+        let verified = || workspace(1, "True", "Verified", "m");
+        let refused = |reason| workspace(1, "False", reason, "m");
+        for (what, before, now, requeued) in [
+            ("new", None, verified(), 100),
+            ("the same", Some(verified()), verified(), 0),
+            ("another message", Some(verified()), workspace(1, "True", "Verified", "another"), 0),
+            ("not certain, and usable", Some(verified()), workspace(1, "Unknown", "ApiUnavailable", "m"), 0),
+            ("another spec", Some(verified()), workspace(2, "True", "Verified", "m"), 100),
+            ("refused", Some(verified()), refused("AuthenticationFailed"), 100),
+            ("for another reason", Some(refused("AuthenticationFailed")), refused("SecretNotFound"), 100),
+            ("usable again", Some(refused("AuthenticationFailed")), verified(), 100),
+        ] {
+            let mut ctx = crate::context::tests::context();
+            let (stores, mut writers) = crate::stores::stores();
+            ctx.stores = stores;
+            for number in 0..100 {
+                let mut channel = Channel::new(&format!("c{number}"), Default::default());
+                channel.metadata.namespace = Some("t".into());
+                writers.channels.apply_watcher_event(&watcher::Event::Apply(channel.clone()));
+                ctx.index().put(&channel);
+            }
+            let event = Ok(watcher::Event::Apply(now));
+            take_in_workspace(&ctx, &Change { event, before: before.map(Arc::new) });
+            assert_eq!(ctx.queue.depth().values().sum::<usize>(), requeued + 1, "{what}");
         }
     }
 }

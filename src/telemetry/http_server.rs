@@ -58,7 +58,7 @@ struct Shared {
     scrapes: Arc<Mutex<Scrapes>>,
 }
 
-/// The most encodings of metrics in a second: an encoding visits every object, on the only thread.
+/// The most encodings of metrics in a second: with `--object-metrics`, each visits every object, on the only thread.
 const MAX_SCRAPES: usize = 10;
 
 /// The last encoded metrics. A client that exceeds [`MAX_SCRAPES`] gets the last encoding.

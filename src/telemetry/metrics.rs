@@ -16,6 +16,7 @@ use ohallo_core::api::ObjectKind;
 use ohallo_core::api::values::{ChannelType, ReconcileResult};
 use ohallo_core::channel::declared;
 use ohallo_core::channel::notice::CallResult;
+use ohallo_core::shortage::Shortage;
 
 mod scrape;
 
@@ -29,6 +30,7 @@ pub struct Metrics {
     census: Arc<scrape::CensusSource>,
     reconciles: Family<Labels<2>, Counter>,
     reconciles_active: Family<Labels<1>, Gauge>,
+    reconciles_deferred: Family<Labels<1>, Counter>,
     reconcile_seconds: Timings<1>,
     workqueue_adds: Family<Labels<1>, Counter>,
     workqueue_seconds: Timings<1>,
@@ -79,6 +81,7 @@ impl Metrics {
             census: Arc::default(),
             reconciles: Family::default(),
             reconciles_active: Family::default(),
+            reconciles_deferred: Family::default(),
             reconcile_seconds: Family::new_with_constructor(reconcile_buckets),
             workqueue_adds: Family::default(),
             workqueue_seconds: Family::new_with_constructor(wait_buckets),
@@ -115,6 +118,9 @@ impl Metrics {
         }
         for kind in ObjectKind::ALL {
             drop(self.writes_not_stored.get_or_create(&[("kind", kind.name())]));
+        }
+        for shortage in Shortage::ALL {
+            drop(self.reconciles_deferred.get_or_create(&[("why", shortage.as_str())]));
         }
         for result in [CallResult::Success, CallResult::Error] {
             drop(self.credential_pushes.get_or_create(&[("result", result.as_str())]));
@@ -163,6 +169,11 @@ impl Metrics {
     pub fn reconciled(&self, kind: &'static str, result: ReconcileResult, took: Duration) {
         self.reconciles.get_or_create(&[("kind", kind), ("result", result.as_str())]).inc();
         self.reconcile_seconds.get_or_create(&[("kind", kind)]).observe(took.as_secs_f64());
+    }
+
+    /// Counts a reconcile that started and could make no call, or no further one.
+    pub fn deferred(&self, shortage: Shortage) {
+        self.reconciles_deferred.get_or_create(&[("why", shortage.as_str())]).inc();
     }
 
     /// Counts an object that was added to the work queue.
@@ -285,6 +296,8 @@ impl Metrics {
         add(to, "workqueue_retries", "Requeues after a failure, by kind", &self.workqueue_retries);
         add(to, "reconcile", "Reconciles of one object, by kind and result", &self.reconciles);
         add(to, "reconcile_active", "Reconciles in progress, by kind", &self.reconciles_active);
+        let help = "Reconciles that ended for want of a slot, a token or an API key";
+        add(to, "reconcile_deferred", help, &self.reconciles_deferred);
         add(to, "reconcile_duration_seconds", "Duration of a reconcile", &self.reconcile_seconds);
         let help = "Time from a Channel's creation to its first Ready=True";
         add(to, "channel_time_to_ready_seconds", help, &self.time_to_ready_seconds);

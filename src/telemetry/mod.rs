@@ -5,4 +5,5 @@ pub mod http_server;
 pub mod logs;
 pub mod metrics;
 pub mod object_counts;
+pub mod snapshot;
 pub mod traces;

@@ -1,105 +1,135 @@
-//! Counts the objects in the caches at each scrape.
+//! Counts the objects in the caches as they change, so that a scrape costs what it shows, not what there is.
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
-use crate::context::Context;
-use crate::telemetry::metrics::{
-    Census, ChannelLabels, ConditionLabels, InfoLabels, ObjectLabels, WorkspaceLabels,
-};
-use ohallo_core::api::ObjectKind;
-use ohallo_core::api::channel::{Channel, ChannelStatus};
+use crate::telemetry::metrics::{ChannelLabels, WorkspaceLabels};
+use ohallo_core::api::channel::Channel;
 use ohallo_core::api::conditions::kind;
-use ohallo_core::api::workspace::WorkspaceStatus;
 use ohallo_core::channel::plan::delete::claims::waiting_message;
 use ohallo_core::conditions::{self, Status};
 use ohallo_core::index::NamespacedName;
-use ohallo_core::work_queue::Priority;
+use ohallo_core::tally::Tally;
+use ohallo_core::workspace::kind::WorkspaceKind;
 
-/// The most claimant namespaces that are counted for one blocked deletion.
-const NAMESPACES_OF_A_CLAIM: usize = 8;
-
-/// The most claimant namespaces with their own series; the others share one. No namespace can have its name.
-const CLAIMANTS: usize = 100;
-const MORE: &str = "(more)";
-
-/// How many objects of each kind exist.
-pub fn count_objects(ctx: &Context) -> Census {
-    let mut census = Census::default();
-    for channel in ctx.stores.channels.state() {
-        let status = channel.status.clone().unwrap_or_default();
-        let (ready, reason) = words(&status.conditions);
-        let labels = ChannelLabels {
-            namespace: channel.namespace().unwrap_or_default(),
-            channel_type: channel.spec.channel_type.clone().unwrap_or_default(),
-            ready,
-            reason,
-        };
-        *census.channels.entry(labels).or_default() += 1;
-        if let Some(blocked) = conditions::find(&status.conditions, kind::DELETION_BLOCKED) {
-            *census.deletions_blocked.entry(blocked.reason.clone()).or_default() += 1;
-        }
-        if let Some(id) = status.channel_id.as_deref().filter(|_| waiting_message(&status).is_some()) {
-            let claimants =
-                ctx.index().claimant_namespaces(id, &NamespacedName::of(&channel), NAMESPACES_OF_A_CLAIM);
-            claimants.into_iter().for_each(|namespace| count_claim(&mut census, namespace));
-        }
-        if ctx.settings.object_metrics {
-            add_series(&mut census, &channel, &status);
-        }
-    }
-    let sizes = ctx.sizes().into_iter();
-    census.cached = sizes.map(|(cache, size)| (cache, i64::try_from(size).unwrap_or(i64::MAX))).collect();
-    let depth = ctx.queue.depth();
-    let waiting = i64::try_from(depth.values().sum::<usize>()).unwrap_or(i64::MAX);
-    census.waiting = [("calls", waiting), ("events", ctx.events.waiting())].into();
-    for kind in ObjectKind::ALL {
-        for priority in Priority::ALL {
-            let count = depth.get(&(kind, priority)).copied().unwrap_or_default();
-            census.queued.insert((kind.name(), priority.name()), i64::try_from(count).unwrap_or(i64::MAX));
-        }
-    }
-    let workspaces = ctx.stores.workspaces.state().into_iter().map(|found| found.status.clone());
-    let clusters = ctx.stores.cluster_workspaces.state().into_iter().map(|found| found.status.clone());
-    for status in workspaces.chain(clusters) {
-        let (ready, reason) =
-            words(&status.map(|status: WorkspaceStatus| status.conditions).unwrap_or_default());
-        *census.workspaces.entry(WorkspaceLabels { ready, reason }).or_default() += 1;
-    }
-    census
+/// The objects in the caches by their labels, kept as the watches change them.
+#[derive(Debug, Default)]
+pub struct ObjectCounts {
+    pub channels: Tally<ChannelLabels>,
+    pub workspaces: Tally<WorkspaceLabels>,
+    /// By the reason of `DeletionBlocked`.
+    pub deletions_blocked: Tally<String>,
+    /// The deletions that wait for claims of other Channels, and their ids: who claims an id changes without them.
+    pub waiting: BTreeMap<NamespacedName, String>,
 }
 
-fn count_claim(census: &mut Census, namespace: String) {
-    let known = census.deletions_claimed.contains_key(&namespace);
-    let counted = known || census.deletions_claimed.len() < CLAIMANTS;
-    let label = if counted { namespace } else { MORE.to_owned() };
-    *census.deletions_claimed.entry(label).or_default() += 1;
+// === impl ObjectCounts ===
+
+impl ObjectCounts {
+    /// Replaces a Channel by its newer version; `None` where there is none.
+    pub fn channel(&mut self, before: Option<&Channel>, now: Option<&Channel>) {
+        self.channels.change(before.map(channel_labels), now.map(channel_labels));
+        self.deletions_blocked.change(before.and_then(why_blocked), now.and_then(why_blocked));
+        let (waited, waits) = (before.and_then(claimed_id), now.and_then(claimed_id));
+        if let Some(channel) = before.filter(|_| waited.is_some() && waits.is_none()) {
+            self.waiting.remove(&NamespacedName::of(channel));
+        }
+        if let Some((channel, id)) = now.zip(waits) {
+            self.waiting.insert(NamespacedName::of(channel), id.to_owned());
+        }
+    }
+
+    /// The same for a Workspace or ClusterWorkspace.
+    pub fn workspace<K: WorkspaceKind>(&mut self, before: Option<&K>, now: Option<&K>) {
+        self.workspaces.change(before.map(workspace_labels), now.map(workspace_labels));
+    }
 }
 
-/// The series of one Channel, by its name.
-fn add_series(census: &mut Census, channel: &Channel, status: &ChannelStatus) {
-    let object =
-        ObjectLabels { namespace: channel.namespace().unwrap_or_default(), name: channel.name_any() };
-    let info = InfoLabels {
-        object: object.clone(),
+fn channel_labels(channel: &Channel) -> ChannelLabels {
+    let (ready, reason) = words(conditions_of(channel));
+    ChannelLabels {
+        namespace: channel.namespace().unwrap_or_default(),
         channel_type: channel.spec.channel_type.clone().unwrap_or_default(),
-        channel_id: status.channel_id.clone().unwrap_or_default(),
-        state: status.state.clone().unwrap_or_default(),
-    };
-    census.infos.insert(info, 1);
-    for condition in &status.conditions {
-        let labels = ConditionLabels {
-            object: object.clone(),
-            condition: condition.type_.clone(),
-            status: condition.status.clone(),
-            reason: condition.reason.clone(),
-        };
-        census.conditions.insert(labels, 1);
+        ready,
+        reason,
     }
 }
 
-fn words(list: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition]) -> (String, String) {
+fn workspace_labels<K: WorkspaceKind>(workspace: &K) -> WorkspaceLabels {
+    let (ready, reason) = words(workspace.status().map_or(&[], |status| &status.conditions));
+    WorkspaceLabels { ready, reason }
+}
+
+/// The reason of `DeletionBlocked`.
+fn why_blocked(channel: &Channel) -> Option<String> {
+    Some(conditions::find(conditions_of(channel), kind::DELETION_BLOCKED)?.reason.clone())
+}
+
+/// The id of a Channel whose deletion waits for claims of others.
+fn claimed_id(channel: &Channel) -> Option<&str> {
+    let status = channel.status.as_ref()?;
+    status.channel_id.as_deref().filter(|_| waiting_message(status).is_some())
+}
+
+fn conditions_of(channel: &Channel) -> &[Condition] {
+    channel.status.as_ref().map_or(&[], |status| &status.conditions)
+}
+
+fn words(list: &[Condition]) -> (String, String) {
     conditions::find(list, kind::READY).map_or_else(
         || (Status::Unknown.as_str().into(), String::new()),
         |ready| (ready.status.clone(), ready.reason.clone()),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use ohallo_core::api::workspace::Workspace;
+    use serde_json::json;
+
+    use super::*;
+
+    fn channel(reason: &str, blocked: Option<&str>) -> Channel {
+        let condition = |kind: &str, reason: &str| json!({"type": kind, "status": "False", "reason": reason, "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        let blocked = blocked.map(|reason| condition("DeletionBlocked", reason));
+        let conditions: Vec<_> = [condition("Ready", reason)].into_iter().chain(blocked).collect();
+        serde_json::from_value(json!({
+            "apiVersion": "ohallo.eu/v1alpha1", "kind": "Channel", "metadata": {"name": "a", "namespace": "t"},
+            "spec": {"channelType": "chat"}, "status": {"channelId": "c1", "conditions": conditions},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_counts_follow_each_change_of_an_object_and_end_with_it() {
+        let mut counts = ObjectCounts::default();
+        let versions = [
+            channel("Progressing", None),
+            channel("Available", None),
+            channel("Available", Some("ClaimedByAnother")),
+            channel("Available", Some("ClaimedByAnother")),
+            channel("Available", Some("PermissionDenied")),
+        ];
+        let mut before = None;
+        for (version, blocked, waits) in versions
+            .iter()
+            .zip([(0, 0), (0, 0), (1, 1), (1, 1), (1, 0)])
+            .map(|(version, (b, w))| (version, b, w))
+        {
+            counts.channel(before, Some(version));
+            let labels = channel_labels(version);
+            assert_eq!(counts.channels.counts(), &[(labels, 1)].into());
+            assert_eq!((counts.deletions_blocked.counts().len(), counts.waiting.len()), (blocked, waits));
+            before = Some(version);
+        }
+        counts.channel(Some(&versions[4]), None);
+        assert!(counts.channels.counts().is_empty() && counts.deletions_blocked.counts().is_empty());
+        let workspace = Workspace::new("w", Default::default());
+        counts.workspace(None, Some(&workspace));
+        assert_eq!(counts.workspaces.counts().values().sum::<i64>(), 1);
+        counts.workspace(Some(&workspace), None);
+        assert!(counts.workspaces.counts().is_empty());
+    }
 }

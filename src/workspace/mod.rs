@@ -16,6 +16,7 @@ use crate::reconciler::{Ended, Reconciler, Start, WriteError};
 use crate::workspace::observe::check_key;
 use ohallo_client::{Permit, clock};
 use ohallo_core::api::conditions::Reason;
+use ohallo_core::api::values::ReconcileResult;
 use ohallo_core::api::workspace::{ClusterWorkspace, Workspace, WorkspaceStatus};
 use ohallo_core::api::{ObjectKind, annotation, conditions as words, finalizer};
 use ohallo_core::backoff::{self, Requeue};
@@ -25,6 +26,7 @@ use ohallo_core::failure::Failure;
 use ohallo_core::lease::election::Epoch;
 use ohallo_core::secret_id::SecretId;
 use ohallo_core::secret_version::Version;
+use ohallo_core::shortage::Shortage;
 use ohallo_core::work_queue::{Priority, Resolved, Route};
 use ohallo_core::workspace::kind::WorkspaceKind;
 use ohallo_core::workspace::model::KeyCheck;
@@ -214,7 +216,9 @@ impl<K: WorkspaceApi> Reconcile<K> {
             KeyCheck::Suspended | KeyCheck::Good { .. } => None,
         };
         let requeue = if summary.failures > 0 { Requeue::Retry(wake) } else { Requeue::After(wake) };
-        Ended { result: summary.result, requeue: Ok(requeue), failure, notable: written }
+        // Its only call waits for nothing but a token.
+        let shortage = (summary.result == ReconcileResult::Deferred).then_some(Shortage::Token);
+        Ended { result: summary.result, requeue: Ok(requeue), failure, shortage, notable: written }
     }
 }
 
@@ -289,10 +293,7 @@ fn is_abandoned<K: WorkspaceApi>(object: &K, memory: &InMemoryState, ctx: &Conte
     let handle = object.handle();
     let watches_all = ctx.settings.channel_selector.is_none()
         && (handle.namespace.is_some() || ctx.settings.namespaces.is_empty());
-    memory.finalizer_at_start
-        && !memory.used
-        && watches_all
-        && ctx.index().users_of_workspace(&handle).is_empty()
+    memory.finalizer_at_start && !memory.used && watches_all && !ctx.index().has_users(&handle)
 }
 
 /// Sets or removes the finalizer, depending on whether Channels use the workspace. `None` if the object is

@@ -19,6 +19,7 @@ use ohallo_core::priority::Priority;
 use ohallo_core::rate_limiter::{Claimant, Namespace, Refusal};
 use ohallo_core::remote::{Changes, Id, NewChannel, RemoteChannel, RemoteWorkspace};
 use ohallo_core::secret::{ApiKey, Credentials, KeyId, Redactor};
+use ohallo_core::shortage::Shortage;
 use ohallo_core::surrogates;
 
 /// The maximum wait for a token within a reconcile.
@@ -34,7 +35,8 @@ pub struct Session {
     /// Tokens that were taken before the reconcile started.
     permit: Option<Permit>,
     made: u32,
-    deferred: bool,
+    /// Why a call was deferred.
+    shortage: Option<Shortage>,
     preflighted: Option<Instant>,
     /// The token of the next call is already taken.
     token: bool,
@@ -93,7 +95,7 @@ impl Session {
             rates,
             key,
             made: 0,
-            deferred: false,
+            shortage: None,
             preflighted: None,
             token: false,
             heavy,
@@ -108,7 +110,12 @@ impl Session {
 
     /// How many tokens the next reconcile needs at its start to get past the deferred call; 0 where no call was deferred.
     pub fn needed(&self) -> u32 {
-        if self.deferred { self.made.saturating_add(1) } else { 0 }
+        if self.shortage.is_some() { self.made.saturating_add(1) } else { 0 }
+    }
+
+    /// Why a call was deferred, if one was.
+    pub fn shortage(&self) -> Option<Shortage> {
+        self.shortage
     }
 
     /// Reads one object at this path; `decode` reads the body of a success.
@@ -194,10 +201,10 @@ impl Session {
     /// # Errors
     /// [`CallError::Deferred`] only.
     pub fn permit_create(&mut self) -> Result<CreatePermit, CallError> {
-        let creating = self.rates.key.permit_create().map_err(|wait| self.defer(wait))?;
+        let creating = self.rates.key.permit_create().map_err(|wait| self.defer(Shortage::Slot, wait))?;
         let taken = if self.use_permit() { Ok(()) } else { self.take(clock::instant()) };
         self.inner.observer.waited(self.priority, taken.err().unwrap_or_default());
-        taken.map_err(|wait| self.defer(wait))?;
+        taken.map_err(|wait| self.defer(Shortage::Token, wait))?;
         self.made = self.made.saturating_add(1);
         let (inner, heavy, key) = (Arc::clone(&self.inner), self.heavy.clone(), self.key.clone());
         Ok(CreatePermit { inner, heavy, key, creating })
@@ -232,7 +239,7 @@ impl Session {
         let (state, heavy) = (&self.rates.key, &self.heavy);
         match self.inner.exchange(state, &self.key, operation, request, heavy, decode).await {
             Some(result) => Ok(result?),
-            None => Err(self.defer(heavy::AGAIN)),
+            None => Err(self.defer(Shortage::Slot, heavy::AGAIN)),
         }
     }
 
@@ -262,13 +269,13 @@ impl Session {
             taken = self.take(clock::instant());
         }
         self.inner.observer.waited(self.priority, waited + taken.err().unwrap_or_default());
-        taken.map_err(|wait| self.defer(wait))?;
+        taken.map_err(|wait| self.defer(Shortage::Token, wait))?;
         self.made = self.made.saturating_add(1);
         Ok(())
     }
 
-    fn defer(&mut self, wait: Duration) -> CallError {
-        self.deferred = true;
+    fn defer(&mut self, shortage: Shortage, wait: Duration) -> CallError {
+        self.shortage = Some(shortage);
         CallError::Deferred(wait)
     }
 }

@@ -7,6 +7,7 @@ pub mod consistency;
 pub mod credentials;
 pub mod declared;
 pub mod effect;
+pub mod expected_calls;
 #[cfg(feature = "fixtures")]
 pub mod fixtures;
 pub mod freshness;

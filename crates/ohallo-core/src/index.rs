@@ -1,6 +1,6 @@
 //! Indexes references between objects, so that an event requeues the affected objects without a scan.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -11,7 +11,7 @@ use crate::api::channel::{Channel, CreateRecord};
 use crate::api::values::RecordedOutcome;
 use crate::channel::last_seen::{self, LastSeen};
 use crate::index::ownership::{Act, Actors, Ids, Rank, Stake};
-use crate::secret_id::SecretId;
+use crate::secret_id::{SecretId, hashed};
 
 mod ownership;
 
@@ -34,6 +34,8 @@ pub struct WorkspaceKey {
 #[derive(Debug, Default)]
 pub struct Index {
     channels: HashMap<NamespacedName, Known>,
+    /// The uids of the Channels, by [`hashed`].
+    uids: HashSet<u64>,
     /// The number of Channels of each namespace.
     population: HashMap<String, usize>,
     /// A Channel's name is shared by all Secrets that it names.
@@ -276,6 +278,11 @@ impl Index {
         self.replace(name, None, |_| Vec::new())
     }
 
+    /// Whether a Channel has this uid.
+    pub fn has_uid(&self, uid: &str) -> bool {
+        self.uids.contains(&hashed(uid))
+    }
+
     /// What a Channel last recorded of its oHallo channel.
     pub fn last_seen(&self, name: &NamespacedName) -> Option<LastSeen> {
         let Known { entry, .. } = self.channels.get(name)?;
@@ -429,6 +436,7 @@ impl Index {
 
     fn add_known(&mut self, name: &NamespacedName, known: &Known) {
         let entry = &known.entry;
+        self.uids.insert(hashed(&entry.uid));
         *self.population.entry(name.namespace.clone()).or_default() += 1;
         let shared = Arc::new(name.clone());
         self.by_secret.extend(entry.secrets.iter().map(|secret| (*secret, Arc::clone(&shared))));
@@ -443,6 +451,7 @@ impl Index {
 
     fn drop_known(&mut self, name: &NamespacedName, known: &Known) {
         let entry = &known.entry;
+        self.uids.remove(&hashed(&entry.uid));
         if let Some(count) = self.population.get_mut(&name.namespace) {
             *count = count.saturating_sub(1);
             if *count == 0 {
@@ -517,6 +526,10 @@ impl Index {
 
     pub fn users_of_workspace(&self, handle: &WorkspaceKey) -> Vec<NamespacedName> {
         self.by_workspace.get(handle).into_iter().flatten().cloned().collect()
+    }
+
+    pub fn has_users(&self, handle: &WorkspaceKey) -> bool {
+        self.by_workspace.contains_key(handle)
     }
 
     /// The number of Channels of a namespace, and the number of namespaces with Channels.

@@ -10,6 +10,7 @@ pub mod conditions;
 pub mod cooldown;
 pub mod decoded_size;
 pub mod event;
+pub mod event_queue;
 pub mod failure;
 #[cfg(feature = "fixtures")]
 pub mod fuzz;
@@ -25,7 +26,9 @@ pub mod secret;
 pub mod secret_content;
 pub mod secret_id;
 pub mod secret_version;
+pub mod shortage;
 pub mod surrogates;
+pub mod tally;
 #[cfg(feature = "fixtures")]
 pub mod test_clock;
 pub mod text;

@@ -8,7 +8,7 @@
 //! while it uses no more than its equal share of the rate, with a part of the burst on top, or less than half of what
 //! the heaviest used. So a namespace at its limit does not delay the calls of another.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -57,11 +57,12 @@ pub struct Limiter {
     paused_until: Option<Instant>,
     places: VecDeque<Place>,
     namespaces: BTreeMap<Namespace, Usage>,
+    /// When each namespace is removed, unless it has made calls since: one entry for each.
+    ends: BTreeSet<(Instant, Namespace)>,
     /// The accumulated equal share of a namespace, in tokens.
     share: f64,
     /// The largest [`Usage::paid`].
     heaviest: f64,
-    swept: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -96,8 +97,8 @@ impl Limiter {
             places: VecDeque::new(),
             namespaces: BTreeMap::new(),
             share: 0.0,
+            ends: BTreeSet::new(),
             heaviest: 0.0,
-            swept: None,
         }
     }
 
@@ -181,9 +182,12 @@ impl Limiter {
     /// How many tokens the namespace leaves to others. The number grows with its use above that of a light namespace, up
     /// to the reserve: a namespace that has just become heavy need not wait for a full reserve.
     fn left_to_others(&mut self, namespace: &Namespace, tokens: f64, now: Instant) -> f64 {
-        self.sweep(now);
-        let new = Usage { paid: self.share, last: now };
-        let usage = self.namespaces.entry(namespace.clone()).or_insert(new);
+        self.forget(now);
+        let (share, ends) = (self.share, &mut self.ends);
+        let usage = self.namespaces.entry(namespace.clone()).or_insert_with(|| {
+            ends.insert((now + NAMESPACE_TTL, namespace.clone()));
+            Usage { paid: share, last: now }
+        });
         usage.last = now;
         let own = (usage.paid - self.share).max(0.0);
         let most = (self.heaviest - self.share).max(0.0);
@@ -193,10 +197,14 @@ impl Limiter {
     }
 
     /// Removes namespaces that no longer make calls.
-    fn sweep(&mut self, now: Instant) {
-        if self.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= NAMESPACE_TTL / 15) {
-            self.swept = Some(now);
-            self.namespaces.retain(|_, usage| now.saturating_duration_since(usage.last) < NAMESPACE_TTL);
+    fn forget(&mut self, now: Instant) {
+        while let Some((_, namespace)) = self.ends.first().filter(|(end, _)| *end <= now).cloned() {
+            self.ends.pop_first();
+            let end = self.namespaces.get(&namespace).map(|usage| usage.last + NAMESPACE_TTL);
+            match end.filter(|end| *end > now) {
+                Some(end) => drop(self.ends.insert((end, namespace))),
+                None => drop(self.namespaces.remove(&namespace)),
+            }
         }
     }
 

@@ -56,10 +56,10 @@ impl Served {
         rights
     }
 
-    /// Permissions that the operator works without: nobody sees its Events then.
+    /// Permissions that the operator works without: to publish Events, and to count a repeated one in its series.
     pub fn optional_rights(&self) -> Vec<Right> {
         let events = |scope: &Option<String>| -> Vec<Right> {
-            each(&["create"], "events.k8s.io", "events", scope.as_ref()).collect()
+            each(&["create", "patch"], "events.k8s.io", "events", scope.as_ref()).collect()
         };
         self.scopes().iter().flat_map(events).collect()
     }
@@ -174,7 +174,7 @@ mod tests {
     fn it_asks_for_every_permission_of_the_shipped_role_that_it_needs() {
         let asked = asked(&Served { cluster_workspaces: true, ..served(&[]) });
         let left: Vec<_> = shipped().difference(&asked).cloned().collect();
-        assert_eq!(left, ["create events.events.k8s.io", "get secrets"]);
+        assert_eq!(left, ["create events.events.k8s.io", "get secrets", "patch events.events.k8s.io"]);
         assert_eq!(asked.difference(&shipped()).collect::<Vec<_>>(), [] as [&String; 0]);
     }
 

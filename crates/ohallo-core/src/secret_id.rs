@@ -22,7 +22,8 @@ impl SecretId {
     }
 }
 
-fn hashed(text: &str) -> u64 {
+/// A hash under a random key of this process.
+pub(crate) fn hashed(text: &str) -> u64 {
     static KEY: OnceLock<RandomState> = OnceLock::new();
     KEY.get_or_init(RandomState::new).hash_one(text)
 }

@@ -10,6 +10,7 @@ fn one_of_each() -> Metrics {
     metrics.workqueue_waited("Channel", took);
     metrics.workqueue_retry("Channel");
     metrics.reconciled("Channel", ohallo_core::api::values::ReconcileResult::InSync, took);
+    metrics.deferred(Shortage::Token);
     metrics.time_to_ready("email", took);
     metrics.time_to_ready("carrier-pigeon", took);
     metrics.drift_detected("displayName");
@@ -77,6 +78,7 @@ const SERIES: &[&str] = &[
     "ohallo_workqueue_retries_total{kind=\"Channel\"} 1",
     "ohallo_reconcile_total{kind=\"Channel\",result=\"in_sync\"} 1",
     "ohallo_reconcile_duration_seconds_count{kind=\"Channel\"} 1",
+    "ohallo_reconcile_deferred_total{why=\"token\"} 1",
     "ohallo_channel_time_to_ready_seconds_count{type=\"email\"} 1",
     "ohallo_channel_time_to_ready_seconds_count{type=\"other\"} 1",
     "ohallo_drift_detected_total{field=\"displayName\"} 1",

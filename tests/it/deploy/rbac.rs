@@ -36,9 +36,7 @@ async fn the_operator_uses_every_verb_that_it_is_granted_and_no_other() {
     harness.ready("a", json!({"credentials": credentials})).await;
     harness.ready("b", using(&name)).await;
     until(&harness, &name, "in use", in_use).await;
-    harness.edit("a", json!({"spec": {"displayName": "Changed"}})).await;
-    harness.reason("a", "Available").await;
-    harness.event("a", "Updated").await;
+    harness.repeat_event("a").await;
     harness.delete_and_wait("a").await;
     harness.delete_and_wait("b").await;
     until(&harness, &name, "free", |workspace| !in_use(workspace)).await;

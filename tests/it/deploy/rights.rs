@@ -123,14 +123,19 @@ impl Rights {
                 "spec": {"workspaceId": WORKSPACE, "apiKeySecretRef": {"name": "shared"},
                          "allowedNamespaces": {"names": [harness.namespace]}},
             }));
-            until(harness, &name, "without its key", |workspace| has_reason(workspace, "SecretNotFound"))
-                .await;
             let literal = format!("--from-literal=apiKey={}", harness.key);
-            kubectl(
-                harness.plane,
-                &["-n", OPERATOR_NAMESPACE, "create", "secret", "generic", "shared", &literal],
-            );
-            until(harness, &name, "verified", |workspace| has_reason(workspace, "Verified")).await;
+            let secret =
+                |args: &[&str]| kubectl(harness.plane, &[&["-n", OPERATOR_NAMESPACE], args].concat());
+            // Twice, so that its Warning is repeated.
+            for again in [true, false] {
+                until(harness, &name, "without its key", |workspace| has_reason(workspace, "SecretNotFound"))
+                    .await;
+                secret(&["create", "secret", "generic", "shared", &literal]);
+                until(harness, &name, "verified", |workspace| has_reason(workspace, "Verified")).await;
+                if again {
+                    secret(&["delete", "secret", "shared"]);
+                }
+            }
         }
         harness
             .put_secret(
@@ -139,6 +144,7 @@ impl Rights {
             .await;
         harness.workspace("default", "ohallo-api-key").await;
         harness.ready("a", json!({})).await;
+        harness.repeat_event("a").await;
         if shared {
             harness.ready("b", using(&name)).await;
             until(harness, &name, "in use", in_use).await;

@@ -13,7 +13,7 @@ use crate::support::harness::{Harness, WORKSPACE, id_of};
 const PROVIDER: &str = "provider-key-of-the-metric-tests";
 
 /// The samples of `/metrics`, by series.
-async fn samples(harness: &Harness) -> BTreeMap<String, f64> {
+pub async fn samples(harness: &Harness) -> BTreeMap<String, f64> {
     let (status, text) = harness.http("/metrics").await;
     assert_eq!(status, 200);
     let lines = text.lines().filter(|line| !line.starts_with('#'));
@@ -117,6 +117,7 @@ const WHERE_SOMETHING_WAITS: [&str; 8] = [
 ];
 const WITHOUT_EVENTS: [&str; 3] =
     ["ohallo_events_dropped_total", "ohallo_queue_depth", "ohallo_queue_depth events"];
+const WITHOUT_A_TOKEN: [&str; 1] = ["ohallo_reconcile_deferred_total"];
 const BY_OBJECTS: [&str; 9] = [
     "ohallo_cache_entries",
     "ohallo_cache_entries channels",
@@ -139,12 +140,13 @@ const NOT_KEPT: &str = include_str!("../faults/discarded_writes.rs");
 
 #[test]
 fn every_documented_metric_and_value_is_one_that_a_test_moves() {
-    let lists: [&[&str]; 8] = [
+    let lists: [&[&str]; 9] = [
         &BY_OBJECTS,
         &IN_A_LIFE,
         &BY_AN_ANSWER,
         &WHERE_SOMETHING_WAITS,
         &WITHOUT_EVENTS,
+        &WITHOUT_A_TOKEN,
         &OF_DELETED_OBJECTS,
         &BY_A_BUG,
         &BY_A_WRITE_THAT_IS_NOT_KEPT,
@@ -306,7 +308,7 @@ async fn each_class_of_answer_is_counted() {
     harness.finish().await;
 }
 
-/// Of 1,000 events that wait none is lost; of more, those that came last.
+/// Of some thousand events that wait none is lost; of more, the oldest. Their texts differ: repeated ones are one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_that_there_is_no_room_for_are_counted() {
     let harness = Harness::proxied(Config::default(), &["--requests-per-second=0"]).await;
@@ -318,9 +320,17 @@ async fn events_that_there_is_no_room_for_are_counted() {
     }
     let series = "ohallo_queue_depth{queue=\"events\"}";
     let mut round = 0;
-    while samples(&harness).await["ohallo_events_dropped_total"] == 0.0 {
+    let is_full = async || {
+        let samples = samples(&harness).await;
+        samples["ohallo_events_dropped_total"] > 0.0 && samples[series] >= 1000.0
+    };
+    while !is_full().await {
+        let keys =
+            (0..16).map(|number| (format!("round-{round:02}-{number:02}-{}", "x".repeat(40)), true.into()));
+        let config: serde_json::Map<_, _> = keys.collect();
         for name in &names {
-            harness.edit(name, json!({"spec": {"displayName": format!("Round {round}")}})).await;
+            harness.edit(name, json!({"spec": {"config": null}})).await;
+            harness.edit(name, json!({"spec": {"config": config}})).await;
         }
         round += 1;
         assert!(round < 40, "{:?}", samples(&harness).await.get(series));
@@ -333,6 +343,20 @@ async fn events_that_there_is_no_room_for_are_counted() {
     for name in &names {
         harness.reason(name, "Available").await;
     }
+    harness.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reconcile_that_needs_more_calls_than_expected_is_deferred_and_counted() {
+    let harness = Harness::with(Config::default(), &["--requests-per-second=1", "--burst=1"]).await;
+    let moved = Moved::default();
+    harness.ready("a", json!({})).await;
+    // The poll and the test.
+    harness.annotate("a", "ohallo.eu/test-requested-at", "1").await;
+    moved.reaches(&harness, "ohallo_connectivity_tests_total{type=\"chat\",result=\"passed\"}", 1.0).await;
+    let moved = Moved::default();
+    moved.reaches(&harness, "ohallo_reconcile_deferred_total{why=\"token\"}", 1.0).await;
+    moved.are(&WITHOUT_A_TOKEN);
     harness.finish().await;
 }
 

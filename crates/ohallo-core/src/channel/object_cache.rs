@@ -1,8 +1,8 @@
 //! A cache of Channels between reconciles. The reflector store holds only the fields that decide whether a Channel is
 //! due. This cache holds the rest as JSON, within one budget; what does not fit is read from the API server.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::ResourceExt;
 
@@ -31,13 +31,16 @@ pub struct ObjectCache {
 
 #[derive(Debug, Default)]
 struct Inner {
-    namespaces: HashMap<String, Namespace>,
+    namespaces: HashMap<Arc<str>, Namespace>,
+    /// The same namespaces, ordered by their bytes.
+    by_bytes: BTreeSet<(usize, Arc<str>)>,
     total: usize,
+    count: usize,
 }
 
 #[derive(Debug, Default)]
 struct Namespace {
-    objects: HashMap<String, Box<[u8]>>,
+    objects: BTreeMap<String, Box<[u8]>>,
     bytes: usize,
 }
 
@@ -50,7 +53,8 @@ impl Default for ObjectCache {
 }
 
 impl ObjectCache {
-    fn with(total: usize) -> Self {
+    /// A cache of at most so many bytes of JSON.
+    pub fn with(total: usize) -> Self {
         Self { inner: Mutex::default(), total }
     }
 
@@ -88,9 +92,14 @@ impl ObjectCache {
         gone.iter().for_each(|(namespace, uid)| inner.remove(namespace, uid));
     }
 
+    /// The size of the cached objects, in bytes of JSON.
+    pub fn bytes(&self) -> usize {
+        self.inner().total
+    }
+
     /// The number of cached objects.
     pub fn len(&self) -> usize {
-        self.inner().namespaces.values().map(|kept| kept.objects.len()).sum()
+        self.inner().count
     }
 
     pub fn is_empty(&self) -> bool {
@@ -106,29 +115,47 @@ impl ObjectCache {
 
 impl Inner {
     fn insert(&mut self, namespace: &str, uid: String, text: Box<[u8]>) {
-        let kept = self.namespaces.entry(namespace.to_owned()).or_default();
-        kept.bytes += text.len();
         self.total += text.len();
-        kept.objects.insert(uid, text);
+        self.count += 1;
+        self.change(namespace, |kept| {
+            kept.bytes += text.len();
+            kept.objects.insert(uid, text);
+        });
     }
 
     fn remove(&mut self, namespace: &str, uid: &str) {
-        let Some(kept) = self.namespaces.get_mut(namespace) else { return };
-        let Some(text) = kept.objects.remove(uid) else { return };
-        kept.bytes = kept.bytes.saturating_sub(text.len());
-        self.total = self.total.saturating_sub(text.len());
-        if kept.objects.is_empty() {
-            self.namespaces.remove(namespace);
+        let removed = self.change(namespace, |kept| {
+            let text = kept.objects.remove(uid)?;
+            kept.bytes = kept.bytes.saturating_sub(text.len());
+            Some(text.len())
+        });
+        if let Some(bytes) = removed {
+            self.total = self.total.saturating_sub(bytes);
+            self.count = self.count.saturating_sub(1);
         }
+    }
+
+    /// Changes a namespace and its place in the order; an empty one is dropped.
+    fn change<T>(&mut self, namespace: &str, change: impl FnOnce(&mut Namespace) -> T) -> T {
+        let (name, mut kept) = self
+            .namespaces
+            .remove_entry(namespace)
+            .unwrap_or_else(|| (namespace.into(), Namespace::default()));
+        self.by_bytes.remove(&(kept.bytes, Arc::clone(&name)));
+        let changed = change(&mut kept);
+        if !kept.objects.is_empty() {
+            self.by_bytes.insert((kept.bytes, Arc::clone(&name)));
+            self.namespaces.insert(name, kept);
+        }
+        changed
     }
 
     /// Evicts objects: from the namespace that uses the most, the largest of a few.
     fn shrink(&mut self, total: usize) {
         while self.total > total {
-            let most = self.namespaces.iter().max_by_key(|(_, kept)| kept.bytes);
-            let largest = most.and_then(|(namespace, kept)| {
-                let few = kept.objects.iter().take(16);
-                Some((namespace.clone(), few.max_by_key(|(_, text)| text.len())?.0.clone()))
+            let largest = self.by_bytes.last().and_then(|(_, namespace)| {
+                let few = self.namespaces.get(namespace)?.objects.iter().take(16);
+                Some((Arc::clone(namespace), few.max_by_key(|(_, text)| text.len())?.0.clone()))
             });
             let Some((namespace, uid)) = largest else { return };
             self.remove(&namespace, &uid);

@@ -168,8 +168,11 @@ fn a_namespace_that_no_longer_makes_calls_is_removed() {
         take(&mut limiter, &queue(&number.to_string()), 1, t).ok();
     }
     assert_eq!(limiter.namespaces.len(), 1_000);
+    take(&mut limiter, &queue("7"), 1, t + NAMESPACE_TTL / 2).ok();
     take(&mut limiter, &queue("late"), 1, t + NAMESPACE_TTL).ok();
-    assert_eq!(limiter.namespaces.len(), 1);
+    assert_eq!((limiter.namespaces.len(), limiter.ends.len()), (2, 2), "one of them has made a call since");
+    take(&mut limiter, &queue("late"), 1, t + NAMESPACE_TTL * 3 / 2).ok();
+    assert_eq!((limiter.namespaces.len(), limiter.ends.len()), (1, 1));
 }
 
 /// Reconciles of one key behind the work queue, as the controller runs them: each makes its calls immediately, one token per

@@ -13,7 +13,7 @@ use crate::index::{NamespacedName, WorkspaceKey};
 
 /// A handle on an oHallo workspace.
 pub trait WorkspaceKind:
-    Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize + Send + Sync + 'static
+    Resource<DynamicType = ()> + Clone + Debug + PartialEq + DeserializeOwned + Serialize + Send + Sync + 'static
 {
     const KIND: ObjectKind;
 

@@ -24,7 +24,7 @@
 {{- define "ohallo.rules.events" -}}
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create]
+  verbs: [create, patch]
 {{- end }}
 
 {{- define "ohallo.rules.cluster" -}}

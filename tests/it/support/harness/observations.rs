@@ -95,7 +95,7 @@ impl Harness {
         })
     }
 
-    /// The reasons and notes of the events about an object, oldest first.
+    /// The reasons and notes of the events about an object, oldest first; a repeated one as often as it occurred.
     pub async fn events(&self, name: &str) -> Vec<(String, String)> {
         let api: Api<Event> = Api::namespaced(self.admin.clone(), &self.namespace);
         let listed = api.list(&ListParams::default()).await.unwrap();
@@ -105,9 +105,11 @@ impl Harness {
         let mut found: Vec<_> = listed.items.iter().filter(about).collect();
         found.sort_by_key(|event| event.event_time.clone());
         let words = |event: &Event| {
-            (event.reason.clone().unwrap_or_default(), event.note.clone().unwrap_or_default())
+            let count = event.series.as_ref().map_or(1, |series| series.count);
+            let words = (event.reason.clone().unwrap_or_default(), event.note.clone().unwrap_or_default());
+            vec![words; usize::try_from(count).unwrap()]
         };
-        found.into_iter().map(words).collect()
+        found.into_iter().flat_map(words).collect()
     }
 
     /// Waits until there is an event with this reason about the object; its note.
@@ -116,6 +118,18 @@ impl Harness {
             self.events(name).await.into_iter().find(|event| event.0 == reason).map(|event| event.1)
         })
         .await
+    }
+
+    /// Changes a Channel twice in the same way: the second event continues the series of the first.
+    pub async fn repeat_event(&self, name: &str) {
+        for times in [1, 2] {
+            self.edit(name, json!({"spec": {"displayName": format!("Changed {times}")}})).await;
+            self.eventually("the event of each change", || async {
+                let updated = self.events(name).await.into_iter().filter(|event| event.0 == "Updated");
+                (updated.count() == times).then_some(())
+            })
+            .await;
+        }
     }
 
     /// The requests in this namespace, by any user.
