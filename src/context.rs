@@ -447,6 +447,7 @@ pub mod tests {
             ca_pem: None,
             proxy: None,
             allow_insecure: false,
+            read_only: false,
         };
         let metrics = Arc::new(Metrics::new());
         let ohallo = ohallo_client::Client::new(options, Arc::new(ohallo_client::NoObserver));

@@ -124,6 +124,7 @@ fn options(settings: &Settings) -> Result<ohallo_client::Options, RunError> {
         ca_pem,
         proxy: settings.proxy_url(),
         allow_insecure: settings.allow_insecure_api,
+        read_only: false,
     })
 }
 

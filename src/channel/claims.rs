@@ -11,7 +11,7 @@ use ohallo_core::api::same_id;
 use ohallo_core::channel::model::Claims;
 use ohallo_core::channel::state::State;
 use ohallo_core::failure::Failure;
-use ohallo_core::index::{Elsewhere, Index, NamespacedName, Rivals, Shown};
+use ohallo_core::index::{Index, NamespacedName, Shown};
 
 /// How many objects one page of a list holds: the whole page is in memory at once.
 const PAGE: u32 = 20;
@@ -29,7 +29,7 @@ pub async fn first(io: &Io, state: &State, id: &str) -> Result<Claims, Failure> 
         Some(_) => return Err(Failure::deferred(std::time::Duration::from_secs(1))),
     };
     let elsewhere = state.waits_for_claims().then_some(rivals.elsewhere);
-    Ok(claims(io, &rivals, heir, elsewhere))
+    Ok(Claims::of(&rivals, &io.name.namespace, heir, elsewhere))
 }
 
 /// The claims right before the DELETE.
@@ -43,17 +43,7 @@ pub async fn last(io: &Io, state: &State, id: &str) -> Result<Claims, Failure> {
         None => io.ctx.index().rivals(id, &io.name),
     };
     let (heir, elsewhere) = (rivals.heir.clone(), rivals.elsewhere);
-    Ok(claims(io, &rivals, heir, Some(elsewhere)))
-}
-
-fn claims(io: &Io, rivals: &Rivals, heir: Option<NamespacedName>, elsewhere: Option<Elsewhere>) -> Claims {
-    Claims {
-        heir: heir.map(|heir| (heir.namespace == io.name.namespace).then_some(heir.name)),
-        outranked: rivals.outranked,
-        beside: rivals.beside.iter().map(|name| name.name.clone()).collect(),
-        more: rivals.more,
-        elsewhere,
-    }
+    Ok(Claims::of(&rivals, &io.name.namespace, heir, Some(elsewhere)))
 }
 
 /// Whether this Channel is living and bound to the id, read from the API server.

@@ -5,7 +5,6 @@ use kube::ResourceExt;
 use crate::context::{Context, object_ref};
 use ohallo_core::api::channel::Channel;
 use ohallo_core::api::conditions::kind;
-use ohallo_core::api::values::Origin;
 use ohallo_core::channel::model::Predecessor;
 use ohallo_core::channel::plan::delete;
 use ohallo_core::channel::triggers::Triggers;
@@ -66,14 +65,9 @@ fn workspace_input(ctx: &Context, handle: &WorkspaceKey, namespace: &str) -> u64
     hasher.finish()
 }
 
-/// The terminating Channel of the same namespace that hands the id over to `me`. A Channel that retains its
-/// channel hands nothing over: after its deletion, the id is adopted like any other.
+/// The terminating Channel of the same namespace that hands the id over to `me`.
 pub fn predecessor(ctx: &Context, id: &str, me: &NamespacedName) -> Option<Predecessor> {
     let name = ctx.index().takes_over(id, me)?;
     let channel = ctx.stores.channels.get(&object_ref(&name))?;
-    let status = channel.status.clone().unwrap_or_default();
-    status.origin.as_ref().filter(|_| delete::should_delete_remote(&channel, &status))?;
-    // An unknown word: the origin of which the default policy deletes nothing.
-    let origin = status.origin().unwrap_or(Origin::Adopted);
-    Some(Predecessor { name: name.name, origin })
+    delete::as_predecessor(&channel)
 }

@@ -17,9 +17,6 @@ use ohallo_core::workspace::cached::CachedApiKey;
 use ohallo_core::workspace::kind::WorkspaceKind;
 use ohallo_core::workspace::model::KeyCheck;
 
-/// The longest API key, in bytes: one is kept in memory for each workspace.
-const MAX_KEY_BYTES: usize = 1024;
-
 /// Checks the key. Sets `used` to the version of the Secret that it read.
 pub async fn check_key<K: WorkspaceKind>(object: &K, ctx: &Context, used: &mut Version) -> KeyCheck {
     try_check_key(object, ctx, used).await.unwrap_or_else(KeyCheck::Failed)
@@ -130,21 +127,10 @@ async fn read_key<K: WorkspaceKind>(
         return Err(Failure::missing_input(Reason::SecretNotFound, message));
     };
     let value = data.get(key).map(|value| value.expose_secret());
-    decode(value).map_err(|what| {
+    ApiKey::decode(value).map_err(|what| {
         let message = format!("The Secret {:?} {what} {key:?}: put the API key there.", secret.name);
         Failure::missing_input(Reason::SecretKeyMissing, message)
     })
-}
-
-/// The API key in a Secret's value, or what is wrong with it.
-fn decode(value: Option<&[u8]>) -> Result<ApiKey, &'static str> {
-    let value = value.ok_or("has no entry")?;
-    // A line break at the end of a file is not part of a key.
-    let text = std::str::from_utf8(value).map_err(|_| "holds no text in the entry")?.trim();
-    if text.is_empty() || text.len() > MAX_KEY_BYTES || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("holds no API key in the entry");
-    }
-    Ok(ApiKey::new(text.to_owned()))
 }
 
 #[cfg(test)]

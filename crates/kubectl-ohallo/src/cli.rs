@@ -4,7 +4,7 @@ use clap::builder::styling::Styles;
 use clap::{Parser, Subcommand};
 
 use crate::global::Global;
-use crate::{check, completion, man, report, schema, status, validate, verbs, version, why};
+use crate::{check, completion, man, plan, report, schema, status, validate, verbs, version, why};
 
 const HELP: &str = "\
 Exit codes: 0 success, 1 a negative answer, 2 no answer, 64 wrong usage. Each command lists its own.";
@@ -26,6 +26,8 @@ pub struct Cli {
 pub enum Command {
     /// Judge manifests as the API server would, without a cluster
     Validate(validate::Args),
+    /// Show what an apply of manifests would do in oHallo
+    Plan(plan::Args),
     /// Print or write JSON schemas for editors and other validators
     Schema(schema::Args),
     /// Show Workspaces, their Channels and Secrets, with reasons

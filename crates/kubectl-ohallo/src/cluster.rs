@@ -68,10 +68,14 @@ impl Cluster {
     /// The objects of a kind in the namespace, or in the cluster if the kind has none.
     pub fn api(&self, kind: ObjectKind) -> Api<DynamicObject> {
         if kind.is_namespaced() {
-            Api::namespaced_with(self.client.clone(), &self.namespace, &resource(kind))
+            self.api_in(kind, &self.namespace)
         } else {
             self.api_of_all_namespaces(kind)
         }
+    }
+
+    pub fn api_in(&self, kind: ObjectKind, namespace: &str) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), namespace, &resource(kind))
     }
 
     pub fn api_of_all_namespaces(&self, kind: ObjectKind) -> Api<DynamicObject> {
@@ -128,7 +132,10 @@ where
 pub fn failed(what: &str, error: &kube::Error) -> Failure {
     match error {
         kube::Error::Api(status)
-            if status.code == 404 && status.message.contains("could not find the requested") =>
+            if status.code == 404
+                && ["could not find the requested", "404 page not found"]
+                    .iter()
+                    .any(|text| status.message.contains(text)) =>
         {
             Failure::undecided(format!(
                 "{what}: the cluster does not have the CustomResourceDefinitions: install the operator"

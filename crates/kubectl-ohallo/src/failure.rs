@@ -30,6 +30,12 @@ impl Failure {
         Self { message: message.to_string(), code: NEGATIVE }
     }
 
+    /// The same sentence with another exit code.
+    #[must_use]
+    pub fn with_code(self, code: u8) -> Self {
+        Self { code, ..self }
+    }
+
     pub fn usage(message: impl ToString) -> Self {
         Self { message: message.to_string(), code: BAD_USAGE }
     }

@@ -35,16 +35,26 @@ pub fn judge(kind: &Kind, node: &Node, old: Option<&Value>) -> Vec<Finding> {
     if !strict.is_empty() {
         return strict;
     }
-    defaults::prune_nulls(&mut object, &kind.schema);
-    defaults::apply(&mut object, &kind.schema);
+    complete(kind, &mut object);
+    check(kind, &object, old)
+}
+
+/// Fills in the defaults, as the API server does before it validates and stores an object.
+pub fn complete(kind: &Kind, object: &mut Value) {
+    defaults::prune_nulls(object, &kind.schema);
+    defaults::apply(object, &kind.schema);
     // A create can't set the status, so nothing else in it is validated.
     if let Some(fields) = object.as_object_mut() {
         fields.remove("status");
     }
-    let mut findings = metadata::check(&object, kind.namespaced);
-    findings.extend(structure::check(&object, &kind.schema));
+}
+
+/// What the API server would answer about a complete object without unknown fields.
+pub fn check(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<Finding> {
+    let mut findings = metadata::check(object, kind.namespaced);
+    findings.extend(structure::check(object, &kind.schema));
     if !findings.iter().any(|finding| finding.rule.hides_rules()) {
-        findings.extend(kind.rules.check(&object, old, &kind.schema));
+        findings.extend(kind.rules.check(object, old, &kind.schema));
     }
     findings
 }

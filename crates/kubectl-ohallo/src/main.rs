@@ -13,6 +13,7 @@ mod judge;
 mod man;
 mod manifest;
 mod output;
+mod plan;
 mod report;
 mod schema;
 mod status;
@@ -57,6 +58,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<u8, Failure> {
     let global = &cli.global;
     match &cli.command {
         Command::Validate(args) => validate::run(args, global, output),
+        Command::Plan(args) => plan::run(args, global, output),
         Command::Schema(args) => schema::run(args, output).map(|()| SUCCESS),
         Command::Status(args) => status::run(args, global, output),
         Command::Why(args) => why::run(args, global, output),

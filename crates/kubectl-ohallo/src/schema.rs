@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::output::{self, Output};
-use crate::validate;
+use crate::{plan, validate};
 
 const HELP: &str = "\
 Examples:
@@ -29,7 +29,7 @@ const REPORTS: &str = "kubectl-ohallo";
 #[derive(clap::Args)]
 #[command(after_help = HELP)]
 pub struct Args {
-    /// Kind to print: channel, workspace, clusterworkspace; or validate, for the report of `validate`
+    /// Kind to print: channel, workspace, clusterworkspace; or validate or plan, for their reports
     #[arg(value_name = "KIND", required_unless_present = "out", conflicts_with = "out")]
     kind: Option<String>,
 
@@ -84,6 +84,8 @@ fn published() -> Result<Vec<Published>, Failure> {
     }
     let file = Path::new(REPORTS).join(format!("validate_{}.json", validate::VERSION));
     all.push(Published { name: "validate".to_owned(), file, schema: validate::schema() });
+    let file = Path::new(REPORTS).join(format!("plan_{}.json", plan::VERSION));
+    all.push(Published { name: "plan".to_owned(), file, schema: plan::schema() });
     Ok(all)
 }
 

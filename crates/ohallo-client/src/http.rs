@@ -33,6 +33,7 @@ pub(super) struct Http {
     clients: RwLock<Clients>,
     base: Url,
     create_path: Vec<String>,
+    read_only: bool,
 }
 
 struct Clients {
@@ -100,6 +101,7 @@ impl Http {
             clients: RwLock::new(Clients::new(options)?),
             base: options.api_url.clone(),
             create_path: create_path(&options.create_path)?,
+            read_only: options.read_only,
         })
     }
 
@@ -110,9 +112,18 @@ impl Http {
         Ok(())
     }
 
-    pub(super) fn request(&self, method: Method, url: Url, reuse: bool) -> RequestBuilder {
+    /// Every request begins here.
+    ///
+    /// # Errors
+    /// The client only reads, and the method is not GET.
+    pub(super) fn request(&self, method: Method, url: Url, reuse: bool) -> Result<RequestBuilder, ApiError> {
+        if self.read_only && method != Method::GET {
+            let text = "the request is not sent, because this client only reads";
+            return Err(ApiError::new(Class::NotSent, ErrorKind::Refused, text));
+        }
         let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
-        if reuse { clients.pooled.request(method, url) } else { clients.fresh.request(method, url) }
+        let client = if reuse { &clients.pooled } else { &clients.fresh };
+        Ok(client.request(method, url))
     }
 
     /// `…/api/{segments}`, each encoded as exactly one segment.

@@ -25,6 +25,8 @@ pub struct Options {
     pub ca_pem: Option<Vec<u8>>,
     pub proxy: Option<Url>,
     pub allow_insecure: bool,
+    /// Send nothing but GET.
+    pub read_only: bool,
 }
 
 /// Why a client can't be created.

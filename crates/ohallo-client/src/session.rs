@@ -125,7 +125,7 @@ impl Session {
         path: [&str; 3],
         decode: fn(Value) -> Result<T, ApiError>,
     ) -> Result<T, CallError> {
-        let request = self.inner.http.request(Method::GET, self.inner.http.url(path), true);
+        let request = self.inner.http.request(Method::GET, self.inner.http.url(path), true)?;
         self.call(operation, request, decode).await
     }
 
@@ -149,37 +149,37 @@ impl Session {
 
     /// Undocumented: expect `NotFound` or `Unsupported`.
     pub async fn list_channels(&mut self, workspace: &Id) -> Result<Vec<RemoteChannel>, CallError> {
-        let request = self.inner.http.request(Method::GET, self.inner.http.channels_url(workspace), true);
+        let request = self.inner.http.request(Method::GET, self.inner.http.channels_url(workspace), true)?;
         self.call(Operation::ListChannels, request, classify::decode_channels).await
     }
 
     pub async fn update(&mut self, id: &Id, changes: &Changes) -> Result<RemoteChannel, CallError> {
-        let request = json(self.channel_request(Method::PATCH, id, None, true), changes)?;
+        let request = json(self.channel_request(Method::PATCH, id, None, true)?, changes)?;
         let found = self.call(Operation::Update, request, classify::decode_channel).await?;
         Ok(classify::expect_id(id, found)?.cleaned(self.redactor()))
     }
 
     pub async fn store_credentials(&mut self, id: &Id, credentials: &Credentials) -> Result<(), CallError> {
-        let request = self.channel_request(Method::POST, id, Some("credentials"), true);
+        let request = self.channel_request(Method::POST, id, Some("credentials"), true)?;
         let body = Bytes::from_owner(credentials.to_body());
         let request = request.header(CONTENT_TYPE, "application/json").body(body);
         self.call(Operation::StoreCredentials, request, done).await
     }
 
     pub async fn delete(&mut self, id: &Id) -> Result<(), CallError> {
-        let request = self.channel_request(Method::DELETE, id, None, true);
+        let request = self.channel_request(Method::DELETE, id, None, true)?;
         self.call(Operation::Delete, request, done).await
     }
 
     /// Tests the channel's connection. Must not be repeated: for email it sends a message.
     pub async fn test(&mut self, id: &Id) -> Result<bool, CallError> {
-        let request = self.channel_request(Method::POST, id, Some("test"), false);
+        let request = self.channel_request(Method::POST, id, Some("test"), false)?;
         self.call(Operation::Test, request, classify::decode_ok).await
     }
 
     /// Must not be repeated.
     pub async fn retry_provisioning(&mut self, id: &Id) -> Result<(), CallError> {
-        let request = self.channel_request(Method::POST, id, Some("retry-provisioning"), false);
+        let request = self.channel_request(Method::POST, id, Some("retry-provisioning"), false)?;
         self.call(Operation::RetryProvisioning, request, done).await
     }
 
@@ -222,7 +222,13 @@ impl Session {
         !self.fresh(now) || self.rates.key.ambiguous_since().is_some_and(unread)
     }
 
-    fn channel_request(&self, method: Method, id: &Id, action: Option<&str>, reuse: bool) -> RequestBuilder {
+    fn channel_request(
+        &self,
+        method: Method,
+        id: &Id,
+        action: Option<&str>,
+        reuse: bool,
+    ) -> Result<RequestBuilder, ApiError> {
         let url = self.inner.http.url(["api", "channels", id.as_str()].into_iter().chain(action));
         self.inner.http.request(method, url, reuse)
     }
@@ -324,7 +330,7 @@ impl CreatePermit {
         idempotency_key: &str,
     ) -> Result<RemoteChannel, ApiError> {
         let http = &self.inner.http;
-        let request = http.request(Method::POST, http.channels_url(workspace), false);
+        let request = http.request(Method::POST, http.channels_url(workspace), false)?;
         let request = json(authorize(request, &self.key)?, body)?
             .header("Idempotency-Key", idempotency_key)
             .timeout(self.inner.options.create_timeout);

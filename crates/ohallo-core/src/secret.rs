@@ -20,6 +20,9 @@ pub use crate::secret::redact::Redactor;
 #[derive(Clone)]
 pub struct ApiKey(Arc<SecretString>);
 
+/// The longest API key, in bytes: one is kept in memory for each workspace.
+pub const MAX_KEY_BYTES: usize = 1024;
+
 /// Identifies an API key inside this process. It is an HMAC under a random key, so it is meaningless elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(u64);
@@ -37,6 +40,21 @@ pub struct ContentDigest([u8; 16]);
 impl ApiKey {
     pub fn new(key: String) -> Self {
         Self(Arc::new(key.into()))
+    }
+
+    /// The API key in a Secret's value.
+    ///
+    /// # Errors
+    /// What is wrong with the value, without any part of it.
+    pub fn decode(value: Option<&[u8]>) -> Result<Self, &'static str> {
+        let value = value.ok_or("has no entry")?;
+        // A line break at the end of a file is not part of a key.
+        let text = std::str::from_utf8(value).map_err(|_| "holds no text in the entry")?.trim();
+        if text.is_empty() || text.len() > MAX_KEY_BYTES || !text.bytes().all(|byte| byte.is_ascii_graphic())
+        {
+            return Err("holds no API key in the entry");
+        }
+        Ok(Self::new(text.to_owned()))
     }
 
     /// For the `Authorization` header alone.

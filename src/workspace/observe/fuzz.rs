@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::*;
 use ohallo_core::fuzz::{bytes, config};
+use ohallo_core::secret::{ApiKey, MAX_KEY_BYTES};
 
 fn key() -> impl Strategy<Value = Vec<u8>> {
     let around =
@@ -18,7 +18,7 @@ proptest! {
 
     #[test]
     fn a_key_fits_into_a_header_unchanged_or_is_rejected_without_being_quoted(value in key()) {
-        match decode(Some(&value)) {
+        match ApiKey::decode(Some(&value)) {
             Ok(key) => {
                 let text = std::str::from_utf8(&value).unwrap().trim();
                 prop_assert_eq!(key.expose(), text);
@@ -48,6 +48,9 @@ fn each_kind_of_content_is_a_key_or_has_its_message() {
         (Some("sf_live_v1_é".as_bytes()), Err("holds no API key in the entry")),
         (Some(b"sf_live_v1_\xff"), Err("holds no text in the entry")),
     ] {
-        assert!(decode(value).as_ref().map(ApiKey::expose).map_err(|what| *what) == expected, "{expected:?}");
+        assert!(
+            ApiKey::decode(value).as_ref().map(ApiKey::expose).map_err(|what| *what) == expected,
+            "{expected:?}"
+        );
     }
 }

@@ -5,6 +5,8 @@ mod distribution;
 mod editor;
 mod on_call;
 mod pipelines;
+mod plan;
+mod plan_pairs;
 pub mod rights;
 mod schema;
 pub mod support;

@@ -24,8 +24,13 @@ pub struct Rights {
     pub optional: &'static [&'static str],
 }
 
-pub const RIGHTS: [Rights; 7] = [
+pub const RIGHTS: [Rights; 8] = [
     Rights { commands: &["validate", "schema", "completion"], required: &[], optional: &[] },
+    Rights {
+        commands: &["plan"],
+        required: &["list channels.ohallo.eu", "list workspaces.ohallo.eu"],
+        optional: &["get namespaces", "list clusterworkspaces.ohallo.eu", "list deployments.apps"],
+    },
     Rights {
         commands: &["status"],
         required: &["list channels.ohallo.eu", "list workspaces.ohallo.eu"],
@@ -86,7 +91,8 @@ pub const RIGHTS: [Rights; 7] = [
 ];
 
 /// How each is run in the test.
-const RUNS: [&[&str]; 9] = [
+const RUNS: [&[&str]; 10] = [
+    &["plan", "channel.yaml"],
     &["status"],
     &["why", "a"],
     &["reconcile", "a", "--wait"],
@@ -144,6 +150,8 @@ async fn each_command_works_with_the_documented_rights_and_uses_each_of_them() {
         &["create", "clusterrolebinding", "person", "--clusterrole=person", &format!("--user={user}")],
     );
     let folder = tempfile::tempdir().unwrap();
+    let manifest = json!({"apiVersion": "ohallo.eu/v1alpha1", "kind": "Channel", "metadata": {"name": "planned"}, "spec": {"channelType": "chat", "displayName": "A"}});
+    std::fs::write(folder.path().join("channel.yaml"), manifest.to_string()).unwrap();
     for args in RUNS {
         let rights = RIGHTS.iter().find(|rights| rights.commands.contains(&args[0])).unwrap();
         let granted: Vec<_> = rights.required.iter().chain(rights.optional).copied().collect();

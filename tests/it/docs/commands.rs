@@ -74,8 +74,9 @@ const NOT_RUN: [(&str, &str); 9] = [
     ("kubectl apply -k deploy/kustomize/overlays/", "is applied by tests/it/deploy/kustomize.rs"),
 ];
 
-/// Pages whose commands have tests of their own: `remedies`, and `stories`.
-const ELSEWHERE: [&str; 3] = ["docs/safety.md", "docs/rotate-key.md", "docs/several-operators.md"];
+/// Pages whose commands have tests of their own: `remedies`, `stories` and `pipelines`.
+const ELSEWHERE: [&str; 4] =
+    ["docs/safety.md", "docs/rotate-key.md", "docs/several-operators.md", "docs/pipelines.md"];
 
 /// All the others: about the Channel `support-email`, where `NAME`, `ID`, `UID` and `ATTEMPT` are placeholders for its values.
 fn others() -> BTreeSet<String> {

@@ -46,7 +46,8 @@ fn page() -> String {
         writeln!(page, "| {} | {} | {} |", commands.join(" "), cell(required), cell(optional)).unwrap();
     }
     page.push_str(
-        "\nFor a Workspace or ClusterWorkspace, `why` and the verbs need the same verbs on that kind.\n\n## Commands\n",
+        "\nFor a Workspace or ClusterWorkspace, `why` and the verbs need the same verbs on that kind. \
+         With `--live`, `plan` also needs `get secrets`. With `--base` alone, it asks nothing.\n\n## Commands\n",
     );
     let help = help(&[]);
     let commands = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();

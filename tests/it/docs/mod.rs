@@ -7,6 +7,7 @@ pub mod kubernetes_versions;
 pub mod links;
 pub mod manifests;
 pub mod namespace_deletion;
+pub mod pipelines;
 pub mod reference;
 pub mod remedies;
 pub mod searchable_strings;

@@ -54,6 +54,10 @@ impl Kinds {
         &self.kinds
     }
 
+    pub fn get(&self, name: &str) -> Option<&Kind> {
+        self.kinds.iter().find(|kind| kind.name == name)
+    }
+
     pub fn recognize(&self, node: &Node) -> Recognized<'_> {
         let text = |key: &str| node.field(key).and_then(|entry| entry.value.text());
         let (api_version, kind) = (text("apiVersion"), text("kind"));

@@ -47,6 +47,11 @@ impl Base {
         Ok(found)
     }
 
+    /// All objects, of any kind.
+    pub fn objects(&self) -> impl Iterator<Item = (&Identity, &Value)> {
+        self.objects.iter()
+    }
+
     pub fn get(&self, identity: &Identity) -> Option<&Value> {
         self.objects.get(identity)
     }

@@ -18,6 +18,7 @@ pub(super) fn options(url: &str) -> Options {
         ca_pem: None,
         proxy: None,
         allow_insecure: false,
+        read_only: false,
     }
 }
 
@@ -335,4 +336,36 @@ async fn a_key_is_fresh_for_30_seconds_after_a_good_answer_and_a_read_is_the_pre
         assert_eq!((session.fresh(now), session.must_preflight(now)), (good, !good), "{answer}");
         assert!(!session.fresh(now + Duration::from_secs(31)));
     }
+}
+
+#[tokio::test]
+async fn a_client_that_only_reads_sends_nothing_but_get() {
+    let (url, mut asks) = server(OK.into(), Duration::ZERO).await;
+    let mut session = session(Options { read_only: true, ..options(&url) });
+    let id = Id::parse("c1").unwrap();
+    let credentials = Credentials::from_map([("a".to_owned(), "b".into())].into());
+    let body =
+        NewChannel { channel_type: "chat".into(), display_name: "A".into(), config: None, enabled: None };
+    let refused = |result: Result<(), CallError>| match result {
+        Err(CallError::Failed(error)) => {
+            assert_eq!((error.class, error.kind, error.status), (Class::NotSent, ErrorKind::Refused, None));
+        }
+        other => panic!("{other:?}"),
+    };
+    refused(session.update(&id, &Changes::default()).await.map(drop));
+    refused(session.store_credentials(&id, &credentials).await);
+    refused(session.delete(&id).await);
+    refused(session.test(&id).await.map(drop));
+    refused(session.retry_provisioning(&id).await);
+    let permit = session.permit_create().unwrap();
+    refused(permit.create(&id, &body, "uid/1").await.map(drop).map_err(CallError::Failed));
+    assert!(session.rates.key.ambiguous_since().is_none(), "no create is unresolved");
+    session.get_channel(&id).await.unwrap();
+    session.get_workspace(&id).await.unwrap();
+    let _ = session.list_channels(&id).await;
+    for _ in 0..3 {
+        let asked = asks.recv().await.unwrap();
+        assert!(asked.starts_with("GET /api/"), "{asked}");
+    }
+    assert!(asks.try_recv().is_err(), "nothing else was sent");
 }

@@ -15,7 +15,7 @@ use crate::channel::consistency::Window;
 use crate::channel::declared;
 use crate::channel::in_memory_state::{CreateAttempt, InMemoryState};
 use crate::failure::{Failure, Retry};
-use crate::index::Elsewhere;
+use crate::index::{Elsewhere, NamespacedName, Rivals};
 use crate::remote::{Changes, Id, NewChannel, RemoteChannel};
 use crate::secret::{ContentDigest, KeyId};
 use crate::text::cut_request;
@@ -352,6 +352,27 @@ impl PlanInput<'_> {
     /// Whether oHallo reverted the same field so often that the operator stops sending it.
     pub fn contested(&self) -> bool {
         self.memory.reverts.contested
+    }
+}
+
+// === impl Claims ===
+
+impl Claims {
+    /// The claims of these rivals, as a Channel of this namespace learns them: of other namespaces it learns no names.
+    /// `heir`: the living Channel that is bound to the id.
+    pub fn of(
+        rivals: &Rivals,
+        namespace: &str,
+        heir: Option<NamespacedName>,
+        elsewhere: Option<Elsewhere>,
+    ) -> Self {
+        Self {
+            heir: heir.map(|heir| (heir.namespace == namespace).then_some(heir.name)),
+            outranked: rivals.outranked,
+            beside: rivals.beside.iter().map(|name| name.name.clone()).collect(),
+            more: rivals.more,
+            elsewhere,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::channel::binding::{self, AttemptId, DeletionBinding};
 use crate::channel::freshness;
 use crate::channel::in_memory_state::{ABSENCE_INTERVAL, InMemoryState};
 use crate::channel::model::{
-    Conclusion, ConclusionKind, DeletionOutcome, Plan, PlanInput, Remote, Step, WorkspaceAccess,
+    Conclusion, ConclusionKind, DeletionOutcome, Plan, PlanInput, Predecessor, Remote, Step, WorkspaceAccess,
 };
 use crate::channel::triggers::Triggers;
 use crate::failure::Retry;
@@ -76,6 +76,16 @@ pub fn should_delete_remote(channel: &Channel, status: &ChannelStatus) -> bool {
             None => channel.spec.channel_id.is_none(),
         },
     }
+}
+
+/// The terminating Channel as the one that hands its channel over. A Channel that retains its channel hands nothing over:
+/// after its deletion, the id is adopted like any other.
+pub fn as_predecessor(channel: &Channel) -> Option<Predecessor> {
+    let status = channel.status.clone().unwrap_or_default();
+    status.origin.as_ref().filter(|_| should_delete_remote(channel, &status))?;
+    // An unknown word: the origin of which the default policy deletes nothing.
+    let origin = status.origin().unwrap_or(Origin::Adopted);
+    Some(Predecessor { name: channel.name_any(), origin })
 }
 
 /// The policy in force, as `status.deletionPolicy` shows it.

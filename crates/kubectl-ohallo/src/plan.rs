@@ -1,0 +1,262 @@
+//! `plan`: what an apply of manifests would do in oHallo. It only reads.
+
+mod apply;
+mod change;
+mod files;
+mod items;
+mod live;
+mod manifests;
+mod markdown;
+mod merge;
+mod operators;
+mod planned;
+mod rehearsal;
+mod report;
+mod snapshot;
+mod text;
+mod world;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use ohallo_client::clock;
+use ohallo_core::channel::state::Now;
+use ohallo_core::secret::ApiKey;
+
+use crate::cluster::{Cluster, block_on};
+use crate::failure::{BAD_USAGE, Failure, SUCCESS};
+use crate::global::Global;
+use crate::judge::Kinds;
+use crate::manifest::Base;
+use crate::output::{self, Output};
+use crate::plan::apply::Removed;
+use crate::plan::change::Depth;
+use crate::plan::live::{KEY_VARIABLE, Source};
+use crate::plan::manifests::{Manifests, overlaid};
+use crate::plan::operators::Operators;
+use crate::plan::planned::Planned;
+use crate::plan::report::Report;
+use crate::plan::snapshot::{Snapshot, snapshot};
+use crate::plan::world::Secrets;
+
+pub use crate::plan::report::{VERSION, schema};
+
+const HELP: &str = "\
+Examples:
+  kubectl ohallo plan channels/ --base origin/main
+  kubectl ohallo plan channels/
+  kubectl ohallo plan channels/ --live --output markdown
+  kustomize build overlays/prod | kubectl ohallo plan - --exit-code
+
+Depths:
+  files     manifests only. The default with --base; no credentials are used
+  cluster   also the objects of the cluster, by the kubeconfig. The default without --base
+  ohallo    also the channels in oHallo, read with the API key of each Workspace or of $OHALLO_API_KEY
+
+Objects that are in the base and not in the files are deleted. Without --base, objects of the cluster that
+are not in the files stay, unless --prune is given.
+
+Exit codes: 0 planned, 1 no plan, 64 wrong usage. With --exit-code: 0 no changes, 2 changes, 3 changes that
+destroy or may destroy channels. With --fail-on destroy: 3 for those, else 0.";
+
+/// Changes that destroy or may destroy channels, with --exit-code or --fail-on.
+const DESTROYS: u8 = 3;
+/// Changes, with --exit-code.
+const CHANGES: u8 = 2;
+/// There is no plan, or a part of it is refused.
+const NO_PLAN: u8 = 1;
+/// As a shell reports a process that Ctrl-C has ended.
+const INTERRUPTED: u8 = 130;
+
+#[derive(clap::Args)]
+#[command(after_help = HELP)]
+pub struct Args {
+    /// Files, directories (with everything below them), or - for stdin
+    #[arg(required = true, value_name = "FILE|DIR|-")]
+    places: Vec<PathBuf>,
+
+    /// The manifests before the change: a file, a directory or a Git revision
+    #[arg(long, value_name = "FILE|DIR|REVISION")]
+    base: Option<String>,
+
+    /// How much to read. Default: files with --base, else cluster
+    #[arg(long, value_enum, value_name = "DEPTH")]
+    depth: Option<Depth>,
+
+    /// Also read the channels in oHallo, as --depth ohallo
+    #[arg(long, conflicts_with = "depth")]
+    live: bool,
+
+    /// Without --base: delete Channels and Workspaces that are in the namespaces of the files, and not in the files
+    #[arg(long, conflicts_with = "base")]
+    prune: bool,
+
+    /// URL of the oHallo API
+    #[arg(long, value_name = "URL", default_value = "https://api.ohallo.eu")]
+    api_url: String,
+
+    /// File with the certificate authorities to trust for the oHallo API. Default: those of the system
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+
+    /// Namespace of the Secrets of ClusterWorkspaces
+    #[arg(long, value_name = "NAME", default_value = "ohallo-system")]
+    operator_namespace: String,
+
+    /// Format of the plan
+    #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
+    output: Format,
+
+    /// Report changes by the exit code
+    #[arg(long)]
+    exit_code: bool,
+
+    /// End with 3 if this happens
+    #[arg(long, value_enum, value_name = "EVENT")]
+    fail_on: Option<FailOn>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// For programs, with a version
+    Json,
+    /// The same as YAML
+    Yaml,
+    /// The comment of a pull request
+    Markdown,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FailOn {
+    /// A channel in oHallo is deleted, or may be
+    Destroy,
+}
+
+/// # Errors
+/// There is no plan: something can't be read, or objects are refused.
+pub fn run(args: &Args, global: &Global, output: &mut Output) -> Result<u8, Failure> {
+    // 2 and 3 are answers here.
+    let report = plan(args, global).map_err(|failure| match failure.code {
+        BAD_USAGE | INTERRUPTED => failure,
+        _ => failure.with_code(NO_PLAN),
+    })?;
+    let text = match args.output {
+        Format::Text => text::text(&report),
+        Format::Json => output::json(&report)?,
+        Format::Yaml => output::render(output::Format::Yaml, &report, text::text)?,
+        Format::Markdown => markdown::markdown(&report),
+    };
+    output.print(&text).map_err(|failure| failure.with_code(NO_PLAN))?;
+    match report.refused() {
+        0 => Ok(exit_code(args, &report)),
+        count => {
+            let message =
+                format!("the API server would refuse {count} of the objects: run kubectl ohallo validate");
+            Err(Failure::undecided(message).with_code(NO_PLAN))
+        }
+    }
+}
+
+fn exit_code(args: &Args, report: &Report) -> u8 {
+    if report.destroys && (args.exit_code || args.fail_on == Some(FailOn::Destroy)) {
+        DESTROYS
+    } else if report.has_changes && args.exit_code {
+        CHANGES
+    } else {
+        SUCCESS
+    }
+}
+
+fn plan(args: &Args, global: &Global) -> Result<Report, Failure> {
+    let depth = match (args.live, args.depth, &args.base) {
+        (true, ..) => Depth::Ohallo,
+        (false, Some(depth), _) => depth,
+        (false, None, Some(_)) => Depth::Files,
+        (false, None, None) => Depth::Cluster,
+    };
+    if depth == Depth::Files && args.base.is_none() {
+        return Err(Failure::usage("the depth files compares with --base, which is missing"));
+    }
+    let kinds = Kinds::embedded().map_err(Failure::undecided)?;
+    let now = Now { wall: clock::now(), instant: clock::instant() };
+    if depth == Depth::Files {
+        let (head, base) = manifests(args, &kinds, global.namespace.as_deref().unwrap_or("default"))?;
+        let planned = Planned::of_files(head, &base.unwrap_or_default(), &kinds, now)?;
+        return Ok(planned.report(args.base.clone(), depth, now));
+    }
+    block_on(async {
+        let work = async { with_cluster(args, depth, &Cluster::connect(global).await?, &kinds, now).await };
+        tokio::select! {
+            report = work => report,
+            _ = tokio::signal::ctrl_c() => {
+                Err(Failure::undecided("interrupted: nothing was written").with_code(INTERRUPTED))
+            }
+        }
+    })
+}
+
+/// The manifests after and before the change.
+fn manifests(args: &Args, kinds: &Kinds, namespace: &str) -> Result<(Manifests, Option<Manifests>), Failure> {
+    let base = args.base.as_deref().map(|base| Base::read(base, &args.places, namespace)).transpose()?;
+    let base = base.map(|base| Manifests::of_base(&base, kinds));
+    Ok((Manifests::read(&args.places, kinds, namespace)?, base))
+}
+
+/// Reads what the depth allows, and plans.
+async fn with_cluster(
+    args: &Args,
+    depth: Depth,
+    cluster: &Cluster,
+    kinds: &Kinds,
+    now: Now,
+) -> Result<Report, Failure> {
+    let (head, base) = manifests(args, kinds, &cluster.namespace)?;
+    let based = base.iter().flat_map(Manifests::namespaces);
+    let mut namespaces: BTreeSet<_> = head.namespaces().chain(based).map(str::to_owned).collect();
+    if namespaces.is_empty() {
+        namespaces.insert(cluster.namespace.clone());
+    }
+    let Snapshot { before, notes } = snapshot(cluster, &namespaces).await?;
+    let operators = Operators::read(cluster).await?;
+    let removed = match &base {
+        Some(base) => Removed::of(base, &head, &before),
+        None if args.prune => Removed::pruned(&head, &before, &namespaces),
+        None => Removed::default(),
+    };
+    let mut planned = Planned::begin(before, head, removed, kinds, now)?;
+    planned.notes = notes;
+    let source = source(args)?;
+    if depth == Depth::Ohallo {
+        let secrets = live::read_secrets(cluster, &source, planned.workspaces(), planned.named()).await?;
+        planned.remember(depth, secrets);
+        let (workspaces, world) = planned.workspaces_and_world();
+        live::read_channels(&live::client(&source)?, &source, workspaces, world).await?;
+    } else {
+        let mut secrets = Secrets::default();
+        base.iter().for_each(|base| overlaid(&mut secrets, base));
+        planned.remember(depth, secrets);
+    }
+    planned.leave_out_unserved(&operators);
+    Ok(planned.report(args.base.clone(), depth, now))
+}
+
+fn source(args: &Args) -> Result<Source<'_>, Failure> {
+    let read = |path: &PathBuf| {
+        std::fs::read(path)
+            .map_err(|error| Failure::usage(format!("--ca-file {} can't be read: {error}", path.display())))
+    };
+    let key = std::env::var(KEY_VARIABLE).ok().filter(|key| !key.is_empty());
+    let key = key.map(|key| ApiKey::decode(Some(key.as_bytes()))).transpose();
+    Ok(Source {
+        api_url: &args.api_url,
+        ca_pem: args.ca_file.as_ref().map(read).transpose()?,
+        operator_namespace: &args.operator_namespace,
+        key: key.map_err(|what| Failure::usage(format!("the variable {KEY_VARIABLE} {what}")))?,
+    })
+}
+
+#[cfg(test)]
+mod tests;

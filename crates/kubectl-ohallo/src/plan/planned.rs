@@ -1,0 +1,219 @@
+//! A plan between its reads: the objects before and after the apply, and what becomes known of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kube::ResourceExt;
+use ohallo_core::api::ObjectKind;
+use ohallo_core::api::channel::Channel;
+use ohallo_core::channel::in_memory_state::InMemoryState;
+use ohallo_core::channel::model::DesiredCredentials;
+use ohallo_core::channel::state::Now;
+use ohallo_core::index::{NamespacedName, WorkspaceKey, secrets};
+use ohallo_core::text::list;
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::judge::Kinds;
+use crate::plan::apply::{
+    Applied, Before, Removed, apply, remembered, suppose_remotes, suppose_secrets, suppose_workspaces,
+};
+use crate::plan::change::{Change, Depth, Effect};
+use crate::plan::files;
+use crate::plan::items::Subject;
+use crate::plan::manifests::{Manifests, overlaid};
+use crate::plan::operators::Operators;
+use crate::plan::rehearsal::{credentials_of, rehearse};
+use crate::plan::report::Report;
+use crate::plan::world::{Secrets, World};
+
+/// The most names of one sentence.
+const MAX_NAMES: usize = 3;
+
+/// See the module.
+pub struct Planned {
+    head: Manifests,
+    /// The Channels before the apply.
+    before: BTreeMap<NamespacedName, Channel>,
+    /// Workspaces before the apply, and those of the files.
+    workspaces: BTreeMap<WorkspaceKey, Value>,
+    applied: Applied,
+    changes: Vec<Change>,
+    pub notes: Vec<String>,
+}
+
+// === impl Planned ===
+
+impl Planned {
+    /// The plan at depth files.
+    ///
+    /// # Errors
+    /// An object can't be decoded.
+    pub fn of_files(head: Manifests, base: &Manifests, kinds: &Kinds, now: Now) -> Result<Self, Failure> {
+        let before = files::imagine(base, &head, kinds, now)?;
+        let removed = Removed::of(base, &head, &before);
+        let mut planned = Self::begin(before, head, removed, kinds, now)?;
+        suppose_workspaces(&mut planned.applied.world);
+        let known = files::secrets_after(base, &planned.head, planned.named());
+        planned.applied.world.secrets = known;
+        Ok(planned)
+    }
+
+    /// Applies the files to the objects before.
+    ///
+    /// # Errors
+    /// An object can't be decoded.
+    pub fn begin(
+        before: Before,
+        head: Manifests,
+        removed: Removed,
+        kinds: &Kinds,
+        now: Now,
+    ) -> Result<Self, Failure> {
+        let applied = apply(&before, &head, &removed, kinds, now.wall)?;
+        let changes = workspaces_that_wait(&before, &removed, &applied.world);
+        let objects = decoded(&before)?;
+        let mut workspaces = before.workspaces;
+        workspaces.extend(head.workspaces.clone());
+        Ok(Self { head, before: objects, workspaces, applied, changes, notes: Vec::new() })
+    }
+
+    pub fn workspaces(&self) -> &BTreeMap<WorkspaceKey, Value> {
+        &self.workspaces
+    }
+
+    pub fn workspaces_and_world(&mut self) -> (&BTreeMap<WorkspaceKey, Value>, &mut World) {
+        (&self.workspaces, &mut self.applied.world)
+    }
+
+    /// The Channels that the plan is about, before and after the apply.
+    pub fn named(&self) -> impl Iterator<Item = &Channel> {
+        let world = &self.applied.world;
+        world.participants.iter().flat_map(|name| [self.before.get(name), world.channels.get(name)]).flatten()
+    }
+
+    /// Takes over the Secrets before the apply, as far as they are known, and what a working operator remembers of them.
+    pub fn remember(&mut self, depth: Depth, mut known: Secrets) {
+        let unread = unread(&known, self.named());
+        if depth == Depth::Ohallo && !unread.is_empty() {
+            let names = list(unread.iter().map(String::as_str), MAX_NAMES);
+            self.notes.push(format!("Secrets that may not be read are supposed to be unchanged: {names}."));
+        }
+        // Where no Secret was read, those of the files are supposed to be applied already.
+        for (name, content) in self.head.secrets.iter().filter(|_| depth != Depth::Ohallo) {
+            known.0.entry(name.clone()).or_insert_with(|| content.only(|_| true));
+        }
+        suppose_secrets(&mut known, self.named());
+        self.applied.world.secrets = known;
+        self.applied.world.memory = memories(depth, &self.before, &self.applied.world);
+        overlaid(&mut self.applied.world.secrets, &self.head);
+    }
+
+    /// Nothing happens to Channels that no operator serves.
+    pub fn leave_out_unserved(&mut self, operators: &Operators) {
+        let world = &mut self.applied.world;
+        for name in std::mem::take(&mut world.participants) {
+            if !world.channels.get(&name).is_some_and(|channel| operators.none_serves(channel)) {
+                world.participants.insert(name);
+                continue;
+            }
+            let message = "No Deployment of an operator serves this object, so nothing happens in oHallo: check --namespace and --cluster-workspaces of the operators.".to_owned();
+            let change = Change::of(Effect::Unserved, ObjectKind::Channel.name(), &name.name);
+            self.changes.push(Change { namespace: name.namespace, message, ..change });
+        }
+    }
+
+    /// Rehearses, and lists what happens.
+    pub fn report(mut self, base: Option<String>, depth: Depth, now: Now) -> Report {
+        suppose_remotes(&self.before, &mut self.applied.world);
+        let rehearsed = rehearse(&self.applied.world, now);
+        let world = &self.applied.world;
+        let mut changes = self.changes;
+        changes.append(&mut self.head.refused);
+        changes.append(&mut self.applied.kept);
+        let mut unchanged = 0;
+        for name in &world.participants {
+            let (Some(after), Some(story)) = (world.channels.get(name), rehearsed.stories.get(name)) else {
+                continue;
+            };
+            let before = self.before.get(name);
+            let subject = Subject { name, depth, before, after, remotes: &world.remotes };
+            let found = subject.changes(story);
+            unchanged += usize::from(found.is_empty() && self.head.channels.contains_key(name));
+            changes.extend(found);
+        }
+        for name in &self.applied.vanished {
+            let message = "The object is deleted; no channel was created for it.".to_owned();
+            let change = Change::of(Effect::NoLongerManaged, ObjectKind::Channel.name(), &name.name);
+            changes.push(Change { namespace: name.namespace.clone(), message, ..change });
+        }
+        if self.head.channels.is_empty() && self.head.workspaces.is_empty() && changes.is_empty() {
+            self.notes.push("The files have no objects of ohallo.eu.".to_owned());
+        }
+        Report::new(depth, base, changes, unchanged, self.notes)
+    }
+}
+
+fn decoded(before: &Before) -> Result<BTreeMap<NamespacedName, Channel>, Failure> {
+    let decode = |(name, object): (&NamespacedName, &Value)| {
+        let channel = serde_json::from_value(object.clone());
+        let channel = channel.map_err(|error| {
+            Failure::undecided(format!(
+                "the Channel {}/{} can't be decoded: {error}",
+                name.namespace, name.name
+            ))
+        })?;
+        Ok((name.clone(), channel))
+    };
+    before.channels.iter().map(decode).collect()
+}
+
+/// What an operator that works remembers of the Channels: the credentials that it sent last.
+fn memories(
+    depth: Depth,
+    before: &BTreeMap<NamespacedName, Channel>,
+    world: &World,
+) -> BTreeMap<NamespacedName, InMemoryState> {
+    let one = |(name, channel): (&NamespacedName, &Channel)| {
+        let sent = channel.status.as_ref().and_then(|status| status.credentials.as_ref());
+        let pushed = match credentials_of(channel, &name.namespace, world) {
+            DesiredCredentials::Ready { digest, sources, .. } => {
+                let is_known = depth == Depth::Ohallo && sources.iter().all(|source| source.uid != "unknown");
+                (!is_known || sent.is_some_and(|sent| sent.sources == sources)).then_some(digest)
+            }
+            DesiredCredentials::None | DesiredCredentials::Invalid(_) => None,
+        };
+        (name.clone(), remembered(channel, pushed))
+    };
+    before.iter().map(one).collect()
+}
+
+/// The Secrets that Channels name and that are not known.
+fn unread<'a>(known: &Secrets, channels: impl Iterator<Item = &'a Channel>) -> Vec<String> {
+    let mut names = BTreeSet::new();
+    for channel in channels {
+        let namespace = channel.namespace().unwrap_or_default();
+        let named = secrets(channel).map(|secret| NamespacedName::new(&namespace, secret));
+        names.extend(named.filter(|name| !known.0.contains_key(name)));
+    }
+    names.into_iter().map(|name| format!("{}/{}", name.namespace, name.name)).collect()
+}
+
+/// Workspaces whose deletion waits for Channels.
+fn workspaces_that_wait(before: &Before, removed: &Removed, world: &World) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for key in removed.workspaces.iter().filter(|key| before.workspaces.contains_key(key)) {
+        let users = world.channels.iter().filter(|(_, channel)| {
+            WorkspaceKey::of(channel) == *key && channel.metadata.deletion_timestamp.is_none()
+        });
+        let names: Vec<_> = users.map(|(name, _)| name.name.as_str()).collect();
+        if names.is_empty() {
+            continue;
+        }
+        let names = list(names.into_iter(), MAX_NAMES);
+        let kind = if key.namespace.is_some() { ObjectKind::Workspace } else { ObjectKind::ClusterWorkspace };
+        let message = format!("The deletion waits while Channels use it: {names}.");
+        let change = Change::of(Effect::Waits, kind.name(), &key.name);
+        changes.push(Change { namespace: key.namespace.clone().unwrap_or_default(), message, ..change });
+    }
+    changes
+}

@@ -1,0 +1,388 @@
+//! Tables: for each effect, a change of manifests that has it, and for what only a cluster shows, objects of one.
+
+use clap::Parser;
+use ohallo_core::api::channel::Channel;
+use ohallo_core::index::{NamespacedName, WorkspaceKey};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::plan::apply::Before;
+use crate::plan::change::Effect::{self, *};
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(flatten)]
+    args: Args,
+}
+
+/// A Channel of one line.
+fn channel(name: &str, spec: &str) -> String {
+    format!(
+        "---\napiVersion: ohallo.eu/v1alpha1\nkind: Channel\nmetadata: {{name: {name}}}\nspec: {{displayName: Name, {spec}}}\n"
+    )
+}
+
+fn workspace(name: &str, spec: &str) -> String {
+    format!(
+        "---\napiVersion: ohallo.eu/v1alpha1\nkind: Workspace\nmetadata: {{name: {name}}}\nspec: {{workspaceId: w1, apiKeySecretRef: {{name: key}}{spec}}}\n"
+    )
+}
+
+fn secret(name: &str, value: &str) -> String {
+    format!("---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\nstringData: {{token: {value}}}\n")
+}
+
+fn run_with(base: &str, head: &str, flags: &[&str]) -> Result<Report, Failure> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (base, head) = (file("base.yaml", base), file("head.yaml", head));
+    let words = ["plan", head.as_str(), "--base", base.as_str()].into_iter().chain(flags.iter().copied());
+    let cli = Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
+    plan(&cli.args, &cli.global)
+}
+
+/// The plan at depth files.
+fn files(base: &str, head: &str) -> Report {
+    run_with(base, head, &[]).unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+/// The effects and the names of the objects.
+fn effects(report: &Report) -> Vec<(Effect, &str)> {
+    report.changes.iter().map(|change| (change.effect, change.name.as_str())).collect()
+}
+
+#[test]
+fn each_change_of_a_manifest_has_its_effects() {
+    let email = "channelType: email";
+    for (what, base, head, expected) in [
+        ("nothing", channel("a", email), channel("a", email), vec![]),
+        ("a new one", String::new(), channel("a", email), vec![(Created, "a")]),
+        ("a removed one", channel("a", email), String::new(), vec![(Destroyed, "a")]),
+        (
+            "by a declared policy",
+            channel("a", "channelType: email, deletionPolicy: Delete, channelId: c1"),
+            String::new(),
+            vec![(Destroyed, "a")],
+        ),
+        (
+            "retained",
+            channel("a", "channelType: email, deletionPolicy: Retain"),
+            String::new(),
+            vec![(Retained, "a")],
+        ),
+        (
+            "observed and removed",
+            channel("a", "channelType: email, managementPolicy: Observe, channelId: c1"),
+            String::new(),
+            vec![(NoLongerManaged, "a")],
+        ),
+        (
+            "adopted, or pinned",
+            channel("a", "channelType: email, channelId: c1"),
+            String::new(),
+            vec![(DependsOnOrigin, "a")],
+        ),
+        (
+            "a rename with an id",
+            channel("a", "channelType: email, channelId: c1"),
+            channel("b", "channelType: email, channelId: c1"),
+            vec![(HandedOver, "a"), (Adopted, "b")],
+        ),
+        (
+            "a rename without an id",
+            channel("a", email),
+            channel("b", email),
+            vec![(Destroyed, "a"), (Created, "b")],
+        ),
+        (
+            "a rename of a retained one",
+            channel("a", "channelType: email, deletionPolicy: Retain, channelId: c1"),
+            channel("b", "channelType: email, channelId: c1"),
+            vec![(Retained, "a"), (Adopted, "b")],
+        ),
+        (
+            "a claim that can't bind",
+            channel("a", "channelType: email, channelId: c1"),
+            channel("b", "channelType: chat, channelId: c1"),
+            vec![(Waits, "a"), (Blocked, "b")],
+        ),
+        (
+            "an adoption",
+            String::new(),
+            channel("a", "channelType: email, channelId: c1"),
+            vec![(Adopted, "a"), (Updated, "a")],
+        ),
+        (
+            "an update",
+            channel("a", "channelType: email, config: {fromName: A}"),
+            channel("a", "channelType: email, config: {fromName: B}"),
+            vec![(Updated, "a")],
+        ),
+        (
+            "a removed field",
+            channel("a", "channelType: email, config: {fromName: A}"),
+            channel("a", email),
+            vec![(NoLongerManaged, "a")],
+        ),
+        (
+            "credentials",
+            channel("a", email),
+            channel("a", "channelType: email, credentials: [{secretRef: {name: s}}]"),
+            vec![(CredentialsPushed, "a")],
+        ),
+        (
+            "credentials that are not declared any more",
+            channel("a", "channelType: email, credentials: [{secretRef: {name: s}}]"),
+            channel("a", email),
+            vec![(NoLongerManaged, "a")],
+        ),
+        (
+            "a test of an email channel",
+            channel("a", email),
+            channel("a", email)
+                .replace("{name: a}", "{name: a, annotations: {ohallo.eu/test-requested-at: now}}"),
+            vec![(Tested, "a")],
+        ),
+        (
+            "a test after a change",
+            channel("a", "channelType: chat, connectivityTest: OnChange"),
+            channel("a", "channelType: chat, connectivityTest: OnChange, config: {x: 1}"),
+            vec![(Updated, "a"), (Tested, "a")],
+        ),
+        (
+            "a suspended one",
+            channel("a", email),
+            channel("a", "channelType: email, suspend: true, config: {fromName: B}"),
+            vec![(Suspended, "a")],
+        ),
+        (
+            "a suspended one that is removed",
+            channel("a", "channelType: email, suspend: true"),
+            String::new(),
+            vec![(Waits, "a")],
+        ),
+        (
+            "an observed one",
+            String::new(),
+            channel("a", "channelType: email, managementPolicy: Observe"),
+            vec![(Observed, "a")],
+        ),
+        (
+            "what can't be changed",
+            channel("a", email),
+            channel("a", "channelType: chat"),
+            vec![(Refused, "a")],
+        ),
+        ("what is not valid", channel("a", email), channel("a", "channelType: sms"), vec![(Refused, "a")]),
+        (
+            "what GitOps tools keep",
+            channel("a", email).replace(
+                "{name: a}",
+                "{name: a, annotations: {kustomize.toolkit.fluxcd.io/prune: disabled}}",
+            ),
+            String::new(),
+            vec![(Waits, "a")],
+        ),
+    ] {
+        let report = files(&base, &head);
+        assert_eq!(effects(&report), expected, "{what}: {report:#?}");
+    }
+}
+
+#[test]
+fn workspaces_and_secrets_change_their_channels() {
+    let one =
+        channel("a", "channelType: chat, credentials: [{name: pin, secretKeyRef: {name: s, key: token}}]");
+    let known = one.clone() + &workspace("default", "") + &secret("s", "one");
+    for (what, head, expected) in [
+        ("nothing", known.clone(), vec![]),
+        (
+            "a rotated Secret",
+            one.clone() + &workspace("default", "") + &secret("s", "two"),
+            vec![(CredentialsPushed, "a")],
+        ),
+        ("a removed Secret", one.clone() + &workspace("default", ""), vec![(Waiting, "a")]),
+        (
+            "a suspended Workspace",
+            one.clone() + &workspace("default", ", suspend: true") + &secret("s", "one"),
+            vec![(Suspended, "a")],
+        ),
+        ("a removed Workspace in use", one.clone() + &secret("s", "one"), vec![(Waits, "default")]),
+        ("all removed", String::new(), vec![(Destroyed, "a")]),
+        (
+            "another workspace",
+            known.replace("workspaceId: w1", "workspaceId: w2"),
+            vec![(Refused, "default")],
+        ),
+    ] {
+        let report = files(&known, &head);
+        assert_eq!(effects(&report), expected, "{what}: {report:#?}");
+    }
+    let report = files(&known, &known.replace("token: one", "token: two"));
+    assert_eq!(report.changes[0].credentials, ["pin"]);
+}
+
+#[test]
+fn an_update_lists_each_field_with_its_values() {
+    let base = channel("a", "channelType: email, enabled: true, config: {x: {k: 1}, z: [1]}");
+    let head = channel("a", "channelType: email, enabled: false, config: {x: {k: 2, m: a}, z: [1]}")
+        .replace("displayName: Name", "displayName: Other");
+    let report = files(&base, &head);
+    let fields = &report.changes[0].fields;
+    let of = |path: &str| {
+        let field = fields.iter().find(|field| field.path == path).unwrap();
+        (field.old.clone(), field.old_known, field.new.clone())
+    };
+    assert_eq!(fields.len(), 4, "{fields:#?}");
+    assert_eq!(of("displayName"), (Some(json!("Name")), true, json!("Other")));
+    assert_eq!(of("config.x.k"), (Some(json!(1)), true, json!(2)));
+    assert_eq!(of("config.x.m"), (None, true, json!("a")));
+    assert_eq!(of("enabled"), (Some(json!(true)), true, json!(false)));
+    assert_eq!(fields[0].arrow(64), "\"Name\" → \"Other\"");
+    // What an adoption finds is not known without a cluster.
+    let adopted = files("", &channel("a", "channelType: email, channelId: c1"));
+    let field = &adopted.changes[1].fields[0];
+    assert_eq!((field.old_known, field.arrow(64).as_str()), (false, "(unknown) → \"Name\""));
+}
+
+#[test]
+fn every_effect_has_a_place_in_the_order_and_the_count_line_has_all() {
+    let base = channel("gone", "channelType: voice") + &channel("same", "channelType: chat");
+    let head = channel("same", "channelType: chat") + &channel("new", "channelType: chat");
+    let report = files(&base, &head);
+    assert_eq!(report.count_line(), "1 destroyed, 1 created, 1 unchanged");
+    assert!(report.destroys && report.has_changes);
+    let text = text::text(&report);
+    let (destroyed, created) = (text.find("Destroyed in oHallo").unwrap(), text.find("Created").unwrap());
+    assert!(destroyed < created && text.starts_with("Depth files: "), "{text}");
+    let none = files(&base, &base);
+    assert_eq!((none.count_line().as_str(), none.has_changes), ("2 unchanged", false));
+    use strum::VariantArray;
+    let headings: BTreeSet<_> = Effect::VARIANTS.iter().map(|effect| effect.heading()).collect();
+    assert_eq!(headings.len(), Effect::VARIANTS.len());
+}
+
+#[test]
+fn a_plan_with_a_hole_is_no_plan() {
+    for (base, head, part) in [
+        ("a: [", "", "of the base: line"),
+        ("", "a: [", "head.yaml: line"),
+        (
+            "apiVersion: ohallo.eu/v1alpha1\nkind: Channel\nmetadata: {name: a}\nspec: {displayName: 1}\n",
+            "",
+            "can't be decoded",
+        ),
+    ] {
+        let failure = run_with(base, head, &[]).unwrap_err();
+        assert!(failure.to_string().contains(part), "{failure}");
+    }
+}
+
+/// A Channel as a cluster has it: bound and settled.
+fn bound(name: &str, id: &str, spec: Value, status: Value) -> Value {
+    let uid = format!("uid-{name}");
+    let mut object = json!({
+        "apiVersion": "ohallo.eu/v1alpha1", "kind": "Channel",
+        "metadata": {
+            "name": name, "namespace": "default", "uid": uid, "generation": 1, "resourceVersion": "7",
+            "creationTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["ohallo.eu/channel"],
+            "annotations": {"ohallo.eu/create-intent": format!("{uid}/1/2026-01-01T00:00:00Z")},
+        },
+        "spec": {"channelType": "chat", "displayName": "Name"},
+        "status": {
+            "observedGeneration": 1, "channelId": id, "boundUid": uid, "workspaceId": "w1", "origin": "Created",
+            "state": "active", "deletionPolicy": "Delete",
+            "conditions": [{"type": "Ready", "status": "True", "reason": "Available", "message": "", "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+        },
+    });
+    let put = |object: &mut Value, values: Value| {
+        for (key, value) in values.as_object().unwrap() {
+            object[key] = value.clone();
+        }
+    };
+    put(&mut object["spec"], spec);
+    put(&mut object["status"], status);
+    let channel: Channel = serde_json::from_value(object.clone()).unwrap();
+    let digest = ohallo_core::channel::declared::digest(&channel.spec, channel.spec.enabled);
+    object["status"]["applied"] = json!({"digest": digest, "enabled": channel.spec.enabled});
+    object
+}
+
+/// The plan at depth cluster, for these objects of one.
+fn cluster(objects: &[Value], head: &str, removed: &[&str]) -> Report {
+    let kinds = Kinds::embedded().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("head.yaml");
+    std::fs::write(&path, head).unwrap();
+    let head = Manifests::read(&[path], &kinds, "default").unwrap();
+    let mut before = Before::default();
+    for object in objects {
+        let name = object["metadata"]["name"].as_str().unwrap();
+        before.channels.insert(NamespacedName::new("default", name), object.clone());
+    }
+    let removed = removed.iter().map(|name| NamespacedName::new("default", *name)).collect();
+    let removed = Removed { channels: removed, workspaces: BTreeSet::new() };
+    let workspace =
+        json!({"metadata": {"name": "default", "namespace": "default"}, "spec": {"workspaceId": "w1"}});
+    let key = WorkspaceKey { namespace: Some("default".to_owned()), name: "default".to_owned() };
+    before.workspaces.insert(key, workspace);
+    let now = Now { wall: clock::now(), instant: clock::instant() };
+    let mut planned = Planned::begin(before, head, removed, &kinds, now).unwrap();
+    planned.remember(Depth::Cluster, Secrets::default());
+    planned.report(None, Depth::Cluster, now)
+}
+
+#[test]
+fn what_only_a_cluster_shows_decides_a_deletion() {
+    let adopted = json!({"origin": "Adopted", "deletionPolicy": "Retain"});
+    let none = || json!({});
+    for (what, object, expected) in [
+        ("created", bound("a", "c1", none(), none()), Destroyed),
+        ("adopted", bound("a", "c1", json!({"channelId": "c1"}), adopted), Retained),
+        ("pinned", bound("a", "c1", json!({"channelId": "c1"}), none()), Destroyed),
+        ("with a create whose id it lost", bound("a", "c1", none(), json!({"boundUid": "other"})), Waits),
+        ("in another workspace", bound("a", "c1", none(), json!({"workspaceId": "w2"})), Waits),
+    ] {
+        let report = cluster(&[object], "", &["a"]);
+        let effect = report.changes.first().map(|change| change.effect);
+        assert_eq!(effect, Some(expected), "{what}: {report:#?}");
+    }
+}
+
+#[test]
+fn an_unresolved_create_is_never_sent_again() {
+    let mut object = bound("a", "c1", json!({}), json!({"state": null}));
+    let status = object["status"].as_object_mut().unwrap();
+    status.retain(|key, _| key == "observedGeneration");
+    status.insert("create".to_owned(), json!({"attempt": 1, "outcome": "Unknown"}));
+    let report = cluster(&[object.clone()], &channel("a", "channelType: chat"), &[]);
+    assert_eq!(effects(&report), [(Blocked, "a")]);
+    assert_eq!(report.changes[0].reason.as_deref(), Some("CreateOutcomeUnknown"));
+    let report = cluster(&[object], "", &["a"]);
+    assert_eq!(effects(&report), [(Waits, "a")]);
+}
+
+#[test]
+fn fields_that_others_set_remain_and_a_suspension_holds_changes_back() {
+    let mut object = bound("a", "c1", json!({"suspend": true}), json!({}));
+    let applied = json!({"spec": {"channelType": "chat", "displayName": "Name"}}).to_string();
+    object["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"] = applied.into();
+    let head = channel("a", "channelType: chat, config: {x: 1}");
+    assert_eq!(effects(&cluster(&[object.clone()], &head, &[])), [(Suspended, "a")]);
+    object["spec"]["suspend"] = false.into();
+    assert_eq!(effects(&cluster(&[object], &head, &[])), [(Updated, "a")]);
+}
+
+#[test]
+fn an_object_that_was_never_reconciled_vanishes_without_a_call() {
+    let mut object = bound("a", "c1", json!({}), json!({}));
+    object["metadata"]["finalizers"] = json!([]);
+    object["status"] = json!({"observedGeneration": -1});
+    assert_eq!(effects(&cluster(&[object], "", &["a"])), [(NoLongerManaged, "a")]);
+}

@@ -1,0 +1,373 @@
+//! `plan` in a shell and in a pipeline, with a cluster and oHallo, and what keeps it from an answer.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use ohallo_sim::{Action, Config, Fault, Key, Listening, Operation, READ, WRITE};
+use serde_json::{Value, json};
+
+use crate::cli::support::planner::{
+    PLANNER, assert_only_read, effects, grant_reads, planned, planner, said, unique_ids,
+};
+use crate::cli::support::program::{command, run};
+use crate::support::harness::{Harness, TENANT, id_of};
+use crate::support::{canary, clusters};
+
+/// Files in a folder of their own.
+struct Files(tempfile::TempDir);
+
+impl Files {
+    fn new(files: &[(&str, &[Value])]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, objects) in files {
+            let text: String = objects.iter().map(|object| format!("---\n{object}\n")).collect();
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> String {
+        PathBuf::from(self.0.path()).join(name).to_str().unwrap().to_owned()
+    }
+}
+
+fn channel(name: &str, spec: Value) -> Value {
+    let mut whole = json!({"channelType": "chat", "displayName": "Name"});
+    for (key, value) in spec.as_object().unwrap() {
+        whole[key] = value.clone();
+    }
+    json!({"apiVersion": "ohallo.eu/v1alpha1", "kind": "Channel", "metadata": {"name": name}, "spec": whole})
+}
+
+fn expected(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(effect, name)| ((*effect).to_owned(), (*name).to_owned())).collect()
+}
+
+#[test]
+fn each_exit_code_means_what_the_help_says() {
+    let files = Files::new(&[
+        ("one.yaml", &[channel("a", json!({}))]),
+        ("other.yaml", &[channel("a", json!({"config": {"x": 1}}))]),
+        ("none.yaml", &[]),
+        ("wrong.yaml", &[channel("a", json!({"channelType": "sms"}))]),
+    ]);
+    let [one, other, none, wrong] =
+        ["one.yaml", "other.yaml", "none.yaml", "wrong.yaml"].map(|name| files.path(name));
+    for (head, flags, code) in [
+        (&one, vec![], 0),
+        (&other, vec![], 0),
+        (&none, vec![], 0),
+        (&one, vec!["--exit-code"], 0),
+        (&other, vec!["--exit-code"], 2),
+        (&none, vec!["--exit-code"], 3),
+        (&other, vec!["--fail-on", "destroy"], 0),
+        (&none, vec!["--fail-on=destroy"], 3),
+        (&none, vec!["--fail-on=destroy", "--exit-code"], 3),
+        (&wrong, vec![], 1),
+        (&wrong, vec!["--exit-code"], 1),
+        (&one, vec!["--output=xml"], 64),
+        (&one, vec!["--live", "--depth=files"], 64),
+        (&one, vec!["--prune"], 64),
+        (&one, vec!["--fail-on=updates"], 64),
+    ] {
+        let output = run(&[&["plan", head.as_str(), "--base", one.as_str()], flags.as_slice()].concat());
+        assert_eq!(output.status.code(), Some(code), "{head} {flags:?}: {}", said(&output));
+        let lines = String::from_utf8(output.stderr).unwrap().lines().count();
+        assert!(if code == 1 { lines == 1 } else { code == 64 || lines == 0 }, "{head} {flags:?}");
+    }
+    for (args, code, part) in [
+        (
+            vec!["plan", &one, "--base=no-such-revision"],
+            64,
+            "is neither a file, a directory nor a Git revision",
+        ),
+        (vec!["plan", &one, "--depth=files"], 64, "--base"),
+        (vec!["plan", "/missing.yaml", "--base", &one], 1, "/missing.yaml can't be read"),
+        (vec!["plan", &one, "--kubeconfig=/missing"], 1, "the kubeconfig can't be read"),
+        (vec!["plan", &one, "--live", "--api-url=nowhere", "--kubeconfig=/missing"], 1, "the kubeconfig"),
+    ] {
+        let output = command().args(&args).env("HOME", "/missing").output().unwrap();
+        let reported = String::from_utf8(output.stderr.clone()).unwrap();
+        assert!(output.status.code() == Some(code) && reported.contains(part), "{args:?}: {}", said(&output));
+        assert!(output.stdout.is_empty() && reported.lines().count() == 1, "{args:?}: {reported}");
+    }
+}
+
+#[test]
+fn a_git_revision_is_read_without_a_checkout() {
+    let files = Files::new(&[
+        ("channels/a.yaml", &[channel("a", json!({}))]),
+        ("channels/b.yaml", &[channel("b", json!({}))]),
+    ]);
+    let git = |args: &[&str]| {
+        let mut git = std::process::Command::new("git");
+        git.args(["-c", "user.name=a", "-c", "user.email=a@example.com", "-C"])
+            .arg(files.0.path())
+            .args(args);
+        let output = git.output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", said(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    git(&["init", "--quiet", "--initial-branch=main"]);
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "--message=first"]);
+    std::fs::remove_file(files.path("channels/b.yaml")).unwrap();
+    let changed = channel("a", json!({"config": {"x": 1}})).to_string();
+    std::fs::write(files.path("channels/a.yaml"), changed).unwrap();
+    let output = command()
+        .current_dir(files.0.path())
+        .args(["plan", "channels", "--base=main", "--output=json"])
+        .output()
+        .unwrap();
+    let plan: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(&output)));
+    assert_eq!(effects(&plan), expected(&[("destroyed", "b"), ("updated", "a")]));
+    assert_eq!(
+        (&plan["depth"], &plan["base"], &plan["version"]),
+        (&json!("files"), &json!("main"), &json!(1))
+    );
+    assert!(!PathBuf::from(files.path("channels/b.yaml")).exists(), "nothing was checked out");
+    assert_eq!(git(&["status", "--porcelain"]).lines().count(), 2);
+}
+
+#[test]
+fn a_pipe_that_closes_early_ends_nothing_and_the_formats_say_the_same() {
+    let many: Vec<_> = (0..2000).map(|number| channel(&format!("c-{number}"), json!({}))).collect();
+    let files = Files::new(&[("many.yaml", &many), ("none.yaml", &[])]);
+    let args = ["plan", &files.path("many.yaml"), "--base", &files.path("none.yaml"), "--exit-code"]
+        .map(str::to_owned);
+    let mut child = command().args(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), said(&output).as_str()), (Some(2), ""));
+    let of = |format: &str| {
+        let output = command().args(&args).args(["--output", format]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(of("text").ends_with("2000 created, 0 unchanged\n"));
+    let json: Value = serde_json::from_str(&of("json")).unwrap();
+    assert_eq!((&json["counts"]["created"], json["changes"].as_array().unwrap().len()), (&json!(2000), 2000));
+    let markdown = of("markdown");
+    assert!(markdown.len() <= 65_536 && markdown.contains("Cut, because"), "{}", markdown.len());
+    assert!(of("yaml").contains("created: 2000"));
+    let schema: Value = serde_json::from_slice(&run(&["schema", "plan"]).stdout).unwrap();
+    let required = schema["required"].as_array().unwrap();
+    assert!(required.iter().all(|key| !json[key.as_str().unwrap()].is_null()), "{required:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_only_kubeconfig_shows_ids_origins_and_suspensions() {
+    let harness = Harness::with(unique_ids(), &[]).await;
+    grant_reads(&harness);
+    let id = id_of(&harness.ready("created", json!({"displayName": "Name"})).await);
+    harness.create("suspended", json!({"displayName": "Name", "suspend": true})).await;
+    harness.has("suspended", "Suspended", "Suspended").await;
+    let files = Files::new(&[
+        ("head.yaml", &[channel("suspended", json!({"suspend": true, "config": {"x": 1}}))]),
+        ("base.yaml", &[channel("created", json!({})), channel("suspended", json!({"suspend": true}))]),
+    ]);
+    let since = harness.sim.ledger().last().map_or(0, |entry| entry.seq + 1);
+    let (head, base) = (files.path("head.yaml"), files.path("base.yaml"));
+    // Without a base, what the files do not have stays.
+    let plan = planned(&harness, 0, &[&head]);
+    assert_eq!(effects(&plan), expected(&[("suspended", "suspended")]));
+    assert_eq!(plan["depth"], "cluster");
+    for args in [vec!["--prune"], vec!["--base", &base, "--depth=cluster"], vec!["--base", &base, "--live"]] {
+        let plan = planned(&harness, 3, &[&[head.as_str(), "--exit-code"], args.as_slice()].concat());
+        let mut effects = effects(&plan);
+        // The Workspace is not in the files either.
+        effects.retain(|change| *change != ("waits".to_owned(), "default".to_owned()));
+        assert_eq!(effects, expected(&[("destroyed", "created"), ("suspended", "suspended")]), "{args:?}");
+        assert_eq!(plan["changes"][0]["channelId"], id, "{args:?}");
+    }
+    assert_only_read(&harness, since).await;
+    assert_eq!(harness.count(Operation::DeleteChannel), 0);
+    harness.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_the_channels_of_ohallo_a_plan_has_the_values_before() {
+    let harness = Harness::with(unique_ids(), &[]).await;
+    grant_reads(&harness);
+    let id = id_of(
+        &harness
+            .ready("a", json!({"displayName": "Name", "driftPolicy": "Report", "config": {"x": 1}}))
+            .await,
+    );
+    harness.sim.edit_channel(&id, |channel| channel.display_name = "Edited".to_owned());
+    let files = Files::new(&[(
+        "head.yaml",
+        &[channel("a", json!({"displayName": "New", "driftPolicy": "Report", "config": {"x": 1}}))],
+    )]);
+    let head = files.path("head.yaml");
+    let field = |plan: &Value| plan["changes"][0]["fields"][0].clone();
+    assert_eq!(field(&planned(&harness, 0, &[&head]))["old"], "Name");
+    let live = planned(&harness, 0, &[&head, "--live"]);
+    assert_eq!(
+        (&field(&live)["old"], &field(&live)["new"], &live["depth"]),
+        (&json!("Edited"), &json!("New"), &json!("oHallo"))
+    );
+    // The API key of the environment serves as well, and is printed nowhere.
+    let mut command = planner(&harness, &[&head, "--live"]);
+    let output = command.env("OHALLO_API_KEY", &harness.key).output().unwrap();
+    assert!(output.status.success() && said(&output).contains("\"Edited\" → \"New\""), "{}", said(&output));
+    canary::scan("a plan", said(&output));
+    harness.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_keeps_ohallo_from_an_answer_is_one_sentence_and_exit_code_1() {
+    let harness = Harness::with(unique_ids(), &[]).await;
+    grant_reads(&harness);
+    harness.ready("a", json!({"displayName": "Name"})).await;
+    let files = Files::new(&[("head.yaml", &[channel("a", json!({"displayName": "New"}))])]);
+    let head = files.path("head.yaml");
+    let writes = || harness.sim.ledger().iter().filter(|entry| entry.operation.is_write()).count();
+    let before = writes();
+    let refused = |part: &str, key: Option<&str>| {
+        let mut command = planner(&harness, &[&head, "--live"]);
+        command.env_remove("OHALLO_API_KEY");
+        if let Some(key) = key {
+            command.env("OHALLO_API_KEY", key);
+        }
+        let output = command.output().unwrap();
+        let reported = String::from_utf8(output.stderr.clone()).unwrap();
+        assert!(output.status.code() == Some(1) && reported.contains(part), "{part}: {}", said(&output));
+        assert!(output.stdout.is_empty() && reported.lines().count() == 1, "{part}: {}", said(&output));
+        canary::scan("an error of a plan", reported);
+    };
+    let only_writes = "sf_test_v1_canary-that-only-writes";
+    canary::register(only_writes);
+    harness.sim.add_key(Key::new(only_writes, TENANT).scopes([WRITE]));
+    refused("permission", Some(only_writes));
+    let unknown = "sf_test_v1_canary-that-nobody-knows";
+    canary::register(unknown);
+    refused("API key", Some(unknown));
+    let limited = Action::Status {
+        code: 429,
+        body: None,
+        headers: vec![("retry-after".to_owned(), "7".to_owned())],
+        commit: false,
+    };
+    let fault = harness.sim.add_fault(Fault::on(Operation::GetChannel, limited));
+    refused("limits the rate", None);
+    harness.sim.remove_fault(fault);
+    let failing = Action::Status { code: 503, body: None, headers: Vec::new(), commit: false };
+    let fault = harness.sim.add_fault(Fault::on(Operation::GetChannel, failing));
+    refused("unavailable", None);
+    harness.sim.remove_fault(fault);
+    harness.sim.set_listening(Listening::Refuse);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    refused("can't be reached", None);
+    harness.sim.set_listening(Listening::Accept);
+    let with_read = "sf_test_v1_canary-that-only-reads";
+    canary::register(with_read);
+    harness.sim.add_key(Key::new(with_read, TENANT).scopes([READ]));
+    let output = planner(&harness, &[&head, "--live"]).env("OHALLO_API_KEY", with_read).output().unwrap();
+    assert!(output.status.success(), "reading is enough: {}", said(&output));
+    assert_eq!(writes(), before);
+    harness.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ctrl_c_ends_a_plan_that_waits_for_ohallo() {
+    let harness = Harness::with(unique_ids(), &[]).await;
+    grant_reads(&harness);
+    harness.ready("a", json!({"displayName": "Name"})).await;
+    let files = Files::new(&[("head.yaml", &[channel("a", json!({"displayName": "New"}))])]);
+    let fault = harness.sim.add_fault(Fault::on(Operation::GetChannel, Action::Hang { commit: false }));
+    let before = harness.count(Operation::GetChannel);
+    let mut command = planner(&harness, &[&files.path("head.yaml"), "--live"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    harness
+        .eventually("the plan reads", || async {
+            (harness.count(Operation::GetChannel) > before).then_some(())
+        })
+        .await;
+    let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        (output.status.code(), said(&output).as_str()),
+        (Some(130), "error: interrupted: nothing was written\n")
+    );
+    harness.sim.remove_fault(fault);
+    harness.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_right_or_a_context_that_is_missing_is_named_in_one_sentence() {
+    let harness = Harness::bare(Config::default(), &[]).await;
+    let files = Files::new(&[("head.yaml", &[channel("a", json!({}))])]);
+    let head = files.path("head.yaml");
+    let kubeconfig = harness.plane.kubeconfig(testbed::User::Tenant);
+    let rights = json!({"apiGroups": ["ohallo.eu"], "resources": ["channels", "workspaces"], "verbs": ["get", "list"]});
+    let api = "rbac.authorization.k8s.io";
+    for object in [
+        json!({"apiVersion": format!("{api}/v1"), "kind": "Role", "metadata": {"name": "reads"}, "rules": [rights]}),
+        json!({"apiVersion": format!("{api}/v1"), "kind": "RoleBinding", "metadata": {"name": "reads"}, "roleRef": {"kind": "Role", "name": "reads", "apiGroup": api},
+            "subjects": [{"kind": "User", "name": testbed::User::Tenant.name(), "apiGroup": api}]}),
+    ] {
+        harness.apply(&object);
+    }
+    let plan = |more: &[&str]| {
+        let mut command = command();
+        command.arg("--kubeconfig").arg(kubeconfig.clone()).args([
+            "--namespace",
+            &harness.namespace,
+            "plan",
+            &head,
+        ]);
+        command.args(more).output().unwrap()
+    };
+    // The rights in one namespace are enough for it, and the plan names what it does not know.
+    let output = plan(&["--output=json"]);
+    let report: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(&output)));
+    assert_eq!(report["notes"].as_array().unwrap().len(), 2, "{report:#}");
+    let elsewhere = Files::new(&[(
+        "five.yaml",
+        &(1..=4)
+            .map(|number| {
+                let mut object = channel("a", json!({}));
+                object["metadata"]["namespace"] = format!("other-{number}").into();
+                object
+            })
+            .collect::<Vec<_>>(),
+    )]);
+    for (more, part) in [
+        (vec![elsewhere.path("five.yaml")], "the Channels of the namespace other-1 can't be read"),
+        (vec!["--context=missing".to_owned()], "the kubeconfig can't be used"),
+    ] {
+        let output = plan(&more.iter().map(String::as_str).collect::<Vec<_>>());
+        let reported = String::from_utf8(output.stderr.clone()).unwrap();
+        assert!(output.status.code() == Some(1) && reported.contains(part), "{}", said(&output));
+        assert!(output.stdout.is_empty() && reported.lines().count() == 1, "{}", said(&output));
+    }
+    assert_ne!(PLANNER, testbed::User::Tenant);
+    harness.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_without_the_definitions_says_so() {
+    let plane = clusters::empty().await;
+    let files = Files::new(&[("head.yaml", &[channel("a", json!({}))])]);
+    let kubeconfig = plane.kubeconfig(testbed::User::Admin);
+    let output = command()
+        .arg("--kubeconfig")
+        .arg(kubeconfig)
+        .args(["plan", &files.path("head.yaml")])
+        .output()
+        .unwrap();
+    let reported = String::from_utf8(output.stderr.clone()).unwrap();
+    assert!(
+        output.status.code() == Some(1) && reported.contains("CustomResourceDefinitions"),
+        "{}",
+        said(&output)
+    );
+    assert_eq!((output.stdout.is_empty(), reported.lines().count()), (true, 1));
+    clusters::end(plane).await;
+}
