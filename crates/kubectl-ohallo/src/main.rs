@@ -12,6 +12,7 @@ mod installed;
 mod judge;
 mod man;
 mod manifest;
+mod names;
 mod output;
 mod plan;
 mod report;
@@ -25,7 +26,7 @@ mod why;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::cli::{Cli, Command};
 use crate::failure::{BAD_USAGE, Failure, SUCCESS, UNDECIDED};
@@ -73,9 +74,9 @@ fn run(cli: &Cli, output: &mut Output) -> Result<u8, Failure> {
         Command::Adopt(args) => verbs::run(args, global, output),
         Command::Check(args) => check::run(args, global, output),
         Command::Report(args) => report::run(args, global, output),
-        Command::Completion(args) => completion::script(args, output).map(|()| SUCCESS),
-        Command::Complete(args) => completion::candidates(args, output).map(|()| SUCCESS),
-        Command::Man(args) => man::run(args).map(|()| SUCCESS),
+        Command::Completion(args) => completion::script(args, Cli::command(), output).map(|()| SUCCESS),
+        Command::Complete(args) => completion::candidates(args, Cli::command(), output).map(|()| SUCCESS),
+        Command::Man(args) => man::run(args, Cli::command()).map(|()| SUCCESS),
         Command::Version(args) => version::run(args, global, output),
     }
 }

@@ -2,9 +2,6 @@
 
 use std::path::PathBuf;
 
-use clap::CommandFactory;
-
-use crate::cli::Cli;
 use crate::failure::Failure;
 
 #[derive(clap::Args)]
@@ -16,8 +13,8 @@ pub struct Args {
 
 /// # Errors
 /// The folder can't be written.
-pub fn run(args: &Args) -> Result<(), Failure> {
-    let command = Cli::command().name("kubectl-ohallo").bin_name("kubectl-ohallo");
+pub fn run(args: &Args, command: clap::Command) -> Result<(), Failure> {
+    let command = command.name("kubectl-ohallo").bin_name("kubectl-ohallo");
     let written =
         std::fs::create_dir_all(&args.out).and_then(|()| clap_mangen::generate_to(command, &args.out));
     written.map_err(|error| Failure::undecided(format!("{} can't be written: {error}", args.out.display())))

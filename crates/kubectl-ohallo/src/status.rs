@@ -9,9 +9,9 @@ use kube::api::{DynamicObject, ListParams};
 use ohallo_core::api::ObjectKind;
 
 use crate::cluster::{self, Cluster, block_on, failed, list_if_allowed};
-use crate::completion::targets;
 use crate::failure::Failure;
 use crate::global::Global;
+use crate::names::targets;
 use crate::output::{self, Format, Output};
 use crate::status::tree::{Objects, Tree};
 

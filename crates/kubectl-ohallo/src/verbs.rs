@@ -10,9 +10,9 @@ use kube::api::{DynamicObject, Patch, PatchParams};
 use ohallo_client::clock;
 
 use crate::cluster::{Cluster, block_on, failed, read};
-use crate::completion::targets;
 use crate::failure::{Failure, SUCCESS};
 use crate::global::Global;
+use crate::names::targets;
 use crate::output::Output;
 use crate::target::Target;
 use crate::verbs::change::{Change, Progress, Verb};

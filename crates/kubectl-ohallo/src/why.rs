@@ -8,9 +8,9 @@ use kube::api::{Api, ListParams};
 use ohallo_client::clock;
 
 use crate::cluster::{Cluster, block_on, failed, list_if_allowed};
-use crate::completion::targets;
 use crate::failure::Failure;
 use crate::global::Global;
+use crate::names::targets;
 use crate::output::{self, Format, Output};
 use crate::target::Target;
 use crate::why::view::Why;

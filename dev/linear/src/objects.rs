@@ -266,6 +266,7 @@ fn api_keys(size: usize) -> Result<Handle> {
         ca_pem: None,
         proxy: None,
         allow_insecure: true,
+        read_only: false,
     };
     let client = Client::new(options, Arc::new(NoObserver))?;
     let now = clock::instant();

@@ -75,8 +75,13 @@ const NOT_RUN: [(&str, &str); 9] = [
 ];
 
 /// Pages whose commands have tests of their own: `remedies`, `stories` and `pipelines`.
-const ELSEWHERE: [&str; 4] =
-    ["docs/safety.md", "docs/rotate-key.md", "docs/several-operators.md", "docs/pipelines.md"];
+const ELSEWHERE: [&str; 5] = [
+    "docs/safety.md",
+    "docs/rotate-key.md",
+    "docs/several-operators.md",
+    "docs/pipelines.md",
+    "docs/kubectl-ohallo.md",
+];
 
 /// All the others: about the Channel `support-email`, where `NAME`, `ID`, `UID` and `ATTEMPT` are placeholders for its values.
 fn others() -> BTreeSet<String> {
