@@ -4,7 +4,9 @@ use clap::builder::styling::Styles;
 use clap::{Parser, Subcommand};
 
 use crate::global::Global;
-use crate::{check, completion, man, plan, report, schema, status, validate, verbs, version, why};
+use crate::{
+    check, completion, export, import, man, plan, report, schema, status, validate, verbs, version, why,
+};
 
 const HELP: &str = "\
 Exit codes: 0 success, 1 a negative answer, 2 no answer, 64 wrong usage. Each command lists its own.";
@@ -43,6 +45,10 @@ pub enum Command {
     ConfirmDeletion(verbs::ConfirmDeletion),
     CreateAgain(verbs::CreateAgain),
     Adopt(verbs::Adopt),
+    /// Print manifests of channels that exist in oHallo
+    Import(import::Args),
+    /// Print the manifests of the bound Channels, with their ids pinned
+    Export(export::Args),
     /// Check whether the cluster has what an operator needs
     Check(check::Args),
     /// Collect what a bug report needs, without Secrets and without configuration values

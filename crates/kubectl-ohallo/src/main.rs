@@ -6,13 +6,16 @@ mod cluster;
 mod completion;
 mod conditions;
 mod explain;
+mod export;
 mod failure;
 mod global;
+mod import;
 mod installed;
 mod judge;
 mod man;
 mod manifest;
 mod names;
+mod ohallo;
 mod output;
 mod plan;
 mod report;
@@ -72,6 +75,8 @@ fn run(cli: &Cli, output: &mut Output) -> Result<u8, Failure> {
         Command::ConfirmDeletion(args) => verbs::run(args, global, output),
         Command::CreateAgain(args) => verbs::run(args, global, output),
         Command::Adopt(args) => verbs::run(args, global, output),
+        Command::Import(args) => import::run(args, global, output),
+        Command::Export(args) => export::run(args, global, output),
         Command::Check(args) => check::run(args, global, output),
         Command::Report(args) => report::run(args, global, output),
         Command::Completion(args) => completion::script(args, Cli::command(), output).map(|()| SUCCESS),

@@ -45,6 +45,13 @@ impl Output {
         }
     }
 
+    /// Prints a remark on stderr, where it is no part of the result.
+    pub fn note(&mut self, text: &str) {
+        let mut stream = AutoStream::new(std::io::stderr().lock(), self.choice);
+        // There is nobody to report to if this fails.
+        _ = writeln!(stream, "{NOTE}note:{NOTE:#} {}", ohallo_core::text::escape(text));
+    }
+
     /// Prints an error on stderr and returns its exit code.
     pub fn fail(&mut self, failure: &Failure) -> u8 {
         let mut stream = AutoStream::new(std::io::stderr().lock(), self.choice);
@@ -79,6 +86,15 @@ pub fn json(value: &impl Serialize) -> Result<String, Failure> {
     }
     out.push('\n');
     Ok(out)
+}
+
+/// An object as the YAML that people keep in Git, with lists at the level of their key.
+///
+/// # Errors
+/// The object has something that YAML can't hold.
+pub fn yaml(object: &impl Serialize) -> Result<String, Failure> {
+    let options = serde_saphyr::ser_options! { compact_list_indent: true };
+    serde_saphyr::to_string_with_options(object, options).map_err(Failure::undecided)
 }
 
 /// The formats of results that people and programs read.

@@ -22,17 +22,17 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use ohallo_client::clock;
 use ohallo_core::channel::state::Now;
-use ohallo_core::secret::ApiKey;
 
 use crate::cluster::{Cluster, block_on};
 use crate::failure::{BAD_USAGE, Failure, SUCCESS};
 use crate::global::Global;
 use crate::judge::Kinds;
 use crate::manifest::Base;
+use crate::ohallo::{Connection, key_of_environment};
 use crate::output::{self, Output};
 use crate::plan::apply::Removed;
 use crate::plan::change::Depth;
-use crate::plan::live::{KEY_VARIABLE, Source};
+use crate::plan::live::Source;
 use crate::plan::manifests::{Manifests, overlaid};
 use crate::plan::operators::Operators;
 use crate::plan::planned::Planned;
@@ -92,17 +92,8 @@ pub struct Args {
     #[arg(long, conflicts_with = "base")]
     prune: bool,
 
-    /// URL of the oHallo API
-    #[arg(long, value_name = "URL", default_value = "https://api.ohallo.eu")]
-    api_url: String,
-
-    /// File with the certificate authorities to trust for the oHallo API. Default: those of the system
-    #[arg(long, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
-
-    /// Namespace of the Secrets of ClusterWorkspaces
-    #[arg(long, value_name = "NAME", default_value = "ohallo-system")]
-    operator_namespace: String,
+    #[command(flatten)]
+    connection: Connection,
 
     /// Format of the plan
     #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
@@ -228,12 +219,13 @@ async fn with_cluster(
     };
     let mut planned = Planned::begin(before, head, removed, kinds, now)?;
     planned.notes = notes;
-    let source = source(args)?;
+    let source =
+        Source { operator_namespace: &args.connection.operator_namespace, key: key_of_environment()? };
     if depth == Depth::Ohallo {
         let secrets = live::read_secrets(cluster, &source, planned.workspaces(), planned.named()).await?;
         planned.remember(depth, secrets);
         let (workspaces, world) = planned.workspaces_and_world();
-        live::read_channels(&live::client(&source)?, &source, workspaces, world).await?;
+        live::read_channels(&args.connection.client()?, &source, workspaces, world).await?;
     } else {
         let mut secrets = Secrets::default();
         base.iter().for_each(|base| overlaid(&mut secrets, base));
@@ -241,21 +233,6 @@ async fn with_cluster(
     }
     planned.leave_out_unserved(&operators);
     Ok(planned.report(args.base.clone(), depth, now))
-}
-
-fn source(args: &Args) -> Result<Source<'_>, Failure> {
-    let read = |path: &PathBuf| {
-        std::fs::read(path)
-            .map_err(|error| Failure::usage(format!("--ca-file {} can't be read: {error}", path.display())))
-    };
-    let key = std::env::var(KEY_VARIABLE).ok().filter(|key| !key.is_empty());
-    let key = key.map(|key| ApiKey::decode(Some(key.as_bytes()))).transpose();
-    Ok(Source {
-        api_url: &args.api_url,
-        ca_pem: args.ca_file.as_ref().map(read).transpose()?,
-        operator_namespace: &args.operator_namespace,
-        key: key.map_err(|what| Failure::usage(format!("the variable {KEY_VARIABLE} {what}")))?,
-    })
 }
 
 #[cfg(test)]

@@ -10,4 +10,5 @@ mod plan_pairs;
 pub mod rights;
 mod schema;
 pub mod support;
+mod transfer;
 mod validate;

@@ -24,7 +24,7 @@ pub struct Rights {
     pub optional: &'static [&'static str],
 }
 
-pub const RIGHTS: [Rights; 8] = [
+pub const RIGHTS: [Rights; 10] = [
     Rights { commands: &["validate", "schema", "completion"], required: &[], optional: &[] },
     Rights {
         commands: &["plan"],
@@ -55,6 +55,12 @@ pub const RIGHTS: [Rights; 8] = [
         ],
         required: &["get channels.ohallo.eu", "patch channels.ohallo.eu"],
         optional: &[],
+    },
+    Rights { commands: &["import"], required: &["get workspaces.ohallo.eu"], optional: &["get secrets"] },
+    Rights {
+        commands: &["export"],
+        required: &["list channels.ohallo.eu", "list workspaces.ohallo.eu"],
+        optional: &["list clusterworkspaces.ohallo.eu"],
     },
     Rights {
         commands: &["check"],
@@ -91,7 +97,7 @@ pub const RIGHTS: [Rights; 8] = [
 ];
 
 /// How each is run in the test.
-const RUNS: [&[&str]; 10] = [
+const RUNS: [&[&str]; 12] = [
     &["plan", "channel.yaml"],
     &["status"],
     &["why", "a"],
@@ -99,6 +105,8 @@ const RUNS: [&[&str]; 10] = [
     &["suspend", "a", "--wait"],
     &["resume", "a", "--wait"],
     &["test", "a", "--yes", "--wait"],
+    &["import", "no-such-channel", "--api-url={url}"],
+    &["export"],
     &["check"],
     &["report"],
     &["version"],
@@ -158,7 +166,8 @@ async fn each_command_works_with_the_documented_rights_and_uses_each_of_them() {
         grant(&installation, &granted).await;
         let mut audit = plane.audit_end().unwrap();
         let mut run = command();
-        run.arg("--kubeconfig").arg(plane.kubeconfig(USER)).args(args).current_dir(folder.path());
+        run.arg("--kubeconfig").arg(plane.kubeconfig(USER)).current_dir(folder.path());
+        run.args(args.iter().map(|arg| arg.replace("{url}", &installation.url())));
         let output = run.output().unwrap();
         // `check` and `version` may find a problem: no pod runs.
         assert!(matches!(output.status.code(), Some(0 | 1)), "{args:?}: {}", output_text(&output));

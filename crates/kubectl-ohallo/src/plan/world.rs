@@ -12,8 +12,9 @@ use ohallo_core::channel::workspace_access::Facts;
 use ohallo_core::failure::Failure;
 use ohallo_core::index::{NamespacedName, WorkspaceKey};
 use ohallo_core::remote::RemoteChannel;
-use ohallo_core::secret_content::Content;
 use ohallo_core::workspace::cached::{CachedApiKey, WorkspaceSnapshot};
+
+use crate::ohallo::Contents;
 
 /// See the module.
 #[derive(Default)]
@@ -33,7 +34,7 @@ pub struct World {
 
 /// The Secrets that credentials come from. No Debug: it holds values.
 #[derive(Default)]
-pub struct Secrets(pub BTreeMap<NamespacedName, Content>);
+pub struct Secrets(pub Contents);
 
 /// The channels in oHallo by [`canonical_id`].
 #[derive(Clone, Debug, Default)]

@@ -49,6 +49,11 @@ impl Installation {
         assert!(output.status.success(), "{}", output_text(&output));
     }
 
+    /// Where oHallo is.
+    pub fn url(&self) -> String {
+        self.sim.url()
+    }
+
     /// The Deployment, and what is named as it is.
     pub fn name(&self) -> String {
         let name = "jsonpath={.items[0].metadata.name}";

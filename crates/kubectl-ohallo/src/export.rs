@@ -1,0 +1,120 @@
+//! `export`: the cluster's bound Channels, with their ids pinned, for Git, a backup or a move to another cluster.
+
+use kube::ResourceExt;
+use kube::api::{DynamicObject, ListParams};
+use ohallo_core::api::channel::ChannelStatus;
+use ohallo_core::api::{GROUP, ObjectKind, VERSION};
+use serde_json::{Map, Value, json};
+
+use crate::cluster::{self, Cluster, block_on, failed, list_if_allowed};
+use crate::failure::{Failure, SUCCESS};
+use crate::global::Global;
+use crate::output::{Output, yaml};
+
+const HELP: &str = "\
+Examples:
+  kubectl ohallo export > channels.yaml
+  kubectl ohallo export --all-namespaces > backup.yaml
+
+It prints the Workspaces and the bound Channels, without status. Each Channel names the id of its channel, so that an apply in
+another cluster adopts the channel and creates none, and the deletion policy that is in force. A Channel without a channel is
+left out, because an apply would create one. It has no Secrets: copy them by the tool that manages them.
+
+Stop the operator of the old cluster before you apply the manifests in a new one: two operators would both manage the channels.
+
+Exit codes: 0 success, 2 no answer, 64 wrong usage.";
+
+#[derive(clap::Args)]
+#[command(after_help = HELP)]
+pub struct Args {
+    /// Export the objects of all namespaces
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
+}
+
+/// # Errors
+/// The objects can't be read.
+pub fn run(args: &Args, global: &Global, output: &mut Output) -> Result<u8, Failure> {
+    let (manifests, left_out) = block_on(async {
+        let cluster = Cluster::connect(global).await?;
+        let shared =
+            list_if_allowed(&cluster.api(ObjectKind::ClusterWorkspace), &ListParams::default()).await;
+        let shared = shared.map_err(|error| failed("the ClusterWorkspaces can't be read", &error))?;
+        let workspaces = list(&cluster, args, ObjectKind::Workspace).await?;
+        let channels = list(&cluster, args, ObjectKind::Channel).await?;
+        let mut manifests = Vec::new();
+        let shared = shared.iter().flatten().map(|object| (ObjectKind::ClusterWorkspace, object));
+        let own = workspaces.iter().map(|object| (ObjectKind::Workspace, object));
+        for (kind, object) in shared.chain(own) {
+            manifests.push(yaml(&manifest(kind, object, spec(object)))?);
+        }
+        let mut left_out = Vec::new();
+        for channel in &channels {
+            match pinned(channel) {
+                Some(object) => manifests.push(yaml(&object)?),
+                None => left_out.push(format!(
+                    "{}/{}",
+                    channel.namespace().unwrap_or_default(),
+                    channel.name_any()
+                )),
+            }
+        }
+        Ok((manifests, left_out))
+    })?;
+    output.print(&manifests.join("---\n"))?;
+    if !left_out.is_empty() {
+        output.note(&format!("left out, because they have no channel in oHallo: {}", left_out.join(", ")));
+    }
+    Ok(SUCCESS)
+}
+
+async fn list(cluster: &Cluster, args: &Args, kind: ObjectKind) -> Result<Vec<DynamicObject>, Failure> {
+    let api = if args.all_namespaces { cluster.api_of_all_namespaces(kind) } else { cluster.api(kind) };
+    let listed = cluster::read(async || api.list(&ListParams::default()).await).await;
+    listed
+        .map(|list| list.items)
+        .map_err(|error| failed(&format!("the {}s can't be read", kind.name()), &error))
+}
+
+/// What a user wrote: without what the API server and the operator add.
+fn manifest(kind: ObjectKind, object: &DynamicObject, spec: Value) -> Value {
+    let annotations = object.annotations().iter().filter(|(name, _)| is_the_users(name));
+    let annotations: Map<_, _> =
+        annotations.map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+    let metadata = [
+        ("name", Some(object.name_any().into())),
+        ("namespace", object.namespace().map(Value::from)),
+        ("labels", Some(json!(object.labels())).filter(|_| !object.labels().is_empty())),
+        ("annotations", Some(Value::from(annotations.clone())).filter(|_| !annotations.is_empty())),
+    ];
+    let metadata: Map<_, _> =
+        metadata.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+    json!({
+        "apiVersion": format!("{GROUP}/{VERSION}"), "kind": kind.name(), "metadata": metadata, "spec": spec,
+    })
+}
+
+fn spec(object: &DynamicObject) -> Value {
+    object.data.get("spec").cloned().unwrap_or_default()
+}
+
+/// An intent or a request of the old cluster would mean something in the new one.
+fn is_the_users(annotation: &str) -> bool {
+    !annotation.starts_with(&format!("{GROUP}/"))
+        && annotation != "kubectl.kubernetes.io/last-applied-configuration"
+}
+
+/// The manifest of a Channel with its id; `None` if it is bound to none.
+fn pinned(channel: &DynamicObject) -> Option<Value> {
+    let status = channel.data.get("status")?;
+    let status: ChannelStatus = serde_json::from_value(status.clone()).ok()?;
+    let id = status.bound_to(channel.metadata.uid.as_deref()?)?;
+    let mut spec = spec(channel);
+    let fields = spec.as_object_mut()?;
+    fields.insert("channelId".into(), id.into());
+    // An adopted channel is retained by default, and a created one is deleted: the new cluster adopts it.
+    if let Some(policy) = &status.deletion_policy {
+        fields.insert("deletionPolicy".into(), policy.as_str().into());
+    }
+    Some(manifest(ObjectKind::Channel, channel, spec))
+}
