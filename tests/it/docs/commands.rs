@@ -62,7 +62,8 @@ const APPLY: [&str; 4] = [
 ];
 
 /// What begins so is not run.
-const NOT_RUN: [(&str, &str); 9] = [
+const NOT_RUN: [(&str, &str); 10] = [
+    ("kubectl ohallo ", "is run by tests/it/cli and tests/it/docs/pipelines.rs"),
     ("kubectl logs ", "is run by tests/it/node/install.rs"),
     ("kubectl -n ohallo-system rollout status ", "is run by tests/it/node/install.rs"),
     ("kubectl get lease ", "is run by tests/it/node/install.rs"),

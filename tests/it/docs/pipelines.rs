@@ -1,12 +1,14 @@
 //! The page about pipelines: its commands, and the pieces that it offers for copying, run in a repository.
 
 use std::os::unix::fs::symlink;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::cli::support::planner::unique_ids;
-use crate::cli::support::program::program;
+use crate::cli::support::program::{command, program};
 use crate::support::harness::Harness;
+use crate::support::helm::output_text;
 use crate::support::pages;
 use crate::support::shell::Shell;
 
@@ -129,4 +131,39 @@ async fn the_job_for_gitlab_and_the_hooks_run_as_they_are() {
         shell.run(&format!("{} {files}", hook["entry"].as_str().unwrap()));
     }
     harness.finish().await;
+}
+
+/// The example of the README: a repository whose working tree removes, adds and changes a Channel.
+#[test]
+fn the_plan_in_the_readme_is_what_the_program_prints() {
+    let folder = tempfile::tempdir().unwrap();
+    let channels = folder.path().join("channels");
+    std::fs::create_dir(&channels).unwrap();
+    let put = |name: &str, spec: Value| {
+        let metadata = json!({"name": name, "namespace": "support"});
+        let object = json!({"apiVersion": "ohallo.eu/v1alpha1", "kind": "Channel", "metadata": metadata, "spec": spec});
+        std::fs::write(channels.join(format!("{name}.json")), object.to_string()).unwrap();
+    };
+    let email = |from: &str| json!({"channelType": "email", "displayName": "Support Email", "config": {"fromName": from}});
+    put("support-email", email("Nordic Parts"));
+    put("hotline", json!({"channelType": "voice", "displayName": "Hotline", "deletionPolicy": "Delete"}));
+    let git = |args: &[&str]| {
+        let identity = ["-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false"];
+        let output =
+            Command::new("git").arg("-C").arg(folder.path()).args(identity).args(args).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", output_text(&output));
+    };
+    git(&["init", "--quiet"]);
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "--message=first"]);
+    git(&["update-ref", "refs/remotes/origin/main", "HEAD"]);
+    std::fs::remove_file(channels.join("hotline.json")).unwrap();
+    put("support-email", email("Nordic Parts Support"));
+    put("website-chat", json!({"channelType": "chat", "displayName": "Website"}));
+    let mut plan = command();
+    plan.args(["plan", "channels/", "--base", "origin/main", "--no-color"]).current_dir(folder.path());
+    let printed = String::from_utf8(plan.output().unwrap().stdout).unwrap();
+    let readme = include_str!("../../../README.md");
+    let block = format!("```\n$ kubectl ohallo plan channels/ --base origin/main\n{printed}```\n");
+    assert!(readme.contains(&block), "README.md does not have:\n{block}");
 }
