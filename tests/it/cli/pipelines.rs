@@ -172,3 +172,43 @@ fn a_base_in_git_or_in_a_directory_shows_what_may_not_change() {
     std::fs::write(&after, GOOD.replace("displayName: A", "displayName: B")).unwrap();
     assert_eq!(code(&judged("HEAD")), 0);
 }
+
+#[test]
+fn a_loop_of_links_a_binary_file_and_a_huge_one_are_judged_or_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let looped = folder.path().join("looped");
+    std::fs::create_dir(&looped).unwrap();
+    std::fs::write(looped.join("a.yaml"), GOOD).unwrap();
+    std::os::unix::fs::symlink(&looped, looped.join("self")).unwrap();
+    let binary = folder.path().join("binary.yaml");
+    std::fs::write(&binary, [0xff, 0xfe, 0x00, 0x80]).unwrap();
+    let huge = folder.path().join("huge.yaml");
+    std::fs::write(&huge, format!("kind: Other\ntext: {}\n", "x".repeat(50_000_000))).unwrap();
+    for (place, expected, part) in [
+        (&looped, 0, "1 valid, 0 invalid"),
+        (&binary, 2, "binary.yaml is not text in UTF-8"),
+        (&huge, 0, "1 of other kinds not judged"),
+    ] {
+        let output = run(&["validate", place.to_str().unwrap()]);
+        assert!(code(&output) == expected && text(&output.stdout).contains(part), "{part}: {output:?}");
+    }
+}
+
+#[test]
+fn a_narrow_terminal_gets_the_same_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.yaml");
+    std::fs::write(&file, GOOD.replace("chat", "sms")).unwrap();
+    let program = crate::cli::support::program::program().display();
+    for columns in [40, 200] {
+        let run = format!("stty cols {columns}; {program} validate --no-color {}", file.display());
+        let output =
+            Command::new("script").args(["-qec", &run, "/dev/null"]).env("TERM", "xterm").output().unwrap();
+        assert_eq!(code(&output), 1, "{columns}");
+        let printed = text(&output.stdout).replace("\r\n", "\n");
+        assert!(
+            printed.contains("spec.channelType") && printed.ends_with("0 valid, 1 invalid\n"),
+            "{printed}"
+        );
+    }
+}
