@@ -8,13 +8,14 @@ use std::time::Duration;
 use kube::ResourceExt;
 use kube::api::ListParams;
 use ohallo_core::api::channel::Channel;
-use ohallo_sim::{NewChannel, Operation};
+use ohallo_sim::{Behaviour, Config, NewChannel, Operation, Provisioning};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
 use crate::cli::support::pairs::{Set, first, second};
 use crate::cli::support::planner::{assert_only_read, grant_reads, planned, unique_ids};
+use crate::faults::crashes::scenario::{FIRST, SECOND};
 use crate::misoperation::support::inputs::env;
 use crate::support::harness::{Harness, WORKSPACE, bound, condition};
 use crate::support::{canary, workspaces};
@@ -287,4 +288,70 @@ async fn the_planned_steps_are_the_ledger_of_the_apply_that_follows() {
     }
     eprintln!("plan: {count} pairs, {steps} steps and {fields} fields equal the ledger");
     assert!(steps > count && fields > count / 2, "hardly anything was planned");
+}
+
+/// The story of `faults::crashes`, without kills: each apply is planned first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_apply_of_the_kill_suites_story_does_what_its_plan_says() {
+    let config = unique_ids();
+    let provisioning = Provisioning { fail_times: 1, ..config.behaviour.provisioning.clone() };
+    let behaviour = Behaviour { provisioning, ..config.behaviour.clone() };
+    let harness = Harness::with(Config { behaviour, ..config }, &[]).await;
+    grant_reads(&harness);
+    let secret = |key: &str| {
+        canary::register(key);
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "provider"}, "stringData": {"apiKey": key}})
+    };
+    let channel = |name: &str, greeting: &str, annotations: Value| {
+        json!({
+            "apiVersion": "ohallo.eu/v1alpha1", "kind": "Channel", "metadata": {"name": "a", "annotations": annotations},
+            "spec": {
+                "channelType": "voice", "displayName": name, "enabled": true, "config": {"greeting": greeting},
+                "deletionPolicy": "Delete", "credentials": [{"secretRef": {"name": "provider"}}],
+                "provisioningRetry": {"limit": 0},
+            },
+        })
+    };
+    let (retry, test) = ("ohallo.eu/retry-requested-at", "ohallo.eu/test-requested-at");
+    let retried = json!({retry: "0"});
+    let tested = json!({retry: "0", test: "1"});
+    let story = [
+        ("create", vec![secret(FIRST), channel("A", "Hello", json!({}))]),
+        ("retry", vec![secret(FIRST), channel("A", "Hello", retried.clone())]),
+        ("edit", vec![secret(FIRST), channel("Later", "Goodbye", retried.clone())]),
+        ("rotate", vec![secret(SECOND), channel("Later", "Goodbye", retried)]),
+        ("test", vec![secret(SECOND), channel("Later", "Goodbye", tested)]),
+        ("delete", vec![secret(SECOND)]),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let file = |at: usize, objects: &[Value]| {
+        let path = folder.path().join(format!("{at}.yaml"));
+        std::fs::write(&path, Set(objects.to_vec()).text()).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let mut base = file(0, &[]);
+    let mut told = Vec::new();
+    for (at, (what, objects)) in story.iter().enumerate() {
+        let head = file(at + 1, objects);
+        let since = harness.sim.ledger().last().map_or(0, |entry| entry.seq + 1);
+        let plan = planned(&harness, 0, &[&head, "--base", &base, "--live"]);
+        canary::scan("a plan", plan.to_string());
+        assert_only_read(&harness, since).await;
+        let since = harness.sim.ledger().last().map_or(0, |entry| entry.seq + 1);
+        let gone = if *what == "delete" { vec!["a".to_owned()] } else { Vec::new() };
+        apply(&harness, &[Set(objects.clone())], &gone);
+        // The first rest is before the operator has seen the apply.
+        harness
+            .eventually("the operator has begun", || async {
+                (harness.sim.ledger_since(since).iter().any(|entry| entry.operation.is_write())).then_some(())
+            })
+            .await;
+        until_quiet(&harness).await;
+        let planned = planned_steps(&plan);
+        assert_eq!(planned, done(&harness, since, &channels(&harness).await), "{what}: {plan:#}");
+        told.push(planned.into_values().flatten().collect::<Vec<_>>());
+        base = head;
+    }
+    assert!(told.iter().all(|steps| !steps.is_empty()), "{told:?}");
+    harness.finish().await;
 }

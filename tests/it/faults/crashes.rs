@@ -3,7 +3,7 @@
 //!
 //! `OHALLO_TEST_KILL=<every>/<offset>` runs every Nth plan only, from the offset on; by default all of them.
 
-mod scenario;
+pub mod scenario;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
