@@ -93,7 +93,7 @@ impl Gate for QueueGate<'_> {
         // A deleted object ends at once.
         let Some(found) = self.0.stores.channels.get(&kinds::reference(object)) else { return Ok((None, 1)) };
         let Some((workspace, tokens)) = channel::tokens(&found, self.0) else {
-            return Err(Blocked::Key { until: now + KEY_CHECK_POLL, for_all: false });
+            return Err(Blocked::Object { until: now + KEY_CHECK_POLL });
         };
         let caller =
             Caller { namespace: object.namespace.clone(), workspace, priority: Priority::Interactive };

@@ -28,6 +28,7 @@ use ohallo_core::channel::in_memory_state::InMemoryState;
 use ohallo_core::channel::plan::delete;
 use ohallo_core::channel::state::DELETED_CACHE_LAG;
 use ohallo_core::channel::triggers::Triggers;
+use ohallo_core::channel::workspace_access;
 use ohallo_core::channel::{config, settled};
 use ohallo_core::conditions::{self, Status};
 use ohallo_core::cooldown;
@@ -171,11 +172,19 @@ fn resolve(channel: &Channel, ctx: &Context, now: Instant) -> Resolved {
         && channel.metadata.deletion_timestamp.is_none();
     let latest = read.filter(|_| lapses).map(|read| read + ctx.read_interval(channel) * 2);
     let namespace = object_namespace(channel);
-    if workspace.is_some_and(|found| calls && awaits_key(ctx, &found, held.as_ref(), namespace)) {
-        let until = latest.unwrap_or(now + KEY_CHECK_PATIENCE).min(now + KEY_CHECK_PATIENCE);
-        if until > now {
-            return Resolved::Resting(until);
-        }
+    // A terminating Channel may need no key: it is released, retained or handed over.
+    let living = channel.metadata.deletion_timestamp.is_none();
+    let awaits = workspace.is_some_and(|found| {
+        let leaving = found.terminating && status.channel_id.is_none();
+        calls && living && !leaving && awaits_key(ctx, &found, held.as_ref(), namespace)
+    });
+    let cell = ctx.memory(&uid);
+    let mut memory = cell.lock().unwrap_or_else(PoisonError::into_inner);
+    memory.awaits_key_since = awaits.then(|| memory.awaits_key_since.unwrap_or(now));
+    let rest = memory.awaits_key_since.and_then(|since| workspace_access::key_check_rest(since, now));
+    drop(memory);
+    if let Some(until) = rest.map(|until| latest.unwrap_or(until).min(until)).filter(|until| *until > now) {
+        return Resolved::Resting(until);
     }
     Resolved::Ready(Route {
         key: held.map(|held| held.key.id()),
@@ -189,11 +198,7 @@ fn object_namespace(channel: &Channel) -> &str {
     channel.metadata.namespace.as_deref().unwrap_or_default()
 }
 
-/// The longest wait for the first check of an API key, whose end requeues the Channels of the Workspace.
-const KEY_CHECK_PATIENCE: Duration = Duration::from_secs(30);
-
-/// Whether nothing is known yet about the API key of a Workspace, so that its Channel could make no call and report
-/// nothing.
+/// Whether nothing is known yet about the API key of a Workspace, so that its Channel can make no call.
 fn awaits_key(
     ctx: &Context,
     workspace: &WorkspaceSnapshot,
@@ -209,12 +214,20 @@ fn awaits_key(
     held.is_none_or(|held| held.uid != workspace.uid) && !refused && allowed
 }
 
+/// Whether the Workspace is not Ready: its Channels report that, and wait for nothing.
+fn is_refused(ctx: &Context, handle: &WorkspaceKey) -> bool {
+    let found = ctx.workspace_snapshot(handle);
+    let ready = found.as_ref().and_then(|found| conditions::find(&found.status.conditions, kind::READY));
+    ready.is_some_and(|ready| Status::of(ready) == Status::False)
+}
+
 /// The Workspace whose rate limit its calls count against, and how many tokens its reconcile starts with. `None` while
 /// oHallo is asked whether the key is valid.
 pub fn tokens(channel: &Channel, ctx: &Context) -> Option<(WorkspaceKey, u32)> {
     let handle = WorkspaceKey::of(channel);
     // The last valid key serves a deletion.
-    if channel.metadata.deletion_timestamp.is_none() && ctx.key_check_requested(&handle) {
+    let living = channel.metadata.deletion_timestamp.is_none();
+    if living && ctx.key_check_requested(&handle) && !is_refused(ctx, &handle) {
         return None;
     }
     let cell = ctx.memory(&channel.uid().unwrap_or_default());

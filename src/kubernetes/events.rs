@@ -111,10 +111,17 @@ impl Publisher {
         }
         let rest = async {
             loop {
-                match self.next(true) {
-                    Next::Publish(occurrence) => in_flight.push(self.publish(*occurrence)),
-                    Next::Wait(_) if in_flight.next().await.is_none() => break,
-                    Next::Wait(_) => {}
+                let wait = match self.next(true) {
+                    Next::Publish(occurrence) => {
+                        in_flight.push(self.publish(*occurrence));
+                        continue;
+                    }
+                    Next::Wait(None) if in_flight.is_empty() => break,
+                    Next::Wait(until) => until,
+                };
+                tokio::select! {
+                    () = at(wait) => {}
+                    Some(()) = in_flight.next() => {}
                 }
             }
         };
@@ -163,8 +170,9 @@ fn refusal(occurrence: &Occurrence, error: &kube::Error) -> Answer {
             let after = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
             Answer::Busy((after > 0).then(|| Duration::from_secs(after.into())))
         }
-        // The API server deletes events, by default after an hour. An old role may not allow to patch them.
-        kube::Error::Api(status) if occurrence.repeats.is_some() && matches!(status.code, 403 | 404) => {
+        // The API server deletes events, by default after an hour, and an old role may not allow to patch them. Whatever
+        // the reason: a new event does not continue the series.
+        kube::Error::Api(status) if occurrence.repeats.is_some() && (400..500).contains(&status.code) => {
             Answer::SeriesEnded
         }
         kube::Error::Api(_) => Answer::Refused,
@@ -300,7 +308,8 @@ mod tests {
             (503, Answer::Busy(None), Answer::Busy(None)),
             (403, Answer::Refused, Answer::SeriesEnded),
             (404, Answer::Refused, Answer::SeriesEnded),
-            (422, Answer::Refused, Answer::Refused),
+            (422, Answer::Refused, Answer::SeriesEnded),
+            (500, Answer::Refused, Answer::Refused),
         ] {
             assert_eq!(
                 (refusal(new, &status(code)), refusal(repeated, &status(code))),

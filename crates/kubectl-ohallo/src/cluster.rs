@@ -49,8 +49,13 @@ impl Cluster {
             Some(path) => Kubeconfig::read_from(path),
             None => Kubeconfig::read(),
         };
-        let kubeconfig =
-            read.map_err(|error| Failure::undecided(format!("the kubeconfig can't be read: {error}")))?;
+        // The error of a wrong file quotes its lines, and with them credentials.
+        let sentence = |error: &dyn std::fmt::Display| {
+            error.to_string().lines().next().unwrap_or_default().trim_end_matches(':').to_owned()
+        };
+        let kubeconfig = read.map_err(|error| {
+            Failure::undecided(format!("the kubeconfig can't be read: {}", sentence(&error)))
+        })?;
         let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
         let mut config =
             config.map_err(|error| Failure::undecided(format!("the kubeconfig can't be used: {error}")))?;

@@ -50,7 +50,7 @@ pub fn run(args: &Args, global: &Global, output: &mut Output) -> Result<u8, Fail
         }
         let mut left_out = Vec::new();
         for channel in &channels {
-            match pinned(channel) {
+            match pinned(channel)? {
                 Some(object) => manifests.push(yaml(&object)?),
                 None => left_out.push(format!(
                     "{}/{}",
@@ -63,7 +63,10 @@ pub fn run(args: &Args, global: &Global, output: &mut Output) -> Result<u8, Fail
     })?;
     output.print(&manifests.join("---\n"))?;
     if !left_out.is_empty() {
-        output.note(&format!("left out, because they have no channel in oHallo: {}", left_out.join(", ")));
+        output.note(&format!(
+            "left out, because they have no channel in oHallo or are being deleted: {}",
+            left_out.join(", ")
+        ));
     }
     Ok(SUCCESS)
 }
@@ -104,17 +107,27 @@ fn is_the_users(annotation: &str) -> bool {
         && annotation != "kubectl.kubernetes.io/last-applied-configuration"
 }
 
-/// The manifest of a Channel with its id; `None` if it is bound to none.
-fn pinned(channel: &DynamicObject) -> Option<Value> {
-    let status = channel.data.get("status")?;
-    let status: ChannelStatus = serde_json::from_value(status.clone()).ok()?;
+/// The manifest of a Channel with its id; `None` if it is bound to none, or being deleted.
+///
+/// # Errors
+/// Its status can't be decoded.
+fn pinned(channel: &DynamicObject) -> Result<Option<Value>, Failure> {
+    let status = channel.data.get("status").cloned().unwrap_or_else(|| json!({}));
+    let status: ChannelStatus = serde_json::from_value(status).map_err(|error| {
+        Failure::undecided(format!("the status of Channel {} can't be decoded: {error}", channel.name_any()))
+    })?;
+    Ok(with_id(channel, &status).filter(|_| channel.metadata.deletion_timestamp.is_none()))
+}
+
+fn with_id(channel: &DynamicObject, status: &ChannelStatus) -> Option<Value> {
     let id = status.bound_to(channel.metadata.uid.as_deref()?)?;
     let mut spec = spec(channel);
     let fields = spec.as_object_mut()?;
     fields.insert("channelId".into(), id.into());
-    // An adopted channel is retained by default, and a created one is deleted: the new cluster adopts it.
+    // An adopted channel is retained by default, and a created one is deleted: the new cluster adopts it. What is declared
+    // may be newer than the status.
     if let Some(policy) = &status.deletion_policy {
-        fields.insert("deletionPolicy".into(), policy.as_str().into());
+        fields.entry("deletionPolicy").or_insert_with(|| policy.as_str().into());
     }
     Some(manifest(ObjectKind::Channel, channel, spec))
 }

@@ -32,7 +32,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use crate::cli::{Cli, Command};
-use crate::failure::{BAD_USAGE, Failure, SUCCESS, UNDECIDED};
+use crate::failure::{BAD_USAGE, Failure, NEGATIVE, SUCCESS, UNDECIDED};
 use crate::output::Output;
 
 /// Manifests nest as deep as the API server allows, and so do the functions that read them.
@@ -49,12 +49,22 @@ fn main() -> ExitCode {
         }
     };
     let mut output = Output::new(cli.global.no_color);
+    // For plan, 2 and 3 are answers.
+    let crashed = if matches!(cli.command, Command::Plan(_)) { NEGATIVE } else { UNDECIDED };
     let work = std::thread::Builder::new().stack_size(STACK).spawn(move || {
         let ended = run(&cli, &mut output);
         ended.unwrap_or_else(|failure| output.fail(&failure))
     });
-    let ended = work.ok().and_then(|thread| thread.join().ok());
-    ExitCode::from(ended.unwrap_or(UNDECIDED))
+    let ended = match work {
+        // The panic is on stderr.
+        Ok(thread) => thread.join().unwrap_or(crashed),
+        Err(error) => {
+            let failure = Failure::undecided(format!("no thread can be started: {error}"));
+            Output::new(true).fail(&failure);
+            crashed
+        }
+    };
+    ExitCode::from(ended)
 }
 
 /// Runs the command; its exit code.

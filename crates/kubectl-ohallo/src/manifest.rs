@@ -15,5 +15,14 @@ pub use path::{FieldPath, Step};
 pub use reader::{Document, documents};
 pub use source::read;
 
+use crate::failure::Failure;
+
+/// kubectl ignores what follows a separator with a remark, and other tools apply it.
+pub fn ignored(name: &str, line: usize) -> Failure {
+    Failure::undecided(format!(
+        "{name}: line {line}: kubectl ignores what follows this separator, and other tools apply it: write --- alone on its line"
+    ))
+}
+
 #[cfg(test)]
 mod tests;

@@ -210,7 +210,7 @@ async fn with_cluster(
     if namespaces.is_empty() {
         namespaces.insert(cluster.namespace.clone());
     }
-    let Snapshot { before, notes } = snapshot(cluster, &namespaces).await?;
+    let Snapshot { before, blind, notes } = snapshot(cluster, &namespaces).await?;
     let operators = Operators::read(cluster).await?;
     let removed = match &base {
         Some(base) => Removed::of(base, &head, &before),
@@ -219,6 +219,10 @@ async fn with_cluster(
     };
     let mut planned = Planned::begin(before, head, removed, kinds, now)?;
     planned.notes = notes;
+    if blind {
+        planned.suppose_cluster_workspaces();
+    }
+    base.iter().for_each(|base| planned.note_removed_containers(base));
     let source =
         Source { operator_namespace: &args.connection.operator_namespace, key: key_of_environment()? };
     if depth == Depth::Ohallo {

@@ -204,11 +204,11 @@ impl EventQueue {
         if self.in_flight.len() >= IN_FLIGHT {
             return Next::Wait(None);
         }
-        let until = |until: Option<Instant>| until.filter(|until| *until > now && !drain);
-        if let Some(paused) = until(self.pace.paused()) {
+        let ahead = |until: Option<Instant>| until.filter(|until| *until > now);
+        if let Some(paused) = ahead(self.pace.paused()) {
             return Next::Wait((!self.waiting.is_empty()).then_some(paused));
         }
-        let resting = until(self.pace.resting());
+        let resting = ahead(self.pace.resting()).filter(|_| !drain);
         let normal = self.normals.first(&self.in_flight).filter(|_| !self.normal_in_flight || drain);
         let warning = self.warnings.first(&self.in_flight);
         let ready = normal.filter(|_| resting.is_none());
@@ -219,7 +219,12 @@ impl EventQueue {
             (None, None) => return Next::Wait(normal.and(resting)),
         };
         let (namespace, waits) = (Arc::clone(namespace), normal.is_some());
-        self.passed = if kind == EventType::Warning && waits { self.passed + 1 } else { 0 };
+        match kind {
+            EventType::Warning if waits => self.passed += 1,
+            // Normals wait whose namespace is being served.
+            EventType::Warning if !self.normals.namespaces.is_empty() => {}
+            EventType::Warning | EventType::Normal => self.passed = 0,
+        }
         match self.take(kind, &namespace, true) {
             Some(occurrence) => {
                 self.in_flight.insert(namespace);
@@ -288,7 +293,9 @@ impl EventQueue {
             // It occurred again meanwhile.
             Some(again) => {
                 let count = occurrence.count.saturating_add(again.count);
-                *again = Occurrence { count, last: again.last, ..occurrence };
+                // Its size is counted: that of the object that occurred again.
+                let object = again.object.clone();
+                *again = Occurrence { count, last: again.last, object, ..occurrence };
             }
             None => self.insert(occurrence, true),
         }

@@ -81,6 +81,8 @@ pub enum Resolved {
 pub enum Blocked {
     /// Its API key can't serve its namespace before then; nor any namespace, if `for_all`.
     Key { until: Instant, for_all: bool },
+    /// This object can't before then; others with its API key may.
+    Object { until: Instant },
     /// No API key can.
     AllKeys { until: Instant, for_all: bool },
 }
@@ -393,6 +395,11 @@ impl WorkQueue {
                 Err(Blocked::AllKeys { until, for_all: true }) => self.all_keys_blocked = Some(until),
                 Err(Blocked::AllKeys { until, .. }) => self.block_space(bucket.namespace, until),
                 // Another heavy object may have a token.
+                Err(Blocked::Object { until }) => {
+                    let (since, place) = (item.since, item.place);
+                    self.take_out(&object);
+                    self.delay(&object, until, since, place);
+                }
                 Err(Blocked::Key { until, .. }) if bucket.resource == Resource::Heavy => {
                     let (since, place) = (item.since, item.place);
                     self.take_out(&object);

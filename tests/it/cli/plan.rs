@@ -1,7 +1,7 @@
 //! `plan` in a shell and in a pipeline, with a cluster and oHallo, and what keeps it from an answer.
 
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use ohallo_sim::{Action, Config, Fault, Key, Listening, Operation, READ, WRITE};
@@ -370,4 +370,124 @@ async fn a_cluster_without_the_definitions_says_so() {
     );
     assert_eq!((output.stdout.is_empty(), reported.lines().count()), (true, 1));
     clusters::end(plane).await;
+}
+
+fn object(kind: &str, name: &str, spec: Value) -> Value {
+    let version = if ["Secret", "Namespace"].contains(&kind) { "v1" } else { "ohallo.eu/v1alpha1" };
+    let mut object = json!({"apiVersion": version, "kind": kind, "metadata": {"name": name}});
+    if version == "v1" {
+        object.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    } else {
+        object["spec"] = spec;
+    }
+    object
+}
+
+fn voice(name: &str, more: Value) -> Value {
+    let mut spec = json!({"channelType": "voice", "displayName": name, "deletionPolicy": "Delete"});
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    object("Channel", name, spec)
+}
+
+#[test]
+fn a_deletion_that_the_files_can_not_rule_out_is_never_hidden() {
+    let workspace = |name: &str, more: Value| {
+        let mut spec = json!({"workspaceId": "w", "apiKeySecretRef": {"name": "key"}});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        (name.to_owned(), spec)
+    };
+    let (shared, selecting) =
+        workspace("shared", json!({"allowedNamespaces": {"selector": {"matchLabels": {"team": "a"}}}}));
+    let (default, suspended) = workspace("default", json!({"suspend": true}));
+    let credentials = json!({"credentials": [{"secretKeyRef": {"name": "keys", "key": "apiKey"}}]});
+    let of_cluster = json!({"workspaceRef": {"kind": "ClusterWorkspace", "name": "shared"}});
+    let pinned = |policy: &str| json!({"channelId": "one", "deletionPolicy": policy});
+    for (what, kept, removed) in [
+        (
+            "labels are unknown",
+            vec![object("ClusterWorkspace", &shared, selecting)],
+            vec![voice("a", of_cluster)],
+        ),
+        (
+            "a Secret is filled by others",
+            vec![object("Secret", "keys", json!({"stringData": {"other": "x"}}))],
+            vec![voice("a", credentials)],
+        ),
+        ("two name one id", vec![], vec![voice("a", pinned("Retain")), voice("b", pinned("Delete"))]),
+        (
+            "its Workspace is suspended",
+            vec![object("Workspace", &default, suspended)],
+            vec![voice("a", json!({}))],
+        ),
+        ("its Namespace is removed", vec![], vec![object("Namespace", "team", json!({}))]),
+    ] {
+        let base = [kept.clone(), removed].concat();
+        let files = Files::new(&[("base.yaml", &base), ("head.yaml", &kept)]);
+        let [base, head] = ["base.yaml", "head.yaml"].map(|name| files.path(name));
+        let output = run(&["plan", &head, "--base", &base, "--fail-on", "destroy"]);
+        assert_eq!(output.status.code(), Some(3), "{what}: {}", said(&output));
+    }
+}
+
+#[test]
+fn who_writes_the_manifests_does_not_choose_what_they_are_compared_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let git = |args: &[&str]| {
+        let identity = ["-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false"];
+        let output =
+            Command::new("git").arg("-C").arg(folder.path()).args(identity).args(args).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", said(&output));
+    };
+    let channels = folder.path().join("channels");
+    std::fs::create_dir(&channels).unwrap();
+    std::fs::write(channels.join("a.json"), voice("a", json!({})).to_string()).unwrap();
+    git(&["init", "--quiet"]);
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "--message=first"]);
+    git(&["update-ref", "refs/remotes/origin/main", "HEAD"]);
+    std::fs::remove_file(channels.join("a.json")).unwrap();
+    let plan = || {
+        let mut plan = command();
+        plan.args(["plan", "channels", "--base", "origin/main", "--fail-on", "destroy"]);
+        plan.current_dir(folder.path()).output().unwrap()
+    };
+    assert_eq!(plan().status.code(), Some(3), "{}", said(&plan()));
+    std::fs::create_dir_all(folder.path().join("origin/main")).unwrap();
+    let both = plan();
+    assert!(
+        both.status.code() == Some(64) && said(&both).contains("is a path and a Git revision"),
+        "{}",
+        said(&both)
+    );
+    std::fs::remove_dir_all(folder.path().join("origin")).unwrap();
+    // What kubectl ignores, others apply; and a link in a revision has no content.
+    std::fs::write(channels.join("b.yaml"), format!("a: 1\n--- # next\n{}\n", voice("b", json!({}))))
+        .unwrap();
+    assert!(
+        plan().status.code() == Some(1) && said(&plan()).contains("write --- alone"),
+        "{}",
+        said(&plan())
+    );
+    std::fs::remove_file(channels.join("b.yaml")).unwrap();
+    std::os::unix::fs::symlink("../elsewhere.yaml", channels.join("c.yaml")).unwrap();
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "--message=link"]);
+    git(&["update-ref", "refs/remotes/origin/main", "HEAD"]);
+    std::fs::remove_file(channels.join("c.yaml")).unwrap();
+    assert!(
+        plan().status.code() == Some(1) && said(&plan()).contains("is a symbolic link"),
+        "{}",
+        said(&plan())
+    );
+}
+
+#[test]
+fn a_kubeconfig_that_is_no_yaml_is_not_quoted() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let token = "very-secret-token";
+    std::fs::write(file.path(), format!("users:\n- name: a\n  user: {{token: [{token}]}}\n")).unwrap();
+    let output = run(&["why", "a", "--kubeconfig", file.path().to_str().unwrap()]);
+    let reported = said(&output);
+    assert!(output.status.code() == Some(2) && reported.lines().count() == 1, "{reported}");
+    assert!(!reported.contains(token) && reported.contains("the kubeconfig can't be"), "{reported}");
 }

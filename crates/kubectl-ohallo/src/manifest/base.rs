@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::failure::Failure;
 use crate::manifest::reader::documents;
 use crate::manifest::source::{ENDINGS, Source, read};
-use crate::manifest::{Identity, objects};
+use crate::manifest::{Identity, ignored, objects};
 
 /// Every object of the manifests before a change.
 #[derive(Debug, Default)]
@@ -25,10 +25,15 @@ impl Base {
     /// # Errors
     /// It is none of these, or a file can't be read or parsed: a base with holes would hide what changes.
     pub fn read(base: &str, places: &[PathBuf], namespace: &str) -> Result<Self, Failure> {
-        let sources = if Path::new(base).exists() {
-            read(&[PathBuf::from(base)]).collect()
-        } else {
-            of_revision(base, places)?
+        // Whoever writes the manifests must not decide what they are compared with.
+        let sources = match (Path::new(base).exists(), is_revision(base, places)) {
+            (true, true) => {
+                return Err(Failure::usage(format!(
+                    "--base {base} is a path and a Git revision: write ./{base} for the path, or the revision's full name"
+                )));
+            }
+            (true, false) => read(&[PathBuf::from(base)]).collect(),
+            (false, _) => of_revision(base, places)?,
         };
         let mut found = Self::default();
         for source in sources {
@@ -40,6 +45,9 @@ impl Base {
                         source.name, error.at.line
                     ))
                 })?;
+                if let Some(at) = document.ignored_from {
+                    return Err(ignored(&format!("{} of the base", source.name), at.line));
+                }
                 let objects = objects(&root).into_iter().map(|(_, node)| node);
                 found.objects.extend(objects.map(|node| (Identity::of(node, namespace), node.value())));
             }
@@ -69,28 +77,48 @@ fn of_revision(revision: &str, places: &[PathBuf]) -> Result<Vec<Source>, Failur
     }
     let mut sources = Vec::new();
     for place in places {
-        let (folder, name) = if place.is_dir() {
-            (place.as_path(), Path::new("."))
-        } else {
-            let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty());
-            (folder.unwrap_or(Path::new(".")), Path::new(place.file_name().unwrap_or_default()))
-        };
-        let listed =
-            git(folder, &["ls-tree", "-r", "-z", "--name-only", revision, "--", &name.to_string_lossy()]);
-        for file in listed.ok_or_else(unknown)?.split('\0').filter(|file| !file.is_empty()) {
+        let (folder, name) = split(place);
+        let listed = git(folder, &["ls-tree", "-r", "-z", revision, "--", &name.to_string_lossy()]);
+        for entry in listed.ok_or_else(unknown)?.split('\0').filter(|entry| !entry.is_empty()) {
+            let (mode, file) = entry.split_once('\t').unwrap_or(("", entry));
             let named = Path::new(file);
+            if named.iter().any(|part| part.to_string_lossy().starts_with('.')) {
+                continue;
+            }
             let is_manifest =
                 named.extension().is_some_and(|ending| ENDINGS.iter().any(|known| ending == *known));
             if place.is_dir() && !is_manifest {
                 continue;
             }
-            let text = git(folder, &["show", &format!("{revision}:./{file}")]);
             let name = format!("{revision}:{}", folder.join(file).display());
+            if mode.starts_with("120000") {
+                return Err(Failure::undecided(format!(
+                    "{name} is a symbolic link, which can't be followed in a revision: name the files that it links"
+                )));
+            }
+            let text = git(folder, &["show", &format!("{revision}:./{file}")]);
             let text = text.ok_or_else(|| format!("{name} can't be read"));
             sources.push(Source { name, text });
         }
     }
     Ok(sources)
+}
+
+/// The folder that git is asked in, and what in it is meant.
+fn split(place: &Path) -> (&Path, &Path) {
+    if place.is_dir() {
+        return (place, Path::new("."));
+    }
+    let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty());
+    (folder.unwrap_or(Path::new(".")), Path::new(place.file_name().unwrap_or_default()))
+}
+
+fn is_revision(base: &str, places: &[PathBuf]) -> bool {
+    let commit = format!("{base}^{{commit}}");
+    let known = |place: &PathBuf| {
+        git(split(place).0, &["rev-parse", "--verify", "--quiet", "--end-of-options", &commit]).is_some()
+    };
+    places.iter().any(known)
 }
 
 /// What git prints, if it succeeds.

@@ -86,7 +86,7 @@ pub fn apply(
     for name in &removed.channels {
         applied.delete(name, now);
     }
-    applied.touched(before, head, removed);
+    applied.touched(head, removed);
     Ok(applied)
 }
 
@@ -214,7 +214,7 @@ impl Applied {
     }
 
     /// Channels whose manifests the apply does not have, and whose Workspace, Secret or id it touches.
-    fn touched(&mut self, before: &Before, head: &Manifests, removed: &Removed) {
+    fn touched(&mut self, head: &Manifests, removed: &Removed) {
         let ids: BTreeSet<_> = self
             .world
             .participants
@@ -222,10 +222,8 @@ impl Applied {
             .filter_map(|name| self.world.channels.get(name))
             .flat_map(ids_of)
             .collect();
-        let changed = |key: &WorkspaceKey| {
-            removed.workspaces.contains(key)
-                || head.workspaces.get(key).is_some_and(|_| before.workspaces.contains_key(key))
-        };
+        let changed =
+            |key: &WorkspaceKey| removed.workspaces.contains(key) || head.workspaces.contains_key(key);
         let touched = |name: &NamespacedName, channel: &Channel| {
             let claims = channel.metadata.deletion_timestamp.is_some()
                 && ids_of(channel).iter().any(|id| ids.contains(id));
@@ -372,9 +370,9 @@ fn supposed(
 }
 
 /// Workspaces that neither the manifests nor a cluster show are supposed to be usable.
-pub fn suppose_workspaces(world: &mut World) {
+pub fn suppose_workspaces(world: &mut World, which: impl Fn(&WorkspaceKey) -> bool) {
     let keys: BTreeSet<_> = world.channels.values().map(WorkspaceKey::of).collect();
-    for key in keys {
+    for key in keys.into_iter().filter(which) {
         world.workspaces.entry(key.clone()).or_insert_with(|| Place::supposed(&key));
     }
 }

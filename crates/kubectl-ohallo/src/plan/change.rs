@@ -96,6 +96,9 @@ pub struct Change {
     /// The names of the credentials, never their values.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<String>,
+    /// Nothing is deleted in oHallo yet, but a channel is as soon as what the deletion waits for has ended.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub deletes_later: bool,
 }
 
 /// One field of a channel.
@@ -164,7 +167,7 @@ impl Effect {
         }
     }
 
-    /// Whether a channel in oHallo is deleted, or may be.
+    /// Whether a channel in oHallo is deleted by the apply, or may be.
     pub fn destroys(self) -> bool {
         matches!(self, Self::Destroyed | Self::DependsOnOrigin)
     }
@@ -210,6 +213,7 @@ impl Change {
             message: String::new(),
             fields: Vec::new(),
             credentials: Vec::new(),
+            deletes_later: false,
         }
     }
 

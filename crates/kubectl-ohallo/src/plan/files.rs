@@ -34,7 +34,7 @@ pub fn imagine(base: &Manifests, head: &Manifests, kinds: &Kinds, now: Now) -> R
     for (key, place) in more.workspaces {
         world.workspaces.entry(key).or_insert(place);
     }
-    suppose_workspaces(world);
+    suppose_workspaces(world, |_| true);
     world.secrets = secrets_before(base, head, world.channels.values().chain(more.channels.values()));
     suppose_remotes(&BTreeMap::new(), world);
     let mut rehearsed = rehearse(world, now);

@@ -14,6 +14,14 @@ use crate::plan::change::{Change, Depth, Effect};
 use crate::plan::rehearsal::{Act, IMAGINED, Story};
 use crate::plan::world::{Remote, Remotes};
 
+/// Files alone do not show that something kept the operator from creating a channel.
+pub const MAY_EXIST: &str = "The files do not show whether a channel was created for this object: if so, it is deleted. Plan with a cluster.";
+
+/// Whether the deletion of the object deletes its channel, if it has one that the operator created.
+pub fn may_be_deleted(channel: &Channel) -> bool {
+    !channel.spec.is_observe() && channel.spec.deletion_policy() != Some(DeletionPolicy::Retain)
+}
+
 /// One Channel of a plan.
 pub struct Subject<'a> {
     pub name: &'a NamespacedName,
@@ -132,6 +140,9 @@ impl Subject<'_> {
             DeletionOutcome::Deleted if was_deleted => return None,
             DeletionOutcome::Deleted => self
                 .saying(Effect::NoLongerManaged, "oHallo shows no such channel: there is nothing to delete."),
+            DeletionOutcome::NeverCreated if self.depth == Depth::Files && may_be_deleted(self.after) => {
+                self.saying(Effect::DependsOnOrigin, MAY_EXIST)
+            }
             DeletionOutcome::NeverCreated => {
                 self.saying(Effect::NoLongerManaged, "The object is deleted; no channel was created for it.")
             }
@@ -178,7 +189,8 @@ impl Subject<'_> {
             | ConclusionKind::Blocked { .. }
             | ConclusionKind::InFlight => Effect::Waiting,
         };
-        Some(self.because(effect, end.reason, &end.message))
+        let change = self.because(effect, end.reason, &end.message);
+        Some(Change { deletes_later: effect == Effect::Waits && may_be_deleted(self.after), ..change })
     }
 
     fn observed(&self, end: &Conclusion) -> Change {

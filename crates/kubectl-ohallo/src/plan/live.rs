@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::cluster::Cluster;
 use crate::failure::Failure;
-use crate::ohallo::{api_key, key_secret, read_secret, refused, repeated};
+use crate::ohallo::{KEY_VARIABLE, api_key, key_secret, read_secret, refused, repeated};
 use crate::plan::world::{Remote, Secrets, World, ids_of};
 
 /// Where the API keys are.
@@ -53,6 +53,13 @@ pub async fn read_channels(
         let mut session = client.session(api_key, caller, None);
         for id in ids.iter().filter_map(|id| Id::parse(id)) {
             let remote = read_channel(&mut session, &workspace, &id).await?;
+            if let (Some(_), Remote::Absent(probe)) = (&source.key, &remote)
+                && *probe != WorkspaceProbe::Found
+            {
+                return Err(Failure::undecided(format!(
+                    "the API key in {KEY_VARIABLE} shows neither the channel {id} nor its workspace: a plan with it would hide what happens there"
+                )));
+            }
             held.has_read |= matches!(remote, Remote::Found { .. });
             world.remotes.put(id.as_str(), remote);
         }

@@ -1,6 +1,6 @@
 //! The objects of manifests that matter to a plan, without the defaults of the API server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::Secret;
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::judge::{Finding, Kind, Kinds, Recognized, judge};
-use crate::manifest::{Base, Identity, documents, objects, read};
+use crate::manifest::{Base, Identity, documents, ignored, objects, read};
 use crate::plan::change::{Change, Effect};
 use crate::plan::world::Secrets;
 
@@ -21,6 +21,8 @@ pub struct Manifests {
     pub channels: BTreeMap<NamespacedName, Value>,
     pub workspaces: BTreeMap<WorkspaceKey, Value>,
     pub secrets: BTreeMap<NamespacedName, Content>,
+    /// Namespaces and our CustomResourceDefinitions: kind and name.
+    pub containers: BTreeSet<(String, String)>,
     /// Objects that the API server would refuse.
     pub refused: Vec<Change>,
 }
@@ -40,6 +42,9 @@ impl Manifests {
                 let root = document.root.map_err(|error| {
                     Failure::undecided(format!("{}: line {}: {error}", source.name, error.at.line))
                 })?;
+                if let Some(at) = document.ignored_from {
+                    return Err(ignored(&source.name, at.line));
+                }
                 for (_, node) in objects(&root) {
                     let identity = Identity::of(node, namespace);
                     match kinds.recognize(node) {
@@ -85,8 +90,16 @@ impl Manifests {
         }
     }
 
-    /// Of the other kinds, Secrets matter.
+    /// Of the other kinds, Secrets matter, and what Channels are in.
     fn foreign(&mut self, identity: &Identity, mut object: Value) {
+        let is_container = match identity.kind.as_str() {
+            "Namespace" => identity.group.is_empty(),
+            "CustomResourceDefinition" => identity.name.ends_with(&format!(".{GROUP}")),
+            _ => false,
+        };
+        if is_container {
+            self.containers.insert((identity.kind.clone(), identity.name.clone()));
+        }
         if identity.group.is_empty() && identity.kind == "Secret" {
             // The place of its manifest stands for its uid: no value is compared across Secrets.
             if let Some(metadata) = object.pointer_mut("/metadata").and_then(Value::as_object_mut) {

@@ -19,7 +19,7 @@ use crate::plan::apply::{
 };
 use crate::plan::change::{Change, Depth, Effect};
 use crate::plan::files;
-use crate::plan::items::Subject;
+use crate::plan::items::{MAY_EXIST, Subject, may_be_deleted};
 use crate::plan::manifests::{Manifests, overlaid};
 use crate::plan::operators::Operators;
 use crate::plan::rehearsal::{credentials_of, rehearse};
@@ -52,7 +52,8 @@ impl Planned {
         let before = files::imagine(base, &head, kinds, now)?;
         let removed = Removed::of(base, &head, &before);
         let mut planned = Self::begin(before, head, removed, kinds, now)?;
-        suppose_workspaces(&mut planned.applied.world);
+        suppose_workspaces(&mut planned.applied.world, |_| true);
+        planned.note_removed_containers(base);
         let known = files::secrets_after(base, &planned.head, planned.named());
         planned.applied.world.secrets = known;
         Ok(planned)
@@ -83,6 +84,22 @@ impl Planned {
 
     pub fn workspaces_and_world(&mut self) -> (&BTreeMap<WorkspaceKey, Value>, &mut World) {
         (&self.workspaces, &mut self.applied.world)
+    }
+
+    /// ClusterWorkspaces that may not be read are supposed to be usable.
+    pub fn suppose_cluster_workspaces(&mut self) {
+        suppose_workspaces(&mut self.applied.world, |key| key.namespace.is_none());
+    }
+
+    /// Namespaces and CustomResourceDefinitions that the base has and the files do not: with them go all Channels in them,
+    /// also those of which the files know nothing.
+    pub fn note_removed_containers(&mut self, base: &Manifests) {
+        for (kind, name) in base.containers.difference(&self.head.containers) {
+            let message =
+                "Its deletion deletes every Channel in it, and in oHallo what their policies delete.";
+            let change = Change::of(Effect::DependsOnOrigin, kind, name);
+            self.changes.push(Change { message: message.to_owned(), ..change });
+        }
     }
 
     /// The Channels that the plan is about, before and after the apply.
@@ -142,9 +159,14 @@ impl Planned {
             changes.extend(found);
         }
         for name in &self.applied.vanished {
-            let message = "The object is deleted; no channel was created for it.".to_owned();
-            let change = Change::of(Effect::NoLongerManaged, ObjectKind::Channel.name(), &name.name);
-            changes.push(Change { namespace: name.namespace.clone(), message, ..change });
+            let (effect, message) = match self.before.get(name) {
+                Some(before) if depth == Depth::Files && may_be_deleted(before) => {
+                    (Effect::DependsOnOrigin, MAY_EXIST)
+                }
+                _ => (Effect::NoLongerManaged, "The object is deleted; no channel was created for it."),
+            };
+            let change = Change::of(effect, ObjectKind::Channel.name(), &name.name);
+            changes.push(Change { namespace: name.namespace.clone(), message: message.to_owned(), ..change });
         }
         if self.head.channels.is_empty() && self.head.workspaces.is_empty() && changes.is_empty() {
             self.notes.push("The files have no objects of ohallo.eu.".to_owned());

@@ -25,7 +25,7 @@ pub struct Report {
     /// `--base`, as it was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<String>,
-    /// Whether a channel in oHallo is deleted, or may be.
+    /// Whether a channel in oHallo is deleted, may be, or will be when what the deletion waits for has ended.
     pub destroys: bool,
     /// Whether anything changes in oHallo or in who manages a channel there.
     pub has_changes: bool,
@@ -69,7 +69,7 @@ impl Report {
             version: VERSION,
             depth,
             base,
-            destroys: changes.iter().any(|change| change.effect.destroys()),
+            destroys: changes.iter().any(|change| change.effect.destroys() || change.deletes_later),
             has_changes: changes.iter().any(|change| change.effect.is_change()),
             changes,
             counts,

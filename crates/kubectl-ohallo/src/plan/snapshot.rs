@@ -20,6 +20,8 @@ const PAGE: u32 = 500;
 #[derive(Default)]
 pub struct Snapshot {
     pub before: Before,
+    /// The ClusterWorkspaces may not be read.
+    pub blind: bool,
     /// What the reader of the plan should know.
     pub notes: Vec<String>,
 }
@@ -53,6 +55,7 @@ pub async fn snapshot(cluster: &Cluster, namespaces: &BTreeSet<String>) -> Resul
             }
         }
         Err(error) if is_forbidden(&error) => {
+            found.blind = true;
             found
                 .notes
                 .push("ClusterWorkspaces may not be read, so they are supposed to be usable.".to_owned());

@@ -42,6 +42,8 @@ pub struct InMemoryState {
     pub failures: u32,
     /// Tokens that the next reconcile starts with, because the last one ended without enough.
     pub tokens: u32,
+    /// Since when it waits for the first check of its API key.
+    pub awaits_key_since: Option<Instant>,
     /// Since when the operator waits for oHallo.
     pub waiting_since: Option<Instant>,
     /// The newest version of the object that this process wrote, and when.

@@ -16,6 +16,20 @@ use crate::workspace::cached::{CachedApiKey, WorkspaceSnapshot};
 /// The requeue time while the first check of a key is in progress, which requeues the Channels that wait for it.
 const KEY_CHECK: Duration = Duration::from_secs(1);
 
+/// How long a Channel rests until the first check of its API key ends. That end requeues it.
+const KEY_CHECK_REST: Duration = Duration::from_secs(30);
+
+/// How long it may then run, to report what needs no key, before it rests again.
+const KEY_CHECK_RUN: Duration = Duration::from_secs(5);
+
+/// Until when a Channel rests that has waited since then for the first check of its API key; `None` while it may run.
+pub fn key_check_rest(since: Instant, now: Instant) -> Option<Instant> {
+    let period = KEY_CHECK_REST + KEY_CHECK_RUN;
+    let waited = now.saturating_duration_since(since);
+    let in_period = Duration::from_secs(waited.as_secs() % period.as_secs());
+    (in_period < KEY_CHECK_REST).then(|| now + (KEY_CHECK_REST - in_period))
+}
+
 /// What the caches hold.
 pub struct Facts<'a> {
     pub workspace: &'a WorkspaceKey,

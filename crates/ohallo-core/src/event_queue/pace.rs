@@ -16,6 +16,9 @@ const MAX_REST: Duration = Duration::from_secs(2);
 const BUSY: Duration = Duration::from_millis(250);
 const MAX_PAUSE: Duration = Duration::from_secs(4);
 
+/// The longest `Retry-After` that is honoured.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
+
 #[derive(Debug, Default)]
 pub struct Pace {
     /// The duration of the quickest of the last answers.
@@ -43,7 +46,8 @@ impl Pace {
     pub fn answered(&mut self, took: Duration, fill: f64, now: Instant) {
         let quick = self.quick.map_or(took, |quick| took.min(quick + quick / FORGET));
         self.quick = Some(quick);
-        (self.busy, self.paused) = (0, None);
+        // A pause goes on: another namespace may be the one that is limited.
+        self.busy = 0;
         let rest = (took - quick).mul_f64(YIELD_FACTOR * (1.0 - fill.clamp(0.0, 1.0))).min(MAX_REST);
         self.resting = now.checked_add(rest);
     }
@@ -52,7 +56,8 @@ impl Pace {
     pub fn busy(&mut self, retry_after: Option<Duration>, now: Instant) {
         let backoff = BUSY.saturating_mul(1 << self.busy.min(8));
         self.busy = self.busy.saturating_add(1);
-        self.paused = now.checked_add(retry_after.unwrap_or(backoff).min(MAX_PAUSE)).max(self.paused);
+        let pause = retry_after.map_or(backoff.min(MAX_PAUSE), |after| after.min(MAX_RETRY_AFTER));
+        self.paused = now.checked_add(pause).max(self.paused);
     }
 }
 
@@ -102,8 +107,11 @@ mod tests {
         pace.busy(Some(ms(100)), now);
         assert_eq!(pace.paused(), Some(now + ms(4000)), "a pause is never shortened");
         pace.answered(ms(1), 0.0, now);
-        assert_eq!(pace.paused(), None);
-        pace.busy(Some(ms(100)), now);
-        assert_eq!(pace.paused(), Some(now + ms(100)));
+        assert_eq!(pace.paused(), Some(now + ms(4000)), "the answer to another namespace ends no pause");
+        let later = now + ms(5000);
+        pace.busy(Some(ms(100)), later);
+        assert_eq!(pace.paused(), Some(later + ms(100)));
+        pace.busy(Some(ms(60_000)), later);
+        assert_eq!(pace.paused(), Some(later + ms(30_000)));
     }
 }

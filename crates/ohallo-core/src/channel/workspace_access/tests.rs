@@ -132,3 +132,14 @@ fn a_cluster_workspace_serves_the_namespaces_that_it_allows() {
         assert_eq!(result(facts(&name, Some(&found), Some(key("uid")))), expected);
     }
 }
+
+#[test]
+fn a_channel_that_waits_for_its_key_rests_and_runs_in_turns_without_end() {
+    let begun = crate::test_clock::instant();
+    let at = |seconds| begun + Duration::from_secs(seconds);
+    for (waited, rest) in
+        [(0, Some(30)), (29, Some(30)), (30, None), (34, None), (35, Some(65)), (64, Some(65)), (65, None)]
+    {
+        assert_eq!(key_check_rest(begun, at(waited)), rest.map(at), "{waited} s");
+    }
+}
