@@ -1,9 +1,14 @@
 //! The key of a Workspace: missing, wrong, revoked, rotated, and each time good again without a restart.
 
+use std::time::Duration;
+
+use ohallo_core::api::channel::Channel;
 use ohallo_sim::{Config, Key, Operation};
 use serde_json::json;
+use testbed::{Act, Rule, When};
 
 use crate::support::harness::{Harness, TENANT, condition, id_of, message};
+use crate::support::steps::RELEASE;
 use crate::support::workspaces::{condition_summary, edit, put_key, until};
 
 const REQUESTED: &str = "ohallo.eu/reconcile-requested-at";
@@ -164,5 +169,30 @@ async fn a_deleted_key_stops_new_work_and_the_last_good_key_still_serves_deletio
     harness.workspace_reason("default", "Verified").await;
     harness.reason("b", "Available").await;
     harness.delete_and_wait("b").await;
+    harness.finish().await;
+}
+
+/// After a restart, the Secret can't be read for some time: the Workspace is Unknown, and no key is loaded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_loaded_key_a_channel_is_released_and_a_new_one_still_reports() {
+    let mut harness = Harness::proxied(Config::default(), &[]).await;
+    let id = id_of(&harness.ready("a", json!({})).await);
+    harness.stop_operator().await;
+    let refused = Act::Answer { code: 500, body: String::new() };
+    let _unread =
+        harness.proxy().add(Rule::any(When::Before, refused).method("GET").part("/secrets/ohallo-api-key"));
+    harness.annotate("a", RELEASE, &id).await;
+    harness.delete("a").await;
+    harness.start_operator().await;
+    harness.wait_deleted("a").await;
+    assert!(harness.sim.channel(&id).is_some());
+    // What needs no key is reported, within the time that a Channel rests for the check of its key.
+    harness.create("invalid", json!({"config": {"text": "x".repeat(70_000)}})).await;
+    let limit = Duration::from_secs(90);
+    let invalid =
+        |channel: &Channel| condition(channel, "Ready").is_some_and(|ready| ready.2 == "ValidationFailed");
+    harness.until_within(limit, "invalid", "it is invalid", invalid).await;
+    harness.proxy().clear();
+    harness.delete_and_wait("invalid").await;
     harness.finish().await;
 }

@@ -2,6 +2,7 @@
 
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use ohallo_sim::Config;
 use serde_json::{Value, json};
@@ -29,6 +30,9 @@ pub fn grant_reads(harness: &Harness) {
         rule("", &["namespaces", "secrets"]),
         rule("apps", &["deployments"]),
     ];
+    // Two that apply the same new object at once: one is refused.
+    static APPLYING: Mutex<()> = Mutex::new(());
+    let _applying = APPLYING.lock().unwrap_or_else(PoisonError::into_inner);
     let api = "rbac.authorization.k8s.io";
     let subject = json!({"kind": "User", "name": PLANNER.name(), "apiGroup": api});
     let role = json!({"kind": "ClusterRole", "name": "planner", "apiGroup": api});
