@@ -212,3 +212,26 @@ fn a_narrow_terminal_gets_the_same_answer() {
         );
     }
 }
+
+/// Their files and clusters do not exist here; their commands, flags and values do.
+#[test]
+fn every_example_in_the_help_is_right_usage() {
+    let page = include_str!("../../../docs/kubectl-ohallo.md");
+    let mut tried = 0;
+    for line in page.lines() {
+        let Some((_, example)) = line.strip_prefix("  ").and_then(|line| line.split_once("kubectl ohallo "))
+        else {
+            continue;
+        };
+        let example = example.split([')', '|', '>', '`']).next().unwrap();
+        let words = example.split_whitespace().map(|word| if word == "ID" { "an-id" } else { word });
+        let words: Vec<_> = words.collect();
+        let folder = tempfile::tempdir().unwrap();
+        let output =
+            command().args(&words).env("HOME", "/missing").current_dir(folder.path()).output().unwrap();
+        let reported = text(&output.stderr);
+        assert!(!reported.contains("Usage: ") && !reported.contains("--help"), "{example}: {reported}");
+        tried += 1;
+    }
+    assert!(tried > 25, "{tried} examples");
+}
