@@ -479,6 +479,23 @@ fn who_writes_the_manifests_does_not_choose_what_they_are_compared_with() {
         "{}",
         said(&plan())
     );
+    // A hidden file is read as below a directory, and a place that is a link is refused: its change chooses the base.
+    git(&["rm", "--quiet", "-r", "channels"]);
+    std::fs::create_dir_all(&channels).unwrap();
+    std::fs::write(channels.join(".hidden.json"), voice("hidden", json!({})).to_string()).unwrap();
+    std::fs::write(channels.join("a.json"), voice("a", json!({})).to_string()).unwrap();
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "--message=hidden"]);
+    git(&["update-ref", "refs/remotes/origin/main", "HEAD"]);
+    std::fs::remove_file(channels.join(".hidden.json")).unwrap();
+    assert_eq!(plan().status.code(), Some(3), "{}", said(&plan()));
+    std::fs::rename(&channels, folder.path().join("moved")).unwrap();
+    std::os::unix::fs::symlink("moved", &channels).unwrap();
+    assert!(
+        plan().status.code() == Some(64) && said(&plan()).contains("is a symbolic link"),
+        "{}",
+        said(&plan())
+    );
 }
 
 #[test]
@@ -490,4 +507,21 @@ fn a_kubeconfig_that_is_no_yaml_is_not_quoted() {
     let reported = said(&output);
     assert!(output.status.code() == Some(2) && reported.lines().count() == 1, "{reported}");
     assert!(!reported.contains(token) && reported.contains("the kubeconfig can't be"), "{reported}");
+}
+
+#[test]
+fn pinning_the_id_of_a_channel_is_no_change_and_an_empty_base_is_named() {
+    let before = voice("hotline", json!({}));
+    let pinned = voice(
+        "hotline",
+        json!({"channelId": "7c9e6679-7425-40de-944b-e07fc1f90ae7", "deletionPolicy": "Retain"}),
+    );
+    let files = Files::new(&[("before.yaml", &[before]), ("pinned.yaml", &[pinned]), ("none.yaml", &[])]);
+    let [before, pinned, none] = ["before.yaml", "pinned.yaml", "none.yaml"].map(|name| files.path(name));
+    let output = run(&["plan", &pinned, "--base", &before, "--exit-code"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let removed = run(&["plan", &none, "--base", &before, "--fail-on", "destroy"]);
+    assert_eq!(removed.status.code(), Some(3), "{}", said(&removed));
+    let empty = run(&["plan", &pinned, "--base", &none]);
+    assert!(said(&empty).contains("The base has no objects"), "{}", said(&empty));
 }

@@ -27,6 +27,13 @@ fn read_with(shell: &Shell, list: &str) -> BTreeMap<String, String> {
     rows.map(|(name, hash)| (name.to_owned(), hash.trim().to_owned())).collect()
 }
 
+/// The commands of a page, but for those of `kubectl ohallo`, which `cli::transfer` runs.
+fn steps(page: &str) -> Vec<String> {
+    let mut commands = pages::commands(page);
+    commands.retain(|command| !command.starts_with("kubectl ohallo "));
+    commands
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_steps_that_rotate_an_api_key_end_with_every_channel_read_by_the_new_one() {
     let harness = Harness::start().await;
@@ -73,7 +80,7 @@ async fn the_steps_that_rotate_an_api_key_end_with_every_channel_read_by_the_new
 async fn the_steps_that_adopt_a_channel_list_each_change_before_it_is_sent() {
     let harness = Harness::start().await;
     let shell = Shell::new(harness.plane, &harness.namespace);
-    let (shown, commands) = (pages::yaml(ADOPT), pages::commands(ADOPT));
+    let (shown, commands) = (pages::yaml(ADOPT), steps(ADOPT));
     let ([manifest], [list]) = (shown.as_slice(), commands.as_slice()) else {
         panic!("{shown:?} {commands:?}")
     };
@@ -132,7 +139,7 @@ async fn a_rehearsal_with_the_kustomization_of_the_page_shows_what_a_restore_wou
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_steps_that_restore_an_etcd_snapshot_create_no_second_channel() {
-    let commands = pages::commands(BACKUP);
+    let commands = steps(BACKUP);
     let [list, patch, stop, start] = commands.as_slice() else { panic!("{commands:?}") };
     let mut own = Own::start().await;
     let shell = Shell::new(&own.plane, "default");

@@ -55,6 +55,10 @@ impl Base {
         Ok(found)
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
+
     /// All objects, of any kind.
     pub fn objects(&self) -> impl Iterator<Item = (&Identity, &Value)> {
         self.objects.iter()
@@ -75,6 +79,12 @@ fn of_revision(revision: &str, places: &[PathBuf]) -> Result<Vec<Source>, Failur
     if revision.starts_with('-') || places.iter().any(|place| place == Path::new("-")) {
         return Err(unknown());
     }
+    if let Some(link) = places.iter().find(|place| leads_elsewhere(place)) {
+        return Err(Failure::usage(format!(
+            "{} is a symbolic link, which may lead elsewhere in {revision}: name what it leads to",
+            link.display()
+        )));
+    }
     let mut sources = Vec::new();
     for place in places {
         let (folder, name) = split(place);
@@ -82,19 +92,26 @@ fn of_revision(revision: &str, places: &[PathBuf]) -> Result<Vec<Source>, Failur
         for entry in listed.ok_or_else(unknown)?.split('\0').filter(|entry| !entry.is_empty()) {
             let (mode, file) = entry.split_once('\t').unwrap_or(("", entry));
             let named = Path::new(file);
-            if named.iter().any(|part| part.to_string_lossy().starts_with('.')) {
+            let hidden = |folder: &Path| folder.iter().any(|part| part.to_string_lossy().starts_with('.'));
+            // As below a directory: hidden folders are left out, hidden files are not.
+            if place.is_dir() && named.parent().is_some_and(hidden) {
                 continue;
+            }
+            let name = format!("{revision}:{}", folder.join(file).display());
+            let unfollowed = match mode.split(' ').next() {
+                Some("120000") => Some("a symbolic link"),
+                Some("160000") => Some("a submodule"),
+                _ => None,
+            };
+            if let Some(what) = unfollowed {
+                return Err(Failure::undecided(format!(
+                    "{name} is {what}, which can't be followed in a revision: name the files that it leads to"
+                )));
             }
             let is_manifest =
                 named.extension().is_some_and(|ending| ENDINGS.iter().any(|known| ending == *known));
             if place.is_dir() && !is_manifest {
                 continue;
-            }
-            let name = format!("{revision}:{}", folder.join(file).display());
-            if mode.starts_with("120000") {
-                return Err(Failure::undecided(format!(
-                    "{name} is a symbolic link, which can't be followed in a revision: name the files that it links"
-                )));
             }
             let text = git(folder, &["show", &format!("{revision}:./{file}")]);
             let text = text.ok_or_else(|| format!("{name} can't be read"));
@@ -111,6 +128,12 @@ fn split(place: &Path) -> (&Path, &Path) {
     }
     let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty());
     (folder.unwrap_or(Path::new(".")), Path::new(place.file_name().unwrap_or_default()))
+}
+
+/// Whether a change of a link changes what a place names. Where an absolute place begins is not the repository's.
+fn leads_elsewhere(place: &Path) -> bool {
+    let own = place.ancestors().take(if place.is_absolute() { 1 } else { usize::MAX });
+    own.filter(|part| !part.as_os_str().is_empty()).any(Path::is_symlink)
 }
 
 fn is_revision(base: &str, places: &[PathBuf]) -> bool {

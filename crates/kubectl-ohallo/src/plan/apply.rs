@@ -184,7 +184,10 @@ impl Applied {
         let annotation = |key: &str| channel.annotations().get(key).map(String::as_str).unwrap_or_default();
         let tools: Vec<_> = PROTECTIONS
             .iter()
-            .filter(|(key, word, _)| annotation(key).split(',').any(|option| option.trim() == *word))
+            .filter(|(key, word, tool)| match *tool {
+                "Argo CD" => annotation(key).split(',').any(|option| option.trim() == *word),
+                _ => annotation(key) == *word,
+            })
             .map(|(_, _, tool)| *tool)
             .collect();
         if !tools.is_empty() {

@@ -7,6 +7,8 @@ use ohallo_core::api::channel::Channel;
 use ohallo_core::api::values::Origin;
 use ohallo_core::channel::plan::delete;
 use ohallo_core::channel::state::Now;
+use ohallo_core::index::NamespacedName;
+use ohallo_core::remote::Id;
 use ohallo_core::secret_content::Content;
 use serde_json::Value;
 
@@ -15,7 +17,7 @@ use crate::judge::Kinds;
 use crate::plan::apply::{Before, Removed, apply, suppose_remotes, suppose_secrets, suppose_workspaces};
 use crate::plan::manifests::Manifests;
 use crate::plan::merge::LAST_APPLIED;
-use crate::plan::rehearsal::rehearse;
+use crate::plan::rehearsal::{IMAGINED, rehearse};
 use crate::plan::world::Secrets;
 
 /// Rehearses the base in an empty cluster. `head` completes what the base does not have.
@@ -43,6 +45,12 @@ pub fn imagine(base: &Manifests, head: &Manifests, kinds: &Kinds, now: Now) -> R
             channel.spec.clone_from(spec);
         }
         suppose_created(channel);
+        if let Some(id) = pinned_by(head, name, channel)
+            && let Some(status) = &mut channel.status
+        {
+            let imagined = status.channel_id.replace(id.to_string()).unwrap_or_default();
+            rehearsed.remotes.rename(&imagined, &id);
+        }
         if let Some(manifest) = base.channels.get(name) {
             channel.annotations_mut().insert(LAST_APPLIED.to_owned(), manifest.to_string());
         }
@@ -55,6 +63,13 @@ pub fn imagine(base: &Manifests, head: &Manifests, kinds: &Kinds, now: Now) -> R
         memory: rehearsed.memory,
         remotes: rehearsed.remotes,
     })
+}
+
+/// The id that the head declares for a Channel whose base declares none: that of its channel, which users pin so.
+fn pinned_by(head: &Manifests, name: &NamespacedName, channel: &Channel) -> Option<Id> {
+    let declared = head.channels.get(name)?.pointer("/spec/channelId")?.as_str()?;
+    let bound = channel.status.as_ref()?.channel_id.as_deref()?;
+    Id::parse(declared).filter(|_| channel.spec.channel_id.is_none() && bound.starts_with(IMAGINED))
 }
 
 /// A declared id is that of a channel that was adopted, or it pins one that the operator created: the manifests don't show

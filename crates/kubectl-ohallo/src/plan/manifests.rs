@@ -23,6 +23,8 @@ pub struct Manifests {
     pub secrets: BTreeMap<NamespacedName, Content>,
     /// Namespaces and our CustomResourceDefinitions: kind and name.
     pub containers: BTreeSet<(String, String)>,
+    /// A base without any object.
+    pub is_empty: bool,
     /// Objects that the API server would refuse.
     pub refused: Vec<Change>,
 }
@@ -65,7 +67,7 @@ impl Manifests {
 
     /// The objects of a base, which was valid when it was applied.
     pub fn of_base(base: &Base, kinds: &Kinds) -> Self {
-        let mut found = Self::default();
+        let mut found = Self { is_empty: base.is_empty(), ..Self::default() };
         for (identity, object) in base.objects() {
             match kinds.get(&identity.kind).filter(|_| identity.group == GROUP) {
                 Some(kind) => found.ours(kind, identity, object.clone()),
@@ -94,7 +96,9 @@ impl Manifests {
     fn foreign(&mut self, identity: &Identity, mut object: Value) {
         let is_container = match identity.kind.as_str() {
             "Namespace" => identity.group.is_empty(),
-            "CustomResourceDefinition" => identity.name.ends_with(&format!(".{GROUP}")),
+            "CustomResourceDefinition" => {
+                identity.group == "apiextensions.k8s.io" && identity.name.ends_with(&format!(".{GROUP}"))
+            }
             _ => false,
         };
         if is_container {

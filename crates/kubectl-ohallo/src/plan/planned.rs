@@ -94,6 +94,9 @@ impl Planned {
     /// Namespaces and CustomResourceDefinitions that the base has and the files do not: with them go all Channels in them,
     /// also those of which the files know nothing.
     pub fn note_removed_containers(&mut self, base: &Manifests) {
+        if base.is_empty {
+            self.notes.push("The base has no objects, so nothing is found to be removed.".to_owned());
+        }
         for (kind, name) in base.containers.difference(&self.head.containers) {
             let message =
                 "Its deletion deletes every Channel in it, and in oHallo what their policies delete.";

@@ -11,7 +11,7 @@ use ohallo_core::channel::plan::delete::WorkspaceProbe;
 use ohallo_core::channel::workspace_access::Facts;
 use ohallo_core::failure::Failure;
 use ohallo_core::index::{NamespacedName, WorkspaceKey};
-use ohallo_core::remote::RemoteChannel;
+use ohallo_core::remote::{Id, RemoteChannel};
 use ohallo_core::workspace::cached::{CachedApiKey, WorkspaceSnapshot};
 
 use crate::ohallo::Contents;
@@ -97,6 +97,16 @@ impl World {
 // === impl Remotes ===
 
 impl Remotes {
+    /// What is known of one id is known of another.
+    pub fn rename(&mut self, from: &str, to: &Id) {
+        if let Some(mut remote) = self.0.remove(canonical_id(from).as_ref()) {
+            if let Remote::Found { channel, .. } = &mut remote {
+                channel.id = to.clone();
+            }
+            self.put(to.as_str(), remote);
+        }
+    }
+
     pub fn get(&self, id: &str) -> Option<&Remote> {
         self.0.get(&*canonical_id(id))
     }
