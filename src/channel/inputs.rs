@@ -3,13 +3,38 @@
 use kube::ResourceExt;
 
 use crate::context::{Context, object_ref};
-use ohallo_core::api::channel::Channel;
+use ohallo_core::api::channel::{Channel, ChannelStatus};
 use ohallo_core::api::conditions::kind;
 use ohallo_core::channel::model::Predecessor;
 use ohallo_core::channel::plan::delete;
 use ohallo_core::channel::triggers::Triggers;
+use ohallo_core::channel::workspace_access::Facts;
 use ohallo_core::conditions::{self, Status};
 use ohallo_core::index::{NamespacedName, WorkspaceKey};
+use ohallo_core::workspace::cached::WorkspaceSnapshot;
+
+/// What the caches hold of the Workspace of a Channel with this status.
+pub fn workspace_facts<'a>(
+    ctx: &Context,
+    workspace: &'a WorkspaceKey,
+    snapshot: Option<&'a WorkspaceSnapshot>,
+    channel: &'a Channel,
+    status: Option<&ChannelStatus>,
+) -> Facts<'a> {
+    let namespace = channel.metadata.namespace.as_deref().unwrap_or_default();
+    let of_cluster = snapshot.is_some_and(|snapshot| snapshot.allowed.is_some());
+    Facts {
+        workspace,
+        snapshot,
+        key: ctx.cached_key(workspace),
+        key_check_requested: ctx.key_check_requested(workspace),
+        serves_cluster_workspaces: ctx.settings.serves_cluster_workspaces(),
+        namespace,
+        labels: of_cluster.then(|| ctx.namespace_labels(namespace)).flatten(),
+        terminating: channel.metadata.deletion_timestamp.is_some(),
+        has_channel: status.is_some_and(|status| status.channel_id.is_some()),
+    }
+}
 
 /// The inputs that trigger a reconcile of this object, as the caches hold them.
 pub fn inputs(ctx: &Context, channel: &Channel) -> Triggers {

@@ -36,8 +36,6 @@ use ohallo_core::index::WorkspaceKey;
 use ohallo_core::lease::election::Epoch;
 use ohallo_core::shortage::Shortage;
 use ohallo_core::work_queue::{Priority, Resolved, Route};
-use ohallo_core::workspace::access::allows;
-use ohallo_core::workspace::cached::{CachedApiKey, WorkspaceSnapshot};
 
 pub use crate::channel::run::record_unrecorded;
 
@@ -162,73 +160,42 @@ fn resolve(channel: &Channel, ctx: &Context, now: Instant) -> Resolved {
     let suspended =
         channel.spec.suspend == Some(true) || workspace.as_ref().is_none_or(|workspace| workspace.suspended);
     let calls = deletes && !suspended;
-    let held = ctx.cached_key(&handle).filter(|_| calls);
-    // Ready expires two read intervals after the last read: the read must happen before that, if the rate limit
-    // allows.
-    let read = ctx.memory(&uid).lock().unwrap_or_else(PoisonError::into_inner).last_read_at;
+    let facts = inputs::workspace_facts(ctx, &handle, workspace.as_ref(), channel, Some(&status));
+    let awaits_key = calls && facts.awaits_first_check();
     let ready =
         conditions::find(&status.conditions, kind::READY).filter(|ready| Status::of(ready) == Status::True);
     let lapses = ready.is_some_and(|ready| ready.observed_generation == channel.metadata.generation)
         && channel.metadata.deletion_timestamp.is_none();
-    let latest = read.filter(|_| lapses).map(|read| read + ctx.read_interval(channel) * 2);
-    let namespace = object_namespace(channel);
-    // A terminating Channel may need no key: it is released, retained or handed over.
-    let living = channel.metadata.deletion_timestamp.is_none();
-    let awaits = workspace.is_some_and(|found| {
-        let leaving = found.terminating && status.channel_id.is_none();
-        calls && living && !leaving && awaits_key(ctx, &found, held.as_ref(), namespace)
-    });
+    let lifetime = lapses.then(|| ctx.read_interval(channel) * 2);
     let cell = ctx.memory(&uid);
     let mut memory = cell.lock().unwrap_or_else(PoisonError::into_inner);
-    memory.awaits_key_since = awaits.then(|| memory.awaits_key_since.unwrap_or(now));
+    // Ready expires two read intervals after the last read: the read must happen before that, if the rate limit
+    // allows.
+    let latest = memory.last_read_at.zip(lifetime).map(|(read, lifetime)| read + lifetime);
+    memory.awaits_key_since = awaits_key.then(|| memory.awaits_key_since.unwrap_or(now));
     let rest = memory.awaits_key_since.and_then(|since| workspace_access::key_check_rest(since, now));
     drop(memory);
     if let Some(until) = rest.map(|until| latest.unwrap_or(until).min(until)).filter(|until| *until > now) {
         return Resolved::Resting(until);
     }
     Resolved::Ready(Route {
-        key: held.map(|held| held.key.id()),
+        key: facts.key.as_ref().filter(|_| calls).map(|held| held.key.id()),
         heavy: is_heavy(channel),
         priority: if settled { Priority::Background } else { Priority::Interactive },
         latest,
     })
 }
 
-fn object_namespace(channel: &Channel) -> &str {
-    channel.metadata.namespace.as_deref().unwrap_or_default()
-}
-
-/// Whether nothing is known yet about the API key of a Workspace, so that its Channel can make no call.
-fn awaits_key(
-    ctx: &Context,
-    workspace: &WorkspaceSnapshot,
-    held: Option<&CachedApiKey>,
-    namespace: &str,
-) -> bool {
-    let ready = conditions::find(&workspace.status.conditions, kind::READY);
-    let refused = ready.is_some_and(|ready| Status::of(ready) == Status::False);
-    let allowed = workspace
-        .allowed
-        .as_ref()
-        .is_none_or(|allowed| allows(allowed, namespace, ctx.namespace_labels(namespace).as_ref()));
-    held.is_none_or(|held| held.uid != workspace.uid) && !refused && allowed
-}
-
-/// Whether the Workspace is not Ready: its Channels report that, and wait for nothing.
-fn is_refused(ctx: &Context, handle: &WorkspaceKey) -> bool {
-    let found = ctx.workspace_snapshot(handle);
-    let ready = found.as_ref().and_then(|found| conditions::find(&found.status.conditions, kind::READY));
-    ready.is_some_and(|ready| Status::of(ready) == Status::False)
-}
-
 /// The Workspace whose rate limit its calls count against, and how many tokens its reconcile starts with. `None` while
 /// oHallo is asked whether the key is valid.
 pub fn tokens(channel: &Channel, ctx: &Context) -> Option<(WorkspaceKey, u32)> {
     let handle = WorkspaceKey::of(channel);
-    // The last valid key serves a deletion.
-    let living = channel.metadata.deletion_timestamp.is_none();
-    if living && ctx.key_check_requested(&handle) && !is_refused(ctx, &handle) {
-        return None;
+    if ctx.key_check_requested(&handle) {
+        let snapshot = ctx.workspace_snapshot(&handle);
+        let status = channel.status.as_ref();
+        if inputs::workspace_facts(ctx, &handle, snapshot.as_ref(), channel, status).awaits_recheck() {
+            return None;
+        }
     }
     let cell = ctx.memory(&channel.uid().unwrap_or_default());
     let tokens = cell.lock().unwrap_or_else(PoisonError::into_inner).tokens;

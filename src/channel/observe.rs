@@ -10,7 +10,6 @@ use ohallo_core::channel::model::{DesiredCredentials, WorkspaceAccess};
 use ohallo_core::channel::observation::RemoteRead;
 use ohallo_core::channel::plan::delete::WorkspaceProbe;
 use ohallo_core::channel::state::{Now, State};
-use ohallo_core::channel::workspace_access::Facts;
 use ohallo_core::classify::{CallError, ErrorKind};
 use ohallo_core::failure::Failure;
 use ohallo_core::index::{self, NamespacedName};
@@ -74,22 +73,12 @@ async fn observe_living(io: &mut Io, state: &mut State) -> Result<(), Failure> {
 
 /// Opens the session with which this reconcile calls oHallo.
 fn workspace_access(io: &mut Io, state: &State, now: Now) -> Result<WorkspaceAccess, Failure> {
-    let namespace = &io.name.namespace;
-    let of_cluster = io.snapshot.as_ref().is_some_and(|snapshot| snapshot.allowed.is_some());
-    let facts = Facts {
-        workspace: &io.workspace,
-        snapshot: io.snapshot.as_ref(),
-        key: io.ctx.cached_key(&io.workspace),
-        key_check_requested: io.ctx.key_check_requested(&io.workspace),
-        serves_cluster_workspaces: io.ctx.settings.serves_cluster_workspaces(),
-        namespace,
-        labels: of_cluster.then(|| io.ctx.namespace_labels(namespace)).flatten(),
-        terminating: state.terminating(),
-        has_channel: state.status().channel_id.is_some(),
-    };
+    let snapshot = io.snapshot.as_ref();
+    let facts =
+        inputs::workspace_facts(&io.ctx, &io.workspace, snapshot, state.object(), Some(state.status()));
     let held = facts.usable_key()?;
     let caller = Caller {
-        namespace: Some(namespace.as_str().into()),
+        namespace: Some(io.name.namespace.as_str().into()),
         workspace: io.workspace.clone(),
         priority: state.priority(now),
     };

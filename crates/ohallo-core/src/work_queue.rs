@@ -394,16 +394,10 @@ impl WorkQueue {
                 }
                 Err(Blocked::AllKeys { until, for_all: true }) => self.all_keys_blocked = Some(until),
                 Err(Blocked::AllKeys { until, .. }) => self.block_space(bucket.namespace, until),
+                Err(Blocked::Object { until }) => self.set_aside(&object, until),
                 // Another heavy object may have a token.
-                Err(Blocked::Object { until }) => {
-                    let (since, place) = (item.since, item.place);
-                    self.take_out(&object);
-                    self.delay(&object, until, since, place);
-                }
                 Err(Blocked::Key { until, .. }) if bucket.resource == Resource::Heavy => {
-                    let (since, place) = (item.since, item.place);
-                    self.take_out(&object);
-                    self.delay(&object, until, since, place);
+                    self.set_aside(&object, until);
                 }
                 Err(Blocked::Key { until, for_all: true }) => self.block(bucket.resource, until),
                 Err(Blocked::Key { until, .. }) => self.block_bucket(bucket, until),
@@ -493,6 +487,14 @@ impl WorkQueue {
         self.count(object.kind, priority, true);
         let item = Item { state: State::New { priority, seq }, since, place };
         self.items.insert(Arc::clone(object), item);
+    }
+
+    /// Delays a waiting object, which keeps its place.
+    fn set_aside(&mut self, object: &Arc<ObjectKey>, until: Instant) {
+        let Some(item) = self.items.get(object) else { return };
+        let (since, place) = (item.since, item.place);
+        self.take_out(object);
+        self.delay(object, until, since, place);
     }
 
     fn delay(&mut self, object: &Arc<ObjectKey>, at: Instant, since: Instant, place: Option<u64>) {

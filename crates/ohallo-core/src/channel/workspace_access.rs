@@ -8,7 +8,7 @@ use crate::api::conditions::{Reason, kind};
 use crate::backoff;
 use crate::channel::model::WorkspaceAccess;
 use crate::conditions::{self, Status};
-use crate::failure::Failure;
+use crate::failure::{Failure, Retry};
 use crate::index::WorkspaceKey;
 use crate::workspace::access::allows;
 use crate::workspace::cached::{CachedApiKey, WorkspaceSnapshot};
@@ -53,23 +53,38 @@ pub struct Facts<'a> {
 // === impl Facts ===
 
 impl Facts<'_> {
+    /// Whether nothing is known yet about the key of the Workspace, and nothing else keeps a living Channel from its calls.
+    pub fn awaits_first_check(&self) -> bool {
+        let nothing_else =
+            self.usable().map_or_else(|failure| matches!(failure.retry, Retry::Deferred(_)), |()| true);
+        !self.terminating && !self.has_own_key() && nothing_else
+    }
+
+    /// Whether oHallo is to be asked again about the key of a Workspace that a living Channel could otherwise use.
+    pub fn awaits_recheck(&self) -> bool {
+        !self.terminating && self.key_check_requested && self.usable().is_ok()
+    }
+
     /// The API key that calls for the Channel use.
     ///
     /// # Errors
     /// Why no call can be made now.
     pub fn usable_key(self) -> Result<CachedApiKey, Failure> {
-        let usable = self.usable();
+        let (usable, own) = (self.usable(), self.has_own_key());
         match self.key {
             // The last valid key serves the deletion of a channel, even if its Workspace has changed since.
             Some(key) if self.terminating => Ok(key),
             key => {
                 usable?;
-                let own = |key: &CachedApiKey| self.snapshot.is_some_and(|found| found.uid == key.uid);
-                key.filter(own)
-                    .filter(|_| !self.key_check_requested)
-                    .ok_or_else(|| Failure::deferred(KEY_CHECK))
+                key.filter(|_| own && !self.key_check_requested).ok_or_else(|| Failure::deferred(KEY_CHECK))
             }
         }
+    }
+
+    /// Whether the key was read for this Workspace, and not for an earlier one of its name.
+    fn has_own_key(&self) -> bool {
+        let own = |key: &CachedApiKey| self.snapshot.is_some_and(|found| found.uid == key.uid);
+        self.key.as_ref().is_some_and(own)
     }
 
     fn usable(&self) -> Result<(), Failure> {
@@ -87,7 +102,7 @@ impl Facts<'_> {
         match ready {
             // This process has verified it and the cache does not show that yet. Otherwise its first key check is in
             // progress.
-            None if self.key.as_ref().is_some_and(|key| key.uid == snapshot.uid) => Ok(()),
+            None if self.has_own_key() => Ok(()),
             None => Err(Failure::deferred(KEY_CHECK)),
             Some(ready) if Status::of(ready) == Status::False => {
                 Err(not_ready(&format!("{}: {}", ready.reason, ready.message)))

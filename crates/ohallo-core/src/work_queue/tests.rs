@@ -30,6 +30,8 @@ struct World {
     gone: BTreeSet<ObjectKey>,
     resting: HashMap<ObjectKey, Instant>,
     latest: Option<Duration>,
+    /// Objects that can't start before then.
+    set_aside: HashMap<ObjectKey, Instant>,
     asked: u32,
 }
 
@@ -55,8 +57,11 @@ impl Gate for Asked<'_> {
         })
     }
 
-    fn admit(&mut self, _: &ObjectKey, route: &Route, now: Instant) -> Result<((), u32), Blocked> {
+    fn admit(&mut self, object: &ObjectKey, route: &Route, now: Instant) -> Result<((), u32), Blocked> {
         self.0.asked += 1;
+        if let Some(until) = self.0.set_aside.get(object).filter(|until| **until > now) {
+            return Err(Blocked::Object { until: *until });
+        }
         let Some(id) = route.key else { return Ok(((), 1)) };
         if let Some(until) = self.0.all_paused.filter(|until| *until > now) {
             return Err(Blocked::AllKeys { until, for_all: true });
@@ -97,6 +102,7 @@ impl World {
             gone: BTreeSet::new(),
             resting: HashMap::new(),
             latest: None,
+            set_aside: HashMap::new(),
             asked: 0,
         }
     }
@@ -361,6 +367,18 @@ fn a_paused_key_blocks_only_its_own_objects_and_is_checked_once() {
     assert_eq!((world.asked, world.queue.next_wake()), (4, Some(until)));
     world.now = until;
     assert_eq!(world.starts().len(), 9);
+}
+
+#[test]
+fn an_object_that_can_not_start_blocks_no_other_of_its_key_and_keeps_its_place() {
+    let mut world = World::new(1);
+    let until = world.now + ms(1_000);
+    world.adds("a", "k/", 3, Background);
+    world.set_aside.insert(channel("a", "k/0"), until);
+    assert_eq!(world.names(), ["k/1"]);
+    world.done(&channel("a", "k/1"));
+    world.now = until;
+    assert_eq!(world.names(), ["k/0"], "it was there before k/2");
 }
 
 #[test]

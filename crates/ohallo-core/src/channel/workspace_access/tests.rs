@@ -143,3 +143,36 @@ fn a_channel_that_waits_for_its_key_rests_and_runs_in_turns_without_end() {
         assert_eq!(key_check_rest(begun, at(waited)), rest.map(at), "{waited} s");
     }
 }
+
+#[test]
+fn a_living_channel_awaits_the_check_of_a_key_only_where_nothing_else_is_wrong() {
+    let name = workspace();
+    let (verified, unknown, blank, wrong) =
+        (snapshot(ready("True")), snapshot(ready("Unknown")), snapshot(Vec::new()), snapshot(ready("False")));
+    let own = || Some(key("uid"));
+    for (found, held, first) in [
+        (Some(&verified), None, true),
+        (Some(&verified), Some(key("predecessor")), true),
+        (Some(&unknown), None, true),
+        (Some(&blank), None, true),
+        (Some(&verified), own(), false),
+        (Some(&wrong), None, false),
+        (None, None, false),
+    ] {
+        assert_eq!(facts(&name, found, held.clone()).awaits_first_check(), first);
+        let terminating = Facts { terminating: true, ..facts(&name, found, held) };
+        assert!(!terminating.awaits_first_check());
+    }
+    for (found, terminating, again) in
+        [(&verified, false, true), (&verified, true, false), (&wrong, false, false)]
+    {
+        let of = |key_check_requested| Facts {
+            key_check_requested,
+            terminating,
+            ..facts(&name, Some(found), own())
+        };
+        assert_eq!((of(true).awaits_recheck(), of(false).awaits_recheck()), (again, false));
+    }
+    let leaving = WorkspaceSnapshot { terminating: true, ..snapshot(ready("True")) };
+    assert!(!facts(&name, Some(&leaving), None).awaits_first_check());
+}
