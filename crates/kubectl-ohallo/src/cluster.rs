@@ -83,6 +83,35 @@ impl Cluster {
         Api::namespaced_with(self.client.clone(), namespace, &resource(kind))
     }
 
+    /// Lists the objects of a kind, in the namespace or in all.
+    ///
+    /// # Errors
+    /// They can't be read.
+    pub async fn list(&self, kind: ObjectKind, all: bool) -> Result<Vec<DynamicObject>, Failure> {
+        let api = self.scope(kind, all);
+        let listed = read(async || api.list(&ListParams::default()).await).await;
+        let listed =
+            listed.map_err(|error| failed(&format!("the {}s can't be read", kind.name()), &error))?;
+        Ok(listed.items)
+    }
+
+    /// The same; `None` if the user may not.
+    ///
+    /// # Errors
+    /// The API server does not answer.
+    pub async fn list_if_allowed(
+        &self,
+        kind: ObjectKind,
+        all: bool,
+    ) -> Result<Option<Vec<DynamicObject>>, Failure> {
+        let listed = list_if_allowed(&self.scope(kind, all), &ListParams::default()).await;
+        listed.map_err(|error| failed(&format!("the {}s can't be read", kind.name()), &error))
+    }
+
+    fn scope(&self, kind: ObjectKind, all: bool) -> Api<DynamicObject> {
+        if all { self.api_of_all_namespaces(kind) } else { self.api(kind) }
+    }
+
     pub fn api_of_all_namespaces(&self, kind: ObjectKind) -> Api<DynamicObject> {
         Api::all_with(self.client.clone(), &resource(kind))
     }

@@ -50,12 +50,12 @@ pub fn script(args: &Script, mut command: clap::Command, output: &mut Output) ->
 /// # Errors
 /// stdout can't be written.
 pub fn candidates(args: &Words, mut command: clap::Command, output: &mut Output) -> Result<(), Failure> {
-    names::look_where(&args.words);
     let mut words = vec![OsString::from("kubectl-ohallo")];
     words.extend(args.words.iter().cloned());
     if args.words.is_empty() {
         words.push(OsString::new());
     }
+    names::look_where(command.clone(), &words);
     let last = words.len() - 1;
     let mut text = String::new();
     // An unknown command has no candidates.

@@ -1,15 +1,15 @@
 //! `export`: the cluster's bound Channels, with their ids pinned, for Git, a backup or a move to another cluster.
 
 use kube::ResourceExt;
-use kube::api::{DynamicObject, ListParams};
+use kube::api::DynamicObject;
 use ohallo_core::api::channel::ChannelStatus;
 use ohallo_core::api::{GROUP, ObjectKind, VERSION};
 use serde_json::{Map, Value, json};
 
-use crate::cluster::{self, Cluster, block_on, failed, list_if_allowed};
+use crate::cluster::{Cluster, block_on};
 use crate::failure::{Failure, SUCCESS};
 use crate::global::Global;
-use crate::output::{Output, yaml};
+use crate::output::{Output, fields, yaml};
 
 const HELP: &str = "\
 Examples:
@@ -37,11 +37,9 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global, output: &mut Output) -> Result<u8, Failure> {
     let (manifests, left_out) = block_on(async {
         let cluster = Cluster::connect(global).await?;
-        let shared =
-            list_if_allowed(&cluster.api(ObjectKind::ClusterWorkspace), &ListParams::default()).await;
-        let shared = shared.map_err(|error| failed("the ClusterWorkspaces can't be read", &error))?;
-        let workspaces = list(&cluster, args, ObjectKind::Workspace).await?;
-        let channels = list(&cluster, args, ObjectKind::Channel).await?;
+        let shared = cluster.list_if_allowed(ObjectKind::ClusterWorkspace, false).await?;
+        let workspaces = cluster.list(ObjectKind::Workspace, args.all_namespaces).await?;
+        let channels = cluster.list(ObjectKind::Channel, args.all_namespaces).await?;
         let mut manifests = Vec::new();
         let shared = shared.iter().flatten().map(|object| (ObjectKind::ClusterWorkspace, object));
         let own = workspaces.iter().map(|object| (ObjectKind::Workspace, object));
@@ -71,27 +69,17 @@ pub fn run(args: &Args, global: &Global, output: &mut Output) -> Result<u8, Fail
     Ok(SUCCESS)
 }
 
-async fn list(cluster: &Cluster, args: &Args, kind: ObjectKind) -> Result<Vec<DynamicObject>, Failure> {
-    let api = if args.all_namespaces { cluster.api_of_all_namespaces(kind) } else { cluster.api(kind) };
-    let listed = cluster::read(async || api.list(&ListParams::default()).await).await;
-    listed
-        .map(|list| list.items)
-        .map_err(|error| failed(&format!("the {}s can't be read", kind.name()), &error))
-}
-
 /// What a user wrote: without what the API server and the operator add.
 fn manifest(kind: ObjectKind, object: &DynamicObject, spec: Value) -> Value {
     let annotations = object.annotations().iter().filter(|(name, _)| is_the_users(name));
     let annotations: Map<_, _> =
         annotations.map(|(name, value)| (name.clone(), value.as_str().into())).collect();
-    let metadata = [
+    let metadata = fields([
         ("name", Some(object.name_any().into())),
         ("namespace", object.namespace().map(Value::from)),
         ("labels", Some(json!(object.labels())).filter(|_| !object.labels().is_empty())),
-        ("annotations", Some(Value::from(annotations.clone())).filter(|_| !annotations.is_empty())),
-    ];
-    let metadata: Map<_, _> =
-        metadata.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+        ("annotations", Some(annotations).filter(|found| !found.is_empty()).map(Value::from)),
+    ]);
     json!({
         "apiVersion": format!("{GROUP}/{VERSION}"), "kind": kind.name(), "metadata": metadata, "spec": spec,
     })

@@ -1,6 +1,7 @@
 //! Names of objects in the cluster, for the completion of arguments.
 
 use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -18,33 +19,17 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The flags of the command that is being completed, which say where the names are.
 static GLOBAL: OnceLock<Global> = OnceLock::new();
 
-/// Looks where the flags among these words say.
-pub fn look_where(words: &[OsString]) {
-    GLOBAL.get_or_init(|| global(words));
+/// Looks where the flags of this unfinished command line say.
+pub fn look_where(command: clap::Command, words: &[OsString]) {
+    GLOBAL.get_or_init(|| global(command, words));
 }
 
-/// The flags that say where the cluster is.
-fn global(words: &[OsString]) -> Global {
-    let value = |names: [&str; 2]| {
-        let mut words = words.iter().filter_map(|word| word.to_str());
-        while let Some(word) = words.next() {
-            for name in names {
-                if word == name {
-                    return words.next().map(str::to_owned);
-                }
-                if let Some(value) = word.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')) {
-                    return Some(value.to_owned());
-                }
-            }
-        }
-        None
-    };
-    Global {
-        namespace: value(["--namespace", "-n"]),
-        kubeconfig: value(["--kubeconfig", "--kubeconfig"]).map(Into::into),
-        context: value(["--context", "--context"]),
-        no_color: true,
-    }
+/// Whatever is wrong in a command line that is still being written is ignored.
+fn global(command: clap::Command, words: &[OsString]) -> Global {
+    let parsed = command.ignore_errors(true).try_get_matches_from(words);
+    let flag = |name| parsed.as_ref().ok()?.get_one::<String>(name).cloned();
+    let kubeconfig = parsed.as_ref().ok().and_then(|parsed| parsed.get_one::<PathBuf>("kubeconfig").cloned());
+    Global { namespace: flag("namespace"), kubeconfig, context: flag("context"), no_color: true }
 }
 
 /// Names of Channels that begin so; with `workspace/` those of Workspaces.
@@ -77,10 +62,13 @@ fn names(kind: ObjectKind) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     fn of(words: &[&str]) -> Global {
-        global(&words.iter().map(OsString::from).collect::<Vec<_>>())
+        let words = ["kubectl-ohallo"].iter().chain(words).map(OsString::from);
+        global(crate::cli::Cli::command(), &words.collect::<Vec<_>>())
     }
 
     #[test]

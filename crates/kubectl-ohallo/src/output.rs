@@ -9,6 +9,7 @@ use clap::ValueEnum;
 
 use ohallo_core::text::is_invisible;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::failure::Failure;
 
@@ -88,6 +89,11 @@ pub fn json(value: &impl Serialize) -> Result<String, Failure> {
     Ok(out)
 }
 
+/// A JSON object of the fields that have a value.
+pub fn fields<const N: usize>(fields: [(&str, Option<Value>); N]) -> Map<String, Value> {
+    fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}
+
 /// An object as the YAML that people keep in Git, with lists at the level of their key.
 ///
 /// # Errors
@@ -121,6 +127,6 @@ pub fn render<T: Serialize>(
     match format {
         Format::Text => Ok(text(result)),
         Format::Json => json(result),
-        Format::Yaml => serde_saphyr::to_string(result).map_err(Failure::undecided),
+        Format::Yaml => yaml(result),
     }
 }

@@ -81,10 +81,8 @@ struct Report {
 impl Report {
     async fn collect(&mut self, cluster: &Cluster, all: bool) -> Result<(), Failure> {
         for kind in ObjectKind::ALL {
-            let api = if all { cluster.api_of_all_namespaces(kind) } else { cluster.api(kind) };
-            let listed = list_if_allowed(&api, &ListParams::default()).await;
+            let listed = cluster.list_if_allowed(kind, all).await?;
             let what = format!("{}s", kind.name());
-            let listed = listed.map_err(|error| failed(&format!("the {what} can't be read"), &error))?;
             self.objects(&format!("{}.yaml", kind.plural()), &what, listed.as_deref())?;
         }
         let events: Api<Event> = if all {
@@ -181,7 +179,7 @@ impl Report {
             let mut object: Value = serde_json::to_value(object).map_err(Failure::undecided)?;
             mask::mask(&mut object);
             _ = writeln!(text, "---");
-            text.push_str(&serde_saphyr::to_string(&object).map_err(Failure::undecided)?);
+            text.push_str(&output::yaml(&object)?);
         }
         self.file(file, text);
         Ok(())

@@ -5,10 +5,9 @@ mod tree;
 use std::time::Duration;
 
 use clap_complete::engine::ArgValueCompleter;
-use kube::api::{DynamicObject, ListParams};
 use ohallo_core::api::ObjectKind;
 
-use crate::cluster::{self, Cluster, block_on, failed, list_if_allowed};
+use crate::cluster::{Cluster, block_on};
 use crate::failure::Failure;
 use crate::global::Global;
 use crate::names::targets;
@@ -74,18 +73,9 @@ pub fn run(args: &Args, global: &Global, output: &mut Output) -> Result<u8, Fail
 }
 
 async fn read(cluster: &Cluster, args: &Args) -> Result<Objects, Failure> {
-    let channels = list(cluster, args, ObjectKind::Channel).await?;
-    let workspaces = list(cluster, args, ObjectKind::Workspace).await?;
+    let channels = cluster.list(ObjectKind::Channel, args.all_namespaces).await?;
+    let workspaces = cluster.list(ObjectKind::Workspace, args.all_namespaces).await?;
     // Users of one namespace may not read them: then there are none.
-    let shared = cluster.api(ObjectKind::ClusterWorkspace);
-    let shared = list_if_allowed(&shared, &ListParams::default()).await;
-    let shared = shared.map_err(|error| failed("the ClusterWorkspaces can't be read", &error))?;
+    let shared = cluster.list_if_allowed(ObjectKind::ClusterWorkspace, false).await?;
     Ok(Objects { channels, workspaces, cluster_workspaces: shared.unwrap_or_default() })
-}
-
-async fn list(cluster: &Cluster, args: &Args, kind: ObjectKind) -> Result<Vec<DynamicObject>, Failure> {
-    let api = if args.all_namespaces { cluster.api_of_all_namespaces(kind) } else { cluster.api(kind) };
-    let listed = cluster::read(async || api.list(&ListParams::default()).await).await;
-    let what = || format!("the {}s can't be read", kind.name());
-    listed.map(|list| list.items).map_err(|error| failed(&what(), &error))
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use ohallo_core::api::{GROUP, ObjectKind, VERSION};
 use ohallo_core::remote::RemoteChannel;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::output::yaml;
+use crate::output::{fields, yaml};
 
 /// The longest name that is made, in characters: labels may have no more.
 const MAX_NAME: usize = 63;
@@ -65,9 +65,9 @@ fn slug(text: &str) -> String {
 /// The channel has something that YAML can't hold.
 pub fn manifest(channel: &RemoteChannel, name: &str, place: &Place) -> Result<String, Failure> {
     let text = |text: &Option<String>| text.as_deref().map(Value::from);
-    let metadata = object([("name", Some(name.into())), ("namespace", text(&place.namespace))]);
+    let metadata = fields([("name", Some(name.into())), ("namespace", text(&place.namespace))]);
     let config = Some(&channel.config).filter(|config| !config.is_empty());
-    let spec = object([
+    let spec = fields([
         ("channelId", Some(channel.id.as_str().into())),
         ("channelType", text(&channel.channel_type)),
         ("displayName", text(&channel.display_name)),
@@ -85,11 +85,6 @@ pub fn manifest(channel: &RemoteChannel, name: &str, place: &Place) -> Result<St
          # credentials:\n  #   - secretRef: {{name: {name}-credentials}}\n"
     );
     Ok(yaml(&manifest)? + &stub)
-}
-
-/// An object of the fields that have a value.
-fn object<const N: usize>(fields: [(&str, Option<Value>); N]) -> Map<String, Value> {
-    fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
 #[cfg(test)]
