@@ -1,24 +1,15 @@
 //! `status`, `why`, `version` and the verbs, against an operator that works.
 
-use std::process::Output;
-
 use serde_json::{Value, json};
 use testbed::User;
 
-use crate::cli::support::program::command;
+use crate::cli::support::program::{command, in_namespace};
 use crate::support::harness::Harness;
 use crate::support::steps::{insert_in_dashboard, unresolved_create};
 
-fn run(harness: &Harness, args: &[&str]) -> Output {
-    let kubeconfig = harness.plane.kubeconfig(User::Admin);
-    let mut command = command();
-    command.arg("--kubeconfig").arg(kubeconfig).args(["--namespace", &harness.namespace]).args(args);
-    command.output().unwrap()
-}
-
 /// What it prints on stdout, if it ends with this code.
 fn says(harness: &Harness, code: i32, args: &[&str]) -> String {
-    let output = run(harness, args);
+    let output = in_namespace(harness).args(args).output().unwrap();
     let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert_eq!(output.status.code(), Some(code), "{args:?}: {out}{err}");
     out + &err

@@ -1,26 +1,19 @@
 //! `validate` in a shell and in a pipeline: files, stdin, exit codes, pipes and Git.
 
-use std::io::Write;
-use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-use crate::cli::support::program::{command, run};
+use crate::cli::support::program::{command, git, run, with_stdin};
 
 const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/samples");
 const GOOD: &str = "apiVersion: ohallo.eu/v1alpha1\nkind: Channel\nmetadata: {name: a}\nspec: {channelType: chat, displayName: A}\n";
 
-fn with_stdin(args: &[&str], text: &str) -> Output {
-    let mut child = command()
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    child.wait_with_output().unwrap()
+/// `validate` of what is on stdin.
+fn on_stdin(flags: &[&str]) -> Command {
+    let mut command = command();
+    command.args(["validate", "-"]).args(flags);
+    command
 }
 
 fn code(output: &Output) -> i32 {
@@ -80,7 +73,7 @@ fn every_command_has_examples_in_its_help() {
 #[test]
 fn what_kustomize_and_json_bring_on_stdin_is_judged() {
     let rendered = Command::new("kubectl").args(["kustomize", SAMPLES]).output().unwrap();
-    let output = with_stdin(&["validate", "-", "--output=json"], &text(&rendered.stdout));
+    let output = with_stdin(on_stdin(&["--output=json"]), &text(&rendered.stdout));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
         (code(&output), &report["counts"]["valid"], &report["counts"]["invalid"]),
@@ -90,7 +83,7 @@ fn what_kustomize_and_json_bring_on_stdin_is_judged() {
     let item = r#"{"apiVersion": "ohallo.eu/v1alpha1", "kind": "Channel", "metadata": {"name": "a"}, "spec": {"channelType": "sms", "displayName": "A"}}"#;
     let list = format!("{{\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": [{item}]}}");
     for (input, place) in [(format!("{item}\n{item}"), "stdin:2:93"), (list, "stdin:1:140")] {
-        let output = with_stdin(&["validate", "-"], &input);
+        let output = with_stdin(on_stdin(&[]), &input);
         let reported = text(&output.stdout);
         assert!(code(&output) == 1 && reported.contains(place), "{reported}");
     }
@@ -136,12 +129,6 @@ fn a_pipe_that_closes_early_is_no_error() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!((code(&output), text(&output.stderr)), (1, String::new()));
-}
-
-fn git(folder: &Path, args: &[&str]) {
-    let identity = ["-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false"];
-    let output = Command::new("git").arg("-C").arg(folder).args(identity).args(args).output().unwrap();
-    assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `plan` in a shell and in a pipeline, with a cluster and oHallo, and what keeps it from an answer.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use ohallo_sim::{Action, Config, Fault, Key, Listening, Operation, READ, WRITE};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::cli::support::planner::{
     PLANNER, assert_only_read, effects, grant_reads, planned, planner, said, unique_ids,
 };
-use crate::cli::support::program::{command, run};
+use crate::cli::support::program::{command, git, run};
 use crate::support::harness::{Harness, TENANT, id_of};
 use crate::support::{canary, clusters};
 
@@ -102,15 +102,7 @@ fn a_git_revision_is_read_without_a_checkout() {
         ("channels/a.yaml", &[channel("a", json!({}))]),
         ("channels/b.yaml", &[channel("b", json!({}))]),
     ]);
-    let git = |args: &[&str]| {
-        let mut git = std::process::Command::new("git");
-        git.args(["-c", "user.name=a", "-c", "user.email=a@example.com", "-C"])
-            .arg(files.0.path())
-            .args(args);
-        let output = git.output().unwrap();
-        assert!(output.status.success(), "{args:?}: {}", said(&output));
-        String::from_utf8(output.stdout).unwrap()
-    };
+    let git = |args: &[&str]| git(files.0.path(), args);
     git(&["init", "--quiet", "--initial-branch=main"]);
     git(&["add", "."]);
     git(&["commit", "--quiet", "--message=first"]);
@@ -432,12 +424,7 @@ fn a_deletion_that_the_files_can_not_rule_out_is_never_hidden() {
 #[test]
 fn who_writes_the_manifests_does_not_choose_what_they_are_compared_with() {
     let folder = tempfile::tempdir().unwrap();
-    let git = |args: &[&str]| {
-        let identity = ["-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false"];
-        let output =
-            Command::new("git").arg("-C").arg(folder.path()).args(identity).args(args).output().unwrap();
-        assert!(output.status.success(), "{args:?}: {}", said(&output));
-    };
+    let git = |args: &[&str]| git(folder.path(), args);
     let channels = folder.path().join("channels");
     std::fs::create_dir(&channels).unwrap();
     std::fs::write(channels.join("a.json"), voice("a", json!({})).to_string()).unwrap();

@@ -290,9 +290,9 @@ async fn the_planned_steps_are_the_ledger_of_the_apply_that_follows() {
     assert!(steps > count && fields > count / 2, "hardly anything was planned");
 }
 
-/// The story of `faults::crashes`, without kills: each apply is planned first.
+/// The scenario of `faults::crashes`, without kills: each apply is planned first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_apply_of_the_kill_suites_story_does_what_its_plan_says() {
+async fn each_apply_of_the_kill_suites_scenario_does_what_its_plan_says() {
     let config = unique_ids();
     let provisioning = Provisioning { fail_times: 1, ..config.behaviour.provisioning.clone() };
     let behaviour = Behaviour { provisioning, ..config.behaviour.clone() };
@@ -315,7 +315,7 @@ async fn each_apply_of_the_kill_suites_story_does_what_its_plan_says() {
     let (retry, test) = ("ohallo.eu/retry-requested-at", "ohallo.eu/test-requested-at");
     let retried = json!({retry: "0"});
     let tested = json!({retry: "0", test: "1"});
-    let story = [
+    let scenario = [
         ("create", vec![secret(FIRST), channel("A", "Hello", json!({}))]),
         ("retry", vec![secret(FIRST), channel("A", "Hello", retried.clone())]),
         ("edit", vec![secret(FIRST), channel("Later", "Goodbye", retried.clone())]),
@@ -330,8 +330,8 @@ async fn each_apply_of_the_kill_suites_story_does_what_its_plan_says() {
         path.to_str().unwrap().to_owned()
     };
     let mut base = file(0, &[]);
-    let mut told = Vec::new();
-    for (at, (what, objects)) in story.iter().enumerate() {
+    let mut all_steps = Vec::new();
+    for (at, (what, objects)) in scenario.iter().enumerate() {
         let head = file(at + 1, objects);
         let since = harness.sim.ledger().last().map_or(0, |entry| entry.seq + 1);
         let plan = planned(&harness, 0, &[&head, "--base", &base, "--live"]);
@@ -349,9 +349,9 @@ async fn each_apply_of_the_kill_suites_story_does_what_its_plan_says() {
         until_quiet(&harness).await;
         let planned = planned_steps(&plan);
         assert_eq!(planned, done(&harness, since, &channels(&harness).await), "{what}: {plan:#}");
-        told.push(planned.into_values().flatten().collect::<Vec<_>>());
+        all_steps.push(planned.into_values().flatten().collect::<Vec<_>>());
         base = head;
     }
-    assert!(told.iter().all(|steps| !steps.is_empty()), "{told:?}");
+    assert!(all_steps.iter().all(|steps| !steps.is_empty()), "{all_steps:?}");
     harness.finish().await;
 }

@@ -1,32 +1,21 @@
 //! `import` and `export`: channels that exist get manifests, and a move to another cluster creates none.
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::process::{Output, Stdio};
+use std::process::Output;
 
 use ohallo_sim::{Behaviour, Config, ConfigUpdate, NewChannel, Switch};
 use serde_json::json;
-use testbed::User;
 
-use crate::cli::support::program::command;
+use crate::cli::support::program::{in_namespace, with_stdin};
 use crate::support::harness::{Harness, WORKSPACE, id_of};
 use crate::support::helm::output_text;
 
 const TYPES: [&str; 4] = ["email", "chat", "whatsapp", "voice"];
 
 fn run(harness: &Harness, args: &[&str], stdin: &str) -> Output {
-    let mut child = command()
-        .arg("--kubeconfig")
-        .arg(harness.plane.kubeconfig(User::Admin))
-        .args(["--namespace", &harness.namespace])
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
-    child.wait_with_output().unwrap()
+    let mut command = in_namespace(harness);
+    command.args(args);
+    with_stdin(command, stdin)
 }
 
 fn printed(output: &Output, code: i32) -> String {

@@ -1,14 +1,12 @@
 //! The page about pipelines: its commands, and the pieces that it offers for copying, run in a repository.
 
 use std::os::unix::fs::symlink;
-use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::cli::support::planner::unique_ids;
-use crate::cli::support::program::{command, program};
+use crate::cli::support::program::{command, git, program};
 use crate::support::harness::Harness;
-use crate::support::helm::output_text;
 use crate::support::pages;
 use crate::support::shell::Shell;
 
@@ -147,12 +145,7 @@ fn the_plan_in_the_readme_is_what_the_program_prints() {
     let email = |from: &str| json!({"channelType": "email", "displayName": "Support Email", "config": {"fromName": from}});
     put("support-email", email("Nordic Parts"));
     put("hotline", json!({"channelType": "voice", "displayName": "Hotline", "deletionPolicy": "Delete"}));
-    let git = |args: &[&str]| {
-        let identity = ["-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false"];
-        let output =
-            Command::new("git").arg("-C").arg(folder.path()).args(identity).args(args).output().unwrap();
-        assert!(output.status.success(), "{args:?}: {}", output_text(&output));
-    };
+    let git = |args: &[&str]| git(folder.path(), args);
     git(&["init", "--quiet"]);
     git(&["add", "."]);
     git(&["commit", "--quiet", "--message=first"]);

@@ -1,10 +1,14 @@
 //! The built program.
 
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
-use testbed::Profile;
+use testbed::{Profile, User};
+
+use crate::support::harness::Harness;
+use crate::support::helm::output_text;
 
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
@@ -23,4 +27,28 @@ pub fn command() -> Command {
 /// Runs it to its end.
 pub fn run(args: &[&str]) -> Output {
     command().args(args).output().unwrap()
+}
+
+/// The program as an administrator, in the namespace of a test.
+pub fn in_namespace(harness: &Harness) -> Command {
+    let mut command = command();
+    command.arg("--kubeconfig").arg(harness.plane.kubeconfig(User::Admin));
+    command.args(["--namespace", &harness.namespace]);
+    command
+}
+
+/// Runs a command to its end with this text on stdin.
+pub fn with_stdin(mut command: Command, text: &str) -> Output {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+/// What git prints in a folder; it must succeed.
+pub fn git(folder: &Path, args: &[&str]) -> String {
+    let identity = ["-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false"];
+    let output = Command::new("git").arg("-C").arg(folder).args(identity).args(args).output().unwrap();
+    assert!(output.status.success(), "git {args:?}: {}", output_text(&output));
+    String::from_utf8(output.stdout).unwrap()
 }
