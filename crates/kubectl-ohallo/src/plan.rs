@@ -2,6 +2,8 @@
 
 mod apply;
 mod change;
+mod cluster_state;
+mod dry_run;
 mod files;
 mod items;
 mod live;
@@ -10,11 +12,9 @@ mod markdown;
 mod merge;
 mod operators;
 mod planned;
-mod rehearsal;
 mod report;
 mod snapshot;
 mod text;
-mod world;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -32,13 +32,13 @@ use crate::ohallo::{Connection, key_of_environment};
 use crate::output::{self, Output};
 use crate::plan::apply::Removed;
 use crate::plan::change::Depth;
+use crate::plan::cluster_state::Secrets;
 use crate::plan::live::Source;
 use crate::plan::manifests::{Manifests, overlaid};
 use crate::plan::operators::Operators;
 use crate::plan::planned::Planned;
 use crate::plan::report::Report;
 use crate::plan::snapshot::{Snapshot, snapshot};
-use crate::plan::world::Secrets;
 
 pub use crate::plan::report::{VERSION, schema};
 
@@ -210,7 +210,7 @@ async fn with_cluster(
     if namespaces.is_empty() {
         namespaces.insert(cluster.namespace.clone());
     }
-    let Snapshot { before, blind, notes } = snapshot(cluster, &namespaces).await?;
+    let Snapshot { before, unread_cluster_workspaces, notes } = snapshot(cluster, &namespaces).await?;
     let operators = Operators::read(cluster).await?;
     let removed = match &base {
         Some(base) => Removed::of(base, &head, &before),
@@ -219,17 +219,17 @@ async fn with_cluster(
     };
     let mut planned = Planned::begin(before, head, removed, kinds, now)?;
     planned.notes = notes;
-    if blind {
-        planned.suppose_cluster_workspaces();
+    if unread_cluster_workspaces {
+        planned.assume_cluster_workspaces();
     }
-    base.iter().for_each(|base| planned.note_removed_containers(base));
+    base.iter().for_each(|base| planned.compare_with(base));
     let source =
         Source { operator_namespace: &args.connection.operator_namespace, key: key_of_environment()? };
     if depth == Depth::Ohallo {
         let secrets = live::read_secrets(cluster, &source, planned.workspaces(), planned.named()).await?;
         planned.remember(depth, secrets);
-        let (workspaces, world) = planned.workspaces_and_world();
-        live::read_channels(&args.connection.client()?, &source, workspaces, world).await?;
+        let (workspaces, cluster_state) = planned.workspaces_and_state();
+        live::read_channels(&args.connection.client()?, &source, workspaces, cluster_state).await?;
     } else {
         let mut secrets = Secrets::default();
         base.iter().for_each(|base| overlaid(&mut secrets, base));

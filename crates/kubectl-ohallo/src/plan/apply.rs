@@ -1,4 +1,4 @@
-//! The world after an apply: the objects before it, changed as the API server changes them.
+//! The cluster after an apply: the objects before it, changed as the API server changes them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,9 +22,9 @@ use crate::failure::Failure;
 use crate::judge::{Kind, Kinds, check, complete};
 use crate::manifest::Identity;
 use crate::plan::change::{Change, Effect};
+use crate::plan::cluster_state::{ClusterState, Remote, Remotes, Secrets, WorkspaceState, ids_of};
 use crate::plan::manifests::{Manifests, refused, sentence};
 use crate::plan::merge;
-use crate::plan::world::{Place, Remote, Remotes, Secrets, World, ids_of};
 
 /// Annotations that keep GitOps tools from the deletion of an object whose manifest is removed.
 const PROTECTIONS: [(&str, &str, &str); 3] = [
@@ -50,10 +50,10 @@ pub struct Removed {
     pub workspaces: BTreeSet<WorkspaceKey>,
 }
 
-/// The world after the apply, and what the API server or a protection keeps from it.
+/// The cluster after the apply, and what the API server or a protection keeps from it.
 #[derive(Default)]
 pub struct Applied {
-    pub world: World,
+    pub cluster_state: ClusterState,
     pub kept: Vec<Change>,
     /// Objects that are deleted at once, because no operator has ever reconciled them.
     pub vanished: BTreeSet<NamespacedName>,
@@ -71,12 +71,12 @@ pub fn apply(
     now: Timestamp,
 ) -> Result<Applied, Failure> {
     let mut applied = Applied::default();
-    applied.world.labels.clone_from(&before.labels);
-    applied.world.memory.clone_from(&before.memory);
-    applied.world.remotes.clone_from(&before.remotes);
+    applied.cluster_state.labels.clone_from(&before.labels);
+    applied.cluster_state.memory.clone_from(&before.memory);
+    applied.cluster_state.remotes.clone_from(&before.remotes);
     applied.workspaces(before, head, removed, kinds)?;
     for (name, object) in &before.channels {
-        applied.world.channels.insert(name.clone(), decode(object, name)?);
+        applied.cluster_state.channels.insert(name.clone(), decode(object, name)?);
     }
     if let Some(kind) = kinds.get(ObjectKind::Channel.name()) {
         for (name, manifest) in &head.channels {
@@ -101,13 +101,13 @@ impl Applied {
         kinds: &Kinds,
     ) -> Result<(), Failure> {
         for (key, live) in &before.workspaces {
-            let mut place = place(key, live)?;
-            place.snapshot.terminating |= removed.workspaces.contains(key);
-            self.world.workspaces.insert(key.clone(), place);
+            let mut workspace_state = workspace_state(key, live)?;
+            workspace_state.snapshot.terminating |= removed.workspaces.contains(key);
+            self.cluster_state.workspaces.insert(key.clone(), workspace_state);
         }
         for (key, manifest) in &head.workspaces {
             let Some(live) = before.workspaces.get(key) else {
-                self.world.workspaces.insert(key.clone(), place(key, manifest)?);
+                self.cluster_state.workspaces.insert(key.clone(), workspace_state(key, manifest)?);
                 continue;
             };
             let kind =
@@ -118,12 +118,12 @@ impl Applied {
             else {
                 continue;
             };
-            let mut place = place(key, &after)?;
+            let mut workspace_state = workspace_state(key, &after)?;
             if after.get("spec") != live.get("spec") {
                 // What its condition says is about another API key or workspace.
-                place.snapshot.status = WorkspaceStatus::default();
+                workspace_state.snapshot.status = WorkspaceStatus::default();
             }
-            self.world.workspaces.insert(key.clone(), place);
+            self.cluster_state.workspaces.insert(key.clone(), workspace_state);
         }
         Ok(())
     }
@@ -174,13 +174,13 @@ impl Applied {
                 None => return Ok(()),
             },
         };
-        self.world.channels.insert(name.clone(), decode(&object, name)?);
-        self.world.participants.insert(name.clone());
+        self.cluster_state.channels.insert(name.clone(), decode(&object, name)?);
+        self.cluster_state.participants.insert(name.clone());
         Ok(())
     }
 
     fn delete(&mut self, name: &NamespacedName, now: Timestamp) {
-        let Some(channel) = self.world.channels.get_mut(name) else { return };
+        let Some(channel) = self.cluster_state.channels.get_mut(name) else { return };
         let annotation = |key: &str| channel.annotations().get(key).map(String::as_str).unwrap_or_default();
         let tools: Vec<_> = PROTECTIONS
             .iter()
@@ -204,7 +204,7 @@ impl Applied {
             return;
         }
         if channel.finalizers().is_empty() {
-            self.world.channels.remove(name);
+            self.cluster_state.channels.remove(name);
             self.vanished.insert(name.clone());
             return;
         }
@@ -213,16 +213,16 @@ impl Applied {
             .deletion_timestamp
             .get_or_insert(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now));
         channel.metadata.generation = channel.metadata.generation.map(|generation| generation + 1);
-        self.world.participants.insert(name.clone());
+        self.cluster_state.participants.insert(name.clone());
     }
 
     /// Channels whose manifests the apply does not have, and whose Workspace, Secret or id it touches.
     fn touched(&mut self, head: &Manifests, removed: &Removed) {
         let ids: BTreeSet<_> = self
-            .world
+            .cluster_state
             .participants
             .iter()
-            .filter_map(|name| self.world.channels.get(name))
+            .filter_map(|name| self.cluster_state.channels.get(name))
             .flat_map(ids_of)
             .collect();
         let changed =
@@ -235,10 +235,10 @@ impl Applied {
                 || secrets(channel)
                     .any(|secret| head.secrets.contains_key(&NamespacedName::new(&name.namespace, secret)))
         };
-        let more = self.world.channels.iter().filter(|(name, channel)| touched(name, channel));
+        let more = self.cluster_state.channels.iter().filter(|(name, channel)| touched(name, channel));
         let more: Vec<_> = more.map(|(name, _)| name.clone()).collect();
         // What the API server refuses stays as it is, whatever else is applied.
-        self.world.participants.extend(more);
+        self.cluster_state.participants.extend(more);
     }
 }
 
@@ -276,7 +276,7 @@ fn decode<T: DeserializeOwned>(object: &Value, name: &NamespacedName) -> Result<
     })
 }
 
-fn place(key: &WorkspaceKey, object: &Value) -> Result<Place, Failure> {
+fn workspace_state(key: &WorkspaceKey, object: &Value) -> Result<WorkspaceState, Failure> {
     let name = NamespacedName::new(key.namespace.as_deref().unwrap_or_default(), &key.name);
     Ok(if key.namespace.is_some() {
         place_of(&decode::<Workspace>(object, &name)?, None)
@@ -287,23 +287,24 @@ fn place(key: &WorkspaceKey, object: &Value) -> Result<Place, Failure> {
     })
 }
 
-fn place_of<K: WorkspaceKind>(workspace: &K, allowed: Option<AllowedNamespaces>) -> Place {
-    let place = Place::supposed(&workspace.handle());
+fn place_of<K: WorkspaceKind>(workspace: &K, allowed: Option<AllowedNamespaces>) -> WorkspaceState {
+    let workspace_state = WorkspaceState::assumed(&workspace.handle());
     let workspace_id = workspace.workspace_id().and_then(Id::parse);
     let snapshot = WorkspaceSnapshot {
         suspended: workspace.suspended(),
         terminating: workspace.meta().deletion_timestamp.is_some(),
         status: workspace.status().cloned().unwrap_or_default(),
         allowed,
-        ..place.snapshot
+        ..workspace_state.snapshot
     };
-    let key = place.key.zip(workspace_id).map(|(key, workspace_id)| CachedApiKey { workspace_id, ..key });
-    Place { snapshot, key, ..place }
+    let key =
+        workspace_state.key.zip(workspace_id).map(|(key, workspace_id)| CachedApiKey { workspace_id, ..key });
+    WorkspaceState { snapshot, key, ..workspace_state }
 }
 
 /// Secrets of which nothing is known but the entries that Channels name.
-pub fn suppose_secrets<'a>(known: &mut Secrets, channels: impl Iterator<Item = &'a Channel>) {
-    let mut supposed: BTreeMap<NamespacedName, BTreeSet<String>> = BTreeMap::new();
+pub fn assume_secrets<'a>(known: &mut Secrets, channels: impl Iterator<Item = &'a Channel>) {
+    let mut assumed: BTreeMap<NamespacedName, BTreeSet<String>> = BTreeMap::new();
     for channel in channels {
         let namespace = channel.namespace().unwrap_or_default();
         for source in &channel.spec.credentials {
@@ -312,10 +313,10 @@ pub fn suppose_secrets<'a>(known: &mut Secrets, channels: impl Iterator<Item = &
                 (None, Some(one)) => (&one.name, one.key.clone()),
                 (None, None) => continue,
             };
-            supposed.entry(NamespacedName::new(&namespace, secret)).or_default().insert(entry);
+            assumed.entry(NamespacedName::new(&namespace, secret)).or_default().insert(entry);
         }
     }
-    for (name, entries) in supposed {
+    for (name, entries) in assumed {
         known.0.entry(name).or_insert_with(|| Content::Present {
             uid: "unknown".to_owned(),
             resource_version: "0".to_owned(),
@@ -330,29 +331,33 @@ fn every_entry(secret: &str) -> String {
 }
 
 /// The channels in oHallo that no read has shown: with the values that the operator sent last, where these are known.
-pub fn suppose_remotes(before: &BTreeMap<NamespacedName, Channel>, world: &mut World) {
+pub fn assume_remotes(before: &BTreeMap<NamespacedName, Channel>, cluster_state: &mut ClusterState) {
     for (name, channel) in before {
         let uid = channel.uid().unwrap_or_default();
         let status = channel.status.clone().unwrap_or_default();
         let Some(id) = status.bound_to(&uid).and_then(Id::parse) else { continue };
-        let after = world.channels.get(name);
+        let after = cluster_state.channels.get(name);
         let sent = status.applied.as_ref().and_then(|applied| applied.digest.clone());
         let was_sent = |one: &&Channel| sent == Some(declared::digest(&one.spec, one.spec.enabled));
         let known = [Some(channel), after].into_iter().flatten().find(was_sent);
         let workspace = status.workspace_id.clone();
         let state = status.state.clone().unwrap_or_else(|| "active".to_owned());
-        world.remotes.suppose(id.as_str(), || supposed(&id, channel, workspace, known, state));
+        cluster_state.remotes.assume(id.as_str(), || assumed(&id, channel, workspace, known, state));
     }
-    let named: Vec<_> = world.channels.values().cloned().collect();
+    let named: Vec<_> = cluster_state.channels.values().cloned().collect();
     for channel in named {
         let Some(id) = channel.spec.channel_id.as_deref().and_then(Id::parse) else { continue };
-        let place = world.workspaces.get(&WorkspaceKey::of(&channel));
-        let workspace = place.and_then(|place| place.key.as_ref()).map(|key| key.workspace_id.to_string());
-        world.remotes.suppose(id.as_str(), || supposed(&id, &channel, workspace, None, "active".to_owned()));
+        let workspace_state = cluster_state.workspaces.get(&WorkspaceKey::of(&channel));
+        let workspace = workspace_state
+            .and_then(|workspace_state| workspace_state.key.as_ref())
+            .map(|key| key.workspace_id.to_string());
+        cluster_state
+            .remotes
+            .assume(id.as_str(), || assumed(&id, &channel, workspace, None, "active".to_owned()));
     }
 }
 
-fn supposed(
+fn assumed(
     id: &Id,
     channel: &Channel,
     workspace_id: Option<String>,
@@ -372,11 +377,11 @@ fn supposed(
     Remote::Found { channel: Box::new(channel), compared: known.is_some() }
 }
 
-/// Workspaces that neither the manifests nor a cluster show are supposed to be usable.
-pub fn suppose_workspaces(world: &mut World, which: impl Fn(&WorkspaceKey) -> bool) {
-    let keys: BTreeSet<_> = world.channels.values().map(WorkspaceKey::of).collect();
+/// Workspaces that neither the manifests nor a cluster show are assumed to be usable.
+pub fn assume_workspaces(cluster_state: &mut ClusterState, which: impl Fn(&WorkspaceKey) -> bool) {
+    let keys: BTreeSet<_> = cluster_state.channels.values().map(WorkspaceKey::of).collect();
     for key in keys.into_iter().filter(which) {
-        world.workspaces.entry(key.clone()).or_insert_with(|| Place::supposed(&key));
+        cluster_state.workspaces.entry(key.clone()).or_insert_with(|| WorkspaceState::assumed(&key));
     }
 }
 
@@ -428,11 +433,11 @@ impl Removed {
     }
 }
 
-// === impl Place ===
+// === impl WorkspaceState ===
 
-impl Place {
+impl WorkspaceState {
     /// A usable workspace of which nothing is known.
-    pub fn supposed(key: &WorkspaceKey) -> Self {
+    pub fn assumed(key: &WorkspaceKey) -> Self {
         let name = format!("{}/{}", key.namespace.as_deref().unwrap_or_default(), key.name);
         let cached = |workspace_id| CachedApiKey {
             uid: name.clone(),

@@ -14,54 +14,63 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::judge::Kinds;
-use crate::plan::apply::{Before, Removed, apply, suppose_remotes, suppose_secrets, suppose_workspaces};
+use crate::plan::apply::{Before, Removed, apply, assume_remotes, assume_secrets, assume_workspaces};
+use crate::plan::cluster_state::Secrets;
+use crate::plan::dry_run::{PLACEHOLDER, dry_run};
 use crate::plan::manifests::Manifests;
 use crate::plan::merge::LAST_APPLIED;
-use crate::plan::rehearsal::{IMAGINED, rehearse};
-use crate::plan::world::Secrets;
 
 /// Rehearses the base in an empty cluster. `head` completes what the base does not have.
 ///
 /// # Errors
 /// An object can't be decoded.
-pub fn imagine(base: &Manifests, head: &Manifests, kinds: &Kinds, now: Now) -> Result<Before, Failure> {
+pub fn assume_applied(
+    base: &Manifests,
+    head: &Manifests,
+    kinds: &Kinds,
+    now: Now,
+) -> Result<Before, Failure> {
     let mut applied = apply(&Before::default(), base, &Removed::default(), kinds, now.wall)?;
-    let more = apply(&Before::default(), head, &Removed::default(), kinds, now.wall)?.world;
-    let world = &mut applied.world;
+    let more = apply(&Before::default(), head, &Removed::default(), kinds, now.wall)?.cluster_state;
+    let cluster_state = &mut applied.cluster_state;
     let specs: BTreeMap<_, _> =
-        world.channels.iter().map(|(name, channel)| (name.clone(), channel.spec.clone())).collect();
+        cluster_state.channels.iter().map(|(name, channel)| (name.clone(), channel.spec.clone())).collect();
     // It was created before it was suspended.
-    world.channels.values_mut().for_each(|channel| channel.spec.suspend = None);
-    world.workspaces.values_mut().for_each(|place| place.snapshot.suspended = false);
-    for (key, place) in more.workspaces {
-        world.workspaces.entry(key).or_insert(place);
+    cluster_state.channels.values_mut().for_each(|channel| channel.spec.suspend = None);
+    cluster_state
+        .workspaces
+        .values_mut()
+        .for_each(|workspace_state| workspace_state.snapshot.suspended = false);
+    for (key, workspace_state) in more.workspaces {
+        cluster_state.workspaces.entry(key).or_insert(workspace_state);
     }
-    suppose_workspaces(world, |_| true);
-    world.secrets = secrets_before(base, head, world.channels.values().chain(more.channels.values()));
-    suppose_remotes(&BTreeMap::new(), world);
-    let mut rehearsed = rehearse(world, now);
-    for (name, channel) in &mut rehearsed.channels {
+    assume_workspaces(cluster_state, |_| true);
+    cluster_state.secrets =
+        secrets_before(base, head, cluster_state.channels.values().chain(more.channels.values()));
+    assume_remotes(&BTreeMap::new(), cluster_state);
+    let mut dry_run = dry_run(cluster_state, now);
+    for (name, channel) in &mut dry_run.channels {
         if let Some(spec) = specs.get(name) {
             channel.spec.clone_from(spec);
         }
-        suppose_created(channel);
+        assume_created(channel);
         if let Some(id) = pinned_by(head, name, channel)
             && let Some(status) = &mut channel.status
         {
-            let imagined = status.channel_id.replace(id.to_string()).unwrap_or_default();
-            rehearsed.remotes.rename(&imagined, &id);
+            let assumed = status.channel_id.replace(id.to_string()).unwrap_or_default();
+            dry_run.remotes.rename(&assumed, &id);
         }
         if let Some(manifest) = base.channels.get(name) {
             channel.annotations_mut().insert(LAST_APPLIED.to_owned(), manifest.to_string());
         }
     }
-    let channels = rehearsed.channels.iter().map(|(name, channel)| Ok((name.clone(), encode(channel)?)));
+    let channels = dry_run.channels.iter().map(|(name, channel)| Ok((name.clone(), encode(channel)?)));
     Ok(Before {
         channels: channels.collect::<Result<_, Failure>>()?,
         workspaces: base.workspaces.clone(),
         labels: BTreeMap::new(),
-        memory: rehearsed.memory,
-        remotes: rehearsed.remotes,
+        memory: dry_run.memory,
+        remotes: dry_run.remotes,
     })
 }
 
@@ -69,12 +78,12 @@ pub fn imagine(base: &Manifests, head: &Manifests, kinds: &Kinds, now: Now) -> R
 fn pinned_by(head: &Manifests, name: &NamespacedName, channel: &Channel) -> Option<Id> {
     let declared = head.channels.get(name)?.pointer("/spec/channelId")?.as_str()?;
     let bound = channel.status.as_ref()?.channel_id.as_deref()?;
-    Id::parse(declared).filter(|_| channel.spec.channel_id.is_none() && bound.starts_with(IMAGINED))
+    Id::parse(declared).filter(|_| channel.spec.channel_id.is_none() && bound.starts_with(PLACEHOLDER))
 }
 
 /// A declared id is that of a channel that was adopted, or it pins one that the operator created: the manifests don't show
 /// which. A plan must not hide a deletion, so it begins with the latter.
-fn suppose_created(channel: &mut Channel) {
+fn assume_created(channel: &mut Channel) {
     let Some(mut status) = channel.status.take() else { return };
     if status.origin.is_some() {
         status.origin = Some(Origin::Created.as_str().to_owned());
@@ -85,7 +94,7 @@ fn suppose_created(channel: &mut Channel) {
     channel.status = Some(status);
 }
 
-/// The Secrets before the apply: a manifest that the base does not have is supposed to be unchanged.
+/// The Secrets before the apply: a manifest that the base does not have is assumed to be unchanged.
 fn secrets_before<'a>(
     base: &Manifests,
     head: &Manifests,
@@ -94,11 +103,11 @@ fn secrets_before<'a>(
     let mut secrets = Secrets::default();
     replace(&mut secrets, head);
     replace(&mut secrets, base);
-    suppose_secrets(&mut secrets, channels);
+    assume_secrets(&mut secrets, channels);
     secrets
 }
 
-/// The Secrets after the apply. `channels`: those before and after it, so that the same entries are supposed.
+/// The Secrets after the apply. `channels`: those before and after it, so that the same entries are assumed.
 pub fn secrets_after<'a>(
     base: &Manifests,
     head: &Manifests,
@@ -109,7 +118,7 @@ pub fn secrets_after<'a>(
         secrets.0.insert(name.clone(), Content::Absent);
     }
     replace(&mut secrets, head);
-    suppose_secrets(&mut secrets, channels);
+    assume_secrets(&mut secrets, channels);
     secrets
 }
 

@@ -1,4 +1,4 @@
-//! From the steps of the rehearsal to the changes that a plan lists.
+//! From the steps of the dry run to the changes that a plan lists.
 
 use ohallo_core::api::ObjectKind;
 use ohallo_core::api::channel::Channel;
@@ -11,8 +11,8 @@ use ohallo_core::index::NamespacedName;
 use ohallo_core::remote::Id;
 
 use crate::plan::change::{Change, Depth, Effect};
-use crate::plan::rehearsal::{Act, IMAGINED, Story};
-use crate::plan::world::{Remote, Remotes};
+use crate::plan::cluster_state::{Remote, Remotes};
+use crate::plan::dry_run::{Action, ChannelResult, PLACEHOLDER};
 
 /// Files alone do not show that something kept the operator from creating a channel.
 pub const MAY_EXIST: &str = "The files do not show whether a channel was created for this object: if so, it is deleted. Plan with a cluster.";
@@ -38,12 +38,13 @@ pub struct Subject<'a> {
 
 impl Subject<'_> {
     /// What happens to it.
-    pub fn changes(&self, story: &Story) -> Vec<Change> {
-        let mut changes: Vec<_> = story.acts.iter().filter_map(|act| self.of_act(act, story)).collect();
+    pub fn changes(&self, result: &ChannelResult) -> Vec<Change> {
+        let mut changes: Vec<_> =
+            result.actions.iter().filter_map(|action| self.of_action(action, result)).collect();
         changes.extend(self.no_longer_managed());
-        changes.extend(story.end.as_ref().and_then(|end| self.of_conclusion(end)));
+        changes.extend(result.end.as_ref().and_then(|end| self.of_conclusion(end)));
         // The credentials in oHallo remain valid, so the conclusion does not name what is missing.
-        if let Some(failure) = &story.credentials
+        if let Some(failure) = &result.credentials
             && !changes.iter().any(|change| change.reason.as_deref() == Some(failure.reason.as_str()))
         {
             let effect = if failure.retry == Retry::UserAction { Effect::Blocked } else { Effect::Waiting };
@@ -59,7 +60,7 @@ impl Subject<'_> {
             namespace: self.name.namespace.clone(),
             channel_type: spec.channel_type.clone().unwrap_or_default(),
             display_name: spec.display_name.clone().unwrap_or_default(),
-            channel_id: id.or_else(|| spec.channel_id.clone()).filter(|id| !id.starts_with(IMAGINED)),
+            channel_id: id.or_else(|| spec.channel_id.clone()).filter(|id| !id.starts_with(PLACEHOLDER)),
             ..Change::of(effect, ObjectKind::Channel.name(), &self.name.name)
         }
     }
@@ -72,11 +73,11 @@ impl Subject<'_> {
         Change { reason: Some(reason.as_str().to_owned()), ..self.saying(effect, message) }
     }
 
-    fn of_act(&self, act: &Act, story: &Story) -> Option<Change> {
-        Some(match act {
-            Act::Created => self.change(Effect::Created),
-            Act::Adopted { id, from } => self.adopted(id, from.as_deref()),
-            Act::Updated { fields, .. } => {
+    fn of_action(&self, action: &Action, result: &ChannelResult) -> Option<Change> {
+        Some(match action {
+            Action::Created => self.change(Effect::Created),
+            Action::Adopted { id, from } => self.adopted(id, from.as_deref()),
+            Action::Updated { fields, .. } => {
                 let unknown = fields.iter().any(|field| !field.old_known);
                 let message = match self.depth {
                     Depth::Files | Depth::Cluster if unknown => {
@@ -86,17 +87,18 @@ impl Subject<'_> {
                 };
                 Change { fields: fields.clone(), ..self.saying(Effect::Updated, message) }
             }
-            Act::CredentialsPushed { keys } => {
+            Action::CredentialsPushed { keys } => {
                 Change { credentials: keys.clone(), ..self.change(Effect::CredentialsPushed) }
             }
-            Act::Tested => match self.after.spec.channel_type() {
+            Action::Tested => match self.after.spec.channel_type() {
                 Some(ChannelType::Email) => self.saying(Effect::Tested, "The test sends a real email."),
                 _ => self.saying(Effect::Tested, "The test sends no message."),
             },
-            Act::ProvisioningRetried => self.change(Effect::ProvisioningRetried),
-            Act::Deleted { id } => self.destroyed(id),
-            Act::FinalizerRemoved { outcome, heir } => {
-                let was_deleted = story.acts.iter().any(|act| matches!(act, Act::Deleted { .. }));
+            Action::ProvisioningRetried => self.change(Effect::ProvisioningRetried),
+            Action::Deleted { id } => self.destroyed(id),
+            Action::FinalizerRemoved { outcome, heir } => {
+                let was_deleted =
+                    result.actions.iter().any(|action| matches!(action, Action::Deleted { .. }));
                 return self.finalizer_removed(*outcome, heir.as_deref(), was_deleted);
             }
         })

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::cluster::Cluster;
 use crate::failure::Failure;
 use crate::ohallo::{KEY_VARIABLE, api_key, key_secret, read_secret, refused, repeated};
-use crate::plan::world::{Remote, Secrets, World, ids_of};
+use crate::plan::cluster_state::{ClusterState, Remote, Secrets, ids_of};
 
 /// Where the API keys are.
 pub struct Source<'a> {
@@ -32,21 +32,21 @@ pub async fn read_channels(
     client: &Client,
     source: &Source<'_>,
     manifests: &BTreeMap<WorkspaceKey, Value>,
-    world: &mut World,
+    cluster_state: &mut ClusterState,
 ) -> Result<(), Failure> {
     let mut wanted: BTreeMap<WorkspaceKey, BTreeSet<String>> = BTreeMap::new();
-    for name in &world.participants {
-        let Some(channel) = world.channels.get(name) else { continue };
+    for name in &cluster_state.participants {
+        let Some(channel) = cluster_state.channels.get(name) else { continue };
         wanted.entry(WorkspaceKey::of(channel)).or_default().extend(ids_of(channel));
     }
     for (key, ids) in wanted {
-        let Some(place) = world.workspaces.get_mut(&key) else { continue };
+        let Some(workspace_state) = cluster_state.workspaces.get_mut(&key) else { continue };
         let api_key = match &source.key {
             Some(api_key) => api_key.clone(),
-            None => api_key(&key, manifests.get(&key), source.operator_namespace, &world.secrets.0)?,
+            None => api_key(&key, manifests.get(&key), source.operator_namespace, &cluster_state.secrets.0)?,
         };
-        let Some(held) = &mut place.key else { continue };
-        (held.key, held.has_read, place.key_unknown) = (api_key.clone(), false, false);
+        let Some(held) = &mut workspace_state.key else { continue };
+        (held.key, held.has_read, workspace_state.key_unknown) = (api_key.clone(), false, false);
         let workspace = held.workspace_id.clone();
         let namespace = key.namespace.as_deref().map(Into::into);
         let caller = Caller { namespace, workspace: key.clone(), priority: Priority::Background };
@@ -61,7 +61,7 @@ pub async fn read_channels(
                 )));
             }
             held.has_read |= matches!(remote, Remote::Found { .. });
-            world.remotes.put(id.as_str(), remote);
+            cluster_state.remotes.put(id.as_str(), remote);
         }
     }
     Ok(())

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::judge::{Finding, Kind, Kinds, Recognized, judge};
 use crate::manifest::{Base, Identity, documents, ignored, objects, read};
 use crate::plan::change::{Change, Effect};
-use crate::plan::world::Secrets;
+use crate::plan::cluster_state::Secrets;
 
 /// See the module. Secrets hold values: no Debug.
 #[derive(Default)]
@@ -21,8 +21,9 @@ pub struct Manifests {
     pub channels: BTreeMap<NamespacedName, Value>,
     pub workspaces: BTreeMap<WorkspaceKey, Value>,
     pub secrets: BTreeMap<NamespacedName, Content>,
-    /// Namespaces and our CustomResourceDefinitions: kind and name.
-    pub containers: BTreeSet<(String, String)>,
+    /// Objects whose deletion deletes Channels that no manifest shows, by kind and name: Namespaces and our
+    /// CustomResourceDefinitions.
+    pub cascading: BTreeSet<(String, String)>,
     /// A base without any object.
     pub is_empty: bool,
     /// Objects that the API server would refuse.
@@ -94,15 +95,15 @@ impl Manifests {
 
     /// Of the other kinds, Secrets matter, and what Channels are in.
     fn foreign(&mut self, identity: &Identity, mut object: Value) {
-        let is_container = match identity.kind.as_str() {
+        let cascades = match identity.kind.as_str() {
             "Namespace" => identity.group.is_empty(),
             "CustomResourceDefinition" => {
                 identity.group == "apiextensions.k8s.io" && identity.name.ends_with(&format!(".{GROUP}"))
             }
             _ => false,
         };
-        if is_container {
-            self.containers.insert((identity.kind.clone(), identity.name.clone()));
+        if cascades {
+            self.cascading.insert((identity.kind.clone(), identity.name.clone()));
         }
         if identity.group.is_empty() && identity.kind == "Secret" {
             // The place of its manifest stands for its uid: no value is compared across Secrets.

@@ -15,16 +15,16 @@ use serde_json::Value;
 use crate::failure::Failure;
 use crate::judge::Kinds;
 use crate::plan::apply::{
-    Applied, Before, Removed, apply, remembered, suppose_remotes, suppose_secrets, suppose_workspaces,
+    Applied, Before, Removed, apply, assume_remotes, assume_secrets, assume_workspaces, remembered,
 };
 use crate::plan::change::{Change, Depth, Effect};
+use crate::plan::cluster_state::{ClusterState, Secrets};
+use crate::plan::dry_run::{credentials_of, dry_run};
 use crate::plan::files;
 use crate::plan::items::{MAY_EXIST, Subject, may_be_deleted};
 use crate::plan::manifests::{Manifests, overlaid};
 use crate::plan::operators::Operators;
-use crate::plan::rehearsal::{credentials_of, rehearse};
 use crate::plan::report::Report;
-use crate::plan::world::{Secrets, World};
 
 /// The most names of one sentence.
 const MAX_NAMES: usize = 3;
@@ -49,13 +49,13 @@ impl Planned {
     /// # Errors
     /// An object can't be decoded.
     pub fn of_files(head: Manifests, base: &Manifests, kinds: &Kinds, now: Now) -> Result<Self, Failure> {
-        let before = files::imagine(base, &head, kinds, now)?;
+        let before = files::assume_applied(base, &head, kinds, now)?;
         let removed = Removed::of(base, &head, &before);
         let mut planned = Self::begin(before, head, removed, kinds, now)?;
-        suppose_workspaces(&mut planned.applied.world, |_| true);
-        planned.note_removed_containers(base);
+        assume_workspaces(&mut planned.applied.cluster_state, |_| true);
+        planned.compare_with(base);
         let known = files::secrets_after(base, &planned.head, planned.named());
-        planned.applied.world.secrets = known;
+        planned.applied.cluster_state.secrets = known;
         Ok(planned)
     }
 
@@ -71,7 +71,7 @@ impl Planned {
         now: Now,
     ) -> Result<Self, Failure> {
         let applied = apply(&before, &head, &removed, kinds, now.wall)?;
-        let changes = workspaces_that_wait(&before, &removed, &applied.world);
+        let changes = workspaces_that_wait(&before, &removed, &applied.cluster_state);
         let objects = decoded(&before)?;
         let mut workspaces = before.workspaces;
         workspaces.extend(head.workspaces.clone());
@@ -82,22 +82,21 @@ impl Planned {
         &self.workspaces
     }
 
-    pub fn workspaces_and_world(&mut self) -> (&BTreeMap<WorkspaceKey, Value>, &mut World) {
-        (&self.workspaces, &mut self.applied.world)
+    pub fn workspaces_and_state(&mut self) -> (&BTreeMap<WorkspaceKey, Value>, &mut ClusterState) {
+        (&self.workspaces, &mut self.applied.cluster_state)
     }
 
-    /// ClusterWorkspaces that may not be read are supposed to be usable.
-    pub fn suppose_cluster_workspaces(&mut self) {
-        suppose_workspaces(&mut self.applied.world, |key| key.namespace.is_none());
+    /// ClusterWorkspaces that may not be read are assumed to be usable.
+    pub fn assume_cluster_workspaces(&mut self) {
+        assume_workspaces(&mut self.applied.cluster_state, |key| key.namespace.is_none());
     }
 
-    /// Namespaces and CustomResourceDefinitions that the base has and the files do not: with them go all Channels in them,
-    /// also those of which the files know nothing.
-    pub fn note_removed_containers(&mut self, base: &Manifests) {
+    /// Compares what is no Channel and no Workspace.
+    pub fn compare_with(&mut self, base: &Manifests) {
         if base.is_empty {
             self.notes.push("The base has no objects, so nothing is found to be removed.".to_owned());
         }
-        for (kind, name) in base.containers.difference(&self.head.containers) {
+        for (kind, name) in base.cascading.difference(&self.head.cascading) {
             let message =
                 "Its deletion deletes every Channel in it, and in oHallo what their policies delete.";
             let change = Change::of(Effect::DependsOnOrigin, kind, name);
@@ -107,8 +106,12 @@ impl Planned {
 
     /// The Channels that the plan is about, before and after the apply.
     pub fn named(&self) -> impl Iterator<Item = &Channel> {
-        let world = &self.applied.world;
-        world.participants.iter().flat_map(|name| [self.before.get(name), world.channels.get(name)]).flatten()
+        let cluster_state = &self.applied.cluster_state;
+        cluster_state
+            .participants
+            .iter()
+            .flat_map(|name| [self.before.get(name), cluster_state.channels.get(name)])
+            .flatten()
     }
 
     /// Takes over the Secrets before the apply, as far as they are known, and what a working operator remembers of them.
@@ -116,24 +119,24 @@ impl Planned {
         let unread = unread(&known, self.named());
         if depth == Depth::Ohallo && !unread.is_empty() {
             let names = list(unread.iter().map(String::as_str), MAX_NAMES);
-            self.notes.push(format!("Secrets that may not be read are supposed to be unchanged: {names}."));
+            self.notes.push(format!("Secrets that may not be read are assumed to be unchanged: {names}."));
         }
-        // Where no Secret was read, those of the files are supposed to be applied already.
+        // Where no Secret was read, those of the files are assumed to be applied already.
         for (name, content) in self.head.secrets.iter().filter(|_| depth != Depth::Ohallo) {
             known.0.entry(name.clone()).or_insert_with(|| content.only(|_| true));
         }
-        suppose_secrets(&mut known, self.named());
-        self.applied.world.secrets = known;
-        self.applied.world.memory = memories(depth, &self.before, &self.applied.world);
-        overlaid(&mut self.applied.world.secrets, &self.head);
+        assume_secrets(&mut known, self.named());
+        self.applied.cluster_state.secrets = known;
+        self.applied.cluster_state.memory = memories(depth, &self.before, &self.applied.cluster_state);
+        overlaid(&mut self.applied.cluster_state.secrets, &self.head);
     }
 
     /// Nothing happens to Channels that no operator serves.
     pub fn leave_out_unserved(&mut self, operators: &Operators) {
-        let world = &mut self.applied.world;
-        for name in std::mem::take(&mut world.participants) {
-            if !world.channels.get(&name).is_some_and(|channel| operators.none_serves(channel)) {
-                world.participants.insert(name);
+        let cluster_state = &mut self.applied.cluster_state;
+        for name in std::mem::take(&mut cluster_state.participants) {
+            if !cluster_state.channels.get(&name).is_some_and(|channel| operators.none_serves(channel)) {
+                cluster_state.participants.insert(name);
                 continue;
             }
             let message = "No Deployment of an operator serves this object, so nothing happens in oHallo: check --namespace and --cluster-workspaces of the operators.".to_owned();
@@ -142,22 +145,23 @@ impl Planned {
         }
     }
 
-    /// Rehearses, and lists what happens.
+    /// Runs, and lists what happens.
     pub fn report(mut self, base: Option<String>, depth: Depth, now: Now) -> Report {
-        suppose_remotes(&self.before, &mut self.applied.world);
-        let rehearsed = rehearse(&self.applied.world, now);
-        let world = &self.applied.world;
+        assume_remotes(&self.before, &mut self.applied.cluster_state);
+        let dry_run = dry_run(&self.applied.cluster_state, now);
+        let cluster_state = &self.applied.cluster_state;
         let mut changes = self.changes;
         changes.append(&mut self.head.refused);
         changes.append(&mut self.applied.kept);
         let mut unchanged = 0;
-        for name in &world.participants {
-            let (Some(after), Some(story)) = (world.channels.get(name), rehearsed.stories.get(name)) else {
+        for name in &cluster_state.participants {
+            let (Some(after), Some(result)) = (cluster_state.channels.get(name), dry_run.results.get(name))
+            else {
                 continue;
             };
             let before = self.before.get(name);
-            let subject = Subject { name, depth, before, after, remotes: &world.remotes };
-            let found = subject.changes(story);
+            let subject = Subject { name, depth, before, after, remotes: &cluster_state.remotes };
+            let found = subject.changes(result);
             unchanged += usize::from(found.is_empty() && self.head.channels.contains_key(name));
             changes.extend(found);
         }
@@ -196,11 +200,11 @@ fn decoded(before: &Before) -> Result<BTreeMap<NamespacedName, Channel>, Failure
 fn memories(
     depth: Depth,
     before: &BTreeMap<NamespacedName, Channel>,
-    world: &World,
+    cluster_state: &ClusterState,
 ) -> BTreeMap<NamespacedName, InMemoryState> {
     let one = |(name, channel): (&NamespacedName, &Channel)| {
         let sent = channel.status.as_ref().and_then(|status| status.credentials.as_ref());
-        let pushed = match credentials_of(channel, &name.namespace, world) {
+        let pushed = match credentials_of(channel, &name.namespace, cluster_state) {
             DesiredCredentials::Ready { digest, sources, .. } => {
                 let is_known = depth == Depth::Ohallo && sources.iter().all(|source| source.uid != "unknown");
                 (!is_known || sent.is_some_and(|sent| sent.sources == sources)).then_some(digest)
@@ -224,10 +228,10 @@ fn unread<'a>(known: &Secrets, channels: impl Iterator<Item = &'a Channel>) -> V
 }
 
 /// Workspaces whose deletion waits for Channels.
-fn workspaces_that_wait(before: &Before, removed: &Removed, world: &World) -> Vec<Change> {
+fn workspaces_that_wait(before: &Before, removed: &Removed, cluster_state: &ClusterState) -> Vec<Change> {
     let mut changes = Vec::new();
     for key in removed.workspaces.iter().filter(|key| before.workspaces.contains_key(key)) {
-        let users = world.channels.iter().filter(|(_, channel)| {
+        let users = cluster_state.channels.iter().filter(|(_, channel)| {
             WorkspaceKey::of(channel) == *key && channel.metadata.deletion_timestamp.is_none()
         });
         let names: Vec<_> = users.map(|(name, _)| name.name.as_str()).collect();

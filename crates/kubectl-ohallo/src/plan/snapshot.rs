@@ -21,7 +21,7 @@ const PAGE: u32 = 500;
 pub struct Snapshot {
     pub before: Before,
     /// The ClusterWorkspaces may not be read.
-    pub blind: bool,
+    pub unread_cluster_workspaces: bool,
     /// What the reader of the plan should know.
     pub notes: Vec<String>,
 }
@@ -55,10 +55,10 @@ pub async fn snapshot(cluster: &Cluster, namespaces: &BTreeSet<String>) -> Resul
             }
         }
         Err(error) if is_forbidden(&error) => {
-            found.blind = true;
+            found.unread_cluster_workspaces = true;
             found
                 .notes
-                .push("ClusterWorkspaces may not be read, so they are supposed to be usable.".to_owned());
+                .push("ClusterWorkspaces may not be read, so they are assumed to be usable.".to_owned());
         }
         Err(error) => return Err(failed("the ClusterWorkspaces can't be read", &error)),
     }

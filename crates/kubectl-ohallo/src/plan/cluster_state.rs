@@ -1,4 +1,4 @@
-//! What a rehearsal begins with: the objects after the apply, and what is known about everything that they name.
+//! What a dry run begins with: the objects after the apply, and what is known about everything that they name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -18,14 +18,14 @@ use crate::ohallo::Contents;
 
 /// See the module.
 #[derive(Default)]
-pub struct World {
+pub struct ClusterState {
     /// Every Channel that is known, as it is after the apply and before the operator reconciles it.
     pub channels: BTreeMap<NamespacedName, Channel>,
     /// What the operator remembers of them.
     pub memory: BTreeMap<NamespacedName, InMemoryState>,
     /// The Channels that are reconciled; the others only claim ids.
     pub participants: BTreeSet<NamespacedName>,
-    pub workspaces: BTreeMap<WorkspaceKey, Place>,
+    pub workspaces: BTreeMap<WorkspaceKey, WorkspaceState>,
     /// Labels of namespaces, where they are known.
     pub labels: BTreeMap<String, BTreeMap<String, String>>,
     pub secrets: Secrets,
@@ -50,29 +50,29 @@ pub enum Remote {
 }
 
 /// A Workspace or ClusterWorkspace after the apply. No Debug: it holds an API key.
-pub struct Place {
+pub struct WorkspaceState {
     pub snapshot: WorkspaceSnapshot,
     /// Where the API key is not known, its value only differs between workspaces.
     pub key: Option<CachedApiKey>,
     pub key_unknown: bool,
 }
 
-// === impl World ===
+// === impl ClusterState ===
 
-impl World {
+impl ClusterState {
     /// How the Channel can use its workspace, as the operator decides it from its caches.
     ///
     /// # Errors
     /// Why it can't.
     pub fn access(&self, channel: &Channel, now: Instant) -> Result<WorkspaceAccess, Failure> {
         let workspace = WorkspaceKey::of(channel);
-        let place = self.workspaces.get(&workspace);
+        let workspace_state = self.workspaces.get(&workspace);
         let namespace = channel.metadata.namespace.as_deref().unwrap_or_default();
         let status = channel.status.as_ref();
         let facts = Facts {
             workspace: &workspace,
-            snapshot: place.map(|place| &place.snapshot),
-            key: place.and_then(|place| place.key.clone()),
+            snapshot: workspace_state.map(|workspace_state| &workspace_state.snapshot),
+            key: workspace_state.and_then(|workspace_state| workspace_state.key.clone()),
             key_check_requested: false,
             // Whether one does is another question: see `operators.rs`.
             serves_cluster_workspaces: true,
@@ -85,12 +85,13 @@ impl World {
         let access = WorkspaceAccess::of(&held, channel.metadata.uid.as_deref().unwrap_or_default(), now);
         // What the key would show is what the operator recorded.
         let recorded = status.and_then(|status| status.read_with.clone());
-        let recorded = recorded.filter(|_| place.is_some_and(|place| place.key_unknown));
+        let recorded =
+            recorded.filter(|_| workspace_state.is_some_and(|workspace_state| workspace_state.key_unknown));
         Ok(WorkspaceAccess { read_with: recorded.unwrap_or(access.read_with), ..access })
     }
 
     pub fn is_suspended(&self, workspace: &WorkspaceKey) -> bool {
-        self.workspaces.get(workspace).is_some_and(|place| place.snapshot.suspended)
+        self.workspaces.get(workspace).is_some_and(|workspace_state| workspace_state.snapshot.suspended)
     }
 }
 
@@ -120,7 +121,7 @@ impl Remotes {
     }
 
     /// Puts this unless something is known already.
-    pub fn suppose(&mut self, id: &str, remote: impl FnOnce() -> Remote) {
+    pub fn assume(&mut self, id: &str, remote: impl FnOnce() -> Remote) {
         self.0.entry(canonical_id(id).into_owned()).or_insert_with(remote);
     }
 }

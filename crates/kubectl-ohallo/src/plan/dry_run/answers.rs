@@ -1,4 +1,4 @@
-//! The imagined answers: the API server stores what is written, and oHallo does what it is asked to do.
+//! The assumed answers: the API server stores what is written, and oHallo does what it is asked to do.
 
 use kube::ResourceExt;
 use ohallo_core::api::channel::{Channel, ChannelStatus, version};
@@ -13,11 +13,11 @@ use ohallo_core::failure::Failure;
 use ohallo_core::index::{Claim, NamespacedName};
 use ohallo_core::remote::{Changes, Id, RemoteChannel};
 
-use crate::plan::rehearsal::{Rehearsal, channel_like};
-use crate::plan::world::Remote;
+use crate::plan::cluster_state::Remote;
+use crate::plan::dry_run::{DryRun, channel_like};
 
-/// The beginning of the id of a channel that is created in a rehearsal.
-pub const IMAGINED: &str = "~created-";
+/// The beginning of the id of a channel that is created in a dry run.
+pub const PLACEHOLDER: &str = "~created-";
 
 /// An API server that stores everything.
 pub struct Kubernetes {
@@ -45,9 +45,9 @@ impl Kubernetes {
     }
 }
 
-// === impl Rehearsal ===
+// === impl DryRun ===
 
-impl Rehearsal<'_> {
+impl DryRun<'_> {
     /// The answer to one effect.
     pub(super) fn answer(
         &mut self,
@@ -120,7 +120,7 @@ impl Rehearsal<'_> {
     fn create(&mut self, state: &State, step: &Step) -> Answered {
         let Step::PostCreate { body, .. } = step else { return Err(unexpected()) };
         let workspace = state.observed().workspace.clone()?.workspace_id;
-        let id = Id::parse(&format!("{IMAGINED}{}", self.remotes.len())).ok_or_else(unexpected)?;
+        let id = Id::parse(&format!("{PLACEHOLDER}{}", self.remotes.len())).ok_or_else(unexpected)?;
         let channel = channel_like(id.clone(), &workspace, body.clone());
         let remote = Remote::Found { channel: Box::new(channel.clone()), compared: true };
         self.remotes.put(id.as_str(), remote);
@@ -195,7 +195,7 @@ impl Rehearsal<'_> {
                         self.index.remove(name);
                     }
                 }
-                // Of no other Channel's interest, or without a place in a rehearsal: metrics and logs.
+                // Of no other Channel's interest, or without a meaning in a dry run: metrics and logs.
                 Notice::KeyRejected
                 | Notice::KeyReads
                 | Notice::CreateSupported
@@ -228,6 +228,6 @@ fn not_found() -> EffectError {
 
 /// A step without what its effect needs: a bug of this program.
 fn unexpected() -> EffectError {
-    let text = "The rehearsal executed an effect of another step.";
+    let text = "The dry_run executed an effect of another step.";
     Failure::transient(ohallo_core::api::conditions::Reason::InternalError, text).into()
 }

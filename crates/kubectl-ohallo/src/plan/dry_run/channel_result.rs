@@ -13,12 +13,12 @@ use ohallo_core::failure::Failure;
 use ohallo_core::remote::Id;
 
 use crate::plan::change::FieldChange;
-use crate::plan::world::{Remote, Remotes};
+use crate::plan::cluster_state::{Remote, Remotes};
 
 /// The steps of one Channel, and how it ends.
 #[derive(Clone, Debug, Default)]
-pub struct Story {
-    pub acts: Vec<Act>,
+pub struct ChannelResult {
+    pub actions: Vec<Action>,
     /// The last conclusion; `None` for an object that is deleted.
     pub end: Option<Conclusion>,
     /// Why the declared credentials can't be sent.
@@ -27,7 +27,7 @@ pub struct Story {
 
 /// A step that changes something in oHallo, or who manages a channel there.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Act {
+pub enum Action {
     Created,
     Adopted { id: Id, from: Option<String> },
     Updated { id: Id, fields: Vec<FieldChange> },
@@ -38,9 +38,9 @@ pub enum Act {
     FinalizerRemoved { outcome: DeletionOutcome, heir: Option<String> },
 }
 
-// === impl Story ===
+// === impl ChannelResult ===
 
-impl Story {
+impl ChannelResult {
     pub(super) fn conclude(&mut self, outcome: Option<&Outcome>) {
         self.end = match outcome {
             None => None,
@@ -55,9 +55,9 @@ impl Story {
     }
 }
 
-// === impl Act ===
+// === impl Action ===
 
-impl Act {
+impl Action {
     /// What this effect of the step changes; `None` where it changes nothing that a plan lists.
     pub(super) fn of(step: &Step, effect: Effect, view: &PlanInput, remotes: &Remotes) -> Option<Self> {
         Some(match (step, effect) {

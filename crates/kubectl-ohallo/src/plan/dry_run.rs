@@ -1,10 +1,10 @@
-//! The operator's own reconciles, with imagined answers: what it would send to oHallo after an apply.
+//! The operator's own reconciles, with assumed answers: what it would send to oHallo after an apply.
 //!
-//! Every decision is one of `ohallo-core`, made by the same loop as in the operator. Only the answers are imagined:
+//! Every decision is one of `ohallo-core`, made by the same loop as in the operator. Only the answers are assumed:
 //! the API server stores what is written, oHallo accepts what is sent, and provisioning succeeds.
 
 mod answers;
-mod story;
+mod channel_result;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,39 +26,39 @@ use ohallo_core::failure::{Failure, Retry};
 use ohallo_core::index::{Index, NamespacedName, Shown, WorkspaceKey};
 use ohallo_core::remote::{Id, RemoteChannel};
 
-use crate::plan::rehearsal::answers::Kubernetes;
-use crate::plan::world::{Remote, Remotes, World, ids_of};
+use crate::plan::cluster_state::{ClusterState, Remote, Remotes, ids_of};
+use crate::plan::dry_run::answers::Kubernetes;
 
-pub use crate::plan::rehearsal::answers::IMAGINED;
-pub use crate::plan::rehearsal::story::{Act, Story};
+pub use crate::plan::dry_run::answers::PLACEHOLDER;
+pub use crate::plan::dry_run::channel_result::{Action, ChannelResult};
 
 /// The most steps of one reconcile, as in the operator.
 const MAX_STEPS: usize = 12;
 
-/// The most rounds through all Channels. A round without an effect ends the rehearsal earlier.
+/// The most rounds through all Channels. A round without an effect ends the dry run earlier.
 const MAX_ROUNDS: usize = 64;
 
-/// How far the imagined clock may move, for what only waits some seconds: a second proof, the claims of others.
+/// How far the assumed clock may move, for what only waits some seconds: a second proof, the claims of others.
 const MAX_WAIT: Duration = Duration::from_secs(55);
 
-/// What a rehearsal ends with.
-pub struct Rehearsed {
-    pub stories: BTreeMap<NamespacedName, Story>,
+/// What a dry run ends with.
+pub struct DryRunResult {
+    pub results: BTreeMap<NamespacedName, ChannelResult>,
     pub channels: BTreeMap<NamespacedName, Channel>,
     pub memory: BTreeMap<NamespacedName, InMemoryState>,
     pub remotes: Remotes,
 }
 
-/// Rehearses what the operator does in this world.
-pub fn rehearse(world: &World, now: Now) -> Rehearsed {
-    let mut rehearsal = Rehearsal::begin(world, now);
-    rehearsal.run();
-    let Rehearsal { stories, objects, memory, remotes, .. } = rehearsal;
-    Rehearsed { stories, channels: objects, memory, remotes }
+/// Runs the operator's reconciles on this cluster until they rest.
+pub fn dry_run(cluster_state: &ClusterState, now: Now) -> DryRunResult {
+    let mut dry_run = DryRun::begin(cluster_state, now);
+    dry_run.run();
+    let DryRun { results, objects, memory, remotes, .. } = dry_run;
+    DryRunResult { results, channels: objects, memory, remotes }
 }
 
-struct Rehearsal<'w> {
-    world: &'w World,
+struct DryRun<'w> {
+    cluster_state: &'w ClusterState,
     objects: BTreeMap<NamespacedName, Channel>,
     memory: BTreeMap<NamespacedName, InMemoryState>,
     remotes: Remotes,
@@ -67,7 +67,7 @@ struct Rehearsal<'w> {
     now: Now,
     begun: Now,
     kubernetes: Kubernetes,
-    stories: BTreeMap<NamespacedName, Story>,
+    results: BTreeMap<NamespacedName, ChannelResult>,
 }
 
 /// How one reconcile ended.
@@ -78,40 +78,40 @@ struct Reconciled {
     again: Option<Duration>,
 }
 
-// === impl Rehearsal ===
+// === impl DryRun ===
 
-impl<'w> Rehearsal<'w> {
-    fn begin(world: &'w World, now: Now) -> Self {
+impl<'w> DryRun<'w> {
+    fn begin(cluster_state: &'w ClusterState, now: Now) -> Self {
         let mut index = Index::default();
-        for channel in world.channels.values() {
+        for channel in cluster_state.channels.values() {
             index.put(channel);
         }
-        let mut rehearsal = Self {
-            world,
-            objects: world.channels.clone(),
-            memory: world.memory.clone(),
-            remotes: world.remotes.clone(),
+        let mut dry_run = Self {
+            cluster_state,
+            objects: cluster_state.channels.clone(),
+            memory: cluster_state.memory.clone(),
+            remotes: cluster_state.remotes.clone(),
             index,
             consistency: Consistency::new(Duration::ZERO, now.instant),
             now,
             begun: now,
-            kubernetes: Kubernetes::after(world.channels.values()),
-            stories: BTreeMap::new(),
+            kubernetes: Kubernetes::after(cluster_state.channels.values()),
+            results: BTreeMap::new(),
         };
-        rehearsal.judge_bystanders();
-        rehearsal
+        dry_run.judge_bystanders();
+        dry_run
     }
 
     /// What the reconciles of the other Channels have shown: one that is bound, or that the operator reported to name a
     /// channel of another, has read it.
     fn judge_bystanders(&mut self) {
-        for (name, channel) in &self.world.channels {
-            if self.world.participants.contains(name) {
+        for (name, channel) in &self.cluster_state.channels {
+            if self.cluster_state.participants.contains(name) {
                 continue;
             }
             let uid = channel.metadata.uid.as_deref().unwrap_or_default();
             for id in ids_of(channel) {
-                if story::has_read_its_channel(channel) {
+                if channel_result::has_read_its_channel(channel) {
                     self.index.judge(name, uid, &id, Shown::Reads);
                 }
             }
@@ -119,7 +119,7 @@ impl<'w> Rehearsal<'w> {
     }
 
     fn run(&mut self) {
-        let mut names: Vec<_> = self.world.participants.iter().cloned().collect();
+        let mut names: Vec<_> = self.cluster_state.participants.iter().cloned().collect();
         for _ in 0..MAX_ROUNDS {
             let mut moved = false;
             let mut waiting = BTreeMap::new();
@@ -129,7 +129,7 @@ impl<'w> Rehearsal<'w> {
                 waiting.extend(reconciled.again.map(|again| (name.clone(), again)));
             }
             if moved {
-                names = self.world.participants.iter().cloned().collect();
+                names = self.cluster_state.participants.iter().cloned().collect();
                 continue;
             }
             let Some(again) = waiting.values().max().copied() else { return };
@@ -149,7 +149,7 @@ impl<'w> Rehearsal<'w> {
         let object = self.objects.get(name)?.clone();
         let memory = self.memory.get(name).cloned().unwrap_or_default();
         let version = object.metadata.resource_version.clone();
-        let acts = self.stories.get(name).map_or(0, |story| story.acts.len());
+        let actions = self.results.get(name).map_or(0, |result| result.actions.len());
         let mut state = State::begin(object, memory.clone(), Channel::default().spec.interval());
         let outcome = match self.observe(&mut state, name) {
             Ok(()) => self.execute_plans(&mut state, name),
@@ -166,18 +166,21 @@ impl<'w> Rehearsal<'w> {
         // Every reconcile reads the channel: nothing else depends on the time of the last one.
         remembered.cooldown = None;
         self.memory.insert(name.clone(), remembered);
-        let story = self.stories.entry(name.clone()).or_default();
-        story.conclude(outcome.as_ref());
-        story.credentials = credentials;
+        let result = self.results.entry(name.clone()).or_default();
+        result.conclude(outcome.as_ref());
+        result.credentials = credentials;
         let now = self.objects.get(name).and_then(|object| object.metadata.resource_version.clone());
-        Some(Reconciled { moved: now != version || story.acts.len() > acts, again: again(outcome.as_ref()) })
+        Some(Reconciled {
+            moved: now != version || result.actions.len() > actions,
+            again: again(outcome.as_ref()),
+        })
     }
 
     /// As `src/channel/observe.rs` does, from what is known.
     fn observe(&mut self, state: &mut State, name: &NamespacedName) -> Result<(), Failure> {
         let workspace = WorkspaceKey::of(state.object());
-        let access = self.world.access(state.object(), self.now.instant);
-        state.see_workspace(access, self.world.is_suspended(&workspace), None);
+        let access = self.cluster_state.access(state.object(), self.now.instant);
+        state.see_workspace(access, self.cluster_state.is_suspended(&workspace), None);
         let Some(id) = state.own_id(self.now) else { return self.observe_living(state, name) };
         state.see_window(&id, &self.consistency, self.now);
         if state.terminating() {
@@ -195,7 +198,7 @@ impl<'w> Rehearsal<'w> {
         if state.terminating() || state.is_suspended() {
             return Ok(());
         }
-        state.see_credentials(credentials_of(state.object(), &name.namespace, self.world));
+        state.see_credentials(credentials_of(state.object(), &name.namespace, self.cluster_state));
         let triggers = triggers(state.object());
         match state.remote_read(&triggers, self.now) {
             RemoteRead::Nothing => {}
@@ -269,12 +272,12 @@ impl<'w> Rehearsal<'w> {
             if effect.is_prepared() {
                 state.prepare(step, effect, self.now);
             }
-            let act = Act::of(step, effect, &state.input(self.now), &self.remotes);
+            let action = Action::of(step, effect, &state.input(self.now), &self.remotes);
             let answer = self.answer(state, name, step, effect);
             let next = state.apply(step, effect, answer, &mut self.consistency, self.now);
             self.publish(state, name);
             let next = next?;
-            self.stories.entry(name.clone()).or_default().acts.extend(act);
+            self.results.entry(name.clone()).or_default().actions.extend(action);
             if !cursor.advance(next) {
                 return Ok(next);
             }
@@ -300,8 +303,8 @@ impl<'w> Rehearsal<'w> {
 }
 
 /// The declared credentials, with the names that are known.
-pub fn credentials_of(object: &Channel, namespace: &str, world: &World) -> DesiredCredentials {
-    let content = |secret: &str| world.secrets.0.get(&NamespacedName::new(namespace, secret));
+pub fn credentials_of(object: &Channel, namespace: &str, cluster_state: &ClusterState) -> DesiredCredentials {
+    let content = |secret: &str| cluster_state.secrets.0.get(&NamespacedName::new(namespace, secret));
     match credentials::assemble(&object.spec.credentials, content) {
         Err(failure) => DesiredCredentials::Invalid(failure),
         Ok(None) => DesiredCredentials::None,
