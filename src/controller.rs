@@ -28,7 +28,7 @@ use ohallo_core::work_queue::{Blocked, Gate, ObjectKey, Resolved, Route, Started
 /// The wait after a reconcile whose panic nothing else caught.
 const AFTER_PANIC: Duration = Duration::from_secs(60);
 
-/// How often a namespace asks whether the check of its API key is over.
+/// How often a Channel asks whether the check of its API key is over.
 const KEY_CHECK_POLL: Duration = Duration::from_secs(1);
 
 /// Decides what may start: by the objects' cooldowns and by the rate limits of the API keys.

@@ -4,14 +4,12 @@ use kube::ResourceExt;
 
 use crate::context::{Context, object_ref};
 use ohallo_core::api::channel::{Channel, ChannelStatus};
-use ohallo_core::api::conditions::kind;
 use ohallo_core::channel::model::Predecessor;
 use ohallo_core::channel::plan::delete;
 use ohallo_core::channel::triggers::Triggers;
 use ohallo_core::channel::workspace_access::Facts;
-use ohallo_core::conditions::{self, Status};
 use ohallo_core::index::{NamespacedName, WorkspaceKey};
-use ohallo_core::workspace::cached::WorkspaceSnapshot;
+use ohallo_core::workspace::cached::{WorkspaceReadiness, WorkspaceSnapshot};
 
 /// What the caches hold of the Workspace of a Channel with this status.
 pub fn workspace_facts<'a>(
@@ -76,13 +74,13 @@ fn workspace_input(ctx: &Context, handle: &WorkspaceKey, namespace: &str) -> u64
     let lookup = ctx.workspace_snapshot(handle);
     if let Some(lookup) = &lookup {
         (&lookup.uid, lookup.generation, lookup.terminating).hash(&mut hasher);
-        // A usable Workspace is one state. The reason of its Ready condition, and whether the cache shows it
-        // yet, require no new call.
+        // Whether the cache shows the check of this process yet requires no new call.
         let held = ctx.cached_key(handle).is_some_and(|held| held.uid == lookup.uid);
-        match conditions::find(&lookup.status.conditions, kind::READY) {
-            Some(ready) if Status::of(ready) == Status::False => ready.reason.hash(&mut hasher),
-            ready => (ready.is_some() || held).hash(&mut hasher),
-        }
+        let readiness = match WorkspaceReadiness::of(&lookup.status.conditions) {
+            WorkspaceReadiness::Unreported if held => WorkspaceReadiness::Usable,
+            readiness => readiness,
+        };
+        readiness.hash(&mut hasher);
         if lookup.allowed.is_some() {
             ctx.namespace_labels(namespace).hash(&mut hasher);
         }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use futures::future;
 use futures::stream::{BoxStream, StreamExt};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::Api;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::store::Writer;
@@ -22,11 +21,12 @@ use ohallo_core::api::conditions::kind;
 use ohallo_core::api::workspace::{ClusterWorkspace, Workspace};
 use ohallo_core::api::{annotation, finalizer};
 use ohallo_core::channel::last_seen::{self, LastSeen};
-use ohallo_core::conditions::{self, Status};
+use ohallo_core::conditions;
 use ohallo_core::index::{NamespacedName, Requeues};
 use ohallo_core::placeholder;
 use ohallo_core::text::cut_request;
 use ohallo_core::work_queue::Priority;
+use ohallo_core::workspace::cached::WorkspaceReadiness;
 use ohallo_core::workspace::kind::WorkspaceKind;
 
 /// The watches of one operator.
@@ -307,17 +307,14 @@ fn waits(ctx: &Context, name: &NamespacedName) -> bool {
     })
 }
 
-/// What a Channel reads of its Workspace. The reason matters only where the Workspace is not Ready.
+/// What a Channel reads of its Workspace.
 fn read_by_users<K: WorkspaceKind>(object: &K) -> impl PartialEq {
-    let ready = ready_of(object);
-    let usable = ready.map(|ready| Status::of(ready) != Status::False);
-    let reason = ready.filter(|_| usable == Some(false)).map(|ready| ready.reason.clone());
     let metadata = object.meta();
-    (metadata.uid.clone(), metadata.generation, metadata.deletion_timestamp.is_some(), usable, reason)
+    (metadata.uid.clone(), metadata.generation, metadata.deletion_timestamp.is_some(), readiness_of(object))
 }
 
-fn ready_of<K: WorkspaceKind>(object: &K) -> Option<&Condition> {
-    object.status().and_then(|status| conditions::find(&status.conditions, kind::READY))
+fn readiness_of<K: WorkspaceKind>(object: &K) -> WorkspaceReadiness {
+    WorkspaceReadiness::of(object.status().map_or(&[], |status| &status.conditions))
 }
 
 fn take_in_workspace<K: WorkspaceKind>(ctx: &Context, change: &Change<K>) {
@@ -357,10 +354,11 @@ fn take_in_workspace<K: WorkspaceKind>(ctx: &Context, change: &Change<K>) {
 /// A Ready Channel notices an unusable Workspace at its next poll. A waiting Channel runs now, to report what it waits
 /// for.
 fn requeue_users<K: WorkspaceKind>(ctx: &Context, object: &K) {
-    let ready = ready_of(object);
-    let usable = ready.is_some_and(|ready| Status::of(ready) != Status::False) || object.suspended();
+    let readiness = readiness_of(object);
+    let usable = readiness == WorkspaceReadiness::Usable || object.suspended();
     let users = ctx.index().users_of_workspace(&object.handle());
-    let woken = users.iter().filter(|name| usable || (ready.is_some() && waits(ctx, name)));
+    let reported = readiness != WorkspaceReadiness::Unreported;
+    let woken = users.iter().filter(|name| usable || (reported && waits(ctx, name)));
     woken.for_each(|name| ctx.requeue_channel(name));
 }
 

@@ -2,7 +2,11 @@
 
 use std::time::Instant;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use crate::api::conditions::kind;
 use crate::api::workspace::{AllowedNamespaces, WorkspaceStatus};
+use crate::conditions::{self, Status};
 use crate::remote::Id;
 use crate::secret::ApiKey;
 
@@ -34,6 +38,17 @@ pub struct WorkspaceSnapshot {
     pub allowed: Option<AllowedNamespaces>,
 }
 
+/// What the Ready condition of a Workspace means to its Channels.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum WorkspaceReadiness {
+    /// Not checked yet.
+    Unreported,
+    /// Ready, or not known not to be: calls show it.
+    Usable,
+    /// The reason matters, because the Channels report it.
+    NotReady { reason: String },
+}
+
 // The crate does not compile if the type implements one of these traits: it holds an API key.
 const _: () = {
     use crate::secret::no_debug::{No as _, Told};
@@ -41,3 +56,17 @@ const _: () = {
         !Told::<CachedApiKey>::DEBUG && !Told::<CachedApiKey>::DISPLAY && !Told::<CachedApiKey>::SERIALIZE
     );
 };
+
+// === impl WorkspaceReadiness ===
+
+impl WorkspaceReadiness {
+    pub fn of(conditions: &[Condition]) -> Self {
+        match conditions::find(conditions, kind::READY) {
+            None => Self::Unreported,
+            Some(ready) if Status::of(ready) == Status::False => {
+                Self::NotReady { reason: ready.reason.clone() }
+            }
+            Some(_) => Self::Usable,
+        }
+    }
+}
