@@ -130,7 +130,7 @@ pub fn api_key(
     secrets: &Contents,
 ) -> Result<ApiKey, Failure> {
     let missing = |why: &str| {
-        let kind = if key.namespace.is_some() { "Workspace" } else { "ClusterWorkspace" };
+        let kind = key.kind().name();
         Failure::undecided(format!(
             "{kind} {} has no API key to read with: {why}, so set {KEY_VARIABLE}",
             key.name

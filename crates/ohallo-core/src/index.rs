@@ -6,6 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
+use crate::api::ObjectKind;
 use crate::api::canonical_id;
 use crate::api::channel::{Channel, CreateRecord};
 use crate::api::values::RecordedOutcome;
@@ -153,6 +154,11 @@ impl WorkspaceKey {
         let is_namespaced = reference.object_kind().is_namespaced();
         let namespace = is_namespaced.then(|| channel.namespace().unwrap_or_default());
         Self { namespace, name: reference.name }
+    }
+
+    /// The kind of the object: only a Workspace has a namespace.
+    pub fn kind(&self) -> ObjectKind {
+        if self.namespace.is_some() { ObjectKind::Workspace } else { ObjectKind::ClusterWorkspace }
     }
 }
 

@@ -110,8 +110,7 @@ impl Applied {
                 self.cluster_state.workspaces.insert(key.clone(), workspace_state(key, manifest)?);
                 continue;
             };
-            let kind =
-                if key.namespace.is_some() { ObjectKind::Workspace } else { ObjectKind::ClusterWorkspace };
+            let kind = key.kind();
             let name = NamespacedName::new(key.namespace.as_deref().unwrap_or_default(), &key.name);
             let Some(after) =
                 kinds.get(kind.name()).and_then(|kind| self.merged(kind, &name, live, manifest))
@@ -278,16 +277,16 @@ fn decode<T: DeserializeOwned>(object: &Value, name: &NamespacedName) -> Result<
 
 fn workspace_state(key: &WorkspaceKey, object: &Value) -> Result<WorkspaceState, Failure> {
     let name = NamespacedName::new(key.namespace.as_deref().unwrap_or_default(), &key.name);
-    Ok(if key.namespace.is_some() {
-        place_of(&decode::<Workspace>(object, &name)?, None)
+    Ok(if key.kind() == ObjectKind::Workspace {
+        state_of(&decode::<Workspace>(object, &name)?, None)
     } else {
         let workspace = decode::<ClusterWorkspace>(object, &name)?;
         let allowed = workspace.spec.allowed_namespaces.clone().unwrap_or_default();
-        place_of(&workspace, Some(allowed))
+        state_of(&workspace, Some(allowed))
     })
 }
 
-fn place_of<K: WorkspaceKind>(workspace: &K, allowed: Option<AllowedNamespaces>) -> WorkspaceState {
+fn state_of<K: WorkspaceKind>(workspace: &K, allowed: Option<AllowedNamespaces>) -> WorkspaceState {
     let workspace_state = WorkspaceState::assumed(&workspace.handle());
     let workspace_id = workspace.workspace_id().and_then(Id::parse);
     let snapshot = WorkspaceSnapshot {
@@ -409,10 +408,8 @@ impl Removed {
             !head.channels.contains_key(name) && !is_kept(ObjectKind::Channel, &name.namespace, &name.name)
         });
         let workspaces = base.workspaces.keys().filter(|key| {
-            let kind =
-                if key.namespace.is_some() { ObjectKind::Workspace } else { ObjectKind::ClusterWorkspace };
             let namespace = key.namespace.as_deref().unwrap_or_default();
-            !head.workspaces.contains_key(key) && !is_kept(kind, namespace, &key.name)
+            !head.workspaces.contains_key(key) && !is_kept(key.kind(), namespace, &key.name)
         });
         Self {
             channels: channels.filter(|name| before.channels.contains_key(name)).cloned().collect(),

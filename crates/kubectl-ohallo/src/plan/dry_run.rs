@@ -57,8 +57,8 @@ pub fn dry_run(cluster_state: &ClusterState, now: Now) -> DryRunResult {
     DryRunResult { results, channels: objects, memory, remotes }
 }
 
-struct DryRun<'w> {
-    cluster_state: &'w ClusterState,
+struct DryRun<'a> {
+    cluster_state: &'a ClusterState,
     objects: BTreeMap<NamespacedName, Channel>,
     memory: BTreeMap<NamespacedName, InMemoryState>,
     remotes: Remotes,
@@ -80,8 +80,8 @@ struct Reconciled {
 
 // === impl DryRun ===
 
-impl<'w> DryRun<'w> {
-    fn begin(cluster_state: &'w ClusterState, now: Now) -> Self {
+impl<'a> DryRun<'a> {
+    fn begin(cluster_state: &'a ClusterState, now: Now) -> Self {
         let mut index = Index::default();
         for channel in cluster_state.channels.values() {
             index.put(channel);

@@ -239,9 +239,8 @@ fn workspaces_that_wait(before: &Before, removed: &Removed, cluster_state: &Clus
             continue;
         }
         let names = list(names.into_iter(), MAX_NAMES);
-        let kind = if key.namespace.is_some() { ObjectKind::Workspace } else { ObjectKind::ClusterWorkspace };
         let message = format!("The deletion waits while Channels use it: {names}.");
-        let change = Change::of(Effect::Waits, kind.name(), &key.name);
+        let change = Change::of(Effect::Waits, key.kind().name(), &key.name);
         changes.push(Change { namespace: key.namespace.clone().unwrap_or_default(), message, ..change });
     }
     changes

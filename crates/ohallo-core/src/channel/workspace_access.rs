@@ -113,14 +113,13 @@ impl Facts<'_> {
     }
 
     fn missing(&self) -> Failure {
-        let namespaced = self.workspace.namespace.is_some();
-        if !namespaced && !self.serves_cluster_workspaces {
+        let kind = self.workspace.kind();
+        if kind == ObjectKind::ClusterWorkspace && !self.serves_cluster_workspaces {
             return Failure::user_action(
                 Reason::WorkspaceNotAllowed,
                 "This operator does not serve ClusterWorkspaces: name a Workspace, or run the operator with --cluster-workspaces.",
             );
         }
-        let kind = if namespaced { ObjectKind::Workspace } else { ObjectKind::ClusterWorkspace };
         let message = format!(
             "No {} is named {:?}: create it, with the id of the oHallo workspace and the Secret with its API key.",
             kind.name(),
