@@ -9,7 +9,7 @@ mod scalar;
 mod source;
 
 pub use base::Base;
-pub use identity::{Identity, objects};
+pub use identity::{Identity, has_namespace, objects};
 pub use node::{Node, Position};
 pub use path::{FieldPath, Step};
 pub use reader::{Document, documents};

@@ -174,12 +174,13 @@ fn plan(args: &Args, global: &Global) -> Result<Report, Failure> {
     let kinds = Kinds::embedded().map_err(Failure::undecided)?;
     let now = Now { wall: clock::now(), instant: clock::instant() };
     if depth == Depth::Files {
-        let (head, base) = manifests(args, &kinds, global.namespace.as_deref().unwrap_or("default"))?;
-        let planned = Planned::of_files(head, &base.unwrap_or_default(), &kinds, now)?;
+        let read = manifests(args, global, &kinds, "default")?;
+        let mut planned = Planned::of_files(read.head, &read.base.unwrap_or_default(), &kinds, now)?;
+        planned.notes.extend(read.note);
         return Ok(planned.report(args.base.clone(), depth, now));
     }
     block_on(async {
-        let work = async { with_cluster(args, depth, &Cluster::connect(global).await?, &kinds, now).await };
+        let work = async { with_cluster(args, global, depth, &kinds, now).await };
         tokio::select! {
             report = work => report,
             _ = tokio::signal::ctrl_c() => {
@@ -189,28 +190,57 @@ fn plan(args: &Args, global: &Global) -> Result<Report, Failure> {
     })
 }
 
-/// The manifests after and before the change.
-fn manifests(args: &Args, kinds: &Kinds, namespace: &str) -> Result<(Manifests, Option<Manifests>), Failure> {
+/// The manifests of a change.
+struct Read {
+    head: Manifests,
+    base: Option<Manifests>,
+    /// Where objects without a namespace are.
+    note: Option<String>,
+}
+
+/// Reads the manifests after and before the change. `default`: the namespace of those that have none, without --namespace.
+fn manifests(args: &Args, global: &Global, kinds: &Kinds, default: &str) -> Result<Read, Failure> {
+    let namespace = global.namespace.as_deref().unwrap_or(default);
     let base = args.base.as_deref().map(|base| Base::read(base, &args.places, namespace)).transpose()?;
     let base = base.map(|base| Manifests::of_base(&base, kinds));
-    Ok((Manifests::read(&args.places, kinds, namespace)?, base))
+    let head = Manifests::read(&args.places, kinds, namespace)?;
+    if global.namespace.is_some() {
+        return Ok(Read { head, base, note: None });
+    }
+    // Applied to two namespaces, they are two objects: the deletion of one of them would be hidden.
+    if let Some(identity) = base.iter().chain([&head]).flat_map(|manifests| &manifests.ambiguous).next() {
+        return Err(Failure::undecided(format!(
+            "{} {} is there twice without a namespace: plan what is applied together, or give --namespace",
+            identity.kind, identity.name
+        )));
+    }
+    let is_silent = base.iter().chain([&head]).all(|manifests| !manifests.without_namespace);
+    let note = || {
+        format!(
+            "Objects without a namespace count as in {namespace:?}: give --namespace if they are in another."
+        )
+    };
+    Ok(Read { note: (!is_silent).then(note), head, base })
 }
 
 /// Reads what the depth allows, and plans.
 async fn with_cluster(
     args: &Args,
+    global: &Global,
     depth: Depth,
-    cluster: &Cluster,
     kinds: &Kinds,
     now: Now,
 ) -> Result<Report, Failure> {
-    let (head, base) = manifests(args, kinds, &cluster.namespace)?;
+    let cluster = &Cluster::connect(global).await?;
+    let Read { head, base, note } = manifests(args, global, kinds, &cluster.namespace)?;
     let based = base.iter().flat_map(Manifests::namespaces);
     let mut namespaces: BTreeSet<_> = head.namespaces().chain(based).map(str::to_owned).collect();
     if namespaces.is_empty() {
         namespaces.insert(cluster.namespace.clone());
     }
-    let Snapshot { before, unread_cluster_workspaces, notes } = snapshot(cluster, &namespaces).await?;
+    let Snapshot { before, unread_cluster_workspaces, unread_namespaces, mut notes } =
+        snapshot(cluster, &namespaces).await?;
+    notes.extend(note);
     let operators = Operators::read(cluster).await?;
     let removed = match &base {
         Some(base) => Removed::of(base, &head, &before),
@@ -218,7 +248,11 @@ async fn with_cluster(
         None => Removed::default(),
     };
     let mut planned = Planned::begin(before, head, removed, kinds, now)?;
+    notes.extend(operators.note());
     planned.notes = notes;
+    if unread_namespaces {
+        planned.note_unknown_labels();
+    }
     if unread_cluster_workspaces {
         planned.assume_cluster_workspaces();
     }

@@ -1,6 +1,6 @@
 //! `plan` in a shell and in a pipeline, with a cluster and oHallo, and what keeps it from an answer.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::cli::support::planner::{
 };
 use crate::cli::support::program::{command, git, run};
 use crate::support::harness::{Harness, TENANT, id_of};
-use crate::support::{canary, clusters};
+use crate::support::{canary, cluster_workspaces, clusters};
 
 /// Files in a folder of their own.
 struct Files(tempfile::TempDir);
@@ -319,7 +319,21 @@ async fn a_right_or_a_context_that_is_missing_is_named_in_one_sentence() {
     let output = plan(&["--output=json"]);
     let report: Value =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(&output)));
-    assert_eq!(report["notes"].as_array().unwrap().len(), 2, "{report:#}");
+    let notes = report["notes"].to_string();
+    let unread =
+        ["Channels of other namespaces", "ClusterWorkspaces may not be read", "Deployments may not be read"];
+    assert!(unread.iter().all(|part| notes.contains(part)), "{notes}");
+    assert_eq!(report["notes"].as_array().unwrap().len(), unread.len(), "{notes}");
+    // Only a ClusterWorkspace asks for the labels of a namespace.
+    let shared = json!({"workspaceRef": {"kind": "ClusterWorkspace", "name": "shared"}});
+    let shared = Files::new(&[("shared.yaml", &[channel("a", shared)])]);
+    let output = command()
+        .arg("--kubeconfig")
+        .arg(kubeconfig.clone())
+        .args(["--namespace", &harness.namespace, "plan", &shared.path("shared.yaml")])
+        .output()
+        .unwrap();
+    assert!(said(&output).contains("The labels of namespaces may not be read"), "{}", said(&output));
     let elsewhere = Files::new(&[(
         "five.yaml",
         &(1..=4)
@@ -483,6 +497,61 @@ fn who_writes_the_manifests_does_not_choose_what_they_are_compared_with() {
         "{}",
         said(&plan())
     );
+}
+
+#[test]
+fn the_revisions_of_a_submodule_are_not_those_of_its_repository() {
+    let folder = tempfile::tempdir().unwrap();
+    let [outer, inner] = ["outer", "inner"].map(|name| folder.path().join(name));
+    for (repository, file) in [(&inner, "none.yaml"), (&outer, "channels/a.yaml")] {
+        let path = repository.join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let text = if file == "none.yaml" { String::new() } else { voice("a", json!({})).to_string() };
+        std::fs::write(path, text).unwrap();
+        git(repository, &["init", "--quiet", "--initial-branch=main"]);
+        git(repository, &["add", "."]);
+        git(repository, &["commit", "--quiet", "--message=first"]);
+    }
+    git(&outer, &["rm", "--quiet", "-r", "channels"]);
+    let add = ["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "../inner", "channels"];
+    git(&outer, &add);
+    let plan = |from: &Path, place: &str| {
+        command().current_dir(from).args(["plan", place, "--base", "main"]).output().unwrap()
+    };
+    let refused = plan(&outer, "channels");
+    assert!(
+        refused.status.code() == Some(64) && said(&refused).contains("is in a submodule"),
+        "{}",
+        said(&refused)
+    );
+    let inside = plan(&outer.join("channels"), ".");
+    assert_eq!(inside.status.code(), Some(0), "{}", said(&inside));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_key_of_a_cluster_workspace_is_read_in_the_namespace_of_the_operator() {
+    let harness = cluster_workspaces::harness_of(unique_ids(), &[]).await;
+    grant_reads(&harness);
+    let selecting = json!({"selector": {"matchLabels": {"kubernetes.io/metadata.name": harness.namespace}}});
+    let shared = cluster_workspaces::share(&harness, Some(selecting));
+    let using = json!({"displayName": "Name", "workspaceRef": {"kind": "ClusterWorkspace", "name": shared}});
+    let id = id_of(&harness.ready("a", using.clone()).await);
+    harness.sim.edit_channel(&id, |channel| channel.display_name = "Edited".to_owned());
+    let files = Files::new(&[("head.yaml", &[channel("a", using)])]);
+    let head = files.path("head.yaml");
+    let of_operator = ["--operator-namespace", &harness.namespace];
+    let plan = planned(&harness, 0, &[&[head.as_str(), "--live"], of_operator.as_slice()].concat());
+    let field = &plan["changes"][0]["fields"][0];
+    assert_eq!((&field["old"], &field["new"]), (&json!("Edited"), &json!("Name")), "{plan:#}");
+    let elsewhere = planner(&harness, &[&head, "--live"]).env_remove("OHALLO_API_KEY").output().unwrap();
+    let reported = said(&elsewhere);
+    assert!(
+        elsewhere.status.code() == Some(1) && reported.contains("ohallo-system/ohallo-api-key"),
+        "{reported}"
+    );
+    harness.delete_and_wait("a").await;
+    cluster_workspaces::delete_and_wait(&harness, &shared).await;
+    harness.finish().await;
 }
 
 #[test]

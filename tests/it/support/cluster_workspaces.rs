@@ -17,8 +17,13 @@ pub async fn harness() -> Harness {
 
 /// The same with more flags. What the shipped Role grants in the operator's namespace is granted in the test's.
 pub async fn harness_with(flags: &[&str]) -> Harness {
+    harness_of(Config::default(), flags).await
+}
+
+/// The same with another simulator.
+pub async fn harness_of(config: Config, flags: &[&str]) -> Harness {
     let flags: Vec<_> = ["--cluster-workspaces=true"].iter().chain(flags).copied().collect();
-    let mut harness = Harness::bare(Config::default(), &flags).await;
+    let mut harness = Harness::bare(config, &flags).await;
     allow_lease(&harness);
     harness.flag(format!("--operator-namespace={}", harness.namespace));
     harness.flag(format!("--workspace-selector=test={}", harness.namespace));

@@ -9,12 +9,14 @@ use serde_json::Value;
 use crate::failure::Failure;
 use crate::manifest::reader::documents;
 use crate::manifest::source::{ENDINGS, Source, read};
-use crate::manifest::{Identity, ignored, objects};
+use crate::manifest::{Identity, has_namespace, ignored, objects};
 
 /// Every object of the manifests before a change.
 #[derive(Debug, Default)]
 pub struct Base {
     objects: BTreeMap<Identity, Value>,
+    /// Objects that are there twice, without a namespace of their own.
+    ambiguous: Vec<Identity>,
 }
 
 // === impl Base ===
@@ -48,8 +50,13 @@ impl Base {
                 if let Some(at) = document.ignored_from {
                     return Err(ignored(&format!("{} of the base", source.name), at.line));
                 }
-                let objects = objects(&root).into_iter().map(|(_, node)| node);
-                found.objects.extend(objects.map(|node| (Identity::of(node, namespace), node.value())));
+                for (_, node) in objects(&root) {
+                    let identity = Identity::of(&node, namespace);
+                    if found.objects.insert(identity.clone(), node.value()).is_some() && !has_namespace(&node)
+                    {
+                        found.ambiguous.push(identity);
+                    }
+                }
             }
         }
         Ok(found)
@@ -62,6 +69,10 @@ impl Base {
     /// All objects, of any kind.
     pub fn objects(&self) -> impl Iterator<Item = (&Identity, &Value)> {
         self.objects.iter()
+    }
+
+    pub fn ambiguous(&self) -> &[Identity] {
+        &self.ambiguous
     }
 
     pub fn get(&self, identity: &Identity) -> Option<&Value> {
@@ -83,6 +94,12 @@ fn of_revision(revision: &str, places: &[PathBuf]) -> Result<Vec<Source>, Failur
         return Err(Failure::usage(format!(
             "{} is a symbolic link, which may lead elsewhere in {revision}: name what it leads to",
             link.display()
+        )));
+    }
+    if let Some(other) = places.iter().find(|place| is_in_other_repository(place)) {
+        return Err(Failure::usage(format!(
+            "{} is in a submodule, which has revisions of its own: run the command in the submodule",
+            other.display()
         )));
     }
     let mut sources = Vec::new();
@@ -134,6 +151,14 @@ fn split(place: &Path) -> (&Path, &Path) {
 fn leads_elsewhere(place: &Path) -> bool {
     let own = place.ancestors().take(if place.is_absolute() { 1 } else { usize::MAX });
     own.filter(|part| !part.as_os_str().is_empty()).any(Path::is_symlink)
+}
+
+/// Whether a place is in a submodule that the command was not started in: who writes the manifests chooses its revisions.
+fn is_in_other_repository(place: &Path) -> bool {
+    let folder = split(place).0;
+    let of = |folder: &Path, what: &str| git(folder, &["rev-parse", what]);
+    let is_submodule = of(folder, "--show-superproject-working-tree").is_some_and(|outer| !outer.is_empty());
+    is_submodule && of(folder, "--show-toplevel") != of(Path::new("."), "--show-toplevel")
 }
 
 fn is_revision(base: &str, places: &[PathBuf]) -> bool {

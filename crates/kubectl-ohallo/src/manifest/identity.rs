@@ -1,8 +1,10 @@
 //! Which object a manifest describes.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::manifest::Node;
+use crate::manifest::node::{Content, Entry};
 
 /// Group, kind, namespace and name: two manifests with the same describe one object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,11 +39,41 @@ impl fmt::Display for Identity {
     }
 }
 
-/// The objects of a document, with their places in a List: the document itself, or the items of a List.
-pub fn objects(root: &Node) -> Vec<(Option<usize>, &Node)> {
+/// Whether the manifest says which namespace its object is in.
+pub fn has_namespace(node: &Node) -> bool {
+    !node.text_at(&["metadata", "namespace"]).is_empty()
+}
+
+/// The objects of a document, with their places in a list: the document itself, or its items. kubectl, Flux and Argo CD take
+/// whatever has `items` for a list, and an item without a type for one of the list's kind.
+pub fn objects(root: &Node) -> Vec<(Option<usize>, Cow<'_, Node>)> {
+    let kind = root.text_at(&["kind"]);
     let items = root.field("items").and_then(|entry| entry.value.items());
-    match items.filter(|_| root.text_at(&["kind"]).ends_with("List")) {
-        Some(items) => items.iter().enumerate().map(|(at, item)| (Some(at), item)).collect(),
-        None => vec![(None, root)],
+    match items.filter(|_| !kind.is_empty()) {
+        Some(items) => items
+            .iter()
+            .map(|item| typed(item, root))
+            .enumerate()
+            .map(|(at, item)| (Some(at), item))
+            .collect(),
+        None => vec![(None, Cow::Borrowed(root))],
     }
+}
+
+/// An item with the type that it has, or else with the one that its list implies.
+fn typed<'n>(item: &'n Node, list: &Node) -> Cow<'n, Node> {
+    let Content::Map(entries) = &item.content else { return Cow::Borrowed(item) };
+    if !(item.text_at(&["kind"]).is_empty() && item.text_at(&["apiVersion"]).is_empty()) {
+        return Cow::Borrowed(item);
+    }
+    let kind = list.text_at(&["kind"]);
+    let kind = kind.strip_suffix("List").unwrap_or(kind);
+    let implied = [("apiVersion", list.text_at(&["apiVersion"])), ("kind", kind)].map(|(key, text)| Entry {
+        key: key.to_owned(),
+        at: item.start,
+        value: Node { content: Content::Text(text.to_owned()), start: item.start },
+    });
+    let own = entries.iter().filter(|entry| !["apiVersion", "kind"].contains(&entry.key.as_str()));
+    let content = Content::Map(implied.into_iter().chain(own.cloned()).collect());
+    Cow::Owned(Node { content, start: item.start })
 }

@@ -141,6 +141,41 @@ fn anchors_and_merges_are_what_they_stand_for_and_duplicates_are_named() {
 }
 
 #[test]
+fn whatever_has_items_is_a_list_and_gives_them_its_type() {
+    let types = |text: &str| -> Vec<_> {
+        let root = documents(text).next().unwrap().root.unwrap();
+        let found = objects(&root).into_iter().map(|(at, node)| {
+            let type_ = ["apiVersion", "kind"].map(|key| node.text_at(&[key]).to_owned()).join(" ");
+            (at, type_)
+        });
+        found.collect()
+    };
+    let of_list = |types: &[&str]| -> Vec<_> {
+        types.iter().enumerate().map(|(at, type_)| (Some(at), (*type_).to_owned())).collect()
+    };
+    let own = "{apiVersion: a/v1, kind: Own}";
+    for (text, expected) in [
+        (format!("{{apiVersion: v1, kind: List, items: [{own}]}}"), of_list(&["a/v1 Own"])),
+        (
+            format!("{{apiVersion: b/v1, kind: Some, items: [{own}, {{}}]}}"),
+            of_list(&["a/v1 Own", "b/v1 Some"]),
+        ),
+        (
+            "{apiVersion: b/v1, kind: SomeList, items: [{kind: ''}, {kind: Own}]}".into(),
+            of_list(&["b/v1 Some", " Own"]),
+        ),
+        ("{apiVersion: v1, kind: List, items: []}".into(), vec![]),
+        ("{apiVersion: v1, kind: Some, items: {}}".into(), vec![(None, "v1 Some".into())]),
+        ("{apiVersion: v1, items: [{}]}".into(), vec![(None, "v1 ".into())]),
+    ] {
+        assert_eq!(types(&text), expected, "{text}");
+    }
+    let root = documents("kind: SomeList\nitems:\n  - spec: {a: 1}\n").next().unwrap().root.unwrap();
+    let (_, item) = &objects(&root)[0];
+    assert_eq!(item.position(&FieldPath::parse("spec.a")), Position { line: 3, column: 12 });
+}
+
+#[test]
 fn a_document_of_aliases_of_aliases_is_refused_before_it_fills_the_memory() {
     let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..12 {

@@ -78,7 +78,8 @@ pub fn assume_applied(
 fn pinned_by(head: &Manifests, name: &NamespacedName, channel: &Channel) -> Option<Id> {
     let declared = head.channels.get(name)?.pointer("/spec/channelId")?.as_str()?;
     let bound = channel.status.as_ref()?.channel_id.as_deref()?;
-    Id::parse(declared).filter(|_| channel.spec.channel_id.is_none() && bound.starts_with(PLACEHOLDER))
+    Id::parse(declared)
+        .filter(|_| channel.spec.channel_id.is_none() && bound.starts_with(PLACEHOLDER.as_str()))
 }
 
 /// A declared id is that of a channel that was adopted, or it pins one that the operator created: the manifests don't show

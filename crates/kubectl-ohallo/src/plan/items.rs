@@ -60,7 +60,9 @@ impl Subject<'_> {
             namespace: self.name.namespace.clone(),
             channel_type: spec.channel_type.clone().unwrap_or_default(),
             display_name: spec.display_name.clone().unwrap_or_default(),
-            channel_id: id.or_else(|| spec.channel_id.clone()).filter(|id| !id.starts_with(PLACEHOLDER)),
+            channel_id: id
+                .or_else(|| spec.channel_id.clone())
+                .filter(|id| !id.starts_with(PLACEHOLDER.as_str())),
             ..Change::of(effect, ObjectKind::Channel.name(), &self.name.name)
         }
     }

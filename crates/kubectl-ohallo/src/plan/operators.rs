@@ -11,8 +11,12 @@ use crate::installed;
 
 /// What the operators of a cluster serve, where that may be read and there are some. Label selectors are ignored: an operator
 /// that has one may serve the object.
-#[derive(Debug, Default)]
-pub struct Operators(Option<Vec<Served>>);
+#[derive(Debug)]
+pub enum Operators {
+    /// Deployments may not be read.
+    Unread,
+    Known(Vec<Served>),
+}
 
 // === impl Operators ===
 
@@ -20,15 +24,28 @@ impl Operators {
     /// # Errors
     /// The API server can't be reached.
     pub async fn read(cluster: &Cluster) -> Result<Self, Failure> {
-        let found = installed::operators(cluster).await?;
-        // An operator that runs outside of the cluster has none.
-        let found = found.filter(|found| !found.is_empty());
-        Ok(Self(found.map(|found| found.into_iter().map(|operator| operator.served).collect())))
+        Ok(match installed::operators(cluster).await? {
+            None => Self::Unread,
+            Some(found) => Self::Known(found.into_iter().map(|operator| operator.served).collect()),
+        })
+    }
+
+    /// What is assumed without a known operator. One that runs outside of the cluster has no Deployment.
+    pub fn note(&self) -> Option<String> {
+        let why = match self {
+            Self::Unread => "Deployments may not be read",
+            Self::Known(all) if all.is_empty() => "The cluster has no Deployment of an operator",
+            Self::Known(_) => return None,
+        };
+        Some(format!("{why}, so an operator is assumed to serve every object."))
     }
 
     /// Whether none of them serves this Channel. Without any that are known, one may.
     pub fn none_serves(&self, channel: &Channel) -> bool {
-        self.0.as_ref().is_some_and(|all| !all.iter().any(|served| serves(served, channel)))
+        match self {
+            Self::Unread => false,
+            Self::Known(all) => !all.is_empty() && !all.iter().any(|served| serves(served, channel)),
+        }
     }
 }
 
@@ -76,7 +93,12 @@ mod tests {
     #[test]
     fn without_a_known_operator_a_channel_may_be_served() {
         let channel = channel("a", "Workspace");
-        assert!(!Operators(None).none_serves(&channel));
-        assert!(Operators(Some(vec![served(&["b"], false)])).none_serves(&channel));
+        for (operators, unserved, note) in [
+            (Operators::Unread, false, true),
+            (Operators::Known(vec![]), false, true),
+            (Operators::Known(vec![served(&["b"], false)]), true, false),
+        ] {
+            assert_eq!((operators.none_serves(&channel), operators.note().is_some()), (unserved, note));
+        }
     }
 }

@@ -91,6 +91,14 @@ impl Planned {
         assume_workspaces(&mut self.applied.cluster_state, |key| key.namespace.is_none());
     }
 
+    /// Labels decide what a ClusterWorkspace allows.
+    pub fn note_unknown_labels(&mut self) {
+        if self.named().any(|channel| WorkspaceKey::of(channel).namespace.is_none()) {
+            let note = "The labels of namespaces may not be read: whether a ClusterWorkspace allows them is not known.";
+            self.notes.push(note.to_owned());
+        }
+    }
+
     /// Compares what is no Channel and no Workspace.
     pub fn compare_with(&mut self, base: &Manifests) {
         if base.is_empty {

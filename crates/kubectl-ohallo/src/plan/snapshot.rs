@@ -22,6 +22,8 @@ pub struct Snapshot {
     pub before: Before,
     /// The ClusterWorkspaces may not be read.
     pub unread_cluster_workspaces: bool,
+    /// The labels of a namespace may not be read.
+    pub unread_namespaces: bool,
     /// What the reader of the plan should know.
     pub notes: Vec<String>,
 }
@@ -63,6 +65,7 @@ pub async fn snapshot(cluster: &Cluster, namespaces: &BTreeSet<String>) -> Resul
         Err(error) => return Err(failed("the ClusterWorkspaces can't be read", &error)),
     }
     found.before.labels = labels(cluster, namespaces).await?;
+    found.unread_namespaces = found.before.labels.len() < namespaces.len();
     Ok(found)
 }
 

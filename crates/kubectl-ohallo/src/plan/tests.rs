@@ -196,6 +196,41 @@ fn each_change_of_a_manifest_has_its_effects() {
 }
 
 #[test]
+fn no_list_and_no_annotation_hides_a_deletion() {
+    let item = "{metadata: {name: a}, spec: {channelType: voice, displayName: Name}}";
+    let list = format!("apiVersion: ohallo.eu/v1alpha1\nkind: ChannelList\nitems: [{item}]\n");
+    let odd = list
+        .replace("kind: ChannelList", "kind: Odd")
+        .replace("{metadata", "{apiVersion: ohallo.eu/v1alpha1, kind: Channel, metadata");
+    let released = channel("a", "channelType: voice")
+        .replace("{name: a}", "{name: a, annotations: {ohallo.eu/release: ~created-0}}");
+    for base in [list, odd, released] {
+        let report = files(&base, "");
+        assert_eq!(effects(&report), [(Destroyed, "a")], "{base}");
+    }
+}
+
+#[test]
+fn objects_without_a_namespace_are_not_taken_for_one() {
+    let one = channel("a", "channelType: chat");
+    let named = one.replace("{name: a}", "{name: a, namespace: default}");
+    let twice = one.clone() + &one;
+    for (base, head) in [(&twice, &one), (&one, &twice)] {
+        let failure = run_with(base, head, &[]).unwrap_err().to_string();
+        assert!(failure.contains("Channel a is there twice"), "{failure}");
+        run_with(base, head, &["--namespace=team"]).unwrap();
+    }
+    for (text, flags, notes) in [
+        (&one, vec![], 1),
+        (&one, vec!["--namespace=team"], 0),
+        (&named, vec![], 0),
+        (&(named.clone() + &named), vec![], 0),
+    ] {
+        assert_eq!(run_with(text, text, &flags).unwrap().notes.len(), notes, "{text} {flags:?}");
+    }
+}
+
+#[test]
 fn workspaces_and_secrets_change_their_channels() {
     let one =
         channel("a", "channelType: chat, credentials: [{name: pin, secretKeyRef: {name: s, key: token}}]");

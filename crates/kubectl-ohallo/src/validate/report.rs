@@ -143,7 +143,7 @@ impl<'k> Collector<'k> {
         match &document.root {
             Ok(root) => {
                 for (item, node) in objects(root) {
-                    self.object(file, document.number, item, node);
+                    self.object(file, document.number, item, &node);
                 }
             }
             Err(error) => {

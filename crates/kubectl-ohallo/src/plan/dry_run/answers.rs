@@ -1,5 +1,8 @@
 //! The assumed answers: the API server stores what is written, and oHallo does what it is asked to do.
 
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
+
 use kube::ResourceExt;
 use ohallo_core::api::channel::{Channel, ChannelStatus, version};
 use ohallo_core::api::{annotation, finalizer};
@@ -16,8 +19,9 @@ use ohallo_core::remote::{Changes, Id, RemoteChannel};
 use crate::plan::cluster_state::Remote;
 use crate::plan::dry_run::{DryRun, channel_like};
 
-/// The beginning of the id of a channel that is created in a dry run.
-pub const PLACEHOLDER: &str = "~created-";
+/// The beginning of the id of a channel that is created in a dry run. No manifest can name it: it differs in each process.
+pub static PLACEHOLDER: LazyLock<String> =
+    LazyLock::new(|| format!("~created-{:016x}-", RandomState::new().hash_one(())));
 
 /// An API server that stores everything.
 pub struct Kubernetes {
@@ -120,7 +124,7 @@ impl DryRun<'_> {
     fn create(&mut self, state: &State, step: &Step) -> Answered {
         let Step::PostCreate { body, .. } = step else { return Err(unexpected()) };
         let workspace = state.observed().workspace.clone()?.workspace_id;
-        let id = Id::parse(&format!("{PLACEHOLDER}{}", self.remotes.len())).ok_or_else(unexpected)?;
+        let id = Id::parse(&format!("{}{}", *PLACEHOLDER, self.remotes.len())).ok_or_else(unexpected)?;
         let channel = channel_like(id.clone(), &workspace, body.clone());
         let remote = Remote::Found { channel: Box::new(channel.clone()), compared: true };
         self.remotes.put(id.as_str(), remote);
