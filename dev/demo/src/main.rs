@@ -105,12 +105,13 @@ impl Demo {
     async fn start(load: bool) -> Result<Self> {
         which_kubectl()?;
         let program = tokio::task::spawn_blocking(|| {
-            Binaries::find()?;
+            Binaries::find(false)?;
             testbed::operator(Profile::Dev)
         });
         let program = program.await??;
-        eprintln!("starting etcd, kube-apiserver and kube-controller-manager…");
-        let plane = ControlPlane::start(Options { audit: false, ..Options::default() }).await?;
+        eprintln!("starting etcd and kube-apiserver…");
+        let plane =
+            ControlPlane::start(Options { audit: false, controllers: false, ..Options::default() }).await?;
         let sim = simulator().await?;
         let admin = plane.kubeconfig(User::Admin);
         install(&admin)?;

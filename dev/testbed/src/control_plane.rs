@@ -28,6 +28,9 @@ pub struct Options {
     /// The address of this machine that a node and its pods use; none by default. With one, the API server listens on
     /// all addresses and every controller runs.
     pub node_address: Option<Ipv4Addr>,
+    /// Start kube-controller-manager; on by default. Without it, namespaces are never deleted, and nothing follows owner
+    /// references.
+    pub controllers: bool,
 }
 
 /// A running control plane; dropping it, or ending the process in any way, ends it and removes its folder.
@@ -38,7 +41,7 @@ pub struct ControlPlane {
     pub(crate) layout: Layout,
     tokens: Tokens,
     config: Config,
-    controller_manager: Process,
+    controller_manager: Option<Process>,
     apiserver: Process,
     pub(crate) etcd: Process,
     // Last: its end waits for the folder's removal.
@@ -49,7 +52,7 @@ pub struct ControlPlane {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { audit: true, apiserver_args: Vec::new(), node_address: None }
+        Self { audit: true, apiserver_args: Vec::new(), node_address: None, controllers: true }
     }
 }
 
@@ -62,7 +65,7 @@ impl ControlPlane {
     /// # Errors
     /// The programs are missing and can't be built, or one of them ends early: then with the end of its log.
     pub async fn start(options: Options) -> Result<Self> {
-        let binaries = tokio::task::spawn_blocking(Binaries::find).await??;
+        let binaries = tokio::task::spawn_blocking(move || Binaries::find(options.controllers)).await??;
         let mut starts = 1;
         loop {
             match Self::launch(&binaries, &options).await {
@@ -82,12 +85,11 @@ impl ControlPlane {
         within("etcd", etcd_listens(&mut etcd, layout.etcd_port())).await?;
         let mut apiserver = spawn_apiserver(&process_reaper, binaries, &layout, options)?;
         let config = ready(&mut apiserver, &layout).await?;
-        let controller_manager = process_reaper.spawn(
-            "kube-controller-manager",
-            &binaries.controller_manager,
-            &layout.controller_manager_args(),
-            layout.log("kube-controller-manager"),
-        )?;
+        let start = |program: &PathBuf| {
+            let (args, log) = (layout.controller_manager_args(), layout.log("kube-controller-manager"));
+            process_reaper.spawn("kube-controller-manager", program, &args, log)
+        };
+        let controller_manager = binaries.controller_manager.as_ref().map(start).transpose()?;
         let (binaries, options) = (binaries.clone(), options.clone());
         Ok(Self {
             binaries,
@@ -112,8 +114,9 @@ impl ControlPlane {
     /// # Errors
     /// They do not run any more.
     pub fn kill(&self) -> Result<()> {
-        [&self.controller_manager, &self.apiserver, &self.etcd]
+        self.controller_manager
             .iter()
+            .chain([&self.apiserver, &self.etcd])
             .try_for_each(|part| part.signal("KILL"))
     }
 
@@ -263,7 +266,7 @@ impl ControlPlane {
 
     /// From now on nothing finishes a namespace's deletion, or deletes what an owner reference points away from.
     pub async fn kill_controller_manager(&mut self) {
-        self.controller_manager.kill();
+        self.controller_manager.iter_mut().for_each(Process::kill);
     }
 }
 

@@ -10,13 +10,15 @@
 //! # }
 //! ```
 //!
-//! The first start ever builds the programs with Go, which takes minutes; later ones take seconds and no network.
+//! Without KUBEBUILDER_ASSETS or the store of setup-envtest, the first start ever builds the programs with Go, which takes
+//! minutes; later ones take seconds and no network.
 //! The processes and their folder end with this process, however it ends.
 
 mod audit;
 mod backup;
 mod binaries;
 mod control_plane;
+mod envtest;
 mod gobuild;
 mod kubectl;
 mod layout;

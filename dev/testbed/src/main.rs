@@ -52,7 +52,7 @@ enum NodeCommand {
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     match Args::parse().command {
-        Some(Command::Build) => spawn_blocking(|| Binaries::find().and_then(|_| tools())).await??,
+        Some(Command::Build) => spawn_blocking(|| Binaries::find(true).and_then(|_| tools())).await??,
         Some(Command::Tool { name }) => print(spawn_blocking(move || tool(&name)).await??)?,
         Some(Command::Node(command)) => return node(command).await,
         None => serve().await?,
@@ -84,7 +84,7 @@ async fn check() -> Result<Result<(), Missing>> {
 
 /// All that can't be built in the namespaces, which have no network.
 fn build_node() -> Result<()> {
-    Binaries::find()?;
+    Binaries::find(true)?;
     Programs::find()?;
     pause_image()?;
     tools()
