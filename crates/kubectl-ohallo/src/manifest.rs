@@ -2,27 +2,23 @@
 
 mod base;
 mod identity;
+mod layout;
 mod node;
 mod path;
 mod reader;
+mod revision;
 mod scalar;
 mod source;
+mod visit;
 
 pub use base::Base;
 pub use identity::{Identity, has_namespace, objects};
+pub use layout::Layout;
 pub use node::{Node, Position};
 pub use path::{FieldPath, Step};
 pub use reader::{Document, documents};
-pub use source::read;
-
-use crate::failure::Failure;
-
-/// kubectl ignores what follows a separator with a remark, and other tools apply it.
-pub fn ignored(name: &str, line: usize) -> Failure {
-    Failure::undecided(format!(
-        "{name}: line {line}: kubectl ignores what follows this separator, and other tools apply it: write --- alone on its line"
-    ))
-}
+pub use source::{Source, read};
+pub use visit::visit;
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 mod apply;
 mod change;
 mod cluster_state;
+mod deleters;
 mod dry_run;
 mod files;
 mod items;
@@ -202,7 +203,7 @@ struct Read {
 fn manifests(args: &Args, global: &Global, kinds: &Kinds, default: &str) -> Result<Read, Failure> {
     let namespace = global.namespace.as_deref().unwrap_or(default);
     let base = args.base.as_deref().map(|base| Base::read(base, &args.places, namespace)).transpose()?;
-    let base = base.map(|base| Manifests::of_base(&base, kinds));
+    let base = base.map(|base| Manifests::of_base(base, kinds));
     let head = Manifests::read(&args.places, kinds, namespace)?;
     if global.namespace.is_some() {
         return Ok(Read { head, base, note: None });

@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use crate::failure::Failure;
 use crate::global::Global;
 use crate::judge::Kinds;
-use crate::manifest::{Base, documents, read};
+use crate::manifest::{Base, Source, documents, read};
 use crate::output::Output;
 use crate::validate::report::{Collector, Report};
 
@@ -81,7 +81,7 @@ fn judge(args: &Args, namespace: &str) -> Result<Report, Failure> {
     let kinds = Kinds::embedded().map_err(Failure::undecided)?;
     let base = args.base.as_deref().map(|base| Base::read(base, &args.places, namespace)).transpose()?;
     let mut collector = Collector::new(&kinds, base.unwrap_or_default(), namespace);
-    for source in read(&args.places) {
+    for source in read(&args.places).filter(Source::is_manifest) {
         match source.text {
             Err(why) => collector.unreadable(&source.name, why),
             Ok(text) => {

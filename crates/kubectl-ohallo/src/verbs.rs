@@ -95,6 +95,8 @@ pub struct Suspend {
 pub struct Resume {
     #[command(flatten)]
     common: Common,
+    #[command(flatten)]
+    confirmation: Confirmation,
 }
 
 /// Remove a Channel whose deletion is blocked, and leave its channel in oHallo
@@ -136,6 +138,8 @@ pub struct CreateAgain {
 pub struct Adopt {
     #[command(flatten)]
     common: Common,
+    #[command(flatten)]
+    confirmation: Confirmation,
     /// The id of the channel in oHallo
     #[arg(value_name = "ID")]
     id: String,
@@ -163,11 +167,11 @@ commands! {
     Test => |_| Verb::Test, |it| Some(&it.confirmation);
     Retry => |_| Verb::Retry, |_| None;
     Suspend => |_| Verb::Suspend(true), |_| None;
-    Resume => |_| Verb::Suspend(false), |_| None;
+    Resume => |_| Verb::Suspend(false), |it| Some(&it.confirmation);
     Release => |_| Verb::Release, |it| Some(&it.confirmation);
     ConfirmDeletion => |it| Verb::ConfirmDeletion { despite_claims: it.despite_claims }, |it| Some(&it.confirmation);
     CreateAgain => |_| Verb::CreateAgain, |it| Some(&it.confirmation);
-    Adopt => |it| Verb::Adopt(it.id.clone()), |_| None;
+    Adopt => |it| Verb::Adopt(it.id.clone()), |it| Some(&it.confirmation);
 }
 
 /// # Errors

@@ -57,7 +57,9 @@ async fn a_create_without_an_answer_is_explained_adopted_created_again_and_relea
         assert!(why.contains(part), "{part}: {why}");
     }
     let id = insert_in_dashboard(&harness, "chat", "Found by hand");
-    assert!(says(&harness, 0, &["adopt", "adopted", &id, "--wait"]).contains("the channel is adopted"));
+    assert!(
+        says(&harness, 0, &["adopt", "adopted", &id, "--yes", "--wait"]).contains("the channel is adopted")
+    );
     // Without a terminal nothing is confirmed silently.
     let refused = says(&harness, 64, &["create-again", "again"]);
     assert!(refused.contains("--yes") && refused.lines().count() == 1, "{refused}");

@@ -500,6 +500,52 @@ fn who_writes_the_manifests_does_not_choose_what_they_are_compared_with() {
 }
 
 #[test]
+fn a_tag_and_the_index_do_not_change_what_is_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let git = |args: &[&str]| git(folder.path(), args);
+    let file = folder.path().join("channels/a.json");
+    std::fs::create_dir(folder.path().join("channels")).unwrap();
+    std::fs::write(&file, voice("a", json!({})).to_string()).unwrap();
+    git(&["init", "--quiet", "--initial-branch=work"]);
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "--message=first"]);
+    git(&["update-ref", "refs/remotes/origin/main", "HEAD"]);
+    let plan = |base: &str| {
+        let args = ["plan", "channels", "--base", base, "--fail-on", "destroy"];
+        command().current_dir(folder.path()).args(args).output().unwrap()
+    };
+    // Its file is there to be read, and the next commit deletes it.
+    git(&["rm", "--quiet", "--cached", "channels/a.json"]);
+    let untracked = plan("HEAD");
+    let reported = said(&untracked);
+    assert!(
+        untracked.status.code() == Some(1) && reported.contains("does not track it any more"),
+        "{reported}"
+    );
+    std::fs::remove_file(&file).unwrap();
+    git(&["commit", "--quiet", "--message=second"]);
+    // The same commit under another name is no question; another one is.
+    git(&["tag", "origin/main", "origin/main"]);
+    assert_eq!(plan("origin/main").status.code(), Some(3), "{}", said(&plan("origin/main")));
+    git(&["tag", "--force", "origin/main", "HEAD"]);
+    let tagged = plan("origin/main");
+    let reported = said(&tagged);
+    assert!(tagged.status.code() == Some(64) && reported.contains("is also the name of"), "{reported}");
+    assert_eq!(plan("refs/remotes/origin/main").status.code(), Some(3));
+    let short = git(&["rev-parse", "--short=8", "refs/remotes/origin/main"]);
+    git(&["tag", short.trim(), "HEAD"]);
+    assert_eq!(plan(short.trim()).status.code(), Some(64), "{}", said(&plan(short.trim())));
+    let mut without_git = command();
+    without_git.current_dir(folder.path()).args(["plan", "channels", "--base=main"]).env("PATH", "/missing");
+    let output = without_git.output().unwrap();
+    assert!(
+        output.status.code() == Some(64) && said(&output).contains("git can't be run"),
+        "{}",
+        said(&output)
+    );
+}
+
+#[test]
 fn the_revisions_of_a_submodule_are_not_those_of_its_repository() {
     let folder = tempfile::tempdir().unwrap();
     let [outer, inner] = ["outer", "inner"].map(|name| folder.path().join(name));

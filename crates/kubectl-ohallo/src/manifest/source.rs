@@ -5,15 +5,30 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The endings of manifests in a directory.
-pub const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
+const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
+
+/// Files that choose what is applied of a directory, by their names.
+const SELECTORS: [&str; 6] =
+    ["kustomization.yaml", "kustomization.yml", "Kustomization", "Chart.yaml", ".sourceignore", ".krmignore"];
 
 /// A file to read, and its content.
 #[derive(Debug)]
 pub struct Source {
     /// As messages show it: the path, or `stdin`.
     pub name: String,
+    /// Its path below the directory that was named, if one was.
+    pub within: Option<PathBuf>,
     /// The text, or why it can't be read: one sentence.
     pub text: Result<String, String>,
+}
+
+// === impl Source ===
+
+impl Source {
+    /// Whether it holds documents. Others choose what is applied.
+    pub fn is_manifest(&self) -> bool {
+        self.within.as_deref().is_none_or(has_ending)
+    }
 }
 
 /// Reads each file, every manifest below each directory, and stdin for `-`. Files are read as the iterator proceeds.
@@ -22,24 +37,37 @@ pub fn read(places: &[PathBuf]) -> impl Iterator<Item = Source> {
     for place in places {
         if place.is_dir() {
             let mut seen = BTreeSet::new();
-            walk(place, &mut seen, &mut found);
+            let mut below = Vec::new();
+            walk(place, &mut seen, &mut below);
+            let within = |path: &PathBuf| path.strip_prefix(place).ok().map(Path::to_owned);
+            found.extend(below.into_iter().map(|found| (found.as_ref().ok().and_then(within), found)));
         } else {
-            found.push(Ok(place.clone()));
+            found.push((None, Ok(place.clone())));
         }
     }
-    found.into_iter().map(|place| match place {
+    found.into_iter().map(|(within, place)| match place {
         Ok(path) => {
             let name = if path == Path::new("-") { "stdin".to_owned() } else { path.display().to_string() };
-            Source { text: text(&path, &name), name }
+            Source { text: text(&path, &name), within, name }
         }
-        Err((path, why)) => Source { name: path.display().to_string(), text: Err(why) },
+        Err((path, why)) => Source { name: path.display().to_string(), within, text: Err(why) },
     })
 }
 
 type Found = Result<PathBuf, (PathBuf, String)>;
 
-/// Collects the manifests below a folder in the order of their names. Hidden folders are left out, and a folder that
-/// symbolic links lead to twice is read once.
+/// Whether tools take a file of a directory for manifests.
+pub fn has_ending(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ENDINGS.iter().any(|known| ending == *known))
+}
+
+/// Whether the name of a file says that it chooses what is applied.
+pub fn is_selector(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| SELECTORS.iter().any(|known| name == *known))
+}
+
+/// Collects the manifests below a folder in the order of their names. Other hidden folders than Git's are read, as kubectl
+/// and Argo CD do, and a folder that symbolic links lead to twice is read once.
 fn walk(folder: &Path, seen: &mut BTreeSet<PathBuf>, found: &mut Vec<Found>) {
     let listed = folder.canonicalize().and_then(|real| Ok((real, std::fs::read_dir(folder)?)));
     let (real, entries) = match listed {
@@ -54,12 +82,11 @@ fn walk(folder: &Path, seen: &mut BTreeSet<PathBuf>, found: &mut Vec<Found>) {
     let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.sort();
     for path in paths {
-        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
         if path.is_dir() {
-            if !hidden {
+            if !path.ends_with(".git") {
                 walk(&path, seen, found);
             }
-        } else if path.extension().is_some_and(|ending| ENDINGS.iter().any(|known| ending == *known)) {
+        } else if has_ending(&path) || is_selector(&path) {
             found.push(Ok(path));
         }
     }

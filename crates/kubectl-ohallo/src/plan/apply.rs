@@ -22,7 +22,11 @@ use crate::failure::Failure;
 use crate::judge::{Kind, Kinds, check, complete};
 use crate::manifest::Identity;
 use crate::plan::change::{Change, Effect};
-use crate::plan::cluster_state::{ClusterState, Remote, Remotes, Secrets, WorkspaceState, ids_of};
+use crate::plan::cluster_state::{
+    ASSUMED_UID, ClusterState, Remote, Remotes, Secrets, WorkspaceState, ids_of,
+};
+use crate::plan::deleters;
+use crate::plan::items::may_be_deleted;
 use crate::plan::manifests::{Manifests, refused, sentence};
 use crate::plan::merge;
 
@@ -78,6 +82,7 @@ pub fn apply(
     for (name, object) in &before.channels {
         applied.cluster_state.channels.insert(name.clone(), decode(object, name)?);
     }
+    let channels = applied.cluster_state.channels.clone();
     if let Some(kind) = kinds.get(ObjectKind::Channel.name()) {
         for (name, manifest) in &head.channels {
             applied.channel(kind, name, before.channels.get(name), manifest, now)?;
@@ -86,7 +91,7 @@ pub fn apply(
     for name in &removed.channels {
         applied.delete(name, now);
     }
-    applied.touched(head, removed);
+    applied.touched(&channels, head, removed);
     Ok(applied)
 }
 
@@ -170,11 +175,27 @@ impl Applied {
             None => created(kind, manifest, name, now),
             Some(live) => match self.merged(kind, name, live, manifest) {
                 Some(after) => after,
-                None => return Ok(()),
+                None => {
+                    self.forced(live, manifest, name)?;
+                    return Ok(());
+                }
             },
         };
         self.cluster_state.channels.insert(name.clone(), decode(&object, name)?);
         self.cluster_state.participants.insert(name.clone());
+        Ok(())
+    }
+
+    /// A tool may delete the object to make a change that the API server refuses.
+    fn forced(&mut self, live: &Value, manifest: &Value, name: &NamespacedName) -> Result<(), Failure> {
+        let before = decode::<Channel>(live, name)?;
+        let tool = deleters::forced_by(manifest).or_else(|| deleters::forced_by(live));
+        if let Some(tool) = tool.filter(|_| may_be_deleted(&before)) {
+            let message = format!(
+                "An annotation makes {tool} delete the object and create it again, because the API server refuses the change."
+            );
+            self.kept.push(channel_change(Effect::MayBeDestroyed, &before, name, message));
+        }
         Ok(())
     }
 
@@ -192,14 +213,11 @@ impl Applied {
         if !tools.is_empty() {
             let tools = tools.join(" and ");
             let message = format!(
-                "An annotation keeps {tools} from the deletion of this object, so it stays in the cluster and its channel in oHallo. Delete the object with kubectl if that is meant."
+                "An annotation keeps {tools} from the deletion of this object, so it stays in the cluster and its channel in oHallo. Any other tool deletes it. Delete the object with kubectl if that is meant."
             );
-            let change = Change {
-                namespace: name.namespace.clone(),
-                message,
-                ..Change::of(Effect::Waits, ObjectKind::Channel.name(), &name.name)
-            };
-            self.kept.push(change);
+            let deletes_later = may_be_deleted(channel);
+            let change = channel_change(Effect::Waits, channel, name, message);
+            self.kept.push(Change { deletes_later, ..change });
             return;
         }
         if channel.finalizers().is_empty() {
@@ -216,14 +234,12 @@ impl Applied {
     }
 
     /// Channels whose manifests the apply does not have, and whose Workspace, Secret or id it touches.
-    fn touched(&mut self, head: &Manifests, removed: &Removed) {
-        let ids: BTreeSet<_> = self
-            .cluster_state
-            .participants
-            .iter()
-            .filter_map(|name| self.cluster_state.channels.get(name))
-            .flat_map(ids_of)
-            .collect();
+    fn touched(&mut self, before: &BTreeMap<NamespacedName, Channel>, head: &Manifests, removed: &Removed) {
+        // Also an id that is no longer named: another deletion may have waited for that.
+        let after = &self.cluster_state.channels;
+        let changed = self.cluster_state.participants.iter().chain(&self.vanished);
+        let ids: BTreeSet<_> =
+            changed.flat_map(|name| [before.get(name), after.get(name)]).flatten().flat_map(ids_of).collect();
         let changed =
             |key: &WorkspaceKey| removed.workspaces.contains(key) || head.workspaces.contains_key(key);
         let touched = |name: &NamespacedName, channel: &Channel| {
@@ -241,6 +257,16 @@ impl Applied {
     }
 }
 
+pub fn channel_change(effect: Effect, channel: &Channel, name: &NamespacedName, message: String) -> Change {
+    Change {
+        namespace: name.namespace.clone(),
+        channel_type: channel.spec.channel_type.clone().unwrap_or_default(),
+        display_name: channel.spec.display_name.clone().unwrap_or_default(),
+        message,
+        ..Change::of(effect, ObjectKind::Channel.name(), &name.name)
+    }
+}
+
 /// A new object, as the API server stores it.
 fn created(kind: &Kind, manifest: &Value, name: &NamespacedName, now: Timestamp) -> Value {
     let mut object = manifest.clone();
@@ -248,7 +274,7 @@ fn created(kind: &Kind, manifest: &Value, name: &NamespacedName, now: Timestamp)
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         let own = json!({
             // Without a slash, which separates the parts of an intent.
-            "uid": format!("new_{}_{}", name.namespace, name.name),
+            "uid": format!("{ASSUMED_UID}{}_{}", name.namespace, name.name),
             "generation": 1,
             "resourceVersion": "0",
             "creationTimestamp": now.to_string(),

@@ -29,6 +29,8 @@ pub enum Depth {
 pub enum Effect {
     /// The operator deletes the channel in oHallo.
     Destroyed,
+    /// Another program may delete the object, and then the operator its channel: the message says which, and why.
+    MayBeDestroyed,
     /// The object is deleted, and its channel stays in oHallo.
     Retained,
     /// Another object takes the channel over.
@@ -123,6 +125,7 @@ impl Effect {
     pub fn heading(self) -> &'static str {
         match self {
             Self::Destroyed => "Destroyed in oHallo",
+            Self::MayBeDestroyed => "May be destroyed in oHallo",
             Self::Retained => "Retained in oHallo",
             Self::HandedOver => "Handed over",
             Self::DependsOnOrigin => "Depends on its origin",
@@ -147,6 +150,7 @@ impl Effect {
     pub fn word(self) -> &'static str {
         match self {
             Self::Destroyed => "destroyed",
+            Self::MayBeDestroyed => "may be destroyed",
             Self::Retained => "retained",
             Self::HandedOver => "handed over",
             Self::DependsOnOrigin => "depends on its origin",
@@ -169,13 +173,14 @@ impl Effect {
 
     /// Whether a channel in oHallo is deleted by the apply, or may be.
     pub fn destroys(self) -> bool {
-        matches!(self, Self::Destroyed | Self::DependsOnOrigin)
+        matches!(self, Self::Destroyed | Self::MayBeDestroyed | Self::DependsOnOrigin)
     }
 
     /// Whether anything changes in oHallo or in who manages a channel there.
     pub fn is_change(self) -> bool {
         match self {
             Self::Destroyed
+            | Self::MayBeDestroyed
             | Self::Retained
             | Self::HandedOver
             | Self::DependsOnOrigin

@@ -16,6 +16,9 @@ use ohallo_core::workspace::cached::{CachedApiKey, WorkspaceSnapshot};
 
 use crate::ohallo::Contents;
 
+/// The beginning of the uid of an object that only a manifest shows. Those of an API server have hexadecimal digits.
+pub const ASSUMED_UID: &str = "new_";
+
 /// See the module.
 #[derive(Default)]
 pub struct ClusterState {

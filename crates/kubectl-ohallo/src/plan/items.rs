@@ -11,7 +11,7 @@ use ohallo_core::index::NamespacedName;
 use ohallo_core::remote::Id;
 
 use crate::plan::change::{Change, Depth, Effect};
-use crate::plan::cluster_state::{Remote, Remotes};
+use crate::plan::cluster_state::{ASSUMED_UID, Remote, Remotes};
 use crate::plan::dry_run::{Action, ChannelResult, PLACEHOLDER};
 
 /// Files alone do not show that something kept the operator from creating a channel.
@@ -72,6 +72,9 @@ impl Subject<'_> {
     }
 
     fn because(&self, effect: Effect, reason: Reason, message: &str) -> Change {
+        // A command with an assumed uid would be of no use.
+        let uid = self.after.metadata.uid.as_deref().filter(|uid| uid.starts_with(ASSUMED_UID));
+        let message = uid.map_or(message.to_owned(), |uid| message.replace(uid, "UID"));
         Change { reason: Some(reason.as_str().to_owned()), ..self.saying(effect, message) }
     }
 

@@ -1,6 +1,6 @@
 //! The objects of manifests that matter to a plan, without the defaults of the API server.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::Secret;
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::judge::{Finding, Kind, Kinds, Recognized, judge};
-use crate::manifest::{Base, Identity, documents, has_namespace, ignored, objects, read};
+use crate::manifest::{Base, Identity, Layout, has_namespace, read, visit};
 use crate::plan::change::{Change, Effect};
 use crate::plan::cluster_state::Secrets;
 
@@ -21,9 +21,9 @@ pub struct Manifests {
     pub channels: BTreeMap<NamespacedName, Value>,
     pub workspaces: BTreeMap<WorkspaceKey, Value>,
     pub secrets: BTreeMap<NamespacedName, Content>,
-    /// Objects whose deletion deletes Channels that no manifest shows, by kind and name: Namespaces and our
-    /// CustomResourceDefinitions.
-    pub cascading: BTreeSet<(String, String)>,
+    /// Objects whose deletion deletes Channels that no manifest shows: see [`cascades`].
+    pub cascading: BTreeMap<Identity, Value>,
+    pub layout: Layout,
     /// A base without any object.
     pub is_empty: bool,
     /// Some objects have no namespace of their own.
@@ -43,39 +43,28 @@ impl Manifests {
     /// One can't be read or parsed: a plan with holes would hide what an apply does.
     pub fn read(places: &[PathBuf], kinds: &Kinds, namespace: &str) -> Result<Self, Failure> {
         let mut found = Self::default();
-        for source in read(places) {
-            let text = source.text.map_err(Failure::undecided)?;
-            for document in documents(&text) {
-                let root = document.root.map_err(|error| {
-                    Failure::undecided(format!("{}: line {}: {error}", source.name, error.at.line))
-                })?;
-                if let Some(at) = document.ignored_from {
-                    return Err(ignored(&source.name, at.line));
-                }
-                for (_, node) in objects(&root) {
-                    let identity = Identity::of(&node, namespace);
-                    match kinds.recognize(&node) {
-                        Recognized::Foreign => found.foreign(&identity, node.value()),
-                        Recognized::Unknown(path, message) => {
-                            found.refused.push(refused(&identity, &format!("{path}: {message}")));
-                        }
-                        Recognized::Ours(kind) => match judge(kind, &node, None).as_slice() {
-                            [] => {
-                                if found.ours(kind, &identity, node.value()) && !has_namespace(&node) {
-                                    found.ambiguous.push(identity);
-                                }
-                            }
-                            findings => found.refused.push(refused(&identity, &sentence(findings))),
-                        },
+        found.layout = visit(read(places), "", namespace, |identity, node| match kinds.recognize(node) {
+            Recognized::Foreign => found.foreign(&identity, node.value()),
+            Recognized::Unknown(path, message) => {
+                found.refused.push(refused(&identity, &format!("{path}: {message}")));
+            }
+            Recognized::Ours(_) if identity.name.is_empty() => {
+                found.refused.push(refused(&identity, "metadata.name: kubectl apply needs a name"));
+            }
+            Recognized::Ours(kind) => match judge(kind, node, None).as_slice() {
+                [] => {
+                    if found.ours(kind, &identity, node.value()) && !has_namespace(node) {
+                        found.ambiguous.push(identity);
                     }
                 }
-            }
-        }
+                findings => found.refused.push(refused(&identity, &sentence(findings))),
+            },
+        })?;
         Ok(found)
     }
 
     /// The objects of a base, which was valid when it was applied.
-    pub fn of_base(base: &Base, kinds: &Kinds) -> Self {
+    pub fn of_base(base: Base, kinds: &Kinds) -> Self {
         let mut found = Self { is_empty: base.is_empty(), ..Self::default() };
         for (identity, object) in base.objects() {
             match kinds.get(&identity.kind).filter(|_| identity.group == GROUP) {
@@ -89,6 +78,7 @@ impl Manifests {
             identity.group == GROUP && kinds.get(&identity.kind).is_some_and(|kind| kind.namespaced)
         };
         found.ambiguous = base.ambiguous().iter().filter(is_ours).cloned().collect();
+        found.layout = base.into_layout();
         found
     }
 
@@ -112,15 +102,8 @@ impl Manifests {
 
     /// Of the other kinds, Secrets matter, and what Channels are in.
     fn foreign(&mut self, identity: &Identity, mut object: Value) {
-        let cascades = match identity.kind.as_str() {
-            "Namespace" => identity.group.is_empty(),
-            "CustomResourceDefinition" => {
-                identity.group == "apiextensions.k8s.io" && identity.name.ends_with(&format!(".{GROUP}"))
-            }
-            _ => false,
-        };
-        if cascades {
-            self.cascading.insert((identity.kind.clone(), identity.name.clone()));
+        if let Some(identity) = cascading(identity) {
+            self.cascading.insert(identity, object.clone());
         }
         if identity.group.is_empty() && identity.kind == "Secret" {
             // The place of its manifest stands for its uid: no value is compared across Secrets.
@@ -145,6 +128,25 @@ impl Manifests {
         let workspaces = self.workspaces.keys().filter_map(|key| key.namespace.as_deref());
         channels.chain(secrets).chain(workspaces)
     }
+}
+
+/// The identity of an object whose deletion deletes Channels that its manifest does not show. Kubernetes deletes what is in a
+/// namespace or of a kind; GitOps tools delete what they applied.
+fn cascading(identity: &Identity) -> Option<Identity> {
+    let in_namespaces = match (identity.group.as_str(), identity.kind.as_str()) {
+        ("", "Namespace") => false,
+        ("apiextensions.k8s.io", "CustomResourceDefinition")
+            if identity.name.ends_with(&format!(".{GROUP}")) =>
+        {
+            false
+        }
+        ("kustomize.toolkit.fluxcd.io", "Kustomization")
+        | ("helm.toolkit.fluxcd.io", "HelmRelease")
+        | ("argoproj.io", "Application" | "ApplicationSet") => true,
+        _ => return None,
+    };
+    let namespace = if in_namespaces { identity.namespace.clone() } else { String::new() };
+    Some(Identity { namespace, ..identity.clone() })
 }
 
 /// The API server refuses this object.

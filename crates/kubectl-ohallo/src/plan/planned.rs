@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kube::ResourceExt;
-use ohallo_core::api::ObjectKind;
 use ohallo_core::api::channel::Channel;
+use ohallo_core::api::{GROUP, ObjectKind};
 use ohallo_core::channel::in_memory_state::InMemoryState;
 use ohallo_core::channel::model::DesiredCredentials;
 use ohallo_core::channel::state::Now;
@@ -14,11 +14,14 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::judge::Kinds;
+use crate::manifest::Identity;
 use crate::plan::apply::{
-    Applied, Before, Removed, apply, assume_remotes, assume_secrets, assume_workspaces, remembered,
+    Applied, Before, Removed, apply, assume_remotes, assume_secrets, assume_workspaces, channel_change,
+    remembered,
 };
 use crate::plan::change::{Change, Depth, Effect};
 use crate::plan::cluster_state::{ClusterState, Secrets};
+use crate::plan::deleters::new_reasons;
 use crate::plan::dry_run::{credentials_of, dry_run};
 use crate::plan::files;
 use crate::plan::items::{MAY_EXIST, Subject, may_be_deleted};
@@ -71,7 +74,8 @@ impl Planned {
         now: Now,
     ) -> Result<Self, Failure> {
         let applied = apply(&before, &head, &removed, kinds, now.wall)?;
-        let changes = workspaces_that_wait(&before, &removed, &applied.cluster_state);
+        let mut changes = workspaces_that_wait(&before, &removed, &applied.cluster_state);
+        changes.extend(deleted_by_others(&before, &head, &applied.cluster_state));
         let objects = decoded(&before)?;
         let mut workspaces = before.workspaces;
         workspaces.extend(head.workspaces.clone());
@@ -104,12 +108,63 @@ impl Planned {
         if base.is_empty {
             self.notes.push("The base has no objects, so nothing is found to be removed.".to_owned());
         }
-        for (kind, name) in base.cascading.difference(&self.head.cascading) {
+        for (identity, object) in &base.cascading {
+            let change = |message: String| Change {
+                namespace: identity.namespace.clone(),
+                message,
+                ..Change::of(Effect::MayBeDestroyed, &identity.kind, &identity.name)
+            };
+            let Some(now) = self.head.cascading.get(identity) else {
+                let message = "Its deletion deletes its Channels, and in oHallo what their policies delete.";
+                self.changes.push(change(message.to_owned()));
+                continue;
+            };
+            for reason in new_reasons(Some(object), now) {
+                self.changes.push(change(format!("{reason}, and its Channels with it.")));
+            }
+            if now.get("spec") != object.get("spec") {
+                let name = format!("{} {}", identity.kind, identity.name);
+                self.notes
+                    .push(format!("{name:?} changes: what it applies from now on is not in this plan."));
+            }
+        }
+        self.compare_layout(base);
+    }
+
+    /// What a tool applies of a directory may change although each object stays as it is.
+    fn compare_layout(&mut self, base: &Manifests) {
+        for path in self.head.layout.changed_selectors(&base.layout) {
             let message =
-                "Its deletion deletes every Channel in it, and in oHallo what their policies delete.";
-            let change = Change::of(Effect::DependsOnOrigin, kind, name);
+                "It changes, and it may choose what is applied. Plan the rendered manifests instead.";
+            let change = Change::of(Effect::MayBeDestroyed, "File", &path.display().to_string());
             self.changes.push(Change { message: message.to_owned(), ..change });
         }
+        let at_stake = self.head.layout.objects().filter(|identity| self.is_at_stake(identity));
+        let moved = at_stake.filter_map(|identity| {
+            let (from, to) = self.head.layout.moved(&base.layout, identity)?;
+            let [from, to] = [from, to].map(|folder| format!("{}/", folder.display()));
+            let message = format!(
+                "Its manifest moves from {from:?} to {to:?}: a tool that does not read that folder deletes the object. Plan the rendered manifests instead."
+            );
+            let change = Change::of(Effect::MayBeDestroyed, &identity.kind, &identity.name);
+            Some(Change { namespace: identity.namespace.clone(), message, ..change })
+        });
+        let moved: Vec<_> = moved.collect();
+        self.changes.extend(moved);
+        if let Some(path) = self.head.layout.selector() {
+            let path = path.display().to_string();
+            self.notes.push(format!(
+                "The files have {path:?}, which chooses what is applied: plan the rendered manifests instead."
+            ));
+        }
+    }
+
+    /// Whether the deletion of the object may delete a channel.
+    fn is_at_stake(&self, identity: &Identity) -> bool {
+        let name = NamespacedName::new(&identity.namespace, &identity.name);
+        let is_channel = identity.group == GROUP && identity.kind == ObjectKind::Channel.name();
+        is_channel && self.before.get(&name).is_some_and(may_be_deleted)
+            || self.head.cascading.contains_key(identity)
     }
 
     /// The Channels that the plan is about, before and after the apply.
@@ -143,8 +198,18 @@ impl Planned {
     pub fn leave_out_unserved(&mut self, operators: &Operators) {
         let cluster_state = &mut self.applied.cluster_state;
         for name in std::mem::take(&mut cluster_state.participants) {
-            if !cluster_state.channels.get(&name).is_some_and(|channel| operators.none_serves(channel)) {
+            let Some(channel) =
+                cluster_state.channels.get(&name).filter(|channel| operators.none_serves(channel))
+            else {
                 cluster_state.participants.insert(name);
+                continue;
+            };
+            if channel.metadata.deletion_timestamp.is_some() {
+                let message = "No Deployment of an operator serves this object. Its finalizer waits for an operator, which then deletes the object.";
+                let deletes_later = may_be_deleted(channel);
+                let change = Change::of(Effect::Waits, ObjectKind::Channel.name(), &name.name);
+                let message = message.to_owned();
+                self.changes.push(Change { namespace: name.namespace, message, deletes_later, ..change });
                 continue;
             }
             let message = "No Deployment of an operator serves this object, so nothing happens in oHallo: check --namespace and --cluster-workspaces of the operators.".to_owned();
@@ -188,6 +253,26 @@ impl Planned {
         }
         Report::new(depth, base, changes, unchanged, self.notes)
     }
+}
+
+/// Channels that other programs may delete from now on.
+fn deleted_by_others(before: &Before, head: &Manifests, cluster_state: &ClusterState) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for (name, manifest) in &head.channels {
+        let reasons = new_reasons(before.channels.get(name), manifest);
+        let Some(channel) = cluster_state.channels.get(name).filter(|channel| may_be_deleted(channel)) else {
+            continue;
+        };
+        for reason in reasons {
+            changes.push(channel_change(
+                Effect::MayBeDestroyed,
+                channel,
+                name,
+                format!("{reason}, and then the operator the channel."),
+            ));
+        }
+    }
+    changes
 }
 
 fn decoded(before: &Before) -> Result<BTreeMap<NamespacedName, Channel>, Failure> {

@@ -189,9 +189,156 @@ fn each_change_of_a_manifest_has_its_effects() {
             String::new(),
             vec![(Waits, "a")],
         ),
+        (
+            "one with an owner",
+            channel("a", email),
+            channel("a", email).replace(
+                "{name: a}",
+                "{name: a, ownerReferences: [{apiVersion: v1, kind: ConfigMap, name: x, uid: u1}]}",
+            ),
+            vec![(MayBeDestroyed, "a")],
+        ),
+        (
+            "one that kustomize leaves out",
+            channel("a", email),
+            channel("a", email)
+                .replace("{name: a}", "{name: a, annotations: {config.kubernetes.io/local-config: 'true'}}"),
+            vec![(MayBeDestroyed, "a")],
+        ),
+        (
+            "a retained one that kustomize leaves out",
+            channel("a", "channelType: email, deletionPolicy: Retain"),
+            channel("a", "channelType: email, deletionPolicy: Retain")
+                .replace("{name: a}", "{name: a, annotations: {config.kubernetes.io/local-config: 'true'}}"),
+            vec![],
+        ),
+        (
+            "what can't be changed, and is forced",
+            channel("a", email),
+            channel("a", "channelType: chat")
+                .replace("{name: a}", "{name: a, annotations: {kustomize.toolkit.fluxcd.io/force: enabled}}"),
+            vec![(MayBeDestroyed, "a"), (Refused, "a")],
+        ),
+        (
+            "without a name",
+            String::new(),
+            channel("a", email).replace("{name: a}", "{generateName: a-}"),
+            vec![(Refused, "")],
+        ),
     ] {
         let report = files(&base, &head);
         assert_eq!(effects(&report), expected, "{what}: {report:#?}");
+    }
+}
+
+#[test]
+fn a_deletion_that_a_tool_leaves_to_others_counts_as_one() {
+    let kept = |policy: &str| {
+        channel("a", policy).replace("{name: a}", "{name: a, annotations: {helm.sh/resource-policy: keep}}")
+    };
+    for (spec, destroys) in
+        [("channelType: email", true), ("channelType: email, deletionPolicy: Retain", false)]
+    {
+        assert_eq!(files(&kept(spec), "").destroys, destroys, "{spec}");
+    }
+}
+
+#[test]
+fn objects_that_take_their_channels_with_them_are_named() {
+    let object = |version: &str, kind: &str, spec: &str| {
+        format!("---\napiVersion: {version}\nkind: {kind}\nmetadata: {{name: a}}\nspec: {{{spec}}}\n")
+    };
+    for (version, kind) in [
+        ("v1", "Namespace"),
+        ("kustomize.toolkit.fluxcd.io/v1", "Kustomization"),
+        ("helm.toolkit.fluxcd.io/v2", "HelmRelease"),
+        ("argoproj.io/v1alpha1", "Application"),
+        ("argoproj.io/v1alpha1", "ApplicationSet"),
+    ] {
+        let base = object(version, kind, "");
+        assert_eq!(effects(&files(&base, "")), [(MayBeDestroyed, "a")], "{kind}");
+        let local =
+            base.replace("{name: a}", "{name: a, annotations: {config.kubernetes.io/local-config: 'true'}}");
+        assert_eq!(effects(&files(&base, &local)), [(MayBeDestroyed, "a")], "{kind}");
+        let changed = files(&base, &object(version, kind, "path: b"));
+        assert!(changed.changes.is_empty() && changed.notes[0].contains("changes"), "{kind}: {changed:#?}");
+    }
+    assert!(files(&object("v1", "ConfigMap", ""), "").changes.is_empty());
+}
+
+#[test]
+fn an_assumed_uid_is_in_no_command() {
+    let base = channel("a", "channelType: email, channelId: c1");
+    let other =
+        channel("b", "channelType: chat, channelId: c1").replace("{name: b}", "{name: b, namespace: other}");
+    let report = files(&(base + &other), &other);
+    let text = text::text(&report);
+    assert!(!text.contains("new_"), "{text}");
+}
+
+/// The plan at depth files of two directories.
+fn directories(base: &[(&str, &str)], head: &[(&str, &str)]) -> Report {
+    let folders = [base, head].map(|files| {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        folder
+    });
+    let [base, head] = [0, 1].map(|at: usize| folders[at].path().to_str().unwrap());
+    let cli = Cli::try_parse_from(["plan", head, "--base", base, "-n", "default"])
+        .unwrap_or_else(|error| panic!("{error}"));
+    plan(&cli.args, &cli.global).unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+#[test]
+fn what_a_tool_applies_of_a_directory_may_change_although_the_objects_do_not() {
+    let voice = channel("a", "channelType: voice");
+    let retained = channel("a", "channelType: voice, deletionPolicy: Retain");
+    let all = "resources: [a.yaml, b.yaml]";
+    let a = |text: &'static str| ("a.yaml", text);
+    let (voice, retained): (&str, &str) = (voice.leak(), retained.leak());
+    let none: Vec<(Effect, &str)> = vec![];
+    for (what, base, head, expected) in [
+        (
+            "nothing",
+            vec![a(voice), ("kustomization.yaml", all)],
+            vec![a(voice), ("kustomization.yaml", all)],
+            none.clone(),
+        ),
+        (
+            "a kustomization leaves it out",
+            vec![a(voice), ("kustomization.yaml", all)],
+            vec![a(voice), ("kustomization.yaml", "resources: [b.yaml]")],
+            vec![(MayBeDestroyed, "kustomization.yaml")],
+        ),
+        (
+            "a new one, and a patch",
+            vec![a(voice)],
+            vec![a(voice), ("Kustomization", all), ("patch.yaml", "- {op: remove, path: /spec}")],
+            vec![(MayBeDestroyed, "Kustomization"), (MayBeDestroyed, "patch.yaml")],
+        ),
+        (
+            "Flux ignores it",
+            vec![a(voice)],
+            vec![a(voice), (".sourceignore", "a.yaml")],
+            vec![(MayBeDestroyed, ".sourceignore")],
+        ),
+        ("it moves", vec![a(voice)], vec![("archive/a.yaml", voice)], vec![(MayBeDestroyed, "a")]),
+        ("a retained one moves", vec![a(retained)], vec![("archive/a.yaml", retained)], none.clone()),
+        ("it is renamed", vec![a(voice)], vec![("b.yaml", voice)], none),
+        ("it was hidden", vec![(".prod/a.yaml", voice)], vec![("b.yaml", "")], vec![(Destroyed, "a")]),
+    ] {
+        let report = directories(&base, &head);
+        assert_eq!(effects(&report), expected, "{what}: {report:#?}");
+        let selects = head.iter().any(|(name, _)| name.to_lowercase().starts_with("kustomization"));
+        assert_eq!(
+            report.notes.iter().any(|note| note.contains("rendered")),
+            selects || what == "Flux ignores it",
+            "{what}: {report:#?}"
+        );
     }
 }
 
@@ -306,6 +453,7 @@ fn every_effect_has_a_place_in_the_order_and_the_count_line_has_all() {
 #[test]
 fn a_plan_with_a_hole_is_no_plan() {
     for (base, head, part) in [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "", "is the file complete?"),
         ("a: [", "", "of the base: line"),
         ("", "a: [", "head.yaml: line"),
         (
@@ -351,6 +499,10 @@ fn bound(name: &str, id: &str, spec: Value, status: Value) -> Value {
 
 /// The plan at depth cluster, for these objects of one.
 fn cluster(objects: &[Value], head: &str, removed: &[&str]) -> Report {
+    cluster_with(objects, head, removed, &Operators::Unread)
+}
+
+fn cluster_with(objects: &[Value], head: &str, removed: &[&str], operators: &Operators) -> Report {
     let kinds = Kinds::embedded().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("head.yaml");
@@ -370,6 +522,7 @@ fn cluster(objects: &[Value], head: &str, removed: &[&str]) -> Report {
     let now = Now { wall: clock::now(), instant: clock::instant() };
     let mut planned = Planned::begin(before, head, removed, &kinds, now).unwrap();
     planned.remember(Depth::Cluster, Secrets::default());
+    planned.leave_out_unserved(operators);
     planned.report(None, Depth::Cluster, now)
 }
 
@@ -412,6 +565,43 @@ fn fields_that_others_set_remain_and_a_suspension_holds_changes_back() {
     assert_eq!(effects(&cluster(&[object.clone()], &head, &[])), [(Suspended, "a")]);
     object["spec"]["suspend"] = false.into();
     assert_eq!(effects(&cluster(&[object], &head, &[])), [(Updated, "a")]);
+}
+
+#[test]
+fn a_deletion_that_waits_for_an_operator_is_not_hidden() {
+    let elsewhere = ohallo_core::rights::Served { namespaces: vec!["zzz".to_owned()], ..Default::default() };
+    let operators = Operators::Known(vec![elsewhere]);
+    for (policy, destroys) in [("Delete", true), ("Retain", false)] {
+        let object = bound("a", "c1", json!({"deletionPolicy": policy}), json!({}));
+        let report = cluster_with(std::slice::from_ref(&object), "", &["a"], &operators);
+        assert_eq!(
+            (effects(&report), report.destroys),
+            (vec![(Waits, "a")], destroys),
+            "{policy}: {report:#?}"
+        );
+        let kept = cluster_with(
+            &[object],
+            &channel("a", &format!("channelType: chat, deletionPolicy: {policy}")),
+            &[],
+            &operators,
+        );
+        assert_eq!((effects(&kept), kept.destroys), (vec![(Unserved, "a")], false), "{policy}");
+    }
+}
+
+#[test]
+fn the_end_of_the_last_claim_lets_a_deletion_go_on() {
+    let mut deleted = bound("hotline", "c1", json!({"deletionPolicy": "Delete"}), json!({}));
+    deleted["metadata"]["deletionTimestamp"] = "2026-01-10T08:00:00Z".into();
+    let mut claim = bound("claim", "c2", json!({"channelId": "c1"}), json!({}));
+    claim["status"] = json!({"observedGeneration": -1});
+    claim["metadata"]["finalizers"] = json!([]);
+    let moved = channel("claim", "channelType: chat, channelId: c9");
+    for (what, head, removed) in [("removed", "", vec!["claim"]), ("moved", moved.as_str(), vec![])] {
+        let report = cluster(&[deleted.clone(), claim.clone()], head, &removed);
+        assert!(report.destroys, "{what}: {report:#?}");
+        assert!(report.changes.iter().any(|change| change.name == "hotline"), "{what}: {report:#?}");
+    }
 }
 
 #[test]

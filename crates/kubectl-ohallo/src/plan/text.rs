@@ -73,7 +73,7 @@ fn quoted(text: &str) -> String {
 
 fn style(effect: Effect) -> Style {
     match effect {
-        Effect::Destroyed | Effect::DependsOnOrigin | Effect::Refused => BAD,
+        Effect::Destroyed | Effect::MayBeDestroyed | Effect::DependsOnOrigin | Effect::Refused => BAD,
         Effect::Created | Effect::Adopted | Effect::Updated | Effect::CredentialsPushed => GOOD,
         Effect::Retained
         | Effect::HandedOver

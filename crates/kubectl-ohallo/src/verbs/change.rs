@@ -116,7 +116,8 @@ impl Change {
             Verb::Suspend(suspend) => {
                 let done =
                     if *suspend { "spec.suspend is set to true" } else { "spec.suspend is set to false" };
-                change(json!({"spec": {"suspend": suspend}}), None, None, done.to_owned())
+                let question = (!suspend).then(|| resumed_deletion(kind, object)).flatten();
+                change(json!({"spec": {"suspend": suspend}}), None, question, done.to_owned())
             }
             Verb::Release => {
                 if !deleted {
@@ -136,8 +137,10 @@ impl Change {
             Verb::ConfirmDeletion { despite_claims } => {
                 let id = id.ok_or("it is bound to no channel: there is nothing to confirm")?;
                 let value = if *despite_claims { format!("{id}/{uid}") } else { id.to_owned() };
+                let despite =
+                    if *despite_claims { ", although Channels of other namespaces claim it" } else { "" };
                 let question = format!(
-                    "deleting the object deletes the channel {id} in oHallo, with its number or address."
+                    "deleting the object deletes the channel {id} in oHallo, with its number or address{despite}."
                 );
                 let done = format!("the deletion of the channel {id} is confirmed");
                 change(annotated(annotation::CONFIRM_DELETION, &value), None, Some(question), done)
@@ -154,7 +157,10 @@ impl Change {
             }
             Verb::Adopt(id) => {
                 let done = format!("spec.channelId is set to {id}");
-                change(json!({"spec": {"channelId": id}}), None, None, done)
+                let question = format!(
+                    "the object can't be bound to another channel later, and the operator gives {id} the name and the config that the object declares."
+                );
+                change(json!({"spec": {"channelId": id}}), None, Some(question), done)
             }
         })
     }
@@ -215,6 +221,24 @@ impl Change {
             | Verb::Release
             | Verb::ConfirmDeletion { .. }
             | Verb::CreateAgain => Progress::Waiting,
+        }
+    }
+}
+
+/// What the end of a suspension deletes in oHallo.
+fn resumed_deletion(kind: ObjectKind, object: &DynamicObject) -> Option<String> {
+    let is_suspended = object.data.pointer("/spec/suspend").and_then(Value::as_bool) == Some(true);
+    match kind {
+        _ if !is_suspended => None,
+        ObjectKind::Workspace | ObjectKind::ClusterWorkspace => Some(
+            "the operator then deletes the channels in oHallo whose Channels are being deleted, with their numbers or addresses.".to_owned(),
+        ),
+        ObjectKind::Channel => {
+            let is = |path: &str, word: &str| text(object, path) == Some(word);
+            let keeps = is("/spec/deletionPolicy", "Retain") || is("/spec/managementPolicy", "Observe");
+            let is_deleted = object.metadata.deletion_timestamp.is_some() && !keeps;
+            let id = text(object, "/status/channelId").filter(|_| is_deleted)?;
+            Some(format!("the object is being deleted: the operator then deletes the channel {id} in oHallo, with its number or address."))
         }
     }
 }

@@ -51,13 +51,39 @@ fn each_verb_writes_what_a_user_would_set_by_hand() {
             true,
         ),
         (Verb::CreateAgain, &unresolved, annotation("create-again", "u1/3"), true),
-        (Verb::Adopt("c2".into()), &unresolved, json!({"spec": {"channelId": "c2"}}), false),
+        (Verb::Adopt("c2".into()), &unresolved, json!({"spec": {"channelId": "c2"}}), true),
     ] {
         let change = plan(verb.clone(), object).unwrap_or_else(|error| panic!("{verb:?}: {error}"));
         assert_eq!((change.patch, change.question.is_some()), (patch, asks), "{verb:?}");
     }
     let email = channel(json!({"spec": {"channelType": "email"}}));
     assert!(plan(Verb::Test, &email).unwrap().question.is_some(), "a real email");
+    let despite = plan(Verb::ConfirmDeletion { despite_claims: true }, &bound).unwrap().question.unwrap();
+    assert!(despite.contains("although Channels of other namespaces claim it"), "{despite}");
+}
+
+#[test]
+fn the_end_of_a_suspension_asks_where_it_deletes_a_channel() {
+    let suspended = |deleted: bool, spec: Value| {
+        let mut whole = json!({"suspend": true});
+        whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        let status = json!({"channelId": "c1"});
+        let metadata = if deleted { json!({"deletionTimestamp": "2026-01-10T08:00:00Z"}) } else { json!({}) };
+        channel(json!({"metadata": metadata, "spec": whole, "status": status}))
+    };
+    for (object, kind, asks) in [
+        (suspended(true, json!({})), ObjectKind::Channel, true),
+        (suspended(true, json!({"deletionPolicy": "Delete"})), ObjectKind::Channel, true),
+        (suspended(true, json!({"deletionPolicy": "Retain"})), ObjectKind::Channel, false),
+        (suspended(true, json!({"managementPolicy": "Observe"})), ObjectKind::Channel, false),
+        (suspended(true, json!({"suspend": false})), ObjectKind::Channel, false),
+        (suspended(false, json!({})), ObjectKind::Channel, false),
+        (suspended(false, json!({})), ObjectKind::Workspace, true),
+        (suspended(false, json!({"suspend": false})), ObjectKind::Workspace, false),
+    ] {
+        let change = Change::plan(&Verb::Suspend(false), kind, &object, now()).unwrap();
+        assert_eq!(change.question.is_some(), asks, "{kind:?}: {object:?}");
+    }
 }
 
 #[test]
