@@ -8,6 +8,7 @@ mod pipelines;
 mod plan;
 mod plan_pairs;
 pub mod rights;
+mod scale;
 mod schema;
 pub mod support;
 mod transfer;
