@@ -2,6 +2,7 @@
 
 mod format;
 mod notes;
+mod parallel;
 mod report;
 
 use std::path::PathBuf;
@@ -11,8 +12,9 @@ use clap::ValueEnum;
 use crate::failure::Failure;
 use crate::global::Global;
 use crate::judge::Kinds;
-use crate::manifest::{Base, Source, documents, read};
+use crate::manifest::{Base, Source, read};
 use crate::output::Output;
+use crate::validate::parallel::{Context, judge_all};
 use crate::validate::report::{Collector, Report};
 
 pub use crate::validate::report::{VERSION, schema};
@@ -80,16 +82,15 @@ pub fn run(args: &Args, global: &Global, output: &mut Output) -> Result<u8, Fail
 fn judge(args: &Args, namespace: &str) -> Result<Report, Failure> {
     let kinds = Kinds::embedded().map_err(Failure::undecided)?;
     let base = args.base.as_deref().map(|base| Base::read(base, &args.places, namespace)).transpose()?;
-    let mut collector = Collector::new(&kinds, base.unwrap_or_default(), namespace);
-    for source in read(&args.places).filter(Source::is_manifest) {
-        match source.text {
-            Err(why) => collector.unreadable(&source.name, why),
-            Ok(text) => {
-                for document in documents(&text) {
-                    collector.document(&source.name, &document);
-                }
+    let context = Context { kinds: &kinds, base: &base.unwrap_or_default(), namespace };
+    let mut collector = Collector::new(namespace);
+    judge_all(read(&args.places).filter(Source::is_manifest), &context, |file| match file.documents {
+        Err(why) => collector.unreadable(&file.name, why),
+        Ok(documents) => {
+            for (document, answers) in documents {
+                collector.document(&file.name, &document, answers);
             }
         }
-    }
+    });
     Ok(collector.finish())
 }

@@ -6,9 +6,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::failure::{NEGATIVE, SUCCESS, UNDECIDED};
-use crate::judge::{Finding, Kinds, Recognized, Rule, judge};
-use crate::manifest::{Base, Document, FieldPath, Identity, Node, Position, objects};
+use crate::judge::{Finding, Rule};
+use crate::manifest::{Document, FieldPath, Identity, Node, Position, objects};
 use crate::validate::notes::{Note, Notes, Place};
+use crate::validate::parallel::Answer;
 
 /// The version of the JSON format. It rises with each change that a reader has to know of.
 pub const VERSION: u32 = 1;
@@ -118,20 +119,18 @@ pub struct Unreadable {
     pub message: String,
 }
 
-/// Judges documents one after the other.
-pub struct Collector<'k> {
-    kinds: &'k Kinds,
-    base: Base,
-    namespace: &'k str,
+/// Collects the answers, document after document.
+pub struct Collector<'n> {
+    namespace: &'n str,
     notes: Notes,
     report: Report,
 }
 
 // === impl Collector ===
 
-impl<'k> Collector<'k> {
-    pub fn new(kinds: &'k Kinds, base: Base, namespace: &'k str) -> Self {
-        Self { kinds, base, namespace, notes: Notes::default(), report: Report::default() }
+impl<'n> Collector<'n> {
+    pub fn new(namespace: &'n str) -> Self {
+        Self { namespace, notes: Notes::default(), report: Report::default() }
     }
 
     pub fn unreadable(&mut self, file: &str, message: String) {
@@ -139,11 +138,11 @@ impl<'k> Collector<'k> {
         self.report.unreadable.push(Unreadable { file: file.to_owned(), message });
     }
 
-    pub fn document(&mut self, file: &str, document: &Document) {
+    pub fn document(&mut self, file: &str, document: &Document, answers: Vec<Answer>) {
         match &document.root {
             Ok(root) => {
-                for (item, node) in objects(root) {
-                    self.object(file, document.number, item, &node);
+                for ((item, node), answer) in objects(root).into_iter().zip(answers) {
+                    self.object(file, document.number, item, &node, answer);
                 }
             }
             Err(error) => {
@@ -158,18 +157,15 @@ impl<'k> Collector<'k> {
         }
     }
 
-    fn object(&mut self, file: &str, document: usize, item: Option<usize>, node: &Node) {
+    fn object(&mut self, file: &str, document: usize, item: Option<usize>, node: &Node, answer: Answer) {
         let identity = Identity::of(node, self.namespace);
-        let (findings, namespaced) = match self.kinds.recognize(node) {
-            Recognized::Foreign => {
+        let (findings, namespaced) = match answer {
+            Answer::Foreign => {
                 self.report.counts.other += 1;
                 let title = identity.to_string();
                 return self.notes.foreign(&Place { file, node, identity, title });
             }
-            Recognized::Unknown(path, message) => {
-                (vec![Finding::new(Rule::UnknownKind, &path, message)], false)
-            }
-            Recognized::Ours(kind) => (judge(kind, node, self.base.get(&identity)), kind.namespaced),
+            Answer::Ours { findings, namespaced } => (findings, namespaced),
         };
         let findings = findings.into_iter().map(|finding| Problem::of(finding, node)).collect();
         let mut judged = Judged::new(file, document, node.start.line, findings);

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::manifest::documents;
 use crate::validate::notes::Topic;
 
 const SECRET: &str =
@@ -15,9 +16,11 @@ fn channel(name: &str, spec: &str) -> String {
 
 fn report(documents_of_file: &[&str]) -> Report {
     let kinds = Kinds::embedded().unwrap();
-    let mut collector = Collector::new(&kinds, Base::default(), "default");
+    let context = Context { kinds: &kinds, base: &Base::default(), namespace: "default" };
+    let mut collector = Collector::new("default");
     for document in documents(&documents_of_file.join("---\n")) {
-        collector.document("file.yaml", &document);
+        let answers = context.answers(&document);
+        collector.document("file.yaml", &document, answers);
     }
     collector.finish()
 }
@@ -168,4 +171,22 @@ fn hostile_names_reach_no_terminal_and_no_workflow() {
     }
     let lines: Vec<_> = format::github(&report).lines().map(str::to_owned).collect();
     assert!(lines.iter().all(|line| line.starts_with("::error file=file.yaml,")), "{lines:?}");
+}
+
+#[test]
+fn files_are_reported_in_their_order_whoever_judges_them() {
+    let kinds = Kinds::embedded().unwrap();
+    let base = Base::default();
+    let context = Context { kinds: &kinds, base: &base, namespace: "default" };
+    // The first takes longer than all others.
+    let source = |number: usize| {
+        let many = if number == 0 { 300 } else { 1 };
+        let text = format!(
+            "---\napiVersion: ohallo.eu/v1alpha1\nkind: Channel\nmetadata: {{name: c-{number}}}\nspec: {{channelType: chat, displayName: A}}\n"
+        );
+        Source { name: number.to_string(), within: None, text: Ok(text.repeat(many)) }
+    };
+    let mut names = Vec::new();
+    judge_all((0..40).map(source), &context, |file| names.push(file.name.parse::<usize>().unwrap()));
+    assert_eq!(names, (0..40).collect::<Vec<_>>());
 }
