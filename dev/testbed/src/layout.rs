@@ -21,7 +21,7 @@ rules:
 
 /// Without a node nothing else has work to do.
 const CONTROLLERS: &str = "namespace-controller,garbage-collector-controller,serviceaccount-controller,\
-     clusterrole-aggregation-controller";
+     clusterrole-aggregation-controller,validatingadmissionpolicy-status-controller";
 /// Those for a node: addresses of pods come from the node's own range.
 const NODE_CONTROLLERS: &str = "*,-node-ipam-controller,-node-route-controller";
 pub(crate) const SERVICE_RANGE: &str = "10.0.0.0/24";
