@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use crate::api::channel::{Channel, ChannelStatus};
@@ -91,6 +93,23 @@ pub fn as_predecessor(channel: &Channel) -> Option<Predecessor> {
 /// The policy in force, as `status.deletionPolicy` shows it.
 pub fn policy_in_force(channel: &Channel, status: &ChannelStatus) -> DeletionPolicy {
     if should_delete_remote(channel, status) { DeletionPolicy::Delete } else { DeletionPolicy::Retain }
+}
+
+/// The bound channel that a deletion of this object, beginning now, would delete in oHallo, unless a confirmation names it. The
+/// deletion protection of the chart derives the same from the object.
+pub fn unconfirmed_deletion(channel: &Channel) -> Option<&str> {
+    let uid = channel.metadata.uid.as_deref()?;
+    let status = channel.status.as_ref()?;
+    let id = status.bound_to(uid)?;
+    let mut deleted = channel.clone();
+    deleted.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+    deleted.metadata.generation = channel.metadata.generation.map(|generation| generation.saturating_add(1));
+    let word = channel.annotations().get(annotation::CONFIRM_DELETION);
+    let is_confirmed = word.is_some_and(|word| {
+        let named = word.strip_suffix(uid).and_then(|word| word.strip_suffix('/'));
+        same_id(named.unwrap_or(word), id)
+    });
+    (should_delete_remote(&deleted, status) && !is_confirmed).then_some(id)
 }
 
 /// The policy in force was Retain, and no change of the manifest removed it: only the deletion itself changes the generation of a

@@ -429,3 +429,46 @@ fn two_ids_block_the_deletion_until_the_created_one_is_released_by_name_or_retai
     assert_eq!(two(retain), lets_go(DeletionOutcome::Retained));
     assert_eq!(two(|it| it.channel.spec.deletion_policy = Some("Delete".into())), held());
 }
+
+#[test]
+fn a_deletion_that_deletes_the_channel_is_unconfirmed_until_its_id_is_named() {
+    const ID: &str = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
+    let (shouted, own) = (ID.to_uppercase(), format!("{ID}/u1"));
+    let channel = |spec: &str, status: serde_json::Value, word: &str| -> Channel {
+        let mut object = serde_json::json!({
+            "apiVersion": "ohallo.eu/v1alpha1", "kind": "Channel",
+            "metadata": {"name": "a", "uid": "u1", "generation": 3, "annotations": {annotation::CONFIRM_DELETION: word}},
+            "spec": {"channelType": "chat", "displayName": "A"},
+            "status": {"channelId": ID, "boundUid": "u1", "origin": "Created", "observedGeneration": 3},
+        });
+        if !spec.is_empty() {
+            object["spec"]["deletionPolicy"] = spec.into();
+        }
+        for (key, value) in status.as_object().into_iter().flatten() {
+            object["status"][key] = value.clone();
+        }
+        serde_json::from_value(object).unwrap()
+    };
+    let nothing = || serde_json::json!({});
+    for (spec, status, word, unconfirmed) in [
+        ("", nothing(), "", true),
+        ("Delete", nothing(), "", true),
+        ("Retain", nothing(), "", false),
+        ("", serde_json::json!({"origin": "Adopted"}), "", false),
+        ("Delete", serde_json::json!({"origin": "Adopted"}), "", true),
+        ("Delete", serde_json::json!({"boundUid": "u2"}), "", false),
+        // Older definitions dropped Retain from the spec; a later change of the spec counts.
+        ("", serde_json::json!({"deletionPolicy": "Retain"}), "", false),
+        ("", serde_json::json!({"deletionPolicy": "Retain", "observedGeneration": 2}), "", true),
+        ("", nothing(), ID, false),
+        ("", nothing(), &shouted, false),
+        ("", nothing(), &own, false),
+        ("", nothing(), "u1", true),
+        ("", nothing(), "/u1", true),
+        ("", nothing(), "7c9e6679-7425-40de-944b-e07fc1f90ae7/u2", true),
+        ("", nothing(), "true", true),
+    ] {
+        let channel = channel(spec, status.clone(), word);
+        assert_eq!(unconfirmed_deletion(&channel), unconfirmed.then_some(ID), "{spec} {status} {word}");
+    }
+}
