@@ -13,6 +13,7 @@ mod markdown;
 mod merge;
 mod operators;
 mod planned;
+mod protection;
 mod report;
 mod snapshot;
 mod text;

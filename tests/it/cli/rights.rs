@@ -29,7 +29,13 @@ pub const RIGHTS: [Rights; 10] = [
     Rights {
         commands: &["plan"],
         required: &["list channels.ohallo.eu", "list workspaces.ohallo.eu"],
-        optional: &["get namespaces", "list clusterworkspaces.ohallo.eu", "list deployments.apps"],
+        optional: &[
+            "get namespaces",
+            "list clusterworkspaces.ohallo.eu",
+            "list deployments.apps",
+            "list validatingadmissionpolicies.admissionregistration.k8s.io",
+            "list validatingadmissionpolicybindings.admissionregistration.k8s.io",
+        ],
     },
     Rights {
         commands: &["status"],

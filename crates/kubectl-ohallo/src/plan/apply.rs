@@ -9,6 +9,7 @@ use ohallo_core::api::channel::Channel;
 use ohallo_core::api::workspace::{AllowedNamespaces, ClusterWorkspace, Workspace, WorkspaceStatus};
 use ohallo_core::channel::declared;
 use ohallo_core::channel::in_memory_state::InMemoryState;
+use ohallo_core::channel::plan::delete::unconfirmed_deletion;
 use ohallo_core::index::{NamespacedName, WorkspaceKey, secrets};
 use ohallo_core::remote::{Id, RemoteChannel};
 use ohallo_core::secret::ApiKey;
@@ -45,6 +46,8 @@ pub struct Before {
     pub labels: BTreeMap<String, BTreeMap<String, String>>,
     pub memory: BTreeMap<NamespacedName, InMemoryState>,
     pub remotes: Remotes,
+    /// The namespaces with deletion protection.
+    pub protected: BTreeSet<String>,
 }
 
 /// What the apply deletes.
@@ -89,7 +92,10 @@ pub fn apply(
         }
     }
     for name in &removed.channels {
-        applied.delete(name, now);
+        let protected = before.protected.contains(&name.namespace);
+        if !(protected && applied.waits_for_confirmation(name)) {
+            applied.delete(name, now);
+        }
     }
     applied.touched(&channels, head, removed);
     Ok(applied)
@@ -197,6 +203,20 @@ impl Applied {
             self.kept.push(channel_change(Effect::MayBeDestroyed, &before, name, message));
         }
         Ok(())
+    }
+
+    /// Whether the deletion protection refuses the deletion of the object, which then stays as it is.
+    fn waits_for_confirmation(&mut self, name: &NamespacedName) -> bool {
+        let living = |channel: &&Channel| channel.metadata.deletion_timestamp.is_none();
+        let Some(channel) = self.cluster_state.channels.get(name).filter(living) else { return false };
+        let Some(id) = unconfirmed_deletion(channel) else { return false };
+        let message = format!(
+            "Deletion protection refuses the deletion, so the object and its channel stay until the deletion is confirmed: kubectl ohallo confirm-deletion {} --namespace {}.",
+            name.name, name.namespace
+        );
+        let change = channel_change(Effect::Waits, channel, name, message);
+        self.kept.push(Change { channel_id: Some(id.to_owned()), deletes_later: true, ..change });
+        true
     }
 
     fn delete(&mut self, name: &NamespacedName, now: Timestamp) {

@@ -1,6 +1,6 @@
 //! The objects before the apply, where only their manifests are known: as an operator leaves them that has applied these.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kube::ResourceExt;
 use ohallo_core::api::channel::Channel;
@@ -71,6 +71,7 @@ pub fn assume_applied(
         labels: BTreeMap::new(),
         memory: dry_run.memory,
         remotes: dry_run.remotes,
+        protected: BTreeSet::new(),
     })
 }
 

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::cluster::{Cluster, failed, read};
 use crate::failure::Failure;
 use crate::plan::apply::Before;
+use crate::plan::protection;
 
 /// Objects of one request.
 const PAGE: u32 = 500;
@@ -66,6 +67,7 @@ pub async fn snapshot(cluster: &Cluster, namespaces: &BTreeSet<String>) -> Resul
     }
     found.before.labels = labels(cluster, namespaces).await?;
     found.unread_namespaces = found.before.labels.len() < namespaces.len();
+    found.before.protected = protection::namespaces(cluster, namespaces, &found.before.labels).await?;
     Ok(found)
 }
 

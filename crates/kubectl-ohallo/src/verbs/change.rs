@@ -203,6 +203,10 @@ impl Change {
             Verb::Retry if is_true(&conditions, kind::READY) => ready_says(),
             Verb::Suspend(true) if current && is_suspended => done("it is suspended"),
             Verb::Suspend(false) if current && !is_suspended => ready_says(),
+            // Confirmed in advance: no deletion has begun that could end.
+            Verb::ConfirmDeletion { .. } if now.metadata.deletion_timestamp.is_none() => {
+                done("the object can be deleted")
+            }
             Verb::CreateAgain if text(now, "/status/channelId").is_some() => done("the channel is created"),
             Verb::Adopt(id) => match text(now, "/status/channelId") {
                 Some(bound) if same_id(bound, id) => done("the channel is adopted"),

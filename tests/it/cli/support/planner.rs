@@ -29,6 +29,10 @@ pub fn grant_reads(harness: &Harness) {
         rule("ohallo.eu", &["channels", "workspaces", "clusterworkspaces"]),
         rule("", &["namespaces", "secrets"]),
         rule("apps", &["deployments"]),
+        rule(
+            "admissionregistration.k8s.io",
+            &["validatingadmissionpolicies", "validatingadmissionpolicybindings"],
+        ),
     ];
     // Two that apply the same new object at once: one is refused.
     static APPLYING: Mutex<()> = Mutex::new(());

@@ -162,4 +162,7 @@ fn an_object_that_disappears_ends_the_wait() {
         }
         assert_eq!(change.progress(&object, Some(&object)), Progress::Waiting, "{verb:?}");
     }
+    let living = channel(json!({"status": {"channelId": "c1"}}));
+    let confirmed = plan(Verb::ConfirmDeletion { despite_claims: false }, &living).unwrap();
+    assert!(matches!(confirmed.progress(&living, Some(&living)), Progress::Done(_)), "nothing to wait for");
 }
