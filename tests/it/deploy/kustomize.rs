@@ -33,6 +33,7 @@ const REPLICAS: [&str; 3] = [
 const MONITORING: &str = r#"metrics={"serviceMonitor":{"enabled":true},"prometheusRule":{"enabled":true},"dashboard":{"enabled":true}}"#;
 const NETWORK: &str = r#"networkPolicy={"enabled":true,"metrics":{"from":[{"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"monitoring"}}}]}}"#;
 const POLICIES: &str = r#"admissionPolicies={"enabled":true}"#;
+const PROTECTION: &str = r#"deletionProtection={"enabled":true}"#;
 
 /// Each file of a component, the values that make it, and the kinds in it.
 fn components() -> Vec<(&'static str, Vec<&'static str>, Vec<&'static str>)> {
@@ -44,7 +45,8 @@ fn components() -> Vec<(&'static str, Vec<&'static str>, Vec<&'static str>)> {
         ("monitoring/prometheusrule", vec![MONITORING], vec!["PrometheusRule"]),
         ("monitoring/dashboard", vec![MONITORING], vec!["ConfigMap"]),
         ("network-policy/networkpolicy", vec![NETWORK], vec!["NetworkPolicy"]),
-        ("admission-policies/policies", vec![POLICIES], policies),
+        ("admission-policies/policies", vec![POLICIES], policies.clone()),
+        ("deletion-protection/policy", vec![PROTECTION], policies),
     ]
 }
 

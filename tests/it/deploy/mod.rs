@@ -4,6 +4,7 @@ pub mod install;
 pub mod kustomize;
 pub mod manifests;
 pub mod policies;
+pub mod protection;
 pub mod rbac;
 pub mod release;
 pub mod rights;
