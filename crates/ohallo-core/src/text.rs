@@ -81,11 +81,34 @@ pub fn seconds(at: Timestamp) -> String {
     format!("{at:.0}")
 }
 
+/// The time that a text names, in the format of the status; `None` where RFC 3339 has no form for it, such as a year before 0.
+pub fn time(text: &str) -> Option<String> {
+    let text = seconds(text.parse().ok()?);
+    text.starts_with(|first: char| first.is_ascii_digit()).then_some(text)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_time_is_kept_in_the_form_that_the_schema_accepts_or_not_at_all() {
+        for (text, kept) in [
+            ("2026-01-10T07:00:00Z", Some("2026-01-10T07:00:00Z")),
+            ("2026-01-10T07:00:00.999999Z", Some("2026-01-10T07:00:00Z")),
+            ("2026-01-10 09:00:00+02", Some("2026-01-10T07:00:00Z")),
+            ("0000-01-01T00:00:00Z", Some("0000-01-01T00:00:00Z")),
+            ("-009999-01-10T07:00:00Z", None),
+            ("+010000-01-10T07:00:00Z", None),
+            ("2026-01-10", None),
+            ("yesterday", None),
+            ("", None),
+        ] {
+            assert_eq!(time(text).as_deref(), kept, "{text}");
+        }
+    }
 
     #[test]
     fn characters_that_forge_or_hide_text_are_escaped() {

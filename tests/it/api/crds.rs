@@ -93,6 +93,63 @@ fn nothing_in_a_spec_is_unbounded_and_nothing_is_nullable() {
     }
 }
 
+/// The path and the schema of every field below spec and status.
+fn fields() -> Vec<(String, Value)> {
+    let mut found = Vec::new();
+    for crd in api::crds() {
+        for half in ["spec", "status"] {
+            let path = format!("{} {half}", crd.spec.names.kind);
+            walk(&path, &schema(&crd)["properties"][half], &mut |path, schema| {
+                found.push((path.to_owned(), schema.clone()));
+            });
+        }
+    }
+    found
+}
+
+#[test]
+fn references_and_selectors_have_one_owner() {
+    let fields = fields();
+    let named = |path: &str| path.ends_with("Ref") || path.ends_with(".selector");
+    let atomic: Vec<_> = fields
+        .iter()
+        .filter(|(_, schema)| schema["x-kubernetes-map-type"] == "atomic")
+        .map(|(path, _)| path.as_str())
+        .collect();
+    let wanted: Vec<_> = fields.iter().map(|(path, _)| path.as_str()).filter(|path| named(path)).collect();
+    assert_eq!(atomic, wanted);
+    assert_eq!(wanted.len(), 6, "{wanted:?}");
+}
+
+/// Not `createdAt`, which is oHallo's text, and not `lastHandledReconcileAt`, which is the user's: a value that does not fit the
+/// format would lose the whole status, and the id in it.
+#[test]
+fn only_times_that_the_operator_writes_have_the_format_of_a_time() {
+    let fields = fields();
+    let times: Vec<_> = fields
+        .iter()
+        .filter(|(path, schema)| schema["format"] == "date-time" && !path.contains(".conditions"))
+        .map(|(path, _)| path.as_str())
+        .collect();
+    let expected = [
+        "create.sentAt",
+        "credentials.pushedAt",
+        "provisioning.lastAttemptAt",
+        "provisioning.nextAttemptAt",
+        "test.finishedAt",
+    ];
+    assert_eq!(times, expected.map(|path| format!("Channel status.{path}")));
+    let at = fields.iter().filter(|(path, _)| path.ends_with("At") && !path.contains(".conditions")).count();
+    assert_eq!(at, expected.len() + 4, "createdAt, and lastHandledReconcileAt of each kind");
+}
+
+#[test]
+fn the_words_for_the_type_of_a_channel_are_those_of_ohallo() {
+    let schema = schema_of("Channel");
+    let words = &schema["properties"]["spec"]["properties"]["channelType"]["enum"];
+    assert_eq!(*words, json!(["email", "chat", "whatsapp", "voice"]));
+}
+
 #[test]
 fn the_names_and_columns_are_those_that_users_know() {
     let columns = |crd: &CustomResourceDefinition, wide: bool| {

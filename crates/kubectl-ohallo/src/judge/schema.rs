@@ -54,6 +54,8 @@ pub struct Schema {
     #[serde(rename = "x-kubernetes-list-type")]
     pub list_type: Option<ListType>,
     // Judged elsewhere, or for readers only.
+    #[serde(rename = "x-kubernetes-map-type")]
+    _map_type: Option<String>,
     #[serde(rename = "x-kubernetes-list-map-keys")]
     _list_map_keys: Vec<String>,
     #[serde(rename = "x-kubernetes-validations")]

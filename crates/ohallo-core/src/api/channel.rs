@@ -35,6 +35,8 @@ const PINNED_ID_SAYS: &str = "channelId can't be changed or removed once the Cha
     derive = "Default",
     derive = "PartialEq",
     doc = "A Channel is one oHallo channel: an email address, a chat, a WhatsApp or a voice number. The operator creates it in oHallo, keeps it as declared here, and deletes it with this object, unless deletionPolicy is Retain or the channel was adopted.",
+    selectable = ".spec.channelType",
+    selectable = ".spec.channelId",
     validation = Rule::new(BOUND_ID).message(BOUND_ID_SAYS).field_path(".spec.channelId"),
     validation = Rule::new(PINNED_ID).message(PINNED_ID_SAYS).field_path(".spec.channelId"),
     printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
@@ -55,10 +57,12 @@ pub struct ChannelSpec {
     /// The workspace the channel belongs to. Defaults to the Workspace named "default" in the same namespace. Immutable: a channel can't move to another workspace.
     #[schemars(extend("default" = {"kind": "Workspace", "name": "default"}))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("workspaceRef is immutable: a channel can't move to another workspace"))]
+    #[x_kube(merge_strategy = MapMerge::Atomic)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workspace_ref: Option<WorkspaceRef>,
 
     /// The type of the channel: email, chat, whatsapp or voice. Immutable.
+    // Lowercase, unlike the enumerations of this API: these are oHallo's own words, which its API, dashboard and documents use.
     #[schemars(required, extend("enum" = ["email", "chat", "whatsapp", "voice"]))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("channelType is immutable: create another Channel (deleting this one may delete its channel in oHallo)"))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -233,6 +237,7 @@ pub struct WorkspaceRef {
 #[serde(rename_all = "camelCase")]
 pub struct CredentialSource {
     /// Every entry of this Secret becomes a credential of the same name.
+    #[x_kube(merge_strategy = MapMerge::Atomic)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
 
@@ -242,6 +247,7 @@ pub struct CredentialSource {
     pub name: Option<String>,
 
     /// The Secret and the entry that hold the value of this credential.
+    #[x_kube(merge_strategy = MapMerge::Atomic)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<SecretKeyRef>,
 }
@@ -402,8 +408,8 @@ pub struct CreateStatus {
     pub outcome: String,
 
     /// When the create was sent.
-    #[schemars(length(max = 64))]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), extend("format" = "date-time"))]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::api::time")]
     pub sent_at: Option<String>,
 }
 
@@ -432,8 +438,8 @@ pub struct CredentialsStatus {
     pub keys: Vec<String>,
 
     /// When the credentials were sent.
-    #[schemars(length(max = 64))]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), extend("format" = "date-time"))]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::api::time")]
     pub pushed_at: Option<String>,
 
     /// The Secrets that the credentials came from, with the versions that were sent.
@@ -469,12 +475,12 @@ pub struct ProvisioningStatus {
     #[serde(default)]
     pub attempts: i64,
     /// When the last retry was sent.
-    #[schemars(length(max = 64))]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), extend("format" = "date-time"))]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::api::time")]
     pub last_attempt_at: Option<String>,
     /// When the next retry is due.
-    #[schemars(length(max = 64))]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), extend("format" = "date-time"))]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::api::time")]
     pub next_attempt_at: Option<String>,
     /// The last value of the annotation ohallo.eu/retry-requested-at that the operator handled.
     #[schemars(length(max = 256))]
@@ -491,8 +497,8 @@ pub struct TestStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
     /// When the test finished.
-    #[schemars(length(max = 64))]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), extend("format" = "date-time"))]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::api::time")]
     pub finished_at: Option<String>,
     /// Passed, Failed, or Unknown: the test was sent and its response was lost.
     #[schemars(length(max = 16))]

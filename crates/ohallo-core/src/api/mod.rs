@@ -18,6 +18,7 @@ use strum::IntoStaticStr;
 
 use crate::api::channel::Channel;
 use crate::api::workspace::{ClusterWorkspace, Workspace};
+use crate::text;
 
 /// The field manager and reporting component of the operator.
 pub const MANAGER: &str = "ohallo-operator";
@@ -79,7 +80,8 @@ pub mod annotation {
     pub const CREATE_AGAIN: &str = "ohallo.eu/create-again";
     /// Releases a blocked deletion: the finalizer is removed, and what the value names remains in oHallo. Set by a user.
     pub const RELEASE: &str = "ohallo.eu/release";
-    /// `<channelId>/<own uid>`: deletes the channel despite claims of other namespaces. Set by a user.
+    /// `<channelId>`: the deletion protection allows the deletion. `<channelId>/<own uid>`: also deletes the channel despite claims
+    /// of other namespaces. Set by a user.
     pub const CONFIRM_DELETION: &str = "ohallo.eu/confirm-deletion";
     /// `<uid>/<attempt>/<RFC 3339>`, written before a create is sent. Set by the operator, and never removed.
     pub const CREATE_INTENT: &str = "ohallo.eu/create-intent";
@@ -113,6 +115,13 @@ pub mod finalizer {
 fn readable<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Condition>, D::Error> {
     let all = Option::<Vec<Value>>::deserialize(from)?.unwrap_or_default();
     Ok(all.into_iter().filter_map(|condition| serde_json::from_value(condition).ok()).collect())
+}
+
+/// A time in the form that the operator writes. The schema has the format `date-time`, so a status with any other text would be
+/// rejected as a whole, and an id in it lost: what older definitions stored is read as that form, or not at all.
+fn time<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let text = Option::<String>::deserialize(from)?;
+    Ok(text.as_deref().and_then(text::time))
 }
 
 /// The CRDs as they are installed, in the order of the output.

@@ -34,6 +34,7 @@ pub struct WorkspaceSpec {
 
     /// The Secret that holds the API key, in the namespace of the Workspace.
     #[schemars(required)]
+    #[x_kube(merge_strategy = MapMerge::Atomic)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_key_secret_ref: Option<ApiKeyRef>,
 
@@ -70,6 +71,7 @@ pub struct ClusterWorkspaceSpec {
 
     /// The Secret that holds the API key, in the operator's namespace.
     #[schemars(required)]
+    #[x_kube(merge_strategy = MapMerge::Atomic)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_key_secret_ref: Option<ApiKeyRef>,
 
@@ -95,6 +97,7 @@ pub struct AllowedNamespaces {
     pub names: Vec<String>,
 
     /// Selects namespaces by their labels; `{}` selects all.
+    #[x_kube(merge_strategy = MapMerge::Atomic)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<LabelSelector>,
 }

@@ -11,7 +11,7 @@ use crate::api::channel::{Channel, ChannelStatus, CreateStatus};
 use crate::api::values::RecordedOutcome;
 use crate::api::{annotation, same_id};
 use crate::classify::{ApiError, Class};
-use crate::text::seconds;
+use crate::text;
 
 /// The inputs of the decision; every field as it was read, uninterpreted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -273,11 +273,10 @@ fn last_attempt(facts: &BindingFacts) -> LastCreate {
 pub fn unresolved(past: Option<&CreateStatus>, attempt: &AttemptId, intent: Option<&str>) -> CreateStatus {
     let known = past
         .filter(|past| past.attempt == attempt.number && past.outcome() == Some(RecordedOutcome::Unknown));
-    let time = intent.and_then(|text| AttemptId::time_of(text)?.parse().ok());
     known.cloned().unwrap_or_else(|| CreateStatus {
         attempt: attempt.number,
         outcome: RecordedOutcome::Unknown.as_str().into(),
-        sent_at: time.map(seconds),
+        sent_at: intent.and_then(|text| text::time(AttemptId::time_of(text)?)),
     })
 }
 

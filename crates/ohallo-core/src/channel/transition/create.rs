@@ -21,7 +21,7 @@ use crate::classify::{ApiError, CallError, Class, ErrorKind};
 use crate::event::{EventReason, PendingEvent};
 use crate::failure::{Failure, Retry};
 use crate::remote::{Id, RemoteChannel};
-use crate::text::seconds;
+use crate::text;
 
 // === impl State ===
 
@@ -95,7 +95,7 @@ impl State {
             return Err(unexpected());
         };
         let intent = self.before.intent.as_deref();
-        let sent_at = intent.and_then(|intent| AttemptId::time_of(intent)?.parse().ok()).map(seconds);
+        let sent_at = intent.and_then(|intent| text::time(AttemptId::time_of(intent)?));
         if let Err(failure) = self.metadata_written(answer, now) {
             self.notices.push(Notice::CreateInFlight(false));
             self.intent_not_written(number, &failure, now);
