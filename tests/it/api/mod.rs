@@ -4,3 +4,4 @@ pub mod crds;
 pub mod server_features;
 pub mod update_validation;
 pub mod validation;
+pub mod versions;

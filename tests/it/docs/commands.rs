@@ -75,8 +75,9 @@ const NOT_RUN: [(&str, &str); 10] = [
     ("kubectl apply -k deploy/kustomize/overlays/", "is applied by tests/it/deploy/kustomize.rs"),
 ];
 
-/// Pages whose commands have tests of their own: `remedies`, `stories` and `pipelines`.
-const ELSEWHERE: [&str; 5] = [
+/// Pages whose commands have tests of their own: `remedies`, `stories`, `pipelines` and `api::versions`.
+const ELSEWHERE: [&str; 6] = [
+    "docs/versioning.md",
     "docs/safety.md",
     "docs/rotate-key.md",
     "docs/several-operators.md",
