@@ -181,6 +181,60 @@ fn a_loop_of_links_a_binary_file_and_a_huge_one_are_judged_or_named() {
     }
 }
 
+/// Nested, anchored, repeated: what a few kilobytes can ask for.
+#[test]
+fn a_small_file_needs_little_memory_whatever_it_nests_and_repeats() {
+    const DEPTH: usize = 9000;
+    // Kilobytes of address space: 512 MiB are the stack, which is reserved and not used.
+    const LIMIT: usize = 800_000;
+    let nested = |open: &dyn Fn(usize) -> String, close: &str| {
+        (0..DEPTH).map(open).collect::<String>() + "1" + &close.repeat(DEPTH)
+    };
+    let config = |config: &str| GOOD.replace("displayName: A", &format!("displayName: A, config: {config}"));
+    let anchors = nested(&|at| format!("&a{at} ["), "]");
+    let aliases: Vec<_> = (0..DEPTH).map(|at| format!("*a{at}")).collect();
+    let folder = tempfile::tempdir().unwrap();
+    for (what, text, part) in [
+        ("anchors", config(&format!("{{x: {anchors}}}")), ""),
+        ("aliases", config(&format!("{{x: {anchors}, z: [{}]}}", aliases.join(", "))), "too many aliases"),
+        (
+            "text",
+            format!("kind: Other\na: &a {}\nb: [{}]\n", "x".repeat(1 << 20), ["*a"; 2000].join(", ")),
+            "too many aliases",
+        ),
+        (
+            "one duplicate",
+            config(&format!("{{x: {}, z: 1, z: 2}}", nested(&|_| "{a: ".to_owned(), "}"))),
+            "config.z",
+        ),
+        (
+            "duplicates",
+            config(&format!("{{x: {}}}", nested(&|_| "{a: 1, a: ".to_owned(), "}"))),
+            "config.x.a.a",
+        ),
+        (
+            "infinities",
+            config(&format!("{{x: {}}}", nested(&|_| "{b: .inf, a: ".to_owned(), "}"))),
+            "infinity and NaN",
+        ),
+    ] {
+        let file = folder.path().join("a.yaml");
+        std::fs::write(&file, text).unwrap();
+        let program = crate::cli::support::program::program().display();
+        let limited = format!("ulimit -v {LIMIT}; exec {program} validate --output=json {}", file.display());
+        let output = Command::new("sh").args(["-c", &limited]).output().unwrap();
+        let reported = text_of(&output);
+        assert!(output.status.code().is_some_and(|code| code < 3), "{what}: {:?} {reported}", output.status);
+        assert!(output.stderr.is_empty() && reported.contains(part), "{what}: {reported}");
+    }
+}
+
+/// The first kilobytes of what it says.
+fn text_of(output: &Output) -> String {
+    let all = text(&output.stdout) + &text(&output.stderr);
+    all.chars().take(20_000).collect()
+}
+
 #[test]
 fn a_narrow_terminal_gets_the_same_answer() {
     let folder = tempfile::tempdir().unwrap();

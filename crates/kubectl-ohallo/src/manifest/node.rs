@@ -8,6 +8,9 @@ use serde_json::{Map, Number, Value};
 
 use crate::manifest::{FieldPath, Step};
 
+/// The API server reports this many duplicate keys of an object, and the path of each can be as long as it is deep.
+const MAX_FOUND: usize = 100;
+
 /// Where something is in a file. Both count from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 pub struct Position {
@@ -49,6 +52,36 @@ pub struct Entry {
 pub struct Duplicate {
     pub path: FieldPath,
     pub at: Position,
+}
+
+/// The way from the root to a value. It lives on the stack of a walk, and costs memory for a hit only.
+enum Trail<'t> {
+    Root,
+    Key(&'t Trail<'t>, &'t str),
+    Index(&'t Trail<'t>, usize),
+}
+
+// === impl Trail ===
+
+impl Trail<'_> {
+    fn path(&self) -> FieldPath {
+        let mut steps = Vec::new();
+        let mut at = self;
+        loop {
+            at = match at {
+                Trail::Root => break,
+                Trail::Key(before, key) => {
+                    steps.push(Step::Key((*key).to_owned()));
+                    before
+                }
+                Trail::Index(before, index) => {
+                    steps.push(Step::Index(*index));
+                    before
+                }
+            };
+        }
+        steps.into_iter().rev().collect()
+    }
 }
 
 // === impl Node ===
@@ -139,25 +172,26 @@ impl Node {
         if !self.any(&|node| node.content == Content::NotFinite) {
             return found;
         }
-        self.collect_not_finite(&FieldPath::default(), &mut found);
+        self.collect_not_finite(&Trail::Root, &mut found);
         found
     }
 
-    fn collect_not_finite(&self, path: &FieldPath, found: &mut Vec<FieldPath>) {
+    fn collect_not_finite(&self, trail: &Trail<'_>, found: &mut Vec<FieldPath>) {
         match &self.content {
-            Content::NotFinite => found.push(path.clone()),
+            Content::NotFinite if found.len() < MAX_FOUND => found.push(trail.path()),
             Content::List(items) => {
                 for (index, item) in items.iter().enumerate() {
-                    item.collect_not_finite(&path.index(index), found);
+                    item.collect_not_finite(&Trail::Index(trail, index), found);
                 }
             }
             Content::Map(entries) => {
                 let last: BTreeMap<_, _> = entries.iter().map(|entry| (&entry.key, &entry.value)).collect();
                 for (key, value) in last {
-                    value.collect_not_finite(&path.key(key), found);
+                    value.collect_not_finite(&Trail::Key(trail, key), found);
                 }
             }
-            Content::Null | Content::Bool(_) | Content::Number(_) | Content::Text(_) => {}
+            Content::Null | Content::NotFinite | Content::Bool(_) | Content::Number(_) | Content::Text(_) => {
+            }
         }
     }
 
@@ -167,25 +201,24 @@ impl Node {
         if !self.any(&Node::has_duplicates) {
             return found;
         }
-        self.collect_duplicates(&FieldPath::default(), &mut found);
+        self.collect_duplicates(&Trail::Root, &mut found);
         found
     }
-
-    fn collect_duplicates(&self, path: &FieldPath, found: &mut Vec<Duplicate>) {
+    fn collect_duplicates(&self, trail: &Trail<'_>, found: &mut Vec<Duplicate>) {
         match &self.content {
             Content::List(items) => {
                 for (index, item) in items.iter().enumerate() {
-                    item.collect_duplicates(&path.index(index), found);
+                    item.collect_duplicates(&Trail::Index(trail, index), found);
                 }
             }
             Content::Map(entries) => {
                 let mut seen = BTreeSet::new();
                 for entry in entries {
-                    let path = path.key(&entry.key);
-                    if !seen.insert(entry.key.as_str()) {
-                        found.push(Duplicate { path: path.clone(), at: entry.at });
+                    let trail = Trail::Key(trail, &entry.key);
+                    if !seen.insert(entry.key.as_str()) && found.len() < MAX_FOUND {
+                        found.push(Duplicate { path: trail.path(), at: entry.at });
                     }
-                    entry.value.collect_duplicates(&path, found);
+                    entry.value.collect_duplicates(&trail, found);
                 }
             }
             Content::Null | Content::NotFinite | Content::Bool(_) | Content::Number(_) | Content::Text(_) => {

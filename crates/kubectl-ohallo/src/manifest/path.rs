@@ -33,7 +33,7 @@ impl FieldPath {
     }
 
     fn with(&self, step: Step) -> Self {
-        Self(self.0.iter().cloned().chain([step]).collect())
+        self.0.iter().cloned().chain([step]).collect()
     }
 
     pub fn steps(&self) -> &[Step] {
@@ -52,6 +52,12 @@ impl FieldPath {
             steps.extend(numbers.map(Step::Index));
         }
         Self(steps)
+    }
+}
+
+impl FromIterator<Step> for FieldPath {
+    fn from_iter<I: IntoIterator<Item = Step>>(steps: I) -> Self {
+        Self(steps.into_iter().collect())
     }
 }
 

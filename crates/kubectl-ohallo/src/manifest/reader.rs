@@ -1,7 +1,7 @@
 //! Splits a file into documents as kubectl does, and parses each.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use granit_parser::{Event, Marker, Options, Parser, ScalarStyle};
@@ -14,6 +14,8 @@ use crate::manifest::scalar::{self, Tag};
 const MAX_DEPTH: usize = 10_000;
 /// How many values aliases may add to a document. Kubernetes refuses such documents at a similar size.
 const MAX_ALIASED: usize = 100_000;
+/// How many bytes of text aliases may add to a document. The API server stores no object of this size.
+const MAX_ALIASED_BYTES: usize = 8 * 1024 * 1024;
 
 /// A document that can't be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -168,12 +170,29 @@ enum Key {
     Merge,
 }
 
+/// The value that an anchor names.
+struct Anchored {
+    content: Content,
+    size: Size,
+    /// The first alias only repeats what was counted where the anchor is.
+    is_counted: bool,
+}
+
+/// What a value costs when it is copied.
+#[derive(Clone, Copy, Debug, Default)]
+struct Size {
+    values: usize,
+    bytes: usize,
+}
+
 struct Builder {
     lines_before: usize,
     syntax: Syntax,
     open: Vec<Open>,
-    anchors: BTreeMap<usize, Node>,
-    aliased: usize,
+    /// The anchors that an alias names. The others are not kept: each would be a copy.
+    named: BTreeSet<usize>,
+    anchors: BTreeMap<usize, Anchored>,
+    aliased: Size,
     root: Option<Node>,
     ignored_from: Option<Position>,
 }
@@ -186,8 +205,9 @@ impl Builder {
             lines_before,
             syntax,
             open: Vec::new(),
+            named: BTreeSet::new(),
             anchors: BTreeMap::new(),
-            aliased: 0,
+            aliased: Size::default(),
             root: None,
             ignored_from: None,
         }
@@ -203,6 +223,7 @@ impl Builder {
         if self.syntax == Syntax::Json {
             options.simple_key_max_lookahead = usize::MAX;
         }
+        self.named = aliases(text, &options);
         for event in Parser::new_from_str_with_options(text, options) {
             let (event, span) = match event {
                 Ok(event) => event,
@@ -298,16 +319,23 @@ impl Builder {
     }
 
     fn alias(&mut self, anchor: usize, at: Position) -> Result<(), SyntaxError> {
-        let error = |message: &str| SyntaxError { message: message.to_owned(), at };
-        let Some(node) = self.anchors.get(&anchor) else {
-            return Err(error("the anchor contains itself: write the value instead of the alias"));
+        let Some(anchored) = self.anchors.get_mut(&anchor) else {
+            let message = "the anchor contains itself: write the value instead of the alias".to_owned();
+            return Err(SyntaxError { message, at });
         };
-        self.aliased += size(node);
-        if self.aliased > MAX_ALIASED {
-            return Err(error("the document has too many aliases: write the values instead"));
-        }
-        let content = node.content.clone();
+        let added = if std::mem::take(&mut anchored.is_counted) { Size::default() } else { anchored.size };
+        let content = self.aliased.fits(added, at).map(|()| anchored.content.clone())?;
         self.value(content, at, 0, false)
+    }
+
+    /// Keeps the value of an anchor for its aliases. There is at least one, so it counts already here.
+    fn keep(&mut self, anchor: usize, content: &Content, at: Position) -> Result<(), SyntaxError> {
+        if self.named.contains(&anchor) {
+            let size = content.size();
+            self.aliased.fits(size, at)?;
+            self.anchors.insert(anchor, Anchored { content: content.clone(), size, is_counted: true });
+        }
+        Ok(())
     }
 
     /// A value is complete: it is a key, a value, an item, or the document.
@@ -318,9 +346,7 @@ impl Builder {
         anchor: usize,
         merges: bool,
     ) -> Result<(), SyntaxError> {
-        if anchor != 0 {
-            self.anchors.insert(anchor, Node { content: content.clone(), start: at });
-        }
+        self.keep(anchor, &content, at)?;
         let Some(open) = self.open.last_mut() else {
             self.root = Some(Node { content, start: at });
             return Ok(());
@@ -344,12 +370,57 @@ fn syntax(error: &scalar::TagError, at: Position) -> SyntaxError {
     SyntaxError { message: error.to_string(), at }
 }
 
-/// The number of values in it.
-fn size(node: &Node) -> usize {
-    match &node.content {
-        Content::List(items) => 1 + items.iter().map(size).sum::<usize>(),
-        Content::Map(entries) => 1 + entries.iter().map(|entry| size(&entry.value)).sum::<usize>(),
-        Content::Null | Content::NotFinite | Content::Bool(_) | Content::Number(_) | Content::Text(_) => 1,
+/// The anchors that an alias names, by the parser's numbers.
+fn aliases(text: &str, options: &Options) -> BTreeSet<usize> {
+    // Most documents have none, and need not be parsed twice.
+    if !(text.contains('&') && text.contains('*')) {
+        return BTreeSet::new();
+    }
+    let events = Parser::new_from_str_with_options(text, options.clone()).map_while(Result::ok);
+    let named = events.filter_map(|(event, _)| match event {
+        Event::Alias(anchor) => Some(anchor),
+        _ => None,
+    });
+    named.collect()
+}
+
+// === impl Size ===
+
+impl Size {
+    /// Counts what an alias adds.
+    fn fits(&mut self, added: Size, at: Position) -> Result<(), SyntaxError> {
+        self.values += added.values;
+        self.bytes += added.bytes;
+        if self.values > MAX_ALIASED || self.bytes > MAX_ALIASED_BYTES {
+            let message = "the document has too many aliases: write the values instead".to_owned();
+            return Err(SyntaxError { message, at });
+        }
+        Ok(())
+    }
+}
+
+// === impl Content ===
+
+impl Content {
+    /// Its values, and the bytes of their texts and keys.
+    fn size(&self) -> Size {
+        let mut size = Size { values: 1, bytes: 0 };
+        let mut add = |inner: Size| {
+            size.values += inner.values;
+            size.bytes += inner.bytes;
+        };
+        match self {
+            Content::List(items) => items.iter().for_each(|item| add(item.content.size())),
+            Content::Map(entries) => {
+                for entry in entries {
+                    add(Size { values: 0, bytes: entry.key.len() });
+                    add(entry.value.content.size());
+                }
+            }
+            Content::Text(text) => size.bytes += text.len(),
+            Content::Null | Content::NotFinite | Content::Bool(_) | Content::Number(_) => {}
+        }
+        size
     }
 }
 
