@@ -11,6 +11,7 @@ mod rules;
 mod schema;
 mod strict;
 mod structure;
+mod time;
 
 pub use finding::{Finding, Rule};
 pub use kinds::{Kind, Kinds, Recognized};
@@ -18,6 +19,9 @@ pub use kinds::{Kind, Kinds, Recognized};
 use serde_json::Value;
 
 use crate::manifest::{FieldPath, Node};
+
+/// The longest request that the API server reads.
+const MAX_BYTES: usize = 3 * 1024 * 1024;
 
 /// What the API server would answer. `old` is the object before, for the rules about changes.
 pub fn judge(kind: &Kind, node: &Node, old: Option<&Value>) -> Vec<Finding> {
@@ -27,6 +31,9 @@ pub fn judge(kind: &Kind, node: &Node, old: Option<&Value>) -> Vec<Finding> {
         return unreadable.iter().map(|path| Finding::new(Rule::Syntax, path, message)).collect();
     }
     let mut object = node.value();
+    if let Some(finding) = too_large(&object) {
+        return vec![finding];
+    }
     let malformed = metadata::malformed(&object);
     if !malformed.is_empty() {
         return malformed;
@@ -37,6 +44,17 @@ pub fn judge(kind: &Kind, node: &Node, old: Option<&Value>) -> Vec<Finding> {
     }
     complete(kind, &mut object);
     check(kind, &object, old)
+}
+
+/// Clients send JSON, whatever the manifest is in.
+fn too_large(object: &Value) -> Option<Finding> {
+    let size = object.to_string().len();
+    let message = || {
+        format!(
+            "the object has {size} bytes of JSON, and the API server takes at most {MAX_BYTES}: make it smaller"
+        )
+    };
+    (size > MAX_BYTES).then(|| Finding::new(Rule::TooLong, &FieldPath::default(), message()))
 }
 
 /// Fills in the defaults, as the API server does before it validates and stores an object.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::cli::support::program::run;
 use crate::cli::support::server::{Answer, Manifest, Syntax, answers};
-use crate::cli::support::yaml_mutations::{SCALARS, mutate};
+use crate::cli::support::yaml_mutations::{METADATA, SCALARS, mutate};
 use crate::misoperation::channels::bases;
 use crate::misoperation::mutations::{Mutation, mutations};
 use crate::misoperation::support::inputs::env;
@@ -208,5 +208,31 @@ async fn a_scalar_of_yaml_has_the_same_type_for_validate_and_the_api_server() {
     }
     let accepted = compare(&harness, &all).await;
     assert!(accepted > all.len() / 4, "{accepted} of {}", all.len());
+    harness.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn validate_and_the_api_server_agree_about_metadata_and_about_size() {
+    let harness = Harness::bare(Default::default(), &[]).await;
+    let mut all = Vec::new();
+    for field in METADATA {
+        let name = if field.starts_with("generateName") { "" } else { "  name: judged\n" };
+        let body = format!(
+            "apiVersion: ohallo.eu/v1alpha1\nkind: Channel\nmetadata:\n{name}  {field}\nspec: {{channelType: chat, displayName: A}}\n"
+        );
+        all.push(Manifest { what: (*field).to_owned(), plural: "channels", body, syntax: Syntax::Yaml });
+    }
+    // The last bytes that fit, and those that do not.
+    let sized = |text: usize| {
+        let config = json!({"x": "x".repeat(text)});
+        object("Channel", json!({"channelType": "chat", "displayName": "A", "config": config}))
+    };
+    let limit = 3 * 1024 * 1024;
+    let room = limit - sized(0).to_string().len();
+    for text in [room, room + 1, 4_000_000] {
+        all.push(json_manifest(format!("{text} bytes of text"), "channels", &sized(text)));
+    }
+    let accepted = compare(&harness, &all).await;
+    assert!(accepted > 10 && accepted < all.len() / 2, "{accepted} of {}", all.len());
     harness.finish().await;
 }

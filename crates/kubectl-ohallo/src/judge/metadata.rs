@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::judge::finding::{Finding, Rule};
 use crate::judge::number::{Integer, integer};
 use crate::judge::structure::shown;
+use crate::judge::time::is_time;
 use crate::manifest::FieldPath;
 
 /// All annotations of an object together, in bytes.
@@ -145,10 +146,6 @@ fn decode_one(value: &Value, kind: Type, path: &FieldPath, found: &mut Vec<Findi
         (Type::Texts, other) => found.push(wrong_type(path, "an object of texts", other)),
         (Type::List | Type::Objects(_), other) => found.push(wrong_type(path, "a list", other)),
     }
-}
-
-fn is_time(text: &str) -> bool {
-    text.parse::<jiff::Timestamp>().is_ok()
 }
 
 /// Fields that metadata does not have.
@@ -295,7 +292,12 @@ fn owners(fields: &Map<String, Value>) -> Vec<Finding> {
                 found.push(Finding::new(Rule::Metadata, &path.key(key), "must not be empty"));
             }
         }
-        if text(&owner, "apiVersion") == "v1" && text(&owner, "kind") == "Event" {
+        let (group, version) = group_version(text(&owner, "apiVersion"));
+        if version.is_empty() && !text(&owner, "apiVersion").is_empty() {
+            let message = "must be a group and a version, such as apps/v1";
+            found.push(Finding::new(Rule::Metadata, &path.key("apiVersion"), message));
+        }
+        if (group, version) == ("", "v1") && text(&owner, "kind") == "Event" {
             found.push(Finding::new(Rule::Metadata, &path, "an Event can't own objects"));
         }
         controllers += usize::from(owner.get("controller") == Some(&Value::Bool(true)));
@@ -304,6 +306,15 @@ fn owners(fields: &Map<String, Value>) -> Vec<Finding> {
         }
     }
     found
+}
+
+/// As Go's `ParseGroupVersion`: nothing where it can't be parsed.
+fn group_version(api_version: &str) -> (&str, &str) {
+    match api_version.split_once('/') {
+        Some((_, version)) if version.contains('/') => ("", ""),
+        Some(both) => both,
+        None => ("", api_version),
+    }
 }
 
 fn finalizers(fields: &Map<String, Value>) -> Vec<Finding> {
