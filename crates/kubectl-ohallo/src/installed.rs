@@ -23,6 +23,9 @@ pub struct Operator {
     pub replicas: i32,
     pub ready_replicas: i32,
     pub service_account: String,
+    /// The name of its container, beside which others may run.
+    #[serde(skip)]
+    pub container: String,
     /// Where its metrics are.
     #[serde(skip)]
     pub http_port: u16,
@@ -44,15 +47,16 @@ pub async fn operators(cluster: &Cluster) -> Result<Option<Vec<Operator>>, Failu
 // === impl Operator ===
 
 impl Operator {
-    fn of(deployment: &Deployment) -> Self {
+    pub fn of(deployment: &Deployment) -> Self {
         let namespace = deployment.namespace().unwrap_or_default();
         let spec = deployment.spec.as_ref();
         let pod = spec.and_then(|spec| spec.template.spec.clone()).unwrap_or_default();
-        let container = pod.containers.first().cloned().unwrap_or_default();
+        let container = container(&pod);
         let status = deployment.status.as_ref();
         Self {
             name: deployment.name_any(),
             version: version(deployment, &container),
+            container: container.name.clone(),
             replicas: spec.and_then(|spec| spec.replicas).unwrap_or(1),
             ready_replicas: status.and_then(|status| status.ready_replicas).unwrap_or_default(),
             service_account: service_account(&pod),
@@ -68,6 +72,19 @@ impl Operator {
     pub fn user(&self) -> String {
         format!("system:serviceaccount:{}:{}", self.namespace, self.service_account)
     }
+}
+
+/// Whether a container runs the operator: by the name that the chart and the plain manifests give it, or by its image.
+pub fn is_operator(name: &str, image: &str) -> bool {
+    let last = image.split('@').next().and_then(|image| image.rsplit('/').next()).unwrap_or_default();
+    name == "operator" || last.split(':').next() == Some("ohallo-operator")
+}
+
+/// The operator's container. A service mesh or a vault may put others before it.
+fn container(pod: &PodSpec) -> Container {
+    let is_own =
+        |container: &&Container| is_operator(&container.name, container.image.as_deref().unwrap_or_default());
+    pod.containers.iter().find(is_own).or(pod.containers.first()).cloned().unwrap_or_default()
 }
 
 fn version(deployment: &Deployment, container: &Container) -> String {
@@ -123,7 +140,7 @@ fn setting(container: &Container, namespace: &str, flag: &str) -> Option<String>
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -151,6 +168,23 @@ mod tests {
             lease: Some("ohallo-operator".into()),
         };
         assert_eq!((shipped.served, shipped.http_port), (served, 8080));
+    }
+
+    #[test]
+    fn the_container_of_the_operator_is_found_beside_others() {
+        let named = |containers: Value| {
+            container(&serde_json::from_value(json!({"containers": containers})).unwrap()).name
+        };
+        let sidecar = json!({"name": "proxy", "image": "vendor/ohallo-operator-proxy:1"});
+        for own in [
+            json!({"name": "operator", "image": "host/mirror:1"}),
+            json!({"name": "app", "image": "host:5000/team/ohallo-operator:0.2.0@sha256:1"}),
+        ] {
+            let name = own["name"].as_str().unwrap().to_owned();
+            assert_eq!(named(json!([sidecar, own])), name);
+            assert_eq!(named(json!([own, sidecar])), name);
+        }
+        assert_eq!(named(json!([sidecar])), "proxy");
     }
 
     #[test]

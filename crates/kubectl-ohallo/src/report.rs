@@ -29,8 +29,8 @@ Examples:
   kubectl ohallo report --all-namespaces --file incident.tar.gz
 
 The archive has the objects of ohallo.eu, their Events, the findings of `check`, and the operators' Deployments, pods, logs and
-metrics, as far as you may read them. It has no Secret. Values of spec.config, annotations of others and environment variables
-are masked. Names, display names, ids and messages are not: read the archive before you share it.
+metrics, as far as you may read them. It has no Secret. Values of spec.config, annotations of others, environment variables,
+headers of probes and arguments are masked, but for the operator's own flags. Names, display names, ids and messages are not: read the archive before you share it.
 
 Exit codes: 0 written, 2 no answer, 64 wrong usage.";
 
@@ -135,8 +135,13 @@ impl Report {
         name: &str,
         folder: &str,
     ) {
-        let params =
-            LogParams { tail_lines: Some(LOG_LINES), limit_bytes: Some(LOG_BYTES), ..LogParams::default() };
+        // Without a name, the API server refuses a pod that has several.
+        let params = LogParams {
+            container: Some(operator.container.clone()),
+            tail_lines: Some(LOG_LINES),
+            limit_bytes: Some(LOG_BYTES),
+            ..LogParams::default()
+        };
         let log = pods.logs(name, &params).await;
         self.text(&format!("{folder}/{name}.log"), &format!("the log of pod {name}"), log);
         let before = LogParams { previous: true, ..params };
@@ -187,7 +192,7 @@ impl Report {
 
     /// With a page that says what is in it and what is not.
     fn files(mut self) -> Vec<(String, String)> {
-        let mut page = "A report of kubectl ohallo. It holds no Secret.\nMasked: values of spec.config, drifted values, annotations of others, environment variables, passwords in URLs.\n".to_owned();
+        let mut page = "A report of kubectl ohallo. It holds no Secret.\nMasked: values of spec.config, drifted values, annotations of others, environment variables, headers of probes, arguments that are no flags of the operator, passwords in URLs.\n".to_owned();
         if !self.left_out.is_empty() {
             page.push_str("\nLeft out, because it may not be read:\n");
             for what in &self.left_out {
@@ -202,4 +207,37 @@ impl Report {
 fn is_ours(event: &Event) -> bool {
     let version = event.regarding.as_ref().and_then(|about| about.api_version.as_deref());
     version.is_some_and(|version| version.starts_with("ohallo.eu/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use kube::client::Body;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_log_is_that_of_the_operators_container() {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&asked);
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            log.lock().unwrap().push(request.uri().to_string());
+            async { Ok::<_, std::io::Error>(http::Response::new(Body::from(b"a line\n".to_vec()))) }
+        });
+        let client = kube::Client::new(service, "home");
+        let cluster = Cluster { client: client.clone(), namespace: "home".to_owned() };
+        let deployment = serde_json::json!({
+            "metadata": {"name": "op", "namespace": "home"},
+            "spec": {"selector": {}, "template": {"spec": {"containers": [
+                {"name": "vault", "image": "vault:1"}, {"name": "operator", "image": "ohallo-operator:1"}]}}},
+        });
+        let operator = Operator::of(&serde_json::from_value(deployment).unwrap());
+        let mut report = Report::default();
+        report.pod(&cluster, &operator, &Api::namespaced(client, "home"), "pod", "folder").await;
+        assert!(report.left_out.is_empty(), "{:?}", report.left_out);
+        let asked = asked.lock().unwrap();
+        let logs: Vec<_> = asked.iter().filter(|uri| uri.contains("/log?")).collect();
+        assert!(logs.len() == 2 && logs.iter().all(|uri| uri.contains("container=operator&")), "{asked:?}");
+    }
 }

@@ -9,6 +9,7 @@ fn operator(replicas: i32, ready_replicas: i32) -> Operator {
         version: "0.2.0".into(),
         replicas,
         ready_replicas,
+        container: "operator".into(),
         service_account: "op".into(),
         http_port: 8080,
         served: Served::default(),
