@@ -23,13 +23,16 @@ pub const NOTE: Style = AnsiColor::Yellow.on_default();
 /// stdout and stderr.
 pub struct Output {
     choice: ColorChoice,
+    /// Whether the reader of stdout has ended.
+    is_closed: bool,
 }
 
 // === impl Output ===
 
 impl Output {
     pub fn new(no_color: bool) -> Self {
-        Self { choice: if no_color { ColorChoice::Never } else { ColorChoice::Auto } }
+        let choice = if no_color { ColorChoice::Never } else { ColorChoice::Auto };
+        Self { choice, is_closed: false }
     }
 
     /// Prints a result.
@@ -39,11 +42,18 @@ impl Output {
     pub fn print(&mut self, text: &str) -> Result<(), Failure> {
         let mut stream = AutoStream::new(std::io::stdout().lock(), self.choice);
         match stream.write_all(text.as_bytes()).and_then(|()| stream.flush()) {
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-                Err(Failure::undecided(format!("the output can't be written: {error}")))
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                self.is_closed = true;
+                Ok(())
             }
-            _ => Ok(()),
+            Err(error) => Err(Failure::undecided(format!("the output can't be written: {error}"))),
         }
+    }
+
+    /// Whether the reader of what is printed has ended, so that nothing reaches it any more.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
     }
 
     /// Prints a remark on stderr, where it is no part of the result.
@@ -61,6 +71,28 @@ impl Output {
         _ = writeln!(stream, "{BAD}error:{BAD:#} {message}");
         failure.code
     }
+}
+
+/// Waits until the reader of stdout ends, where the system reports that without a write.
+pub async fn closed() {
+    #[cfg(unix)]
+    if reader_ends().await.is_ok() {
+        return;
+    }
+    std::future::pending().await
+}
+
+/// # Errors
+/// stdout can't be watched: a file is never closed by its reader.
+#[cfg(unix)]
+async fn reader_ends() -> std::io::Result<()> {
+    use std::os::fd::AsFd;
+    use tokio::io::Interest;
+    use tokio::net::unix::pipe::Sender;
+
+    let stdout = std::io::stdout().as_fd().try_clone_to_owned()?;
+    // Unchecked, because stdout must go on to block.
+    Sender::from_owned_fd_unchecked(stdout)?.ready(Interest::ERROR).await.map(drop)
 }
 
 /// The text in a style.

@@ -8,7 +8,7 @@ use clap_complete::engine::ArgValueCompleter;
 use ohallo_core::api::ObjectKind;
 
 use crate::cluster::{Cluster, block_on};
-use crate::failure::Failure;
+use crate::failure::{Failure, SUCCESS};
 use crate::global::Global;
 use crate::names::targets;
 use crate::output::{self, Format, Output};
@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(short = 'A', long)]
     all_namespaces: bool,
 
-    /// Print again whenever something changes, until Ctrl-C
+    /// Print again whenever something changes, until Ctrl-C or until the reader of a pipe ends
     #[arg(short, long)]
     watch: bool,
 
@@ -66,8 +66,12 @@ pub fn run(args: &Args, global: &Global, output: &mut Output) -> Result<u8, Fail
             if !args.watch {
                 return Ok(tree.exit_code());
             }
+            let is_over = output.is_closed() || tokio::time::timeout(REFRESH, output::closed()).await.is_ok();
+            // Whoever read it has what they wanted.
+            if is_over {
+                return Ok(SUCCESS);
+            }
             last = text;
-            tokio::time::sleep(REFRESH).await;
         }
     })
 }

@@ -1,9 +1,12 @@
 //! `status`, `why`, `version` and the verbs, against an operator that works.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 use testbed::User;
 
-use crate::cli::support::program::{command, in_namespace};
+use crate::cli::support::program::{command, ended, in_namespace};
 use crate::support::harness::Harness;
 use crate::support::steps::{insert_in_dashboard, unresolved_create};
 
@@ -39,6 +42,25 @@ async fn a_person_on_call_reads_suspends_resumes_tests_and_reconciles_a_channel(
     let channel = harness.get("a").await;
     let managers = channel.metadata.managed_fields.unwrap();
     assert!(managers.iter().any(|entry| entry.manager.as_deref() == Some("kubectl-ohallo")));
+    harness.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_ends_with_the_reader_of_its_pipe() {
+    let harness = Harness::start().await;
+    harness.ready("a", json!({})).await;
+    let mut watch = in_namespace(&harness);
+    let mut child =
+        watch.args(["status", "--watch"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("default"));
+    says(&harness, 0, &["suspend", "a"]);
+    let shown = lines.by_ref().map(Result::unwrap).find(|line| line.contains("Suspended"));
+    assert!(shown.is_some(), "it goes on as long as the reader");
+    drop(lines);
+    // Nothing changes, so it writes nothing that could fail.
+    let output = ended(child).await;
+    assert_eq!((output.status.code(), output.stderr), (Some(0), vec![]));
     harness.finish().await;
 }
 

@@ -2,12 +2,12 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use testbed::{Profile, User};
 
-use crate::support::harness::Harness;
+use crate::support::harness::{Harness, WAIT_TIMEOUT};
 use crate::support::helm::output_text;
 
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
@@ -43,6 +43,19 @@ pub fn with_stdin(mut command: Command, text: &str) -> Output {
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     child.wait_with_output().unwrap()
+}
+
+/// The end of a program that must end soon. One that does not is killed.
+pub async fn ended(child: Child) -> Output {
+    let id = child.id().to_string();
+    let waiting = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
+    match tokio::time::timeout(WAIT_TIMEOUT / 2, waiting).await {
+        Ok(output) => output.unwrap(),
+        Err(_) => {
+            Command::new("kill").args(["-KILL", &id]).status().unwrap();
+            panic!("the program does not end");
+        }
+    }
 }
 
 /// What git prints in a folder; it must succeed.
