@@ -11,6 +11,7 @@ mod failure;
 mod global;
 mod import;
 mod installed;
+mod interrupt;
 mod judge;
 mod man;
 mod manifest;

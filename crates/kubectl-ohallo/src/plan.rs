@@ -28,6 +28,7 @@ use ohallo_core::channel::state::Now;
 use crate::cluster::{Cluster, block_on};
 use crate::failure::{BAD_USAGE, Failure, SUCCESS};
 use crate::global::Global;
+use crate::interrupt;
 use crate::judge::Kinds;
 use crate::manifest::Base;
 use crate::ohallo::{Connection, key_of_environment};
@@ -68,8 +69,6 @@ const DESTROYS: u8 = 3;
 const CHANGES: u8 = 2;
 /// There is no plan, or a part of it is refused.
 const NO_PLAN: u8 = 1;
-/// As a shell reports a process that Ctrl-C has ended.
-const INTERRUPTED: u8 = 130;
 
 #[derive(clap::Args)]
 #[command(after_help = HELP)]
@@ -133,7 +132,7 @@ enum FailOn {
 pub fn run(args: &Args, global: &Global, output: &mut Output) -> Result<u8, Failure> {
     // 2 and 3 are answers here.
     let report = plan(args, global).map_err(|failure| match failure.code {
-        BAD_USAGE | INTERRUPTED => failure,
+        BAD_USAGE => failure,
         _ => failure.with_code(NO_PLAN),
     })?;
     let text = match args.output {
@@ -173,6 +172,7 @@ fn plan(args: &Args, global: &Global) -> Result<Report, Failure> {
     if depth == Depth::Files && args.base.is_none() {
         return Err(Failure::usage("the depth files compares with --base, which is missing"));
     }
+    interrupt::ends_with_a_sentence(global.no_color)?;
     let kinds = Kinds::embedded().map_err(Failure::undecided)?;
     let now = Now { wall: clock::now(), instant: clock::instant() };
     if depth == Depth::Files {
@@ -181,15 +181,7 @@ fn plan(args: &Args, global: &Global) -> Result<Report, Failure> {
         planned.notes.extend(read.note);
         return Ok(planned.report(args.base.clone(), depth, now));
     }
-    block_on(async {
-        let work = async { with_cluster(args, global, depth, &kinds, now).await };
-        tokio::select! {
-            report = work => report,
-            _ = tokio::signal::ctrl_c() => {
-                Err(Failure::undecided("interrupted: nothing was written").with_code(INTERRUPTED))
-            }
-        }
-    })
+    block_on(with_cluster(args, global, depth, &kinds, now))
 }
 
 /// The manifests of a change.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::cli::support::planner::{
     PLANNER, assert_only_read, effects, grant_reads, planned, planner, said, unique_ids,
 };
-use crate::cli::support::program::{command, git, run};
+use crate::cli::support::program::{command, ended, git, run};
 use crate::support::harness::{Harness, TENANT, id_of};
 use crate::support::{canary, cluster_workspaces, clusters};
 
@@ -287,6 +287,38 @@ async fn ctrl_c_ends_a_plan_that_waits_for_ohallo() {
         (Some(130), "error: interrupted: nothing was written\n")
     );
     harness.sim.remove_fault(fault);
+    harness.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ctrl_c_ends_a_plan_that_waits_for_stdin() {
+    let harness = Harness::bare(Config::default(), &[]).await;
+    for args in [&["-"][..], &["-", "--live"], &["-", "--base", "/dev/null"]] {
+        let mut command = planner(&harness, args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let stdin = child.stdin.take().unwrap();
+        // It reads stdin when a thread of it is in read(2) on the descriptor 0.
+        let waits = |call: &std::path::Path| {
+            std::fs::read_to_string(call.join("syscall")).is_ok_and(|call| call.starts_with("0 0x0 "))
+        };
+        let tasks = format!("/proc/{}/task", child.id());
+        harness
+            .eventually("the plan reads stdin", || async {
+                let mut threads = std::fs::read_dir(&tasks).unwrap();
+                threads.any(|thread| waits(&thread.unwrap().path())).then_some(())
+            })
+            .await;
+        let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        assert!(killed.unwrap().success());
+        let output = ended(child).await;
+        assert_eq!(
+            (output.status.code(), said(&output).as_str()),
+            (Some(130), "error: interrupted: nothing was written\n"),
+            "{args:?}"
+        );
+        drop(stdin);
+    }
     harness.finish().await;
 }
 
