@@ -1,11 +1,14 @@
 //! The connection to a cluster.
 
+mod connection;
+mod proxy;
+mod sentence;
+
 use std::fmt::Debug;
 use std::time::Duration;
 
+use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
 use ohallo_core::api::ObjectKind;
 use ohallo_core::api::channel::Channel;
 use ohallo_core::api::workspace::{ClusterWorkspace, Workspace};
@@ -40,34 +43,10 @@ pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, 
 
 impl Cluster {
     /// # Errors
-    /// There is no kubeconfig, or it has no such context.
+    /// There is no kubeconfig, or something in it can't be used.
     pub async fn connect(global: &Global) -> Result<Self, Failure> {
-        // Fails only if another provider is installed, which serves equally well.
-        _ = rustls::crypto::ring::default_provider().install_default();
-        let options = KubeConfigOptions { context: global.context.clone(), ..KubeConfigOptions::default() };
-        let read = match &global.kubeconfig {
-            Some(path) => Kubeconfig::read_from(path),
-            None => Kubeconfig::read(),
-        };
-        // The error of a wrong file quotes its lines, and with them credentials.
-        let sentence = |error: &dyn std::fmt::Display| {
-            error.to_string().lines().next().unwrap_or_default().trim_end_matches(':').to_owned()
-        };
-        let kubeconfig = read.map_err(|error| {
-            Failure::undecided(format!("the kubeconfig can't be read: {}", sentence(&error)))
-        })?;
-        let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
-        let mut config =
-            config.map_err(|error| Failure::undecided(format!("the kubeconfig can't be used: {error}")))?;
-        config.connect_timeout = Some(REQUEST_TIMEOUT);
-        config.read_timeout = Some(REQUEST_TIMEOUT);
-        // A command that waits repeats its reads anyway, and a write must not be sent twice.
-        config.default_retry = false;
-        let namespace = global.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let client = Client::try_from(config);
-        let client =
-            client.map_err(|error| Failure::undecided(format!("the kubeconfig can't be used: {error}")))?;
-        Ok(Self { client, namespace })
+        let (client, namespace) = connection::connect(global).await?;
+        Ok(Self { client, namespace: global.namespace.clone().unwrap_or(namespace) })
     }
 
     /// The objects of a kind in the namespace, or in the cluster if the kind has none.
@@ -175,19 +154,6 @@ pub fn failed(what: &str, error: &kube::Error) -> Failure {
                 "{what}: the cluster does not have the CustomResourceDefinitions: install the operator"
             ))
         }
-        kube::Error::Api(status) => Failure::undecided(format!("{what}: {}", status.message)),
-        kube::Error::Service(_) | kube::Error::HyperError(_) => {
-            Failure::undecided(format!("{what}: the API server can't be reached: {}", chain(error)))
-        }
-        other => Failure::undecided(format!("{what}: {}", chain(other))),
+        other => Failure::undecided(format!("{what}: {}", sentence::of_request(other))),
     }
-}
-
-/// The innermost cause, which names what went wrong.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }

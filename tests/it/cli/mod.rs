@@ -1,5 +1,6 @@
 //! `kubectl-ohallo` as people and pipelines run it: the built program, and the answers of the real API server.
 
+mod connection;
 mod diagnosis;
 mod distribution;
 mod editor;

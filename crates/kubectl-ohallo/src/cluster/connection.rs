@@ -1,0 +1,58 @@
+//! From a kubeconfig to a client.
+
+use kube::config::{Cluster, KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+use crate::cluster::REQUEST_TIMEOUT;
+use crate::cluster::proxy::{Environment, proxy_of, through};
+use crate::cluster::sentence::{of_kubeconfig, of_request};
+use crate::failure::Failure;
+use crate::global::Global;
+
+/// Replaces the proxies of a kubeconfig, so that kube reads neither those nor the environment.
+const UNREAD: &str = "http://proxy.invalid";
+
+/// A client, and the namespace of the context.
+///
+/// # Errors
+/// There is no kubeconfig, or something in it can't be used.
+pub async fn connect(global: &Global) -> Result<(Client, String), Failure> {
+    // Fails only if another provider is installed, which serves equally well.
+    _ = rustls::crypto::ring::default_provider().install_default();
+    let read = match &global.kubeconfig {
+        Some(path) => Kubeconfig::read_from(path),
+        None => Kubeconfig::read(),
+    };
+    let mut kubeconfig = read.map_err(|error| {
+        Failure::undecided(format!("the kubeconfig can't be read: {}", of_kubeconfig(&error)))
+    })?;
+    let unusable = |why: &str| Failure::undecided(format!("the kubeconfig can't be used: {why}"));
+    let options = KubeConfigOptions { context: global.context.clone(), ..KubeConfigOptions::default() };
+    let proxy = chosen(&kubeconfig, &options).and_then(|cluster| cluster.proxy_url.clone());
+    for cluster in kubeconfig.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
+        cluster.proxy_url = Some(UNREAD.to_owned());
+    }
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
+    let mut config = config.map_err(|error| unusable(&of_kubeconfig(&error)))?;
+    config.proxy_url = None;
+    config.connect_timeout = Some(REQUEST_TIMEOUT);
+    config.read_timeout = Some(REQUEST_TIMEOUT);
+    // A command that waits repeats its reads anyway, and a write must not be sent twice.
+    config.default_retry = false;
+    let namespace = config.default_namespace.clone();
+    let proxy = proxy.filter(|proxy| !proxy.is_empty());
+    let proxy = proxy_of(&config.cluster_url, proxy.as_deref(), &Environment::read());
+    let proxy = proxy.map_err(|error| unusable(&error.to_string()))?;
+    let client = match proxy {
+        Some(proxy) => through(&config, &proxy),
+        None => Client::try_from(config),
+    };
+    Ok((client.map_err(|error| unusable(&of_request(&error)))?, namespace))
+}
+
+/// The cluster of the selected context.
+fn chosen<'a>(file: &'a Kubeconfig, options: &KubeConfigOptions) -> Option<&'a Cluster> {
+    let name = options.context.as_ref().or(file.current_context.as_ref())?;
+    let context = file.contexts.iter().find(|context| context.name == *name)?.context.as_ref()?;
+    file.clusters.iter().find(|cluster| cluster.name == context.cluster)?.cluster.as_ref()
+}
