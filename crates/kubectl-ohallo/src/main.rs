@@ -1,5 +1,6 @@
 //! `kubectl ohallo`: the command line of the ohallo-operator, for people and pipelines.
 
+mod bug;
 mod check;
 mod cli;
 mod cluster;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    bug::install(cli.global.no_color);
     let mut output = Output::new(cli.global.no_color);
     // For plan, 2 and 3 are answers.
     let crashed = if matches!(cli.command, Command::Plan(_)) { NEGATIVE } else { UNDECIDED };
@@ -57,7 +59,7 @@ fn main() -> ExitCode {
         ended.unwrap_or_else(|failure| output.fail(&failure))
     });
     let ended = match work {
-        // The panic is on stderr.
+        // The bug is on stderr.
         Ok(thread) => thread.join().unwrap_or(crashed),
         Err(error) => {
             let failure = Failure::undecided(format!("no thread can be started: {error}"));

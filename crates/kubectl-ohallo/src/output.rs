@@ -65,11 +65,15 @@ impl Output {
 
     /// Prints an error on stderr and returns its exit code.
     pub fn fail(&mut self, failure: &Failure) -> u8 {
-        let mut stream = AutoStream::new(std::io::stderr().lock(), self.choice);
-        let message = ohallo_core::text::escape(&failure.to_string());
-        // There is nobody to report to if this fails.
-        _ = writeln!(stream, "{BAD}error:{BAD:#} {message}");
+        self.error(&failure.to_string());
         failure.code
+    }
+
+    /// Prints an error on stderr.
+    pub fn error(&mut self, message: &str) {
+        let mut stream = AutoStream::new(std::io::stderr().lock(), self.choice);
+        // There is nobody to report to if this fails.
+        _ = writeln!(stream, "{BAD}error:{BAD:#} {}", ohallo_core::text::escape(message));
     }
 }
 

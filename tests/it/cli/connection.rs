@@ -48,12 +48,23 @@ async fn an_error_names_what_is_wrong_and_shows_no_credential() {
     let harness = Harness::bare(Default::default(), &[]).await;
     let proxy = format!("socks5://user:{CANARY}@proxy.example:1080");
     let is_user = |user: Value| move |_: &mut Value, own: &mut Value| *own = user;
+    let credential = |status: Value| {
+        let answer = json!({"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status});
+        plugin(&format!("printf '%s' '{answer}'"))
+    };
     let broken = format!("{CANARY}\n{CANARY}");
     let users = [
         ("ended with code 3", plugin(&format!("echo {CANARY}; echo {CANARY} >&2; exit 3"))),
         ("printed no valid ExecCredential", plugin(&format!("echo 'status: [{CANARY}'"))),
         ("printed no valid ExecCredential", plugin("echo '{}'")),
         ("can't be started", json!({"exec": {"command": "/missing/plugin", "args": [CANARY]}})),
+        ("has a line break", credential(json!({"token": broken}))),
+        (
+            "has a line break",
+            credential(json!({"token": broken, "expirationTimestamp": "2999-01-01T00:00:00Z"})),
+        ),
+        ("has a line break", json!({"token": broken})),
+        ("has a line break", json!({"auth-provider": {"name": "oidc", "config": {"id-token": broken}}})),
         ("not supported", json!({"auth-provider": {"name": CANARY, "config": {}}})),
         ("log in again", json!({"token": CANARY})),
         ("HTTP can't carry", json!({"token": "t", "as": broken})),
@@ -76,6 +87,14 @@ async fn an_error_names_what_is_wrong_and_shows_no_credential() {
         assert!(error.contains(part) && error.lines().count() == 1, "{part}: {error}");
         assert!(!error.contains(CANARY), "{part}: {error}");
     }
+    // A file that ends with a line break, as most do, has a token that kubectl uses.
+    let token = NamedTempFile::new().unwrap();
+    let file = kubeconfig(&harness, |_, user| {
+        std::fs::write(&token, format!("{}\n", user["token"].as_str().unwrap())).unwrap();
+        *user = json!({"tokenFile": token.path()});
+    });
+    let output = status(&harness, &file, &[]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
     harness.finish().await;
 }
 

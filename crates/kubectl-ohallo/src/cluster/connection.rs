@@ -1,11 +1,14 @@
 //! From a kubeconfig to a client.
 
+use http::HeaderValue;
 use kube::config::{Cluster, KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use secrecy::{ExposeSecret, SecretString};
 
+use crate::bug;
 use crate::cluster::REQUEST_TIMEOUT;
 use crate::cluster::proxy::{Environment, proxy_of, through};
-use crate::cluster::sentence::{of_kubeconfig, of_request};
+use crate::cluster::sentence::{UNUSABLE_TOKEN, of_kubeconfig, of_request};
 use crate::failure::Failure;
 use crate::global::Global;
 
@@ -39,14 +42,17 @@ pub async fn connect(global: &Global) -> Result<(Client, String), Failure> {
     config.read_timeout = Some(REQUEST_TIMEOUT);
     // A command that waits repeats its reads anyway, and a write must not be sent twice.
     config.default_retry = false;
+    trim_token_file(&mut config);
     let namespace = config.default_namespace.clone();
     let proxy = proxy.filter(|proxy| !proxy.is_empty());
     let proxy = proxy_of(&config.cluster_url, proxy.as_deref(), &Environment::read());
     let proxy = proxy.map_err(|error| unusable(&error.to_string()))?;
-    let client = match proxy {
+    // kube panics on a token that HTTP can't carry, wherever it is from.
+    let client = bug::caught(|| match proxy {
         Some(proxy) => through(&config, &proxy),
         None => Client::try_from(config),
-    };
+    });
+    let client = client.ok_or_else(|| unusable(UNUSABLE_TOKEN))?;
     Ok((client.map_err(|error| unusable(&of_request(&error)))?, namespace))
 }
 
@@ -55,4 +61,18 @@ fn chosen<'a>(file: &'a Kubeconfig, options: &KubeConfigOptions) -> Option<&'a C
     let name = options.context.as_ref().or(file.current_context.as_ref())?;
     let context = file.contexts.iter().find(|context| context.name == *name)?.context.as_ref()?;
     file.clusters.iter().find(|cluster| cluster.name == context.cluster)?.cluster.as_ref()
+}
+
+/// kubectl ignores blanks around the token of a file, and kube does not.
+fn trim_token_file(config: &mut Config) {
+    let user = &mut config.auth_info;
+    let path = user.token_file.as_ref().filter(|_| user.token.is_none());
+    // One that can't be read is kube's error.
+    let Some(text) = path.and_then(|path| std::fs::read_to_string(path).ok()).map(SecretString::from) else {
+        return;
+    };
+    // kube rereads the file, unless blanks keep it from using it.
+    if HeaderValue::try_from(text.expose_secret()).is_err() {
+        user.token = Some(text.expose_secret().trim().into());
+    }
 }

@@ -137,5 +137,5 @@ fn of_credentials(error: &AuthError) -> String {
 }
 
 /// A value that HTTP can't carry.
-const UNUSABLE_TOKEN: &str =
+pub const UNUSABLE_TOKEN: &str =
     "the token of the kubeconfig has a line break or a control character: log in again";
