@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use testbed::Profile;
 
@@ -32,7 +32,7 @@ fn write_documents(folder: &Path) {
 }
 
 fn measured(mut command: Command) -> Used {
-    let started = Instant::now();
+    let started = ohallo_client::clock::instant();
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let status = format!("/proc/{}/status", child.id());
     let mut mib = 0;
