@@ -245,7 +245,7 @@ These variables make tests longer:
 
 | variable | rows and meaning | default |
 |---|---|---|
-| `OHALLO_TEST_KILL=<every>/<offset>` | F1 F2: run every Nth kill plan, starting at the offset | all plans |
+| `OHALLO_TEST_KILL=<every>/<offset>` | F1 F2: run only every Nth point at which the test kills the operator, starting at the offset | all points |
 | `OHALLO_TEST_OUTAGE_SECONDS` | F23: length of the API server outage | 5 s |
 | `OHALLO_TEST_COLD_START` | F40: number of Channels | 200 |
 | `OHALLO_TEST_CHAOS_SECONDS` `OHALLO_TEST_CHAOS_SEED` | F45: length in seconds, and seed of the order | 15, 45 |

@@ -88,7 +88,10 @@ pub async fn install(plane: &ControlPlane) {
 /// Runs kubectl as a user of the control plane.
 pub fn kubectl_as(plane: &ControlPlane, user: User, args: &[&str], stdin: Option<&str>) -> Output {
     let mut command = Command::new("kubectl");
-    command.arg("--kubeconfig").arg(plane.kubeconfig(user)).args(args);
+    let kubeconfig = plane.kubeconfig(user);
+    // kubectl remembers the kinds of a server by its port, which an earlier control plane may have had.
+    command.env("KUBECACHEDIR", kubeconfig.with_file_name("kubectl-cache"));
+    command.arg("--kubeconfig").arg(kubeconfig).args(args);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("kubectl is needed");
     child.stdin.take().unwrap().write_all(stdin.unwrap_or_default().as_bytes()).unwrap();

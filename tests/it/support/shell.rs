@@ -35,6 +35,7 @@ impl Shell {
         let path = format!("{}:{}", self.folder.path().display(), std::env::var("PATH").unwrap());
         let mut shell = Command::new("sh");
         shell.args(["-c", command]).current_dir(self.folder.path()).stdin(Stdio::null());
+        shell.env("KUBECACHEDIR", self.file("kubectl-cache"));
         shell.env("KUBECONFIG", self.file("kubeconfig")).env("PATH", path).env("OHALLO_API_KEY", &self.key);
         isolate(&mut shell, self.folder.path());
         let output = shell.output().unwrap();

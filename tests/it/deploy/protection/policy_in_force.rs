@@ -80,9 +80,10 @@ impl Case {
         let intent = self.draw.of(&[
             json!(null),
             json!(format!("{uid}/1/2026-01-10T07:00:00.000000Z")),
+            json!(format!("{uid}/12/2026-01-10T07:00:00Z")),
             json!(format!("{uid}/0/2026-01-10T07:00:00Z")),
             json!(format!("{uid}/1")),
-            json!(format!("{uid}/1/yesterday")),
+            json!(format!("{uid}/1/2026-01-10")),
             json!("4f1d/1/2026-01-10T07:00:00Z"),
         ]);
         let confirmed = self.draw.of(&[
