@@ -131,6 +131,54 @@ async fn the_job_for_gitlab_and_the_hooks_run_as_they_are() {
     harness.finish().await;
 }
 
+/// The lines that the runner of GitHub Actions would search for commands, and whether it still searches at the end.
+fn obeyed(log: &str) -> (Vec<&str>, bool) {
+    let mut token = None;
+    let mut lines = Vec::new();
+    for line in log.lines() {
+        match &token {
+            Some(resume) if line == resume => token = None,
+            Some(_) => {}
+            None => match line.strip_prefix("::stop-commands::") {
+                Some(named) => token = Some(format!("::{named}::")),
+                None => lines.push(line),
+            },
+        }
+    }
+    (lines, token.is_none())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_name_of_a_pull_request_gives_the_runner_of_the_action_a_command() {
+    let harness = Harness::bare(unique_ids(), &[]).await;
+    let shell = repository(&harness);
+    let run = |code: u8| {
+        let variables = format!("GITHUB_ACTIONS=true {}", variables("files", true));
+        shell.run(&format!("{variables} bash deploy/ci/github/plan 2>&1; test $? = {code}"))
+    };
+    let hostile = "x ##[error]y ::error::z\n::set-output name=a::b";
+    std::fs::write(
+        shell.file("channels/a.yaml"),
+        manifest(json!({"channelType": "chat", "displayName": hostile})),
+    )
+    .unwrap();
+    let planned = run(0);
+    assert!(planned.contains("##[error]y"), "{planned}");
+    assert_eq!(obeyed(&planned), (vec![], true), "{planned}");
+    // Errors, which are outside of the plan.
+    std::fs::write(shell.file("channels/##[error]::error::.yaml"), "a: [").unwrap();
+    let failed = run(1);
+    assert!(failed.contains("can't be parsed"), "{failed}");
+    assert_eq!(obeyed(&failed), (vec![], true), "{failed}");
+    // The step before it lets the runner obey, and prints an error that may have any name.
+    let base = "--base '##[error]::error::'";
+    let log = shell.run(&format!(
+        "GITHUB_ACTIONS=true ./kubectl-ohallo validate channels/ --output github {base} 2>&1; test $? = 64"
+    ));
+    assert!(log.starts_with("error: ") && !log.contains("##[") && !log.contains("::"), "{log}");
+    harness.finish().await;
+}
+
 /// The example of the README: a repository whose working tree removes, adds and changes a Channel.
 #[test]
 fn the_plan_in_the_readme_is_what_the_program_prints() {

@@ -17,6 +17,9 @@ pub const MARKER: &str = "<!-- kubectl-ohallo plan -->";
 /// GitHub accepts 65,536 characters. Counted in bytes, this holds in any unit.
 pub const MAX_BYTES: usize = 65_536;
 
+/// Splits a text without a trace in what is shown.
+const SPLIT: &str = "<!-- -->";
+
 /// Reserved for what follows the sections: what was cut, and how many notes.
 const RESERVE: usize = 2 * 1024;
 
@@ -136,10 +139,14 @@ fn plain(text: &str) -> String {
     code_of(text, MAX_MESSAGE)
 }
 
-/// Every character that can be part of Markdown or HTML as an entity. None of them ends or begins anything then.
+/// Every character that can be part of Markdown or HTML as an entity. None of them ends or begins anything then. GitHub
+/// looks for mail addresses after it has resolved entities, within each text: a comment ends the text before `@`.
 fn inert(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
+        if character == '@' {
+            out.push_str(SPLIT);
+        }
         if character.is_ascii_punctuation() {
             _ = write!(out, "&#{};", u32::from(character));
         } else {

@@ -6,7 +6,7 @@ use super::*;
 use crate::plan::change::{Depth, Effect, FieldChange};
 
 /// Texts that would be something in Markdown, HTML or on GitHub.
-const HOSTILE: [&str; 24] = [
+const HOSTILE: [&str; 28] = [
     "</code></details>",
     "<script>alert(1)</script>",
     "<!-- kubectl-ohallo plan -->",
@@ -19,6 +19,10 @@ const HOSTILE: [&str; 24] = [
     "http://example.com",
     "www.example.com",
     "a@example.com",
+    "mailto:a.b+c@example.com",
+    "xmpp:a@example.com/b",
+    "https://a@example.com/@b",
+    "ftp://www.example.com",
     "[a](http://example.com)",
     "![a](http://example.com/a.png)",
     "`code` ```",
@@ -57,7 +61,7 @@ fn report(texts: &[String], notes: Vec<String>) -> Report {
 /// The HTML that a comment may have.
 fn is_own(html: &str) -> bool {
     let folded = html.starts_with("<details") && html.trim_end().ends_with("</summary>");
-    folded || ["<code>", "</code>", "<br>", "</details>", MARKER].contains(&html.trim_end())
+    folded || ["<code>", "</code>", "<br>", "</details>", MARKER, SPLIT].contains(&html.trim_end())
 }
 
 /// Everything that is not a list of inert texts.
@@ -86,6 +90,39 @@ fn surprises(comment: &str) -> Vec<String> {
     events.filter(|event| !expected(event)).map(|event| format!("{event:?}")).collect()
 }
 
+/// Links and other things that GitHub's own parser finds: it makes links of addresses that stand alone.
+fn links(comment: &str) -> Vec<String> {
+    use comrak::nodes::NodeValue;
+
+    let mut options = comrak::Options::default();
+    options.extension.autolink = true;
+    options.extension.table = true;
+    options.extension.strikethrough = true;
+    options.extension.tasklist = true;
+    options.extension.footnotes = true;
+    options.extension.math_dollars = true;
+    options.extension.math_code = true;
+    options.extension.alerts = true;
+    let arena = comrak::Arena::new();
+    let root = comrak::parse_document(&arena, comment, &options);
+    let values = root.descendants().map(|node| node.data.borrow().value.clone());
+    let is_expected = |value: &NodeValue| match value {
+        NodeValue::HtmlInline(html) => is_own(html),
+        NodeValue::HtmlBlock(block) => block.literal.lines().all(is_own),
+        NodeValue::Document
+        | NodeValue::Paragraph
+        | NodeValue::Heading(_)
+        | NodeValue::Strong
+        | NodeValue::List(_)
+        | NodeValue::Item(_)
+        | NodeValue::BlockQuote
+        | NodeValue::Text(_)
+        | NodeValue::SoftBreak => true,
+        _ => false,
+    };
+    values.filter(|value| !is_expected(value)).map(|value| format!("{value:?}")).collect()
+}
+
 /// The texts inside `<code>`.
 fn codes(comment: &str) -> Vec<String> {
     let mut found = Vec::new();
@@ -108,6 +145,7 @@ fn codes(comment: &str) -> Vec<String> {
 fn check(texts: &[String], notes: Vec<String>) -> Result<(), TestCaseError> {
     let comment = markdown(&report(texts, notes));
     prop_assert!(surprises(&comment).is_empty(), "{:?}\n{comment}", surprises(&comment));
+    prop_assert!(links(&comment).is_empty(), "{:?}\n{comment}", links(&comment));
     let forbidden = |character: char| {
         character.is_control() && character != '\n' || ohallo_core::text::is_invisible(character)
     };
