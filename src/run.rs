@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::kubernetes::events::{Events, Publisher};
 use crate::kubernetes::leader::replica;
 use crate::kubernetes::reflectors::Watches;
-use crate::kubernetes::{api_server, authorities, request_timeout, response_sanitizer};
+use crate::kubernetes::{api_server, authorities, guard};
 use crate::settings::{SHUTDOWN_GRACE, Settings};
 use crate::startup::{crds, permissions};
 use crate::stores::stores;
@@ -50,7 +50,7 @@ pub async fn run(
 ) -> Result<(), RunError> {
     let listener = http_server::bind(settings.http_addr).await?;
     let client = api_server::client(&settings).await?;
-    run_with(settings, client, listener, shutdown).await
+    run_guarded(settings, client, listener, shutdown).await
 }
 
 /// As [`run`], with an existing client and listener.
@@ -58,6 +58,15 @@ pub async fn run(
 /// # Errors
 /// As [`run`].
 pub async fn run_with(
+    settings: Settings,
+    client: Client,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), RunError> {
+    run_guarded(settings, guard::before(client, guard::REQUEST_TIMEOUT), listener, shutdown).await
+}
+
+async fn run_guarded(
     settings: Settings,
     client: Client,
     listener: TcpListener,
@@ -85,8 +94,6 @@ pub async fn run_with(
             async move { http_server::serve(listener, metrics, readiness, stop.cancelled_owned()).await },
         )
     };
-    let client =
-        request_timeout::before(response_sanitizer::before(client), request_timeout::REQUEST_TIMEOUT);
     let work = operate(settings, client, ohallo, metrics, readiness, stop.child_token());
     let running = async {
         tokio::pin!(work, shutdown);

@@ -13,15 +13,18 @@ use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{Connection, HttpConnector};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use hyper_util::rt::TokioExecutor;
-use kube::client::ConfigExt;
+use kube::client::{ClientBuilder, ConfigExt};
 use kube::config::{Cluster, KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tower::{BoxError, Layer, Service, ServiceExt};
 
+use crate::kubernetes::guard::{GuardLayer, REQUEST_TIMEOUT};
 use crate::settings::Settings;
 
 /// Replaces the proxy of a kubeconfig, so that kube reads neither that nor the environment.
 const UNREAD: &str = "http://proxy.invalid";
+
+const GUARD: GuardLayer = GuardLayer(REQUEST_TIMEOUT);
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +48,8 @@ struct Environment {
     no: Option<String>,
 }
 
+/// The client, guarded: see [`GuardLayer`].
+///
 /// # Errors
 /// No cluster is configured, or the proxy can't be used.
 pub async fn client(settings: &Settings) -> Result<Client, SetupError> {
@@ -54,7 +59,7 @@ pub async fn client(settings: &Settings) -> Result<Client, SetupError> {
     config.proxy_url = None;
     match proxy_of(&config.cluster_url, proxy.as_deref(), &Environment::read())? {
         Some(proxy) => through(&config, &proxy).map_err(SetupError::Client),
-        None => Client::try_from(config).map_err(SetupError::Client),
+        None => Ok(ClientBuilder::try_from(config).map_err(SetupError::Client)?.with_layer(&GUARD).build()),
     }
 }
 
@@ -184,8 +189,8 @@ where
     let base = config.base_uri_layer();
     let namespace = config.default_namespace.clone();
     Ok(match config.auth_layer()? {
-        Some(auth) => Client::new(base.layer(auth.layer(service)), namespace),
-        None => Client::new(base.layer(service), namespace),
+        Some(auth) => Client::new(GUARD.layer(base.layer(auth.layer(service))), namespace),
+        None => Client::new(GUARD.layer(base.layer(service)), namespace),
     })
 }
 

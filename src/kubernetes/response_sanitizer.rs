@@ -47,6 +47,9 @@ const CACHED_CONFIG: u64 = 16 * 1024;
 /// The most bytes of JSON in a part of a status that the cache keeps.
 const CACHED_PART: usize = 4 * 1024;
 
+/// The first capacity for the output of one piece of input, in bytes.
+const FIRST_PIECE: usize = 1024;
+
 /// How much of an object passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -116,7 +119,7 @@ struct Bound {
 }
 
 /// Projects JSON that arrives in arbitrary pieces.
-struct Sanitizer {
+pub(super) struct Sanitizer {
     subject: Subject,
     mode: Mode,
     frames: Vec<Frame>,
@@ -197,29 +200,26 @@ struct Hold {
     over: bool,
 }
 
-/// A client whose responses pass the sanitizer.
-pub fn before(client: Client) -> Client {
-    with(client, Sanitizer::of)
-}
-
 /// A client that can decode whatever the API server stores: only managed fields and too deep parts are dropped.
 pub fn readable(client: Client) -> Client {
-    with(client, |_| Sanitizer::new(Subject::Other, Mode::Light))
-}
-
-fn with(client: Client, sanitizer: fn(&Request<Body>) -> Sanitizer) -> Client {
     let namespace = client.default_namespace().to_owned();
-    let service =
-        tower::service_fn(move |request: Request<Body>| {
-            let client = client.clone();
-            async move {
-                let mut sanitizer = sanitizer(&request);
-                let response = client.send(request).await?;
-                Ok::<_, kube::Error>(response.map(|body| {
-                    body.map_frame(move |frame| frame.map_data(|bytes| sanitizer.filter(&bytes)))
-                }))
-            }
-        });
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let client = client.clone();
+        async move {
+            let mut sanitizer = Sanitizer::new(Subject::Other, Mode::Light);
+            let response = client.send(request).await?;
+            let sanitized = move |bytes: Bytes| {
+                sanitizer.read(&bytes);
+                sanitizer.output()
+            };
+            Ok::<_, kube::Error>(response.map(|body| {
+                body.map_frame({
+                    let mut sanitized = sanitized;
+                    move |frame| frame.map_data(&mut sanitized)
+                })
+            }))
+        }
+    });
     Client::new(service, namespace)
 }
 
@@ -261,7 +261,8 @@ impl Sanitizer {
         }
     }
 
-    fn of<B>(request: &Request<B>) -> Self {
+    /// The one for the response to this request.
+    pub(super) fn of<B>(request: &Request<B>) -> Self {
         let path = request.uri().path();
         let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
         let (subject, listed) = match parts.as_slice() {
@@ -290,10 +291,55 @@ impl Sanitizer {
         Self::new(subject, mode)
     }
 
-    fn filter(&mut self, bytes: &[u8]) -> Bytes {
-        self.out.reserve(if self.subject == Subject::Other { bytes.len() } else { 0 });
-        bytes.iter().for_each(|byte| self.take(*byte));
+    /// Reads the next piece of the response.
+    pub(super) fn read(&mut self, bytes: &[u8]) {
+        self.out.reserve(if self.subject == Subject::Other {
+            bytes.len()
+        } else {
+            bytes.len().min(FIRST_PIECE)
+        });
+        let mut rest = bytes;
+        while let Some((first, after)) = rest.split_first() {
+            rest = match self.plain_text(rest) {
+                0 => {
+                    self.take(*first);
+                    after
+                }
+                length => rest.get(length..).unwrap_or_default(),
+            };
+        }
+    }
+
+    /// The output since the last call.
+    pub(super) fn output(&mut self) -> Bytes {
         std::mem::take(&mut self.out).into()
+    }
+
+    /// Takes the bytes at the beginning that are ordinary text of the current string, at once: most bytes of a response
+    /// are. Returns their number; 0 where the next byte may end, escape or exceed something.
+    fn plain_text(&mut self, bytes: &[u8]) -> usize {
+        let Some(text) = &mut self.text else { return 0 };
+        let bounded = text.role == Role::Value && !text.cut;
+        let room = if bounded { text.limit.saturating_sub(text.length) } else { usize::MAX };
+        if text.escaped || text.digits > 0 || room == 0 {
+            return 0;
+        }
+        let length = memchr::memchr2(b'"', b'\\', bytes).unwrap_or(bytes.len()).min(room);
+        let plain = bytes.get(..length).unwrap_or_default();
+        if length > 0 {
+            text.half = false;
+        }
+        text.length = text.length.saturating_add(length);
+        match text.role {
+            Role::Decides | Role::Finalizer => {
+                let room = (MAX_TEXT_BYTES + 1).saturating_sub(self.word.len());
+                self.word.extend(plain.iter().take(room));
+            }
+            Role::Key => self.write(plain),
+            Role::Value if bounded => self.write(plain),
+            Role::Value | Role::Skipped => {}
+        }
+        length
     }
 
     fn take(&mut self, byte: u8) {
@@ -331,13 +377,13 @@ impl Sanitizer {
             b':' => {
                 // A key that selects a rule is already written.
                 if self.frames.last().is_none_or(|frame| !frame.node.decides()) {
-                    self.write(b":");
+                    self.write_byte(b':');
                 }
             }
-            b' ' | b'\n' | b'\r' | b'\t' => self.write(&[byte]),
+            b' ' | b'\n' | b'\r' | b'\t' => self.write_byte(byte),
             _ => {
                 self.begin_value();
-                self.write(&[byte]);
+                self.write_byte(byte);
             }
         }
     }
@@ -357,11 +403,11 @@ impl Sanitizer {
         match role {
             Role::Key => {
                 self.comma();
-                self.write(b"\"");
+                self.write_byte(b'"');
             }
             Role::Value => {
                 self.begin_value();
-                self.write(b"\"");
+                self.write_byte(b'"');
             }
             _ => self.word.clear(),
         }
@@ -385,8 +431,8 @@ impl Sanitizer {
         text.read(byte);
         match text.role {
             Role::Decides | Role::Finalizer if self.word.len() <= MAX_TEXT_BYTES => self.word.push(byte),
-            Role::Key => self.write(&[byte]),
-            Role::Value if !text.cut => self.write(&[byte]),
+            Role::Key => self.write_byte(byte),
+            Role::Value if !text.cut => self.write_byte(byte),
             _ => {}
         }
         self.text = Some(text);
@@ -396,13 +442,13 @@ impl Sanitizer {
         match text.role {
             Role::Decides => self.decide(),
             Role::Key => {
-                self.write(b"\"");
+                self.write_byte(b'"');
                 if let Some(frame) = self.frames.last_mut() {
                     frame.key = false;
                     frame.child = frame.node.inner();
                 }
             }
-            Role::Value => self.write(b"\""),
+            Role::Value => self.write_byte(b'"'),
             Role::Finalizer => self.finalizer(),
             Role::Skipped => {}
         }
@@ -442,7 +488,7 @@ impl Sanitizer {
 
     fn keep(&mut self, word: &[u8], node: Node) {
         self.comma();
-        self.write(b"\"");
+        self.write_byte(b'"');
         self.write(word);
         self.write(b"\":");
         if let Some(frame) = self.frames.last_mut() {
@@ -527,9 +573,9 @@ impl Sanitizer {
         let word = std::mem::take(&mut self.word);
         self.note_left_out();
         self.comma();
-        self.write(b"\"");
+        self.write_byte(b'"');
         self.write(&word);
-        self.write(b"\"");
+        self.write_byte(b'"');
         self.word = word;
     }
 
@@ -554,7 +600,7 @@ impl Sanitizer {
     fn comma(&mut self) {
         let Some(frame) = self.frames.last_mut() else { return };
         if std::mem::replace(&mut frame.any, true) {
-            self.write(b",");
+            self.write_byte(b',');
         }
     }
 
@@ -575,7 +621,7 @@ impl Sanitizer {
             self.skipping = Some(Skip { depth: 1, bracket: true });
             return;
         }
-        self.write(&[byte]);
+        self.write_byte(byte);
         let object = byte == b'{';
         let node = match (object, node) {
             // A list where an object is due, or the reverse: nothing in it selects a rule.
@@ -588,7 +634,7 @@ impl Sanitizer {
 
     fn close(&mut self, byte: u8) {
         self.end_hold();
-        let Some(frame) = self.frames.last().copied() else { return self.write(&[byte]) };
+        let Some(frame) = self.frames.last().copied() else { return self.write_byte(byte) };
         match frame.node {
             Node::Finalizers => self.note_left_out(),
             Node::Spec if frame.cut || frame.config.is_some() => {
@@ -605,13 +651,13 @@ impl Sanitizer {
             _ => {}
         }
         self.frames.pop();
-        self.write(&[byte]);
+        self.write_byte(byte);
     }
 
     fn next(&mut self) {
         self.end_hold();
         match self.frames.last_mut() {
-            None => self.write(b","),
+            None => self.write_byte(b','),
             Some(frame) => {
                 frame.value = false;
                 frame.key = frame.object;
@@ -646,6 +692,14 @@ impl Sanitizer {
         let part = self.frames.iter_mut().find(|frame| matches!(frame.node, Node::Spec | Node::Status));
         if let Some(frame) = part {
             frame.cut = true;
+        }
+    }
+
+    fn write_byte(&mut self, byte: u8) {
+        if self.holding.is_none() {
+            self.out.push(byte);
+        } else {
+            self.write(&[byte]);
         }
     }
 
