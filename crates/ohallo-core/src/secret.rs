@@ -18,7 +18,13 @@ pub use crate::secret::redact::Redactor;
 
 /// An oHallo API key. It is cheap to clone, and can be neither printed nor serialised: see `no_debug.rs`.
 #[derive(Clone)]
-pub struct ApiKey(Arc<SecretString>);
+pub struct ApiKey(Arc<KeyAndId>);
+
+struct KeyAndId {
+    key: SecretString,
+    /// [`ApiKey::id`], computed once: every reconcile asks for it several times.
+    id: OnceLock<KeyId>,
+}
 
 /// The longest API key, in bytes: one is kept in memory for each workspace.
 pub const MAX_KEY_BYTES: usize = 1024;
@@ -39,7 +45,7 @@ pub struct ContentDigest([u8; 16]);
 
 impl ApiKey {
     pub fn new(key: String) -> Self {
-        Self(Arc::new(key.into()))
+        Self(Arc::new(KeyAndId { key: key.into(), id: OnceLock::new() }))
     }
 
     /// The API key in a Secret's value.
@@ -59,13 +65,15 @@ impl ApiKey {
 
     /// For the `Authorization` header alone.
     pub fn expose(&self) -> &str {
-        self.0.expose_secret()
+        self.0.key.expose_secret()
     }
 
     pub fn id(&self) -> KeyId {
-        let mut mac = process_mac("api-key");
-        mac.update(self.expose().as_bytes());
-        KeyId(u64::from_be_bytes(prefix(mac)))
+        *self.0.id.get_or_init(|| {
+            let mut mac = process_mac("api-key");
+            mac.update(self.expose().as_bytes());
+            KeyId(u64::from_be_bytes(prefix(mac)))
+        })
     }
 
     /// The first 16 hex digits of HMAC-SHA256(API key, uid): shows, also to another process, whether a
@@ -136,8 +144,8 @@ impl fmt::Debug for ContentDigest {
 }
 
 fn process_mac(purpose: &str) -> Hmac<Sha256> {
-    static KEY: OnceLock<[u8; 32]> = OnceLock::new();
-    let mut mac = keyed(KEY.get_or_init(process_key));
+    static KEYED: OnceLock<Hmac<Sha256>> = OnceLock::new();
+    let mut mac = KEYED.get_or_init(|| keyed(&process_key())).clone();
     mac.update(purpose.as_bytes());
     mac.update(&[0]);
     mac

@@ -17,6 +17,9 @@ pub fn sanitize(text: &str, max: usize) -> String {
 
 /// Escapes control and invisible formatting characters.
 pub fn escape(text: &str) -> String {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     let text = surrogates::shown(text);
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {

@@ -2,8 +2,9 @@
 //! whole, numbers by value, null is not declared.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::{fmt, io};
 
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Number, Value};
 use sha2::{Digest, Sha256};
 
@@ -172,9 +173,47 @@ pub fn too_deep(declared: &Map<String, Value>) -> bool {
 
 /// SHA-256, in hex, of the declared displayName, config and enabled.
 pub fn digest(display_name: &str, config: Option<&Map<String, Value>>, enabled: Option<bool>) -> String {
-    let declared = (display_name, config.map(|config| overlay(config, &Map::new())), enabled);
-    let text = serde_json::to_vec(&declared).unwrap_or_default();
-    Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut hasher = Hasher(Sha256::new());
+    // Encoding into a hasher can't fail.
+    _ = serde_json::to_writer(&mut hasher, &(display_name, config.map(Declared), enabled));
+    let mut digest = String::with_capacity(2 * <Sha256 as Digest>::output_size());
+    for byte in hasher.0.finalize() {
+        digest.extend(
+            [byte >> 4, byte & 0xf].map(|digit| char::from_digit(digit.into(), 16).unwrap_or_default()),
+        );
+    }
+    digest
+}
+
+/// Hashes what is written to it.
+struct Hasher(Sha256);
+
+impl io::Write for Hasher {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Encodes a declared config as [`overlay`] on nothing does, without a copy: a null declares nothing.
+struct Declared<'a>(&'a Map<String, Value>);
+
+impl Serialize for Declared<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut map = to.serialize_map(None)?;
+        for (key, value) in self.0 {
+            match value {
+                Value::Null => {}
+                Value::Object(inner) => map.serialize_entry(key, &Declared(inner))?,
+                other => map.serialize_entry(key, other)?,
+            }
+        }
+        map.end()
+    }
 }
 
 // === impl Path ===
