@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures::future::{self, BoxFuture};
 use kube::runtime::reflector::{Lookup, ObjectRef};
 
 use crate::context::Context;
@@ -56,14 +57,15 @@ pub fn reference<K: Lookup<DynamicType = ()>>(object: &ObjectKey) -> ObjectRef<K
     }
 }
 
-async fn reconcile_found<K: Reconciler>(
-    ctx: &Arc<Context>,
+/// Boxed: the future of a reconcile has some KiB, and each move of it would be a copy.
+fn reconcile_found<'a, K: Reconciler>(
+    ctx: &'a Arc<Context>,
     object: &ObjectKey,
     permit: Option<Permit>,
-) -> Requeue {
+) -> BoxFuture<'a, Requeue> {
     match K::store(ctx).get(&reference(object)) {
-        Some(found) => reconciler::reconcile(found, ctx, permit).await,
-        None => Requeue::Never,
+        Some(found) => Box::pin(reconciler::reconcile(found, ctx, permit)),
+        None => Box::pin(future::ready(Requeue::Never)),
     }
 }
 

@@ -113,7 +113,8 @@ pub async fn reconcile<K: Reconciler>(object: Arc<K>, ctx: &Arc<Context>, permit
     };
     let _active = ctx.metrics.reconciling(K::KIND.name());
     let span = traces::reconcile(&current);
-    let ended = run_and_report(reconcile, &current, ctx).instrument(span.clone()).await;
+    // Boxed: the wrappers below and here would each copy some KiB of state.
+    let ended = Box::pin(run_and_report(reconcile, &current, ctx)).instrument(span.clone()).await;
     traces::reconciled(&span, ended.result);
     finish(&current, ctx, began, &ended);
     ended.requeue.unwrap_or_else(|_| retry(&*object, ctx))
@@ -127,7 +128,7 @@ async fn run_and_report<K: Reconciler>(
     ctx: &Arc<Context>,
 ) -> Ended {
     let mut held = Some(reconcile);
-    let work = tokio::time::timeout(K::TIMEOUT, K::run(&mut held));
+    let work = tokio::time::timeout(K::TIMEOUT, Box::pin(K::run(&mut held)));
     let failed = |reason, text| K::Outcome::from(Failure::transient(reason, text));
     let outcome = match AssertUnwindSafe(work).catch_unwind().await {
         Ok(Ok(outcome)) => outcome,

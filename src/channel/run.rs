@@ -207,7 +207,7 @@ impl Reconcile {
     /// Runs the create in a task of its own, to its end, even if the reconcile that waits for it ends first.
     async fn create_in_task(mut self: Box<Self>, step: Step) -> (Box<Self>, Result<Next, Failure>) {
         let (ctx, channel, epoch) = (Arc::clone(&self.io.ctx), self.state.light_object(), self.io.epoch);
-        match ctx.tasks.spawn(self.create(step).in_current_span()).await {
+        match ctx.tasks.spawn(Box::pin(self.create(step)).in_current_span()).await {
             Ok(done) => done,
             Err(_) => {
                 ctx.metrics.panicked();
