@@ -34,17 +34,17 @@ pub struct WorkspaceKey {
 
 #[derive(Debug, Default)]
 pub struct Index {
-    channels: HashMap<NamespacedName, Known>,
+    channels: HashMap<Arc<NamespacedName>, Box<Known>>,
     /// The uids of the Channels, by [`hashed`].
     uids: HashSet<u64>,
     /// The number of Channels of each namespace.
     population: HashMap<String, usize>,
     /// A Channel's name is shared by all Secrets that it names.
     by_secret: BTreeSet<(SecretId, Arc<NamespacedName>)>,
-    by_workspace: HashMap<WorkspaceKey, BTreeSet<NamespacedName>>,
+    by_workspace: HashMap<Arc<WorkspaceKey>, BTreeSet<Arc<NamespacedName>>>,
     /// Channels that name a ClusterWorkspace, by namespace.
-    cluster_users: HashMap<String, BTreeSet<NamespacedName>>,
-    uses: HashMap<WorkspaceKey, Uses>,
+    cluster_users: HashMap<String, BTreeSet<Arc<NamespacedName>>>,
+    uses: HashMap<Arc<WorkspaceKey>, Uses>,
     /// Secrets with API keys, and the workspaces that name them; and the reverse.
     keys: HashMap<SecretId, BTreeSet<WorkspaceKey>>,
     key_of: HashMap<WorkspaceKey, SecretId>,
@@ -54,18 +54,19 @@ pub struct Index {
 /// The facts from the object itself.
 #[derive(Debug, Clone, PartialEq)]
 struct Entry {
-    uid: String,
+    uid: Arc<str>,
     created: Option<Time>,
     generation: i64,
     terminating: bool,
     secrets: Arc<[SecretId]>,
-    handle: WorkspaceKey,
+    /// One value for all Channels of a workspace.
+    handle: Arc<WorkspaceKey>,
     /// The id that the Channel is bound to.
-    bound: Option<String>,
+    bound: Option<Arc<str>>,
     /// The ids that a living Channel names, in its spec or in a copied status, without being bound to them.
-    names: BTreeSet<String>,
+    names: BTreeSet<Arc<str>>,
     /// The id that it would adopt according to its spec.
-    adopts: Option<String>,
+    adopts: Option<Arc<str>>,
     observing: bool,
     /// `status.create.outcome` is Unknown.
     unresolved: bool,
@@ -168,7 +169,7 @@ impl Entry {
     fn of(channel: &Channel) -> Self {
         let status = channel.status.as_ref();
         let uid = channel.uid().unwrap_or_default();
-        let canonical = |id: &str| canonical_id(id).into_owned();
+        let canonical = |id: &str| -> Arc<str> { canonical_id(id).into() };
         let finalized = channel.has_finalizer();
         let terminating = channel.metadata.deletion_timestamp.is_some();
         let gone = terminating && !finalized;
@@ -181,7 +182,7 @@ impl Entry {
         let unresolved = status.and_then(|status| status.create.as_ref());
         Self {
             secrets: secret_ids(channel),
-            handle: WorkspaceKey::of(channel),
+            handle: Arc::new(WorkspaceKey::of(channel)),
             names: names.filter(|id| !terminating && bound.as_ref() != Some(id)).collect(),
             adopts: declared.filter(|_| bound.is_none() && !terminating && !observing && !suspended),
             unresolved: !gone
@@ -193,7 +194,7 @@ impl Entry {
             terminating,
             observing,
             bound,
-            uid,
+            uid: uid.into(),
         }
     }
 }
@@ -205,22 +206,23 @@ impl Known {
     fn renewed(entry: Entry, old: Option<&Self>) -> Self {
         let mut found = old.filter(|old| old.entry.uid == entry.uid).map(|old| old.found.clone());
         if let Some(found) = &mut found {
-            found.right.take_if(|id| !entry.names.contains(id));
+            found.right.take_if(|id| !entry.names.contains(&**id));
             found.able.take_if(|generation| *generation != entry.generation);
             found.creating &= entry.bound.is_none() && !entry.unresolved;
         }
         Self { entry, found: found.unwrap_or_default() }
     }
 
-    fn rank(&self, name: &NamespacedName) -> Rank {
+    fn rank(&self, name: &Arc<NamespacedName>) -> Rank {
         let Entry { terminating, created, uid, .. } = &self.entry;
-        Rank { terminating: *terminating, created: created.clone(), uid: uid.clone(), name: name.clone() }
+        let (uid, name) = (Arc::clone(uid), Arc::clone(name));
+        Rank { terminating: *terminating, created: created.clone(), uid, name }
     }
 
-    fn stakes(&self) -> impl Iterator<Item = (&String, Stake)> {
+    fn stakes(&self) -> impl Iterator<Item = (&Arc<str>, Stake)> {
         let bound = self.entry.bound.iter().map(|id| (id, Stake::Bound));
         let able = |id| self.found.able.is_some() && self.entry.adopts.as_ref() == Some(id);
-        let right = |id| self.found.right.as_ref() == Some(id);
+        let right = |id: &Arc<str>| self.found.right.as_deref() == Some(&**id);
         let named = move |id| (id, Stake::Named { right: right(id), able: able(id) && right(id) });
         bound.chain(self.entry.names.iter().map(named))
     }
@@ -260,15 +262,15 @@ impl Index {
     pub fn put(&mut self, channel: &Channel) -> Requeues {
         let name = NamespacedName::of(channel);
         let old = self.channels.get(&name);
-        let new = Known::renewed(Entry::of(channel), old);
-        if old == Some(&new) {
+        let new = Known::renewed(Entry::of(channel), old.map(Box::as_ref));
+        if old.is_some_and(|old| **old == new) {
             return Requeues::default();
         }
         // A reservation ends when the binding has reached the API server, and when the manifest no longer adopts the id.
-        let uid = new.entry.uid.clone();
+        let uid = Arc::clone(&new.entry.uid);
         let ends = |(id, why): &(String, Claim)| {
-            new.entry.bound.as_ref() == Some(id) && *why != Claim::Delete
-                || *why == Claim::Adopt && new.entry.adopts.as_ref() != Some(id)
+            new.entry.bound.as_deref() == Some(id) && *why != Claim::Delete
+                || *why == Claim::Adopt && new.entry.adopts.as_deref() != Some(id)
         };
         let ended: Vec<_> = self.ids.claimed(&uid).into_iter().filter(ends).map(|(id, _)| id).collect();
         let mut wakes = self.replace(&name, Some(new), |ids| {
@@ -291,10 +293,10 @@ impl Index {
 
     /// What a Channel last recorded of its oHallo channel.
     pub fn last_seen(&self, name: &NamespacedName) -> Option<LastSeen> {
-        let Known { entry, .. } = self.channels.get(name)?;
+        let Known { entry, .. } = &**self.channels.get(name)?;
         Some(LastSeen {
-            uid: entry.uid.clone(),
-            bound: entry.bound.clone(),
+            uid: (*entry.uid).into(),
+            bound: entry.bound.as_deref().map(str::to_owned),
             create: entry.create.clone(),
             finalizer_removed: entry.finalizer_removed,
         })
@@ -309,7 +311,7 @@ impl Index {
             .channels
             .keys()
             .filter(|name| !there(name))
-            .filter_map(|name| Some((name.clone(), self.last_seen(name)?)))
+            .filter_map(|name| Some((NamespacedName::clone(name), self.last_seen(name)?)))
             .collect();
         gone.into_iter()
             .map(|(name, last)| {
@@ -326,7 +328,7 @@ impl Index {
             found.denied = shown == Shown::Denied;
             found.reads = matches!(shown, Shown::Able | Shown::Reads);
             found.able = (shown == Shown::Able).then_some(entry.generation);
-            if found.reads && entry.names.contains(&id) {
+            if found.reads && entry.names.contains(&*id) {
                 found.right = Some(id);
             }
         })
@@ -338,12 +340,12 @@ impl Index {
     }
 
     fn note(&mut self, name: &NamespacedName, uid: &str, note: impl FnOnce(&Entry, &mut Found)) -> Requeues {
-        let Some(old) = self.channels.get(name).filter(|known| known.entry.uid == uid) else {
+        let Some(old) = self.channels.get(name).filter(|known| *known.entry.uid == *uid) else {
             return Requeues::default();
         };
-        let mut new = old.clone();
+        let mut new = Known::clone(old);
         note(&old.entry, &mut new.found);
-        if *old == new {
+        if **old == new {
             return Requeues::default();
         }
         let mut wakes = self.replace(name, Some(new), |_| Vec::new());
@@ -402,7 +404,7 @@ impl Index {
 
     /// Whether a read for this object has returned the id that it names.
     pub fn has_right(&self, id: &str, name: &NamespacedName, uid: &str) -> bool {
-        let known = self.channels.get(name).filter(|known| known.entry.uid == uid);
+        let known = self.channels.get(name).filter(|known| *known.entry.uid == *uid);
         known.and_then(|known| known.found.right.as_deref()) == Some(&*canonical_id(id))
     }
 
@@ -414,38 +416,44 @@ impl Index {
         new: Option<Known>,
         also: impl FnOnce(&mut Ids) -> Vec<String>,
     ) -> Requeues {
-        let old = self.channels.remove(name);
-        let ids = old.iter().chain(&new).flat_map(Known::stakes).map(|(id, _)| id.clone());
-        let mut ids: BTreeSet<_> = ids.collect();
-        let claimed = old.iter().chain(&new).flat_map(|known| self.ids.claimed(&known.entry.uid));
-        ids.extend(claimed.map(|(id, _)| id));
+        let (name, old) = match self.channels.remove_entry(name) {
+            Some((name, old)) => (name, Some(old)),
+            None => (Arc::new(name.clone()), None),
+        };
+        let mut new = new.map(Box::new);
+        let known = || old.iter().chain(&new);
+        let mut ids: BTreeSet<String> =
+            known().flat_map(|known| known.stakes()).map(|(id, _)| (**id).into()).collect();
+        ids.extend(known().flat_map(|known| self.ids.claimed(&known.entry.uid)).map(|(id, _)| id));
         let before = self.actors(ids.iter());
         if let Some(old) = &old {
-            self.drop_known(name, old);
+            self.drop_known(&name, old);
         }
-        if let Some(new) = &new {
-            self.add_known(name, new);
+        if let Some(new) = &mut new {
+            if let Some((handle, _)) = self.by_workspace.get_key_value(&new.entry.handle) {
+                new.entry.handle = Arc::clone(handle);
+            }
+            self.add_known(&name, new);
         }
         also(&mut self.ids);
-        let uses = |known: &Option<Known>| {
+        let uses = |known: &Option<Box<Known>>| {
             let known = known.as_ref()?;
             let Use { bound, unresolved, .. } = known.uses();
-            (bound || unresolved).then(|| (known.entry.handle.clone(), bound, unresolved))
+            (bound || unresolved).then(|| (Arc::clone(&known.entry.handle), bound, unresolved))
         };
         let (was, is) = (uses(&old), uses(&new));
-        let handle = if was == is { None } else { is.or(was).map(|(handle, ..)| handle) };
+        let handle = if was == is { None } else { is.or(was).map(|(handle, ..)| (*handle).clone()) };
         if let Some(new) = new {
-            self.channels.insert(name.clone(), new);
+            self.channels.insert(name, new);
         }
         Requeues { channels: self.new_actors(&before), handle }
     }
 
-    fn add_known(&mut self, name: &NamespacedName, known: &Known) {
+    fn add_known(&mut self, name: &Arc<NamespacedName>, known: &Known) {
         let entry = &known.entry;
         self.uids.insert(hashed(&entry.uid));
         *self.population.entry(name.namespace.clone()).or_default() += 1;
-        let shared = Arc::new(name.clone());
-        self.by_secret.extend(entry.secrets.iter().map(|secret| (*secret, Arc::clone(&shared))));
+        self.by_secret.extend(entry.secrets.iter().map(|secret| (*secret, Arc::clone(name))));
         self.by_workspace.entry(entry.handle.clone()).or_default().insert(name.clone());
         if entry.handle.namespace.is_none() {
             self.cluster_users.entry(name.namespace.clone()).or_default().insert(name.clone());
@@ -455,7 +463,7 @@ impl Index {
         self.uses.entry(entry.handle.clone()).or_default().add(&name.namespace, known.uses());
     }
 
-    fn drop_known(&mut self, name: &NamespacedName, known: &Known) {
+    fn drop_known(&mut self, name: &Arc<NamespacedName>, known: &Known) {
         let entry = &known.entry;
         self.uids.remove(&hashed(&entry.uid));
         if let Some(count) = self.population.get_mut(&name.namespace) {
@@ -464,9 +472,8 @@ impl Index {
                 self.population.remove(&name.namespace);
             }
         }
-        let shared = Arc::new(name.clone());
         for secret in entry.secrets.iter() {
-            self.by_secret.remove(&(*secret, Arc::clone(&shared)));
+            self.by_secret.remove(&(*secret, Arc::clone(name)));
         }
         drop_from(&mut self.by_workspace, &entry.handle, name);
         if entry.handle.namespace.is_none() {
@@ -531,7 +538,7 @@ impl Index {
     }
 
     pub fn users_of_workspace(&self, handle: &WorkspaceKey) -> Vec<NamespacedName> {
-        self.by_workspace.get(handle).into_iter().flatten().cloned().collect()
+        self.by_workspace.get(handle).into_iter().flatten().map(|name| (**name).clone()).collect()
     }
 
     pub fn has_users(&self, handle: &WorkspaceKey) -> bool {
@@ -557,7 +564,7 @@ impl Index {
 
     /// Channels of a namespace that name a ClusterWorkspace.
     pub fn cluster_users_in(&self, namespace: &str) -> Vec<NamespacedName> {
-        self.cluster_users.get(namespace).into_iter().flatten().cloned().collect()
+        self.cluster_users.get(namespace).into_iter().flatten().map(|name| (**name).clone()).collect()
     }
 }
 
@@ -591,7 +598,7 @@ impl Uses {
 }
 
 fn drop_from<K: std::hash::Hash + Eq>(
-    map: &mut HashMap<K, BTreeSet<NamespacedName>>,
+    map: &mut HashMap<K, BTreeSet<Arc<NamespacedName>>>,
     key: &K,
     name: &NamespacedName,
 ) {

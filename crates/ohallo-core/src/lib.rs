@@ -27,6 +27,7 @@ pub mod secret_content;
 pub mod secret_id;
 pub mod secret_version;
 pub mod shortage;
+pub mod small_set;
 pub mod surrogates;
 pub mod tally;
 #[cfg(feature = "fixtures")]

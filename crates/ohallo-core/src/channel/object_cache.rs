@@ -192,9 +192,7 @@ fn lighten(channel: &mut Channel) {
     declared::leave_out(spec);
     channel.metadata.owner_references = None;
     channel.metadata.labels = None;
-    if let Some(annotations) = &mut channel.metadata.annotations {
-        annotations.values_mut().for_each(|value| *value = String::new());
-    }
+    channel.metadata.annotations = None;
     if let Some(finalizers) = &mut channel.metadata.finalizers {
         finalizers.retain(|name| name == finalizer::CHANNEL);
         finalizers.shrink_to_fit();

@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::index::NamespacedName;
+use crate::small_set::SmallSet;
 
 /// The maximum number of claimants in a message or a log line.
 pub const MAX_NAMED: usize = 3;
@@ -16,8 +18,8 @@ pub const MAX_NAMED: usize = 3;
 pub struct Rank {
     pub terminating: bool,
     pub created: Option<Time>,
-    pub uid: String,
-    pub name: NamespacedName,
+    pub uid: Arc<str>,
+    pub name: Arc<NamespacedName>,
 }
 
 /// The relation of one Channel to one id.
@@ -81,12 +83,12 @@ pub struct Holder {
 /// The Channels of one id.
 #[derive(Debug, Default)]
 struct Holders {
-    bound: BTreeSet<Rank>,
-    able: BTreeSet<Rank>,
+    bound: SmallSet<Rank>,
+    able: SmallSet<Rank>,
     /// The same, by namespace.
-    able_in: BTreeSet<(String, Rank)>,
-    named: BTreeSet<(String, Rank)>,
-    rights: BTreeSet<(String, Rank)>,
+    able_in: SmallSet<(String, Rank)>,
+    named: SmallSet<(String, Rank)>,
+    rights: SmallSet<(String, Rank)>,
 }
 
 #[derive(Debug)]
@@ -111,7 +113,7 @@ pub type Actors = BTreeMap<NamespacedName, Act>;
 
 #[derive(Debug, Default)]
 pub struct Ids {
-    of: HashMap<String, Holders>,
+    of: HashMap<Arc<str>, Holders>,
     claims: HashMap<String, Reserved>,
     claimed_by: HashMap<String, BTreeSet<String>>,
 }
@@ -119,19 +121,23 @@ pub struct Ids {
 // === impl Rank ===
 
 impl Rank {
+    fn named(&self) -> NamespacedName {
+        NamespacedName::clone(&self.name)
+    }
+
     fn least(terminating: bool) -> Self {
-        Self { terminating, created: None, uid: String::new(), name: NamespacedName::new("", "") }
+        Self { terminating, created: None, uid: Arc::default(), name: Arc::new(NamespacedName::new("", "")) }
     }
 }
 
 // === impl Ids ===
 
 impl Ids {
-    pub fn add(&mut self, id: &str, rank: &Rank, stake: Stake) {
-        let of = self.of.entry(id.to_owned()).or_default();
+    pub fn add(&mut self, id: &Arc<str>, rank: &Rank, stake: Stake) {
+        let of = self.of.entry(Arc::clone(id)).or_default();
         let in_namespace = || (rank.name.namespace.clone(), rank.clone());
         match stake {
-            Stake::Bound => drop(of.bound.insert(rank.clone())),
+            Stake::Bound => of.bound.insert(rank.clone()),
             Stake::Named { right, able } => {
                 of.named.insert(in_namespace());
                 if right {
@@ -191,7 +197,7 @@ impl Ids {
     /// now.
     pub fn holder(&self, id: &str) -> Option<Holder> {
         let of = self.of.get(id);
-        let ranked = |rank: &Rank| Holder { name: rank.name.clone(), uid: rank.uid.clone() };
+        let ranked = |rank: &Rank| Holder { name: rank.named(), uid: (*rank.uid).into() };
         let bound = of.and_then(|of| of.bound.first()).map(ranked);
         let claimed = || self.claims.get(id).map(|reserved| reserved.holder.clone());
         bound.or_else(claimed).or_else(|| of?.able.first().map(ranked))
@@ -203,31 +209,31 @@ impl Ids {
         let of = self.of.get(id)?;
         let holder =
             of.bound.first().filter(|rank| rank.terminating && rank.name.namespace == me.namespace)?;
-        (self.heir_in(id, of, &me.namespace)? == me).then(|| holder.name.clone())
+        (self.heir_in(id, of, &me.namespace)? == me).then(|| holder.named())
     }
 
     /// The oldest Channel of this namespace that would adopt the id now, if no other Channel has reserved it.
     fn heir_in<'a>(&self, id: &str, of: &'a Holders, namespace: &str) -> Option<&'a NamespacedName> {
         let heir = in_namespace(&of.able_in, namespace).next()?;
-        let reserved = self.claims.get(id).is_some_and(|reserved| reserved.holder.uid != heir.uid);
+        let reserved = self.claims.get(id).is_some_and(|reserved| *reserved.holder.uid != *heir.uid);
         (!reserved).then_some(&heir.name)
     }
 
     /// What blocks a terminating Channel that is bound to the id from deleting it.
     pub fn rivals(&self, id: &str, me: &NamespacedName) -> Rivals {
         let Some(of) = self.of.get(id) else { return Rivals::default() };
-        let living = of.bound.first().filter(|rank| !rank.terminating && rank.name != *me);
+        let living = of.bound.first().filter(|rank| !rank.terminating && *rank.name != *me);
         let leaving = of.bound.range(Rank::least(true)..).next();
-        let mut beside = in_namespace(&of.named, &me.namespace).filter(|rank| rank.name != *me);
-        let first: Vec<_> = beside.by_ref().take(MAX_NAMED).map(|rank| rank.name.clone()).collect();
+        let mut beside = in_namespace(&of.named, &me.namespace).filter(|rank| *rank.name != *me);
+        let first: Vec<_> = beside.by_ref().take(MAX_NAMED).map(Rank::named).collect();
         let elsewhere = match (outside(&of.rights, &me.namespace), outside(&of.named, &me.namespace)) {
             (true, _) => Elsewhere::Shown,
             (false, true) => Elsewhere::Named,
             (false, false) => Elsewhere::Nobody,
         };
         Rivals {
-            heir: living.map(|rank| rank.name.clone()),
-            outranked: leaving.is_some_and(|rank| rank.name != *me),
+            heir: living.map(Rank::named),
+            outranked: leaving.is_some_and(|rank| *rank.name != *me),
             more: beside.next().is_some(),
             beside: first,
             elsewhere,
@@ -239,14 +245,14 @@ impl Ids {
         let Some(of) = self.of.get(id) else { return Vec::new() };
         let before = of.rights.range(..(namespace.to_owned(), Rank::least(false)));
         let after = of.rights.range((after_namespace(namespace), Bound::Unbounded));
-        before.chain(after).take(MAX_NAMED).map(|(_, rank)| rank.name.clone()).collect()
+        before.chain(after).take(MAX_NAMED).map(|(_, rank)| rank.named()).collect()
     }
 
     /// The other namespaces that claim the id of the terminating Channel `me`, at most `max`.
     pub fn claimant_namespaces(&self, id: &str, me: &NamespacedName, max: usize) -> Vec<String> {
         let Some(of) = self.of.get(id) else { return Vec::new() };
         let mut found = Vec::new();
-        if in_namespace(&of.named, &me.namespace).any(|rank| rank.name != *me) {
+        if in_namespace(&of.named, &me.namespace).any(|rank| *rank.name != *me) {
             found.push(me.namespace.clone());
         }
         let mut from = Bound::Unbounded;
@@ -267,7 +273,7 @@ impl Ids {
         let Some(of) = self.of.get(id) else { return actors };
         let first = of.bound.first();
         if let Some(leaving) = of.bound.range(Rank::least(true)..).next() {
-            actors.insert(leaving.name.clone(), Act::Leave(self.rivals(id, &leaving.name)));
+            actors.insert(leaving.named(), Act::Leave(self.rivals(id, &leaving.name)));
             if first == Some(leaving)
                 && let Some(heir) = self.heir_in(id, of, &leaving.name.namespace)
             {
@@ -275,16 +281,16 @@ impl Ids {
             }
         }
         match first {
-            Some(first) => drop(actors.entry(first.name.clone()).or_insert(Act::Hold)),
+            Some(first) => drop(actors.entry(first.named()).or_insert(Act::Hold)),
             None if self.claims.contains_key(id) => {}
-            None => actors.extend(of.able.first().map(|rank| (rank.name.clone(), Act::Hold))),
+            None => actors.extend(of.able.first().map(|rank| (rank.named(), Act::Hold))),
         }
         actors
     }
 }
 
 fn in_namespace<'a>(
-    set: &'a BTreeSet<(String, Rank)>,
+    set: &'a SmallSet<(String, Rank)>,
     namespace: &str,
 ) -> impl Iterator<Item = &'a Rank> + use<'a> {
     let from = (namespace.to_owned(), Rank::least(false));
@@ -293,7 +299,7 @@ fn in_namespace<'a>(
 }
 
 /// Whether the set has a member in another namespace. It is ordered by namespace.
-fn outside(set: &BTreeSet<(String, Rank)>, namespace: &str) -> bool {
+fn outside(set: &SmallSet<(String, Rank)>, namespace: &str) -> bool {
     [set.first(), set.last()].into_iter().flatten().any(|(of, _)| of != namespace)
 }
 
