@@ -223,6 +223,20 @@ pub fn readable(client: Client) -> Client {
     Client::new(service, namespace)
 }
 
+/// The bytes of a string up to its closing quotation mark, inclusive; as [`Text::read`] reads them. `None` where it
+/// does not end here.
+fn string_length(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += match (bytes.get(at)?, bytes.get(at + 1)) {
+            (b'"', _) => return Some(at + 1),
+            (b'\\', Some(b'u')) => 6,
+            (b'\\', _) => 2,
+            _ => 1,
+        };
+    }
+}
+
 /// Reads an object from the API server, with its largest parts if `whole`. `None` if it no longer exists.
 ///
 /// # Errors
@@ -300,7 +314,8 @@ impl Sanitizer {
         });
         let mut rest = bytes;
         while let Some((first, after)) = rest.split_first() {
-            rest = match self.plain_text(rest) {
+            let run = if self.text.is_some() { self.plain_text(rest) } else { self.skipped(rest) };
+            rest = match run {
                 0 => {
                     self.take(*first);
                     after
@@ -313,6 +328,37 @@ impl Sanitizer {
     /// The output since the last call.
     pub(super) fn output(&mut self) -> Bytes {
         std::mem::take(&mut self.out).into()
+    }
+
+    /// Takes the bytes at the beginning that belong to a skipped part, at once: managed fields are half of an object.
+    /// Returns their number; 0 where the part may end, or a string of it is incomplete.
+    fn skipped(&mut self, bytes: &[u8]) -> usize {
+        let Some(skip) = &mut self.skipping else { return 0 };
+        let mut length = 0;
+        while let Some((first, after)) = bytes.get(length..).and_then(<[u8]>::split_first) {
+            length += match first {
+                b'"' => match string_length(after) {
+                    Some(string) => 1 + string,
+                    None => break,
+                },
+                b'{' | b'[' => {
+                    skip.depth = skip.depth.saturating_add(1);
+                    1
+                }
+                b'}' | b']' if skip.depth > 1 => {
+                    skip.depth -= 1;
+                    1
+                }
+                b'}' | b']' if skip.depth == 0 || skip.bracket => break,
+                b'}' | b']' => {
+                    skip.depth = 0;
+                    1
+                }
+                b',' if skip.depth == 0 => break,
+                _ => 1,
+            };
+        }
+        length
     }
 
     /// Takes the bytes at the beginning that are ordinary text of the current string, at once: most bytes of a response
