@@ -98,6 +98,15 @@ async fn the_action_keeps_one_comment_and_gives_a_fork_no_credentials() {
     std::fs::write(shell.file("channels/a.yaml"), "").unwrap();
     shell.run(&format!("{} bash deploy/ci/github/plan; test $? = 3", variables("files", false)));
     assert!(summary().contains("this change destroys channels"));
+    // A kustomization that leaves the Channel out: what it renders shows that.
+    shell.run("git checkout --quiet channels/a.yaml");
+    let other = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "other"}});
+    std::fs::write(shell.file("channels/other.yaml"), other.to_string()).unwrap();
+    std::fs::write(shell.file("channels/kustomization.yaml"), "resources: [other.yaml]").unwrap();
+    let rendered = "OHALLO_RENDER='kubectl kustomize channels/' bash deploy/ci/github/plan; test $? = 3";
+    let printed = shell.run(&format!("{} {rendered}", variables("files", false)));
+    assert!(printed.contains("Compared with before.yaml.") && printed.contains("1 destroyed"), "{printed}");
+    assert_eq!(shell.run("git worktree list").lines().count(), 1, "the worktree of the base is removed");
     let action: Value = serde_saphyr::from_str(ACTION).unwrap();
     let steps = action["runs"]["steps"].as_array().unwrap();
     let given = steps.last().unwrap()["env"].as_object().unwrap();
