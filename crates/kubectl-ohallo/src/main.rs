@@ -35,10 +35,8 @@ use clap::{CommandFactory, Parser};
 
 use crate::cli::{Cli, Command};
 use crate::failure::{BAD_USAGE, Failure, NEGATIVE, SUCCESS, UNDECIDED};
+use crate::manifest::STACK;
 use crate::output::Output;
-
-/// Manifests nest as deep as the API server allows, and so do the functions that read them.
-const STACK: usize = 512 * 1024 * 1024;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {

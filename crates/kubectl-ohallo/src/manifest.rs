@@ -20,5 +20,8 @@ pub use reader::{Document, documents};
 pub use source::{Source, read};
 pub use visit::visit;
 
+/// The stack of a thread that reads manifests: they nest as deep as the API server allows, and so do the functions.
+pub const STACK: usize = 512 * 1024 * 1024;
+
 #[cfg(test)]
 mod tests;

@@ -91,6 +91,7 @@ fn judge(args: &Args, namespace: &str) -> Result<Report, Failure> {
                 collector.document(&file.name, &document, answers);
             }
         }
-    });
+    })
+    .map_err(Failure::undecided)?;
     Ok(collector.finish())
 }

@@ -107,7 +107,8 @@ async fn f75_a_retry_time_of_another_clock_is_no_later_than_the_backoff() {
     let mut harness = Harness::start().await;
     harness.sim.set(|behaviour| behaviour.provisioning = Provisioning::default().failing(1));
     let retry = json!({"provisioningRetry": {"backoffSeconds": 10}, "intervalSeconds": DAY});
-    let times = [("year", "2099-01-01T00:00:00Z"), ("torn", "no time"), ("past", "1970-01-01T00:00:00Z")];
+    // The API server refuses what is no time.
+    let times = [("year", "2099-01-01T00:00:00Z"), ("past", "1970-01-01T00:00:00Z")];
     for (name, _) in times {
         harness.create(name, retry.clone()).await;
         harness.reason(name, "ProvisioningFailed").await;

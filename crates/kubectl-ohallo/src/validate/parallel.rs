@@ -1,12 +1,13 @@
 //! Reads and judges files by several threads. The results come in the order of the files.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::num::NonZero;
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 
 use crate::judge::{Finding, Kinds, Recognized, Rule, judge};
-use crate::manifest::{Base, Document, Identity, Source, documents, objects};
+use crate::manifest::{Base, Document, Identity, STACK, Source, documents, objects};
 
 /// What the API server would answer about one object.
 pub enum Answer {
@@ -33,19 +34,29 @@ pub struct Context<'c> {
 }
 
 /// Calls `collect` for each file.
+///
+/// # Errors
+/// A thread can't be started.
 pub fn judge_all(
     sources: impl Iterator<Item = Source> + Send,
     context: &Context<'_>,
     mut collect: impl FnMut(JudgedFile),
-) {
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+) -> io::Result<()> {
+    let files = sources.size_hint().1.unwrap_or(usize::MAX);
+    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(files);
+    if threads < 2 {
+        sources.for_each(|source| collect(context.judged(source)));
+        return Ok(());
+    }
     let sources = Mutex::new(sources.enumerate());
     // Bounded: few files are in memory at once.
     let (sender, receiver) = mpsc::sync_channel(threads);
     thread::scope(|scope| {
         for _ in 0..threads {
             let (sender, sources) = (sender.clone(), &sources);
-            scope.spawn(move || {
+            // A document may be as deep as the API server takes it.
+            let thread = thread::Builder::new().stack_size(STACK);
+            thread.spawn_scoped(scope, move || {
                 loop {
                     let next = sources.lock().unwrap_or_else(PoisonError::into_inner).next();
                     let Some((at, source)) = next else { return };
@@ -53,7 +64,7 @@ pub fn judge_all(
                         return;
                     }
                 }
-            });
+            })?;
         }
         drop(sender);
         let (mut early, mut due) = (BTreeMap::new(), 0);
@@ -64,7 +75,8 @@ pub fn judge_all(
                 due += 1;
             }
         }
-    });
+        Ok(())
+    })
 }
 
 // === impl Context ===

@@ -187,6 +187,6 @@ fn files_are_reported_in_their_order_whoever_judges_them() {
         Source { name: number.to_string(), within: None, text: Ok(text.repeat(many)) }
     };
     let mut names = Vec::new();
-    judge_all((0..40).map(source), &context, |file| names.push(file.name.parse::<usize>().unwrap()));
+    judge_all((0..40).map(source), &context, |file| names.push(file.name.parse::<usize>().unwrap())).unwrap();
     assert_eq!(names, (0..40).collect::<Vec<_>>());
 }

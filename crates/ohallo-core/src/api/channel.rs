@@ -57,7 +57,6 @@ pub struct ChannelSpec {
     /// The workspace the channel belongs to. Defaults to the Workspace named "default" in the same namespace. Immutable: a channel can't move to another workspace.
     #[schemars(extend("default" = {"kind": "Workspace", "name": "default"}))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("workspaceRef is immutable: a channel can't move to another workspace"))]
-    #[x_kube(merge_strategy = MapMerge::Atomic)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workspace_ref: Option<WorkspaceRef>,
 

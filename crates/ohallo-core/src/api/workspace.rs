@@ -34,7 +34,6 @@ pub struct WorkspaceSpec {
 
     /// The Secret that holds the API key, in the namespace of the Workspace.
     #[schemars(required)]
-    #[x_kube(merge_strategy = MapMerge::Atomic)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_key_secret_ref: Option<ApiKeyRef>,
 
@@ -71,7 +70,6 @@ pub struct ClusterWorkspaceSpec {
 
     /// The Secret that holds the API key, in the operator's namespace.
     #[schemars(required)]
-    #[x_kube(merge_strategy = MapMerge::Atomic)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_key_secret_ref: Option<ApiKeyRef>,
 
