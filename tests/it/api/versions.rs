@@ -222,25 +222,31 @@ async fn an_intent_whose_time_has_no_form_in_the_status_is_reported_without_it()
     harness.finish().await;
 }
 
-/// A half of one author and a half of another would name what neither meant.
+/// A half of one author and a half of another would select what neither meant.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reference_that_another_manager_applies_replaces_the_whole_reference() {
+async fn a_selector_that_another_manager_applies_replaces_the_whole_selector() {
     let harness = Harness::bare(Config::default(), &[]).await;
-    let apply = |manager: &str, reference: Value| {
+    let name = format!("selecting-{}", harness.namespace);
+    let apply = |manager: &str, labels: Value| {
         let manifest = json!({
-            "apiVersion": "ohallo.eu/v1alpha1", "kind": "Workspace", "metadata": {"name": "w"},
-            "spec": {"workspaceId": "w", "apiKeySecretRef": reference},
+            "apiVersion": "ohallo.eu/v1alpha1", "kind": "ClusterWorkspace", "metadata": {"name": name},
+            "spec": {
+                "workspaceId": "w", "apiKeySecretRef": {"name": "key"},
+                "allowedNamespaces": {"selector": {"matchLabels": labels}},
+            },
         });
         let manager = format!("--field-manager={manager}");
         let args = ["apply", "--server-side", "--force-conflicts", &manager, "-f", "-"];
         let applied = harness.kubectl(&args, Some(&manifest.to_string()));
         assert!(applied.status.success(), "{}", output_text(&applied));
     };
-    apply("one", json!({"name": "first", "key": "of-the-first"}));
-    apply("other", json!({"name": "second"}));
-    let got = harness.kubectl(&["get", "workspace", "w", "-o", "json"], None).stdout;
+    apply("one", json!({"team": "a", "env": "test"}));
+    apply("other", json!({"team": "b"}));
+    let got = harness.kubectl(&["get", "clusterworkspace", &name, "-o", "json"], None).stdout;
     let got: Value = serde_json::from_slice(&got).unwrap();
-    assert_eq!(got["spec"]["apiKeySecretRef"], json!({"name": "second", "key": "apiKey"}));
+    assert_eq!(got["spec"]["allowedNamespaces"]["selector"], json!({"matchLabels": {"team": "b"}}));
+    let deleted = harness.kubectl(&["delete", "clusterworkspace", &name, "--wait=false"], None);
+    assert!(deleted.status.success(), "{}", output_text(&deleted));
     harness.finish().await;
 }
 
