@@ -12,7 +12,7 @@ mod source;
 mod visit;
 
 pub use base::Base;
-pub use identity::{Identity, has_namespace, objects};
+pub use identity::{Identity, objects};
 pub use layout::Layout;
 pub use node::{Node, Position};
 pub use path::{FieldPath, Step};

@@ -3,7 +3,6 @@
 mod apply;
 mod change;
 mod cluster_state;
-mod deleters;
 mod dry_run;
 mod files;
 mod items;
@@ -17,12 +16,14 @@ mod protection;
 mod report;
 mod snapshot;
 mod text;
+mod tools;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
 use ohallo_client::clock;
+use ohallo_core::api::GROUP;
 use ohallo_core::channel::state::Now;
 
 use crate::cluster::{Cluster, block_on};
@@ -30,7 +31,7 @@ use crate::failure::{BAD_USAGE, Failure, SUCCESS};
 use crate::global::Global;
 use crate::interrupt;
 use crate::judge::Kinds;
-use crate::manifest::Base;
+use crate::manifest::{Base, Identity, Layout};
 use crate::ohallo::{Connection, key_of_environment};
 use crate::output::{self, Output};
 use crate::plan::apply::Removed;
@@ -202,19 +203,23 @@ fn manifests(args: &Args, global: &Global, kinds: &Kinds, default: &str) -> Resu
         return Ok(Read { head, base, note: None });
     }
     // Applied to two namespaces, they are two objects: the deletion of one of them would be hidden.
-    if let Some(identity) = base.iter().chain([&head]).flat_map(|manifests| &manifests.ambiguous).next() {
+    let layouts = || base.iter().chain([&head]).map(|manifests| &manifests.layout);
+    let is_ours = |identity: &&Identity| {
+        identity.group == GROUP && kinds.get(&identity.kind).is_some_and(|kind| kind.namespaced)
+    };
+    if let Some(identity) = layouts().flat_map(Layout::ambiguous).find(is_ours) {
         return Err(Failure::undecided(format!(
             "{} {} is there twice without a namespace: plan what is applied together, or give --namespace",
             identity.kind, identity.name
         )));
     }
-    let is_silent = base.iter().chain([&head]).all(|manifests| !manifests.without_namespace);
+    let is_assumed = layouts().flat_map(Layout::unplaced).any(|identity| is_ours(&identity));
     let note = || {
         format!(
             "Objects without a namespace count as in {namespace:?}: give --namespace if they are in another."
         )
     };
-    Ok(Read { note: (!is_silent).then(note), head, base })
+    Ok(Read { note: is_assumed.then(note), head, base })
 }
 
 /// Reads what the depth allows, and plans.

@@ -7,14 +7,12 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::manifest::source::read;
-use crate::manifest::{Identity, Layout, has_namespace, revision, visit};
+use crate::manifest::{Identity, Layout, revision, visit};
 
 /// Every object of the manifests before a change.
 #[derive(Debug, Default)]
 pub struct Base {
     objects: BTreeMap<Identity, Value>,
-    /// Objects that are there twice, without a namespace of their own.
-    ambiguous: Vec<Identity>,
     layout: Layout,
 }
 
@@ -54,9 +52,7 @@ impl Base {
         };
         let mut found = Self::default();
         found.layout = visit(sources, " of the base", namespace, |identity, node| {
-            if found.objects.insert(identity.clone(), node.value()).is_some() && !has_namespace(node) {
-                found.ambiguous.push(identity);
-            }
+            found.objects.insert(identity, node.value());
         })?;
         Ok(found)
     }
@@ -68,10 +64,6 @@ impl Base {
     /// All objects, of any kind.
     pub fn objects(&self) -> impl Iterator<Item = (&Identity, &Value)> {
         self.objects.iter()
-    }
-
-    pub fn ambiguous(&self) -> &[Identity] {
-        &self.ambiguous
     }
 
     pub fn get(&self, identity: &Identity) -> Option<&Value> {

@@ -39,11 +39,6 @@ impl fmt::Display for Identity {
     }
 }
 
-/// Whether the manifest says which namespace its object is in.
-pub fn has_namespace(node: &Node) -> bool {
-    !node.text_at(&["metadata", "namespace"]).is_empty()
-}
-
 /// The objects of a document, with their places in a list: the document itself, or its items. kubectl, Flux and Argo CD take
 /// whatever has `items` for a list, and an item without a type for one of the list's kind.
 pub fn objects(root: &Node) -> Vec<(Option<usize>, Cow<'_, Node>)> {

@@ -1,16 +1,21 @@
-//! Where manifests are, and which files choose what a tool applies of them: a directory as it is says nothing about that.
+//! Where objects and their manifests are, and which files choose what a tool applies of them: a directory as it is says nothing
+//! about that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::manifest::Identity;
 use crate::manifest::source::{Source, is_selector};
+use crate::manifest::{Identity, Node};
 
-/// See the module. Empty for stdin and for files that were named one by one.
+/// See the module. Stdin, and files that were named one by one, have neither folders nor files that choose.
 #[derive(Debug, Default)]
 pub struct Layout {
-    /// The folder of each object below the directory that was named.
-    folders: BTreeMap<Identity, PathBuf>,
+    /// Each object with the folder of its manifest below the directory that was named, if one was.
+    folders: BTreeMap<Identity, Option<PathBuf>>,
+    /// Objects without a namespace of their own.
+    unplaced: BTreeSet<Identity>,
+    /// Those of them that another manifest describes as well.
+    ambiguous: BTreeSet<Identity>,
     /// The content of each file that may choose or change what is applied, by its path below that directory.
     selectors: BTreeMap<PathBuf, String>,
 }
@@ -18,9 +23,14 @@ pub struct Layout {
 // === impl Layout ===
 
 impl Layout {
-    pub(super) fn add_object(&mut self, source: &Source, identity: Identity) {
-        if let Some(folder) = source.within.as_deref().and_then(Path::parent) {
-            self.folders.insert(identity, folder.to_owned());
+    pub(super) fn add_object(&mut self, source: &Source, node: &Node, identity: Identity) {
+        let folder = source.within.as_deref().and_then(Path::parent).map(Path::to_owned);
+        let is_known = self.folders.insert(identity.clone(), folder).is_some();
+        if node.text_at(&["metadata", "namespace"]).is_empty() {
+            if is_known {
+                self.ambiguous.insert(identity.clone());
+            }
+            self.unplaced.insert(identity);
         }
     }
 
@@ -28,6 +38,16 @@ impl Layout {
         if let Some(path) = &source.within {
             self.selectors.insert(path.clone(), text.to_owned());
         }
+    }
+
+    /// Objects whose manifest does not say which namespace they are in.
+    pub fn unplaced(&self) -> impl Iterator<Item = &Identity> {
+        self.unplaced.iter()
+    }
+
+    /// Those of them that another manifest describes as well, if they are in the namespace that is assumed.
+    pub fn ambiguous(&self) -> impl Iterator<Item = &Identity> {
+        self.ambiguous.iter()
     }
 
     pub fn objects(&self) -> impl Iterator<Item = &Identity> {
@@ -43,7 +63,7 @@ impl Layout {
     /// The files that may choose or change what is applied, and that were changed since.
     pub fn changed_selectors<'l>(&'l self, base: &'l Self) -> Vec<&'l Path> {
         // Without directories on both sides there is nothing to compare.
-        if self.is_empty() || base.is_empty() {
+        if !(self.has_directory() && base.has_directory()) {
             return Vec::new();
         }
         let all = self.selectors.keys().chain(base.selectors.keys());
@@ -58,11 +78,12 @@ impl Layout {
 
     /// The folders of an object before and after, if they differ.
     pub fn moved<'l>(&'l self, base: &'l Self, identity: &Identity) -> Option<(&'l Path, &'l Path)> {
-        let (from, to) = (base.folders.get(identity)?, self.folders.get(identity)?);
+        let of = |layout: &'l Self| layout.folders.get(identity)?.as_deref();
+        let (from, to) = (of(base)?, of(self)?);
         (from != to).then_some((from, to))
     }
 
-    fn is_empty(&self) -> bool {
-        self.folders.is_empty() && self.selectors.is_empty()
+    fn has_directory(&self) -> bool {
+        !self.selectors.is_empty() || self.folders.values().any(Option::is_some)
     }
 }

@@ -204,6 +204,7 @@ impl Node {
         self.collect_duplicates(&Trail::Root, &mut found);
         found
     }
+
     fn collect_duplicates(&self, trail: &Trail<'_>, found: &mut Vec<Duplicate>) {
         match &self.content {
             Content::List(items) => {

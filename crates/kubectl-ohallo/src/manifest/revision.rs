@@ -83,12 +83,6 @@ fn of_place(revision: &str, place: &Path, sources: &mut Vec<Source>) -> Result<(
     for entry in listed.split('\0').filter(|entry| !entry.is_empty()) {
         let (mode, file) = entry.split_once('\t').unwrap_or(("", entry));
         let within = place.is_dir().then(|| PathBuf::from(file));
-        if within.as_deref().is_some_and(|path| !has_ending(path) && !is_selector(path))
-            && !mode.starts_with("1200")
-            && !mode.starts_with("1600")
-        {
-            continue;
-        }
         let name = format!("{revision}:{}", folder.join(file).display());
         let unfollowed = match mode.split(' ').next() {
             Some("120000") => Some("a symbolic link"),
@@ -99,6 +93,9 @@ fn of_place(revision: &str, place: &Path, sources: &mut Vec<Source>) -> Result<(
             return Err(Failure::undecided(format!(
                 "{name} is {what}, which can't be followed in a revision: name the files that it leads to"
             )));
+        }
+        if within.as_deref().is_some_and(|path| !has_ending(path) && !is_selector(path)) {
+            continue;
         }
         // A commit would delete it, although it is still there to be read.
         if folder.join(file).exists() && !tracked.contains(file) {

@@ -27,7 +27,7 @@ pub fn visit(
                 let identity = Identity::of(&node, namespace);
                 // The values of a chart, or a patch.
                 selects |= identity.kind.is_empty();
-                layout.add_object(&source, identity.clone());
+                layout.add_object(&source, &node, identity.clone());
                 visit(identity, &node);
             }
         }

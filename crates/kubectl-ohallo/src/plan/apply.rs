@@ -26,17 +26,10 @@ use crate::plan::change::{Change, Effect};
 use crate::plan::cluster_state::{
     ASSUMED_UID, ClusterState, Remote, Remotes, Secrets, WorkspaceState, ids_of,
 };
-use crate::plan::deleters;
 use crate::plan::items::may_be_deleted;
 use crate::plan::manifests::{Manifests, refused, sentence};
 use crate::plan::merge;
-
-/// Annotations that keep GitOps tools from the deletion of an object whose manifest is removed.
-const PROTECTIONS: [(&str, &str, &str); 3] = [
-    ("kustomize.toolkit.fluxcd.io/prune", "disabled", "Flux"),
-    ("argocd.argoproj.io/sync-options", "Prune=false", "Argo CD"),
-    ("helm.sh/resource-policy", "keep", "Helm"),
-];
+use crate::plan::tools;
 
 /// The objects before the apply.
 #[derive(Default)]
@@ -60,6 +53,8 @@ pub struct Removed {
 /// The cluster after the apply, and what the API server or a protection keeps from it.
 #[derive(Default)]
 pub struct Applied {
+    /// The Channels before the apply.
+    pub before: BTreeMap<NamespacedName, Channel>,
     pub cluster_state: ClusterState,
     pub kept: Vec<Change>,
     /// Objects that are deleted at once, because no operator has ever reconciled them.
@@ -83,9 +78,9 @@ pub fn apply(
     applied.cluster_state.remotes.clone_from(&before.remotes);
     applied.workspaces(before, head, removed, kinds)?;
     for (name, object) in &before.channels {
-        applied.cluster_state.channels.insert(name.clone(), decode(object, name)?);
+        applied.before.insert(name.clone(), decode(object, name)?);
     }
-    let channels = applied.cluster_state.channels.clone();
+    applied.cluster_state.channels.clone_from(&applied.before);
     if let Some(kind) = kinds.get(ObjectKind::Channel.name()) {
         for (name, manifest) in &head.channels {
             applied.channel(kind, name, before.channels.get(name), manifest, now)?;
@@ -97,7 +92,7 @@ pub fn apply(
             applied.delete(name, now);
         }
     }
-    applied.touched(&channels, head, removed);
+    applied.touched(head, removed);
     Ok(applied)
 }
 
@@ -182,7 +177,7 @@ impl Applied {
             Some(live) => match self.merged(kind, name, live, manifest) {
                 Some(after) => after,
                 None => {
-                    self.forced(live, manifest, name)?;
+                    self.forced(live, manifest, name);
                     return Ok(());
                 }
             },
@@ -193,16 +188,15 @@ impl Applied {
     }
 
     /// A tool may delete the object to make a change that the API server refuses.
-    fn forced(&mut self, live: &Value, manifest: &Value, name: &NamespacedName) -> Result<(), Failure> {
-        let before = decode::<Channel>(live, name)?;
-        let tool = deleters::forced_by(manifest).or_else(|| deleters::forced_by(live));
-        if let Some(tool) = tool.filter(|_| may_be_deleted(&before)) {
+    fn forced(&mut self, live: &Value, manifest: &Value, name: &NamespacedName) {
+        let tool = tools::forced_by(manifest).or_else(|| tools::forced_by(live));
+        let before = self.before.get(name).filter(|before| may_be_deleted(before));
+        if let (Some(tool), Some(before)) = (tool, before) {
             let message = format!(
                 "An annotation makes {tool} delete the object and create it again, because the API server refuses the change."
             );
-            self.kept.push(channel_change(Effect::MayBeDestroyed, &before, name, message));
+            self.kept.push(channel_change(Effect::MayBeDestroyed, before, name, message));
         }
-        Ok(())
     }
 
     /// Whether the deletion protection refuses the deletion of the object, which then stays as it is.
@@ -221,15 +215,7 @@ impl Applied {
 
     fn delete(&mut self, name: &NamespacedName, now: Timestamp) {
         let Some(channel) = self.cluster_state.channels.get_mut(name) else { return };
-        let annotation = |key: &str| channel.annotations().get(key).map(String::as_str).unwrap_or_default();
-        let tools: Vec<_> = PROTECTIONS
-            .iter()
-            .filter(|(key, word, tool)| match *tool {
-                "Argo CD" => annotation(key).split(',').any(|option| option.trim() == *word),
-                _ => annotation(key) == *word,
-            })
-            .map(|(_, _, tool)| *tool)
-            .collect();
+        let tools = tools::kept_by(channel.annotations());
         if !tools.is_empty() {
             let tools = tools.join(" and ");
             let message = format!(
@@ -254,12 +240,15 @@ impl Applied {
     }
 
     /// Channels whose manifests the apply does not have, and whose Workspace, Secret or id it touches.
-    fn touched(&mut self, before: &BTreeMap<NamespacedName, Channel>, head: &Manifests, removed: &Removed) {
+    fn touched(&mut self, head: &Manifests, removed: &Removed) {
         // Also an id that is no longer named: another deletion may have waited for that.
         let after = &self.cluster_state.channels;
         let changed = self.cluster_state.participants.iter().chain(&self.vanished);
-        let ids: BTreeSet<_> =
-            changed.flat_map(|name| [before.get(name), after.get(name)]).flatten().flat_map(ids_of).collect();
+        let ids: BTreeSet<_> = changed
+            .flat_map(|name| [self.before.get(name), after.get(name)])
+            .flatten()
+            .flat_map(ids_of)
+            .collect();
         let changed =
             |key: &WorkspaceKey| removed.workspaces.contains(key) || head.workspaces.contains_key(key);
         let touched = |name: &NamespacedName, channel: &Channel| {

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::judge::{Finding, Kind, Kinds, Recognized, judge};
-use crate::manifest::{Base, Identity, Layout, has_namespace, read, visit};
+use crate::manifest::{Base, Identity, Layout, read, visit};
 use crate::plan::change::{Change, Effect};
 use crate::plan::cluster_state::Secrets;
 
@@ -26,10 +26,6 @@ pub struct Manifests {
     pub layout: Layout,
     /// A base without any object.
     pub is_empty: bool,
-    /// Some objects have no namespace of their own.
-    pub without_namespace: bool,
-    /// Those of them that are there twice.
-    pub ambiguous: Vec<Identity>,
     /// Objects that the API server would refuse.
     pub refused: Vec<Change>,
 }
@@ -52,11 +48,7 @@ impl Manifests {
                 found.refused.push(refused(&identity, "metadata.name: kubectl apply needs a name"));
             }
             Recognized::Ours(kind) => match judge(kind, node, None).as_slice() {
-                [] => {
-                    if found.ours(kind, &identity, node.value()) && !has_namespace(node) {
-                        found.ambiguous.push(identity);
-                    }
-                }
+                [] => found.ours(kind, &identity, node.value()),
                 findings => found.refused.push(refused(&identity, &sentence(findings))),
             },
         })?;
@@ -68,35 +60,26 @@ impl Manifests {
         let mut found = Self { is_empty: base.is_empty(), ..Self::default() };
         for (identity, object) in base.objects() {
             match kinds.get(&identity.kind).filter(|_| identity.group == GROUP) {
-                Some(kind) => {
-                    found.ours(kind, identity, object.clone());
-                }
+                Some(kind) => found.ours(kind, identity, object.clone()),
                 None => found.foreign(identity, object.clone()),
             }
         }
-        let is_ours = |identity: &&Identity| {
-            identity.group == GROUP && kinds.get(&identity.kind).is_some_and(|kind| kind.namespaced)
-        };
-        found.ambiguous = base.ambiguous().iter().filter(is_ours).cloned().collect();
         found.layout = base.into_layout();
         found
     }
 
-    /// Whether another manifest describes the same object.
-    fn ours(&mut self, kind: &Kind, identity: &Identity, mut object: Value) -> bool {
+    fn ours(&mut self, kind: &Kind, identity: &Identity, mut object: Value) {
         if let (true, Some(metadata)) =
             (kind.namespaced, object.pointer_mut("/metadata").and_then(Value::as_object_mut))
         {
-            let own = metadata.insert("namespace".to_owned(), identity.namespace.clone().into());
-            self.without_namespace |= own.is_none();
+            metadata.insert("namespace".to_owned(), identity.namespace.clone().into());
         }
         let name = NamespacedName::new(&identity.namespace, &identity.name);
         if kind.name == ObjectKind::Channel.name() {
-            self.channels.insert(name, object).is_some()
+            self.channels.insert(name, object);
         } else {
             let namespace = kind.namespaced.then_some(name.namespace);
-            let key = WorkspaceKey { namespace, name: name.name };
-            self.workspaces.insert(key, object).is_some() && kind.namespaced
+            self.workspaces.insert(WorkspaceKey { namespace, name: name.name }, object);
         }
     }
 

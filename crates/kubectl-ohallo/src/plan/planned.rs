@@ -21,13 +21,13 @@ use crate::plan::apply::{
 };
 use crate::plan::change::{Change, Depth, Effect};
 use crate::plan::cluster_state::{ClusterState, Secrets};
-use crate::plan::deleters::new_reasons;
 use crate::plan::dry_run::{credentials_of, dry_run};
 use crate::plan::files;
 use crate::plan::items::{MAY_EXIST, Subject, may_be_deleted};
 use crate::plan::manifests::{Manifests, overlaid};
 use crate::plan::operators::Operators;
 use crate::plan::report::Report;
+use crate::plan::tools::new_reasons;
 
 /// The most names of one sentence.
 const MAX_NAMES: usize = 3;
@@ -73,13 +73,13 @@ impl Planned {
         kinds: &Kinds,
         now: Now,
     ) -> Result<Self, Failure> {
-        let applied = apply(&before, &head, &removed, kinds, now.wall)?;
+        let mut applied = apply(&before, &head, &removed, kinds, now.wall)?;
         let mut changes = workspaces_that_wait(&before, &removed, &applied.cluster_state);
         changes.extend(deleted_by_others(&before, &head, &applied.cluster_state));
-        let objects = decoded(&before)?;
         let mut workspaces = before.workspaces;
         workspaces.extend(head.workspaces.clone());
-        Ok(Self { head, before: objects, workspaces, applied, changes, notes: Vec::new() })
+        let before = std::mem::take(&mut applied.before);
+        Ok(Self { head, before, workspaces, applied, changes, notes: Vec::new() })
     }
 
     pub fn workspaces(&self) -> &BTreeMap<WorkspaceKey, Value> {
@@ -109,18 +109,14 @@ impl Planned {
             self.notes.push("The base has no objects, so nothing is found to be removed.".to_owned());
         }
         for (identity, object) in &base.cascading {
-            let change = |message: String| Change {
-                namespace: identity.namespace.clone(),
-                message,
-                ..Change::of(Effect::MayBeDestroyed, &identity.kind, &identity.name)
-            };
+            let change = |message: &str| may_be_destroyed(identity, message);
             let Some(now) = self.head.cascading.get(identity) else {
                 let message = "Its deletion deletes its Channels, and in oHallo what their policies delete.";
-                self.changes.push(change(message.to_owned()));
+                self.changes.push(change(message));
                 continue;
             };
             for reason in new_reasons(Some(object), now) {
-                self.changes.push(change(format!("{reason}, and its Channels with it.")));
+                self.changes.push(change(&format!("{reason}, and its Channels with it.")));
             }
             if now.get("spec") != object.get("spec") {
                 let name = format!("{} {}", identity.kind, identity.name);
@@ -136,8 +132,9 @@ impl Planned {
         for path in self.head.layout.changed_selectors(&base.layout) {
             let message =
                 "It changes, and it may choose what is applied. Plan the rendered manifests instead.";
-            let change = Change::of(Effect::MayBeDestroyed, "File", &path.display().to_string());
-            self.changes.push(Change { message: message.to_owned(), ..change });
+            let file =
+                Identity { kind: "File".to_owned(), name: path.display().to_string(), ..Identity::default() };
+            self.changes.push(may_be_destroyed(&file, message));
         }
         let at_stake = self.head.layout.objects().filter(|identity| self.is_at_stake(identity));
         let moved = at_stake.filter_map(|identity| {
@@ -146,8 +143,7 @@ impl Planned {
             let message = format!(
                 "Its manifest moves from {from:?} to {to:?}: a tool that does not read that folder deletes the object. Plan the rendered manifests instead."
             );
-            let change = Change::of(Effect::MayBeDestroyed, &identity.kind, &identity.name);
-            Some(Change { namespace: identity.namespace.clone(), message, ..change })
+            Some(may_be_destroyed(identity, &message))
         });
         let moved: Vec<_> = moved.collect();
         self.changes.extend(moved);
@@ -204,17 +200,20 @@ impl Planned {
                 cluster_state.participants.insert(name);
                 continue;
             };
-            if channel.metadata.deletion_timestamp.is_some() {
-                let message = "No Deployment of an operator serves this object. Its finalizer waits for an operator, which then deletes the object.";
-                let deletes_later = may_be_deleted(channel);
-                let change = Change::of(Effect::Waits, ObjectKind::Channel.name(), &name.name);
-                let message = message.to_owned();
-                self.changes.push(Change { namespace: name.namespace, message, deletes_later, ..change });
-                continue;
-            }
-            let message = "No Deployment of an operator serves this object, so nothing happens in oHallo: check --namespace and --cluster-workspaces of the operators.".to_owned();
-            let change = Change::of(Effect::Unserved, ObjectKind::Channel.name(), &name.name);
-            self.changes.push(Change { namespace: name.namespace, message, ..change });
+            let (effect, message) = match &channel.metadata.deletion_timestamp {
+                None => (
+                    Effect::Unserved,
+                    "No Deployment of an operator serves this object, so nothing happens in oHallo: check --namespace and --cluster-workspaces of the operators.",
+                ),
+                Some(_) => (
+                    Effect::Waits,
+                    "No Deployment of an operator serves this object. Its finalizer waits for an operator, which then deletes the object.",
+                ),
+            };
+            let deletes_later = effect == Effect::Waits && may_be_deleted(channel);
+            let change = Change::of(effect, ObjectKind::Channel.name(), &name.name);
+            let message = message.to_owned();
+            self.changes.push(Change { namespace: name.namespace, message, deletes_later, ..change });
         }
     }
 
@@ -255,6 +254,15 @@ impl Planned {
     }
 }
 
+/// An object whose deletion deletes channels, or a file that decides about such objects.
+fn may_be_destroyed(identity: &Identity, message: &str) -> Change {
+    Change {
+        namespace: identity.namespace.clone(),
+        message: message.to_owned(),
+        ..Change::of(Effect::MayBeDestroyed, &identity.kind, &identity.name)
+    }
+}
+
 /// Channels that other programs may delete from now on.
 fn deleted_by_others(before: &Before, head: &Manifests, cluster_state: &ClusterState) -> Vec<Change> {
     let mut changes = Vec::new();
@@ -273,20 +281,6 @@ fn deleted_by_others(before: &Before, head: &Manifests, cluster_state: &ClusterS
         }
     }
     changes
-}
-
-fn decoded(before: &Before) -> Result<BTreeMap<NamespacedName, Channel>, Failure> {
-    let decode = |(name, object): (&NamespacedName, &Value)| {
-        let channel = serde_json::from_value(object.clone());
-        let channel = channel.map_err(|error| {
-            Failure::undecided(format!(
-                "the Channel {}/{} can't be decoded: {error}",
-                name.namespace, name.name
-            ))
-        })?;
-        Ok((name.clone(), channel))
-    };
-    before.channels.iter().map(decode).collect()
 }
 
 /// What an operator that works remembers of the Channels: the credentials that it sent last.

@@ -1,7 +1,7 @@
-//! What lets other programs delete an object although its manifest stays: owners, hooks, and what GitOps tools leave out.
-//! With the object the operator deletes the channel, so a plan names each that a change brings.
+//! What other programs do with an object because of its metadata: Kubernetes' garbage collection, kustomize, Flux, Argo CD and
+//! Helm. With the object the operator deletes the channel, so a plan names each reason that a change brings.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -25,6 +25,13 @@ const ANNOTATIONS: [(&str, Values, &str); 4] = [
 const FORCES: [(&str, Values, &str); 2] = [
     ("kustomize.toolkit.fluxcd.io/force", Values::With("enabled"), "Flux"),
     ("argocd.argoproj.io/sync-options", Values::With("Force=true"), "Argo CD"),
+];
+
+/// Annotations that keep a tool from the deletion of an object whose manifest is removed.
+const KEEPS: [(&str, &str, &str); 3] = [
+    ("kustomize.toolkit.fluxcd.io/prune", "disabled", "Flux"),
+    ("argocd.argoproj.io/sync-options", "Prune=false", "Argo CD"),
+    ("helm.sh/resource-policy", "keep", "Helm"),
 ];
 
 enum Values {
@@ -66,6 +73,17 @@ pub fn forced_by(object: &Value) -> Option<&'static str> {
     FORCES.iter().find(|(name, values, _)| is_set(object, name, values)).map(|(_, _, tool)| *tool)
 }
 
+/// The tools that don't delete an object with these annotations.
+pub fn kept_by(annotations: &BTreeMap<String, String>) -> Vec<&'static str> {
+    let keeps = KEEPS.iter().filter(|(name, word, tool)| {
+        annotations.get(*name).is_some_and(|value| match *tool {
+            "Argo CD" => value.split(',').any(|option| option.trim() == *word),
+            _ => value == word,
+        })
+    });
+    keeps.map(|(_, _, tool)| *tool).collect()
+}
+
 fn is_set(object: &Value, name: &str, values: &Values) -> bool {
     let annotation = object.pointer("/metadata/annotations").and_then(|all| all.get(name));
     annotation.and_then(Value::as_str).is_some_and(|value| values.has(value))
@@ -98,5 +116,22 @@ mod tests {
         assert_eq!(forced_by(&annotated("kustomize.toolkit.fluxcd.io/force", "enabled")), Some("Flux"));
         assert_eq!(forced_by(&annotated("argocd.argoproj.io/sync-options", "Force=true")), Some("Argo CD"));
         assert_eq!(forced_by(&annotated("kustomize.toolkit.fluxcd.io/force", "disabled")), None);
+    }
+
+    #[test]
+    fn an_annotation_keeps_its_tool_from_a_deletion() {
+        for (name, value, tools) in [
+            ("kustomize.toolkit.fluxcd.io/prune", "disabled", vec!["Flux"]),
+            ("kustomize.toolkit.fluxcd.io/prune", "enabled", vec![]),
+            ("argocd.argoproj.io/sync-options", "Force=true, Prune=false", vec!["Argo CD"]),
+            ("helm.sh/resource-policy", "keep", vec!["Helm"]),
+            ("helm.sh/resource-policy", "keep,other", vec![]),
+        ] {
+            assert_eq!(
+                kept_by(&BTreeMap::from([(name.to_owned(), value.to_owned())])),
+                tools,
+                "{name}: {value}"
+            );
+        }
     }
 }
