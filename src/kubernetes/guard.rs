@@ -60,12 +60,7 @@ where
 }
 
 fn as_it_arrives<B: HttpBody<Data = Bytes>>(body: B, mut sanitizer: Sanitizer) -> Sanitized<B> {
-    Either::Right(body.map_frame(Box::new(move |frame| {
-        frame.map_data(|bytes| {
-            sanitizer.read(&bytes);
-            sanitizer.output()
-        })
-    })))
+    Either::Right(body.map_frame(Box::new(move |frame| frame.map_data(|bytes| sanitizer.pass(&bytes)))))
 }
 
 fn is_watch<B>(request: &Request<B>) -> bool {

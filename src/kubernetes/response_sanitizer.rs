@@ -208,16 +208,10 @@ pub fn readable(client: Client) -> Client {
         async move {
             let mut sanitizer = Sanitizer::new(Subject::Other, Mode::Light);
             let response = client.send(request).await?;
-            let sanitized = move |bytes: Bytes| {
-                sanitizer.read(&bytes);
-                sanitizer.output()
-            };
-            Ok::<_, kube::Error>(response.map(|body| {
-                body.map_frame({
-                    let mut sanitized = sanitized;
-                    move |frame| frame.map_data(&mut sanitized)
-                })
-            }))
+            Ok::<_, kube::Error>(
+                response
+                    .map(|body| body.map_frame(move |frame| frame.map_data(|bytes| sanitizer.pass(&bytes)))),
+            )
         }
     });
     Client::new(service, namespace)
@@ -323,6 +317,12 @@ impl Sanitizer {
                 length => rest.get(length..).unwrap_or_default(),
             };
         }
+    }
+
+    /// What the next piece of a response becomes.
+    pub(super) fn pass(&mut self, bytes: &[u8]) -> Bytes {
+        self.read(bytes);
+        self.output()
     }
 
     /// The output since the last call.

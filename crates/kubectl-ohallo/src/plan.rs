@@ -179,7 +179,7 @@ fn plan(args: &Args, global: &Global) -> Result<Report, Failure> {
     if depth == Depth::Files {
         let read = manifests(args, global, &kinds, "default")?;
         let mut planned = Planned::of_files(read.head, &read.base.unwrap_or_default(), &kinds, now)?;
-        planned.notes.extend(read.note);
+        planned.notes.extend(read.notes);
         return Ok(planned.report(args.base.clone(), depth, now));
     }
     block_on(with_cluster(args, global, depth, &kinds, now))
@@ -189,8 +189,8 @@ fn plan(args: &Args, global: &Global) -> Result<Report, Failure> {
 struct Read {
     head: Manifests,
     base: Option<Manifests>,
-    /// Where objects without a namespace are.
-    note: Option<String>,
+    /// What the files do not show.
+    notes: Vec<String>,
 }
 
 /// Reads the manifests after and before the change. `default`: the namespace of those that have none, without --namespace.
@@ -199,8 +199,15 @@ fn manifests(args: &Args, global: &Global, kinds: &Kinds, default: &str) -> Resu
     let base = args.base.as_deref().map(|base| Base::read(base, &args.places, namespace)).transpose()?;
     let base = base.map(|base| Manifests::of_base(base, kinds));
     let head = Manifests::read(&args.places, kinds, namespace)?;
+    let mut notes = Vec::new();
+    if let Some(path) = head.layout.selector() {
+        let path = path.display().to_string();
+        notes.push(format!(
+            "The files have {path:?}, which chooses what is applied: plan the rendered manifests instead."
+        ));
+    }
     if global.namespace.is_some() {
-        return Ok(Read { head, base, note: None });
+        return Ok(Read { head, base, notes });
     }
     // Applied to two namespaces, they are two objects: the deletion of one of them would be hidden.
     let layouts = || base.iter().chain([&head]).map(|manifests| &manifests.layout);
@@ -213,13 +220,12 @@ fn manifests(args: &Args, global: &Global, kinds: &Kinds, default: &str) -> Resu
             identity.kind, identity.name
         )));
     }
-    let is_assumed = layouts().flat_map(Layout::unplaced).any(|identity| is_ours(&identity));
-    let note = || {
-        format!(
+    if layouts().flat_map(Layout::unplaced).any(|identity| is_ours(&identity)) {
+        notes.push(format!(
             "Objects without a namespace count as in {namespace:?}: give --namespace if they are in another."
-        )
-    };
-    Ok(Read { note: is_assumed.then(note), head, base })
+        ));
+    }
+    Ok(Read { head, base, notes })
 }
 
 /// Reads what the depth allows, and plans.
@@ -231,7 +237,7 @@ async fn with_cluster(
     now: Now,
 ) -> Result<Report, Failure> {
     let cluster = &Cluster::connect(global).await?;
-    let Read { head, base, note } = manifests(args, global, kinds, &cluster.namespace)?;
+    let Read { head, base, notes: of_files } = manifests(args, global, kinds, &cluster.namespace)?;
     let based = base.iter().flat_map(Manifests::namespaces);
     let mut namespaces: BTreeSet<_> = head.namespaces().chain(based).map(str::to_owned).collect();
     if namespaces.is_empty() {
@@ -239,7 +245,7 @@ async fn with_cluster(
     }
     let Snapshot { before, unread_cluster_workspaces, unread_namespaces, mut notes } =
         snapshot(cluster, &namespaces).await?;
-    notes.extend(note);
+    notes.extend(of_files);
     let operators = Operators::read(cluster).await?;
     let removed = match &base {
         Some(base) => Removed::of(base, &head, &before),

@@ -21,12 +21,7 @@ fn nested(levels: usize, inner: &str) -> String {
 /// The output for input in pieces of this size.
 fn sanitized(subject: Subject, mode: Mode, text: &[u8], piece: usize) -> Vec<u8> {
     let mut sanitizer = Sanitizer::new(subject, mode);
-    text.chunks(piece.max(1))
-        .flat_map(|piece| {
-            sanitizer.read(piece);
-            sanitizer.output()
-        })
-        .collect()
+    text.chunks(piece.max(1)).flat_map(|piece| sanitizer.pass(piece)).collect()
 }
 
 fn text(text: &str, piece: usize) -> String {

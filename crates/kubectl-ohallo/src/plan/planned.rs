@@ -147,12 +147,6 @@ impl Planned {
         });
         let moved: Vec<_> = moved.collect();
         self.changes.extend(moved);
-        if let Some(path) = self.head.layout.selector() {
-            let path = path.display().to_string();
-            self.notes.push(format!(
-                "The files have {path:?}, which chooses what is applied: plan the rendered manifests instead."
-            ));
-        }
     }
 
     /// Whether the deletion of the object may delete a channel.

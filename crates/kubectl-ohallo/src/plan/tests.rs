@@ -24,6 +24,11 @@ fn channel(name: &str, spec: &str) -> String {
     )
 }
 
+/// An object named "a" with more metadata.
+fn with_metadata(manifest: &str, more: &str) -> String {
+    manifest.replace("{name: a}", &format!("{{name: a, {more}}}"))
+}
+
 fn workspace(name: &str, spec: &str) -> String {
     format!(
         "---\napiVersion: ohallo.eu/v1alpha1\nkind: Workspace\nmetadata: {{name: {name}}}\nspec: {{workspaceId: w1, apiKeySecretRef: {{name: key}}{spec}}}\n"
@@ -145,8 +150,7 @@ fn each_change_of_a_manifest_has_its_effects() {
         (
             "a test of an email channel",
             channel("a", email),
-            channel("a", email)
-                .replace("{name: a}", "{name: a, annotations: {ohallo.eu/test-requested-at: now}}"),
+            with_metadata(&channel("a", email), "annotations: {ohallo.eu/test-requested-at: now}"),
             vec![(Tested, "a")],
         ),
         (
@@ -182,41 +186,41 @@ fn each_change_of_a_manifest_has_its_effects() {
         ("what is not valid", channel("a", email), channel("a", "channelType: sms"), vec![(Refused, "a")]),
         (
             "what GitOps tools keep",
-            channel("a", email).replace(
-                "{name: a}",
-                "{name: a, annotations: {kustomize.toolkit.fluxcd.io/prune: disabled}}",
-            ),
+            with_metadata(&channel("a", email), "annotations: {kustomize.toolkit.fluxcd.io/prune: disabled}"),
             String::new(),
             vec![(Waits, "a")],
         ),
         (
             "one with an owner",
             channel("a", email),
-            channel("a", email).replace(
-                "{name: a}",
-                "{name: a, ownerReferences: [{apiVersion: v1, kind: ConfigMap, name: x, uid: u1}]}",
+            with_metadata(
+                &channel("a", email),
+                "ownerReferences: [{apiVersion: v1, kind: ConfigMap, name: x, uid: u1}]",
             ),
             vec![(MayBeDestroyed, "a")],
         ),
         (
             "one that kustomize leaves out",
             channel("a", email),
-            channel("a", email)
-                .replace("{name: a}", "{name: a, annotations: {config.kubernetes.io/local-config: 'true'}}"),
+            with_metadata(&channel("a", email), "annotations: {config.kubernetes.io/local-config: 'true'}"),
             vec![(MayBeDestroyed, "a")],
         ),
         (
             "a retained one that kustomize leaves out",
             channel("a", "channelType: email, deletionPolicy: Retain"),
-            channel("a", "channelType: email, deletionPolicy: Retain")
-                .replace("{name: a}", "{name: a, annotations: {config.kubernetes.io/local-config: 'true'}}"),
+            with_metadata(
+                &channel("a", "channelType: email, deletionPolicy: Retain"),
+                "annotations: {config.kubernetes.io/local-config: 'true'}",
+            ),
             vec![],
         ),
         (
             "what can't be changed, and is forced",
             channel("a", email),
-            channel("a", "channelType: chat")
-                .replace("{name: a}", "{name: a, annotations: {kustomize.toolkit.fluxcd.io/force: enabled}}"),
+            with_metadata(
+                &channel("a", "channelType: chat"),
+                "annotations: {kustomize.toolkit.fluxcd.io/force: enabled}",
+            ),
             vec![(MayBeDestroyed, "a"), (Refused, "a")],
         ),
         (
@@ -233,9 +237,8 @@ fn each_change_of_a_manifest_has_its_effects() {
 
 #[test]
 fn a_deletion_that_a_tool_leaves_to_others_counts_as_one() {
-    let kept = |policy: &str| {
-        channel("a", policy).replace("{name: a}", "{name: a, annotations: {helm.sh/resource-policy: keep}}")
-    };
+    let kept =
+        |policy: &str| with_metadata(&channel("a", policy), "annotations: {helm.sh/resource-policy: keep}");
     for (spec, destroys) in
         [("channelType: email", true), ("channelType: email, deletionPolicy: Retain", false)]
     {
@@ -257,8 +260,7 @@ fn objects_that_take_their_channels_with_them_are_named() {
     ] {
         let base = object(version, kind, "");
         assert_eq!(effects(&files(&base, "")), [(MayBeDestroyed, "a")], "{kind}");
-        let local =
-            base.replace("{name: a}", "{name: a, annotations: {config.kubernetes.io/local-config: 'true'}}");
+        let local = with_metadata(&base, "annotations: {config.kubernetes.io/local-config: 'true'}");
         assert_eq!(effects(&files(&base, &local)), [(MayBeDestroyed, "a")], "{kind}");
         let changed = files(&base, &object(version, kind, "path: b"));
         assert!(changed.changes.is_empty() && changed.notes[0].contains("changes"), "{kind}: {changed:#?}");
@@ -349,8 +351,8 @@ fn no_list_and_no_annotation_hides_a_deletion() {
     let odd = list
         .replace("kind: ChannelList", "kind: Odd")
         .replace("{metadata", "{apiVersion: ohallo.eu/v1alpha1, kind: Channel, metadata");
-    let released = channel("a", "channelType: voice")
-        .replace("{name: a}", "{name: a, annotations: {ohallo.eu/release: ~created-0}}");
+    let released =
+        with_metadata(&channel("a", "channelType: voice"), "annotations: {ohallo.eu/release: ~created-0}");
     for base in [list, odd, released] {
         let report = files(&base, "");
         assert_eq!(effects(&report), [(Destroyed, "a")], "{base}");
@@ -360,7 +362,7 @@ fn no_list_and_no_annotation_hides_a_deletion() {
 #[test]
 fn objects_without_a_namespace_are_not_taken_for_one() {
     let one = channel("a", "channelType: chat");
-    let named = one.replace("{name: a}", "{name: a, namespace: default}");
+    let named = with_metadata(&one, "namespace: default");
     let twice = one.clone() + &one;
     for (base, head) in [(&twice, &one), (&one, &twice)] {
         let failure = run_with(base, head, &[]).unwrap_err().to_string();
@@ -610,4 +612,18 @@ fn an_object_that_was_never_reconciled_vanishes_without_a_call() {
     object["metadata"]["finalizers"] = json!([]);
     object["status"] = json!({"observedGeneration": -1});
     assert_eq!(effects(&cluster(&[object], "", &["a"])), [(NoLongerManaged, "a")]);
+}
+
+#[test]
+fn a_file_that_chooses_is_noted_at_every_depth() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.yaml"), channel("a", "channelType: chat")).unwrap();
+    let noted = || {
+        let words = ["plan", folder.path().to_str().unwrap(), "-n", "default"];
+        let cli = Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
+        manifests(&cli.args, &cli.global, &Kinds::embedded().unwrap(), "default").unwrap().notes
+    };
+    assert!(noted().is_empty(), "{:?}", noted());
+    std::fs::write(folder.path().join("Kustomization"), "resources: [a.yaml]").unwrap();
+    assert!(noted().len() == 1 && noted()[0].contains("Kustomization"), "{:?}", noted());
 }
