@@ -1,28 +1,17 @@
 //! The client of the API server: which cluster, through which proxy, trusting which certificate authorities.
-//!
-//! The proxy is chosen here and not by kube. kube 5.0 refuses to start on an entry of `NO_PROXY` that it can't
-//! parse, and compares the entries with the proxy's own address.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use http::Uri;
-use hyper::rt::{Read, Write};
-use hyper_util::client::legacy::Client as HttpClient;
-use hyper_util::client::legacy::connect::proxy::Tunnel;
-use hyper_util::client::legacy::connect::{Connection, HttpConnector};
-use hyper_util::client::proxy::matcher::{Intercept, Matcher};
-use hyper_util::rt::TokioExecutor;
-use kube::client::{ClientBuilder, ConfigExt};
-use kube::config::{Cluster, KubeConfigOptions, Kubeconfig};
+use kube::client::ClientBuilder;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use tower::{BoxError, Layer, Service, ServiceExt};
+use ohallo_kubeconfig::{Environment, Proxy, ProxyError, is_in, selected, take_proxy, through};
+use tower::Layer;
 
 use crate::kubernetes::guard::{GuardLayer, REQUEST_TIMEOUT};
 use crate::settings::Settings;
-
-/// Replaces the proxy of a kubeconfig, so that kube reads neither that nor the environment.
-const UNREAD: &str = "http://proxy.invalid";
 
 const GUARD: GuardLayer = GuardLayer(REQUEST_TIMEOUT);
 
@@ -40,14 +29,6 @@ pub enum SetupError {
     Proxy(&'static str),
 }
 
-/// The environment variables that choose a proxy.
-#[derive(Debug, Default)]
-struct Environment {
-    http: Option<String>,
-    https: Option<String>,
-    no: Option<String>,
-}
-
 /// The client, guarded: see [`GuardLayer`].
 ///
 /// # Errors
@@ -58,7 +39,10 @@ pub async fn client(settings: &Settings) -> Result<Client, SetupError> {
     config.default_retry = false;
     config.proxy_url = None;
     match proxy_of(&config.cluster_url, proxy.as_deref(), &Environment::read())? {
-        Some(proxy) => through(&config, &proxy).map_err(SetupError::Client),
+        Some(proxy) => {
+            let service = through(&config, &proxy).map_err(SetupError::Client)?;
+            Ok(Client::new(GUARD.layer(service), config.default_namespace))
+        }
         None => Ok(ClientBuilder::try_from(config).map_err(SetupError::Client)?.with_layer(&GUARD).build()),
     }
 }
@@ -91,49 +75,31 @@ async fn from_kubeconfig(
     mut file: Kubeconfig,
     options: &KubeConfigOptions,
 ) -> Result<(Config, Option<String>), kube::config::KubeconfigError> {
-    let (proxy, authorities) = chosen(&file, options).map_or((None, None), |cluster| {
+    let authorities = selected(&file, options).and_then(|cluster| {
         let inline = cluster.certificate_authority_data.is_some();
-        let authorities = cluster.certificate_authority.as_ref().filter(|_| !inline).map(PathBuf::from);
-        (cluster.proxy_url.clone().filter(|proxy| !proxy.is_empty()), authorities)
+        cluster.certificate_authority.as_ref().filter(|_| !inline).map(PathBuf::from)
     });
-    for cluster in file.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
-        cluster.proxy_url = Some(UNREAD.to_owned());
-    }
+    let proxy = take_proxy(&mut file, options);
     let mut config = Config::from_custom_kubeconfig(file, options).await?;
     // Reread when the file changes.
     config.root_cert_file = authorities;
     Ok((config, proxy))
 }
 
-/// The cluster of the selected context.
-fn chosen<'a>(file: &'a Kubeconfig, options: &KubeConfigOptions) -> Option<&'a Cluster> {
-    let name = options.context.as_ref().or(file.current_context.as_ref())?;
-    let context = file.contexts.iter().find(|context| context.name == *name)?.context.as_ref()?;
-    file.clusters.iter().find(|cluster| cluster.name == context.cluster)?.cluster.as_ref()
-}
-
 /// The proxy to this server: the kubeconfig's, else the environment's.
-fn proxy_of(server: &Uri, named: Option<&str>, env: &Environment) -> Result<Option<Intercept>, SetupError> {
-    let (variable, set) = match server.scheme_str() {
-        Some("http") => ("HTTP_PROXY", &env.http),
-        _ => ("HTTPS_PROXY", &env.https),
-    };
-    let found = named.or(set.as_deref()).filter(|_| named.is_some() || !is_left_out(server, env));
-    let Some(found) = found else { return Ok(None) };
-    let intercept = Matcher::builder().all(found.to_owned()).build().intercept(server);
-    let usable = intercept.filter(|proxy| matches!(proxy.uri().scheme_str(), Some("http" | "https")));
-    let proxy = usable.ok_or(SetupError::Proxy(variable))?;
+fn proxy_of(server: &Uri, named: Option<&str>, env: &Environment) -> Result<Option<Proxy>, SetupError> {
+    let proxy = ohallo_kubeconfig::proxy_of(server, named, env, is_left_out);
+    let proxy = proxy.map_err(|ProxyError(variable)| SetupError::Proxy(variable))?;
     // A proxy on another machine can't reach a server on this one.
-    let elsewhere = named.is_none() && is_loopback(server) && !is_loopback(proxy.uri());
-    Ok(Some(proxy).filter(|_| !elsewhere))
+    let is_out_of_reach = |proxy: &Proxy| is_loopback(server) && !is_loopback(proxy.uri());
+    Ok(proxy.filter(|proxy| named.is_some() || !is_out_of_reach(proxy)))
 }
 
 /// Whether `NO_PROXY` names the server.
-fn is_left_out(server: &Uri, env: &Environment) -> bool {
+fn is_left_out(server: &Uri, no_proxy: &str) -> bool {
     let port = server.port_u16().unwrap_or(if server.scheme_str() == Some("http") { 80 } else { 443 });
-    let entries = env.no.as_deref().unwrap_or_default().split(',').map(str::trim);
     let mut hosts = Vec::new();
-    for entry in entries {
+    for entry in no_proxy.split(',').map(str::trim) {
         // An entry may have a port; an IPv6 address has colons of its own.
         let host = match entry.rsplit_once(':').map(|(host, digits)| (host, digits.parse::<u16>())) {
             Some((host, Ok(named))) if !host.contains(':') || host.ends_with(']') => {
@@ -151,57 +117,12 @@ fn is_left_out(server: &Uri, env: &Environment) -> bool {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         hosts.push(host.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(host));
     }
-    let matcher = Matcher::builder().all(UNREAD).no(hosts.join(",")).build();
-    matcher.intercept(server).is_none()
+    is_in(server, hosts.join(","))
 }
 
 fn is_loopback(uri: &Uri) -> bool {
     let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-fn through(config: &Config, proxy: &Intercept) -> Result<Client, kube::Error> {
-    let mut direct = HttpConnector::new();
-    direct.enforce_http(false);
-    if proxy.uri().scheme_str() == Some("https") {
-        // The cluster's certificate authorities do not apply to the proxy's certificate.
-        let to_proxy = Config::new(proxy.uri().clone()).rustls_https_connector_with_connector(direct)?;
-        tunnel(config, proxy, to_proxy)
-    } else {
-        tunnel(config, proxy, direct)
-    }
-}
-
-fn tunnel<C>(config: &Config, proxy: &Intercept, connector: C) -> Result<Client, kube::Error>
-where
-    C: Service<Uri> + Clone + Send + Sync + 'static,
-    C::Response: Connection + Read + Write + Unpin + Send + 'static,
-    C::Future: Send + 'static,
-    C::Error: Into<BoxError>,
-{
-    let mut tunnel = Tunnel::new(proxy.uri().clone(), connector);
-    if let Some(auth) = proxy.basic_auth() {
-        tunnel = tunnel.with_auth(auth.clone());
-    }
-    let https = config.rustls_https_connector_with_connector(tunnel)?;
-    let http = HttpClient::builder(TokioExecutor::new()).build(https);
-    let service = config.extra_headers_layer()?.layer(http.map_err(BoxError::from));
-    let base = config.base_uri_layer();
-    let namespace = config.default_namespace.clone();
-    Ok(match config.auth_layer()? {
-        Some(auth) => Client::new(GUARD.layer(base.layer(auth.layer(service))), namespace),
-        None => Client::new(GUARD.layer(base.layer(service)), namespace),
-    })
-}
-
-// === impl Environment ===
-
-impl Environment {
-    fn read() -> Self {
-        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-        let either = |name: &str| set(name).or_else(|| set(&name.to_lowercase()));
-        Self { http: either("HTTP_PROXY"), https: either("HTTPS_PROXY"), no: either("NO_PROXY") }
-    }
 }
 
 #[cfg(test)]
@@ -275,13 +196,13 @@ current-context: one
         let read = || Kubeconfig::from_yaml(text).unwrap();
         let options =
             |context: &str| KubeConfigOptions { context: Some(context.to_owned()), ..Default::default() };
-        let name = |found: Option<&Cluster>| found.and_then(|cluster| cluster.server.clone());
+        let name = |found: Option<&kube::config::Cluster>| found.and_then(|cluster| cluster.server.clone());
         assert_eq!(
-            name(chosen(&read(), &KubeConfigOptions::default())).as_deref(),
+            name(selected(&read(), &KubeConfigOptions::default())).as_deref(),
             Some("https://a.example")
         );
-        assert_eq!(name(chosen(&read(), &options("two"))).as_deref(), Some("https://[fd00::1]:6443"));
-        assert_eq!(name(chosen(&read(), &options("three"))), None);
+        assert_eq!(name(selected(&read(), &options("two"))).as_deref(), Some("https://[fd00::1]:6443"));
+        assert_eq!(name(selected(&read(), &options("three"))), None);
         let (config, proxy) = from_kubeconfig(read(), &KubeConfigOptions::default()).await.unwrap();
         assert_eq!((proxy.as_deref(), config.root_cert_file), (Some("http://proxy-a"), None));
         let missing = from_kubeconfig(read(), &options("two")).await;

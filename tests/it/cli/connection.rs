@@ -1,15 +1,13 @@
 //! The way to the API server: proxies, credentials, and errors that give none of them away.
 
 use std::process::Output;
-use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use testbed::User;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
 
 use crate::cli::support::program::command;
+use crate::support::connect_proxy::ConnectProxy;
 use crate::support::harness::Harness;
 
 /// What no error may show.
@@ -98,47 +96,6 @@ async fn an_error_names_what_is_wrong_and_shows_no_credential() {
     harness.finish().await;
 }
 
-/// An HTTP proxy that takes CONNECT alone. Whatever it is asked for, it connects to one address.
-struct Connect {
-    address: String,
-    asked: Arc<Mutex<Vec<String>>>,
-}
-
-// === impl Connect ===
-
-impl Connect {
-    async fn to(server: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let log = Arc::clone(&asked);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let (log, server) = (Arc::clone(&log), server.clone());
-                tokio::spawn(async move {
-                    let mut stream = BufReader::new(stream);
-                    let mut head = String::new();
-                    while !head.ends_with("\r\n\r\n") {
-                        if stream.read_line(&mut head).await.ok()? == 0 {
-                            return None;
-                        }
-                    }
-                    log.lock().unwrap().push(head.clone());
-                    let mut outer = TcpStream::connect(server).await.ok()?;
-                    stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.ok()?;
-                    tokio::io::copy_bidirectional(&mut stream, &mut outer).await.ok()
-                });
-            }
-        });
-        Self { address, asked }
-    }
-
-    /// What it was asked since the last time.
-    fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut self.asked.lock().unwrap())
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proxy_of_the_environment_or_of_the_kubeconfig_is_used_as_kubectl_does() {
     let harness = Harness::bare(Default::default(), &[]).await;
@@ -148,23 +105,23 @@ async fn a_proxy_of_the_environment_or_of_the_kubeconfig_is_used_as_kubectl_does
         cluster["server"] = "https://api.example.invalid:6443".into();
         cluster["tls-server-name"] = "127.0.0.1".into();
     });
-    let proxy = Connect::to(server).await;
+    let proxy = ConnectProxy::to(server).await;
     let url = format!("http://user:pass%40word@{}", proxy.address);
     let output = status(&harness, &elsewhere, &[("HTTPS_PROXY", &url), ("NO_PROXY", "<local>,10.0.0.0/8")]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let asked = proxy.asked();
+    let asked = proxy.newly_asked();
     assert!(asked[0].starts_with("CONNECT api.example.invalid:6443 "), "{asked:?}");
     // user:pass@word
     assert!(asked[0].to_lowercase().contains("proxy-authorization: basic dxnlcjpwyxnzqhdvcmq="), "{asked:?}");
     // Without the proxy there is no such host.
     let output = status(&harness, &elsewhere, &[("HTTPS_PROXY", &url), ("NO_PROXY", ".example.invalid")]);
-    assert_eq!((output.status.code(), proxy.asked()), (Some(2), vec![]), "{output:?}");
+    assert_eq!((output.status.code(), proxy.newly_asked()), (Some(2), vec![]), "{output:?}");
     // Go sends nothing for this machine through a proxy of the environment; one of the kubeconfig it does.
     let here = kubeconfig(&harness, |_, _| {});
     let output = status(&harness, &here, &[("HTTPS_PROXY", &url)]);
-    assert_eq!((output.status.code(), proxy.asked()), (Some(0), vec![]), "{output:?}");
+    assert_eq!((output.status.code(), proxy.newly_asked()), (Some(0), vec![]), "{output:?}");
     let named = kubeconfig(&harness, |cluster, _| cluster["proxy-url"] = url.as_str().into());
     let output = status(&harness, &named, &[("NO_PROXY", "*")]);
-    assert_eq!((output.status.code(), proxy.asked().is_empty()), (Some(0), false), "{output:?}");
+    assert_eq!((output.status.code(), proxy.newly_asked().is_empty()), (Some(0), false), "{output:?}");
     harness.finish().await;
 }

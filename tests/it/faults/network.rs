@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ohallo_core::api::channel::Channel;
@@ -10,54 +9,13 @@ use ohallo_sim::Config;
 use serde_json::json;
 use tempfile::NamedTempFile;
 use testbed::User;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::support::connect_proxy::ConnectProxy;
 use crate::support::harness::{Harness, id_of};
 use crate::support::program::Program;
 use crate::support::steps::{state, state_of};
 use crate::support::tls::{Certificate, Front};
-
-/// An HTTP proxy that takes CONNECT alone, and whatever it is asked for.
-struct Connect {
-    address: String,
-    asked: Arc<Mutex<Vec<String>>>,
-}
-
-// === impl Connect ===
-
-impl Connect {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let log = Arc::clone(&asked);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let log = Arc::clone(&log);
-                tokio::spawn(async move {
-                    let mut stream = BufReader::new(stream);
-                    let mut head = String::new();
-                    while !head.ends_with("\r\n\r\n") {
-                        if stream.read_line(&mut head).await.ok()? == 0 {
-                            return None;
-                        }
-                    }
-                    log.lock().unwrap().push(head.clone());
-                    let to = head.strip_prefix("CONNECT ")?.split(' ').next()?;
-                    let mut outer = TcpStream::connect(to).await.ok()?;
-                    stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.ok()?;
-                    tokio::io::copy_bidirectional(&mut stream, &mut outer).await.ok()
-                });
-            }
-        });
-        Self { address, asked }
-    }
-
-    fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
-    }
-}
 
 async fn prepare() -> Harness {
     let harness = Harness::bare(Config::default(), &[]).await;
@@ -94,7 +52,7 @@ fn kubeconfig(server: &str, authority: &Path) -> NamedTempFile {
 async fn f78_a_proxy_of_the_environment_leads_to_the_api_server_unless_no_proxy_names_it_and_never_to_ohallo()
 {
     let harness = prepare().await;
-    let proxy = Connect::start().await;
+    let proxy = ConnectProxy::start().await;
     let server = harness.plane.url().trim_start_matches("https://").to_owned();
     let url = format!("http://someone:some%20word@{}", proxy.address);
     let flags = flags(&harness, &harness.sim.url());

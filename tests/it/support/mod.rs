@@ -5,6 +5,7 @@ pub mod canary;
 pub mod cgroup;
 pub mod cluster_workspaces;
 pub mod clusters;
+pub mod connect_proxy;
 pub mod contract;
 pub mod differences;
 pub mod git_server;

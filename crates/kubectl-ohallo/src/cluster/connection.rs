@@ -1,19 +1,17 @@
 //! From a kubeconfig to a client.
 
 use http::HeaderValue;
-use kube::config::{Cluster, KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use ohallo_kubeconfig::{Environment, proxy_of, take_proxy, through};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::bug;
 use crate::cluster::REQUEST_TIMEOUT;
-use crate::cluster::proxy::{Environment, proxy_of, through};
+use crate::cluster::proxy::is_direct;
 use crate::cluster::sentence::{UNUSABLE_TOKEN, of_kubeconfig, of_request};
 use crate::failure::Failure;
 use crate::global::Global;
-
-/// Replaces the proxies of a kubeconfig, so that kube reads neither those nor the environment.
-const UNREAD: &str = "http://proxy.invalid";
 
 /// A client, and the namespace of the context.
 ///
@@ -31,10 +29,7 @@ pub async fn connect(global: &Global) -> Result<(Client, String), Failure> {
     })?;
     let unusable = |why: &str| Failure::undecided(format!("the kubeconfig can't be used: {why}"));
     let options = KubeConfigOptions { context: global.context.clone(), ..KubeConfigOptions::default() };
-    let proxy = chosen(&kubeconfig, &options).and_then(|cluster| cluster.proxy_url.clone());
-    for cluster in kubeconfig.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
-        cluster.proxy_url = Some(UNREAD.to_owned());
-    }
+    let proxy = take_proxy(&mut kubeconfig, &options);
     let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
     let mut config = config.map_err(|error| unusable(&of_kubeconfig(&error)))?;
     config.proxy_url = None;
@@ -44,23 +39,15 @@ pub async fn connect(global: &Global) -> Result<(Client, String), Failure> {
     config.default_retry = false;
     trim_token_file(&mut config);
     let namespace = config.default_namespace.clone();
-    let proxy = proxy.filter(|proxy| !proxy.is_empty());
-    let proxy = proxy_of(&config.cluster_url, proxy.as_deref(), &Environment::read());
+    let proxy = proxy_of(&config.cluster_url, proxy.as_deref(), &Environment::read(), is_direct);
     let proxy = proxy.map_err(|error| unusable(&error.to_string()))?;
     // kube panics on a token that HTTP can't carry, wherever it is from.
     let client = bug::caught(|| match proxy {
-        Some(proxy) => through(&config, &proxy),
+        Some(proxy) => Ok(Client::new(through(&config, &proxy)?, namespace.clone())),
         None => Client::try_from(config),
     });
     let client = client.ok_or_else(|| unusable(UNUSABLE_TOKEN))?;
     Ok((client.map_err(|error| unusable(&of_request(&error)))?, namespace))
-}
-
-/// The cluster of the selected context.
-fn chosen<'a>(file: &'a Kubeconfig, options: &KubeConfigOptions) -> Option<&'a Cluster> {
-    let name = options.context.as_ref().or(file.current_context.as_ref())?;
-    let context = file.contexts.iter().find(|context| context.name == *name)?.context.as_ref()?;
-    file.clusters.iter().find(|cluster| cluster.name == context.cluster)?.cluster.as_ref()
 }
 
 /// kubectl ignores blanks around the token of a file, and kube does not.

@@ -1,67 +1,11 @@
-//! The proxy on the way to the API server, chosen as kubectl does.
-//!
-//! kube's own choice is not used: it compares `NO_PROXY` with the proxy's address, and fails on entries that kubectl ignores.
+//! What `NO_PROXY` means to kubectl.
 
 use std::net::IpAddr;
 
 use http::Uri;
-use hyper::rt::{Read, Write};
-use hyper_timeout::TimeoutConnector;
-use hyper_util::client::legacy::Client as HttpClient;
-use hyper_util::client::legacy::connect::proxy::Tunnel;
-use hyper_util::client::legacy::connect::{Connection, HttpConnector};
-use hyper_util::client::proxy::matcher::{Intercept, Matcher};
-use hyper_util::rt::TokioExecutor;
-use kube::client::ConfigExt;
-use kube::{Client, Config};
-use tower::{BoxError, Layer, Service, ServiceExt};
-
-/// A proxy that can't be used. It omits the URL, which may hold a password.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the proxy (proxy-url of the kubeconfig, or {0}) must be an http:// or https:// URL")]
-pub struct ProxyError(&'static str);
-
-/// The environment variables that choose a proxy.
-#[derive(Default)]
-pub struct Environment {
-    http: Option<String>,
-    https: Option<String>,
-    no: Option<String>,
-}
-
-// === impl Environment ===
-
-impl Environment {
-    pub fn read() -> Self {
-        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let either = |name: &str| set(name).or_else(|| set(&name.to_lowercase()));
-        Self { http: either("HTTP_PROXY"), https: either("HTTPS_PROXY"), no: either("NO_PROXY") }
-    }
-}
-
-/// The proxy to this server: the kubeconfig's, else the environment's.
-///
-/// # Errors
-/// It is no URL of HTTP.
-pub fn proxy_of(
-    server: &Uri,
-    named: Option<&str>,
-    environment: &Environment,
-) -> Result<Option<Intercept>, ProxyError> {
-    let (variable, set) = match server.scheme_str() {
-        Some("http") => ("HTTP_PROXY", &environment.http),
-        _ => ("HTTPS_PROXY", &environment.https),
-    };
-    // NO_PROXY is about the environment's only.
-    let set = set.as_deref().filter(|_| !is_direct(server, environment.no.as_deref().unwrap_or_default()));
-    let Some(found) = named.or(set) else { return Ok(None) };
-    let intercept = Matcher::builder().all(found.trim().to_owned()).build().intercept(server);
-    let usable = intercept.filter(|proxy| matches!(proxy.uri().scheme_str(), Some("http" | "https")));
-    usable.map(Some).ok_or(ProxyError(variable))
-}
 
 /// Whether Go's HTTP client uses no proxy of the environment for this server.
-fn is_direct(server: &Uri, no_proxy: &str) -> bool {
+pub fn is_direct(server: &Uri, no_proxy: &str) -> bool {
     let host = server.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_lowercase();
     let address = host.parse::<IpAddr>().ok();
     let port = server.port_u16().unwrap_or(if server.scheme_str() == Some("http") { 80 } else { 443 });
@@ -109,53 +53,15 @@ fn is_in(address: IpAddr, network: &str, bits: &str) -> bool {
     }
 }
 
-/// A client that reaches the API server through a tunnel of the proxy.
-///
-/// # Errors
-/// The certificates or the credentials of the configuration can't be used.
-pub fn through(config: &Config, proxy: &Intercept) -> kube::Result<Client> {
-    let mut direct = HttpConnector::new();
-    direct.enforce_http(false);
-    if proxy.uri().scheme_str() == Some("https") {
-        // The cluster's certificate authorities do not apply to the proxy's certificate.
-        let to_proxy = Config::new(proxy.uri().clone()).rustls_https_connector_with_connector(direct)?;
-        tunnel(config, proxy, to_proxy)
-    } else {
-        tunnel(config, proxy, direct)
-    }
-}
-
-fn tunnel<C>(config: &Config, proxy: &Intercept, connector: C) -> kube::Result<Client>
-where
-    C: Service<Uri> + Clone + Send + Sync + 'static,
-    C::Response: Connection + Read + Write + Unpin + Send + 'static,
-    C::Future: Send + 'static,
-    C::Error: Into<BoxError>,
-{
-    let mut tunnel = Tunnel::new(proxy.uri().clone(), connector);
-    if let Some(auth) = proxy.basic_auth() {
-        tunnel = tunnel.with_auth(auth.clone());
-    }
-    let mut connector = TimeoutConnector::new(config.rustls_https_connector_with_connector(tunnel)?);
-    connector.set_connect_timeout(config.connect_timeout);
-    connector.set_read_timeout(config.read_timeout);
-    let http = HttpClient::builder(TokioExecutor::new()).build(connector);
-    let service = config.extra_headers_layer()?.layer(http.map_err(BoxError::from));
-    let base = config.base_uri_layer();
-    let namespace = config.default_namespace.clone();
-    Ok(match config.auth_layer()? {
-        Some(auth) => Client::new(base.layer(auth.layer(service)), namespace),
-        None => Client::new(base.layer(service), namespace),
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use ohallo_kubeconfig::{Environment, ProxyError, proxy_of};
+
     use super::*;
 
     fn chosen(server: &str, named: Option<&str>, set: [&str; 3]) -> Result<Option<String>, ProxyError> {
         let [http, https, no] = set.map(|value| Some(value.to_owned()).filter(|value| !value.is_empty()));
-        let found = proxy_of(&server.parse().unwrap(), named, &Environment { http, https, no })?;
+        let found = proxy_of(&server.parse().unwrap(), named, &Environment { http, https, no }, is_direct)?;
         Ok(found.map(|proxy| proxy.uri().to_string()))
     }
 
