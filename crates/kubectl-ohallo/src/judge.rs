@@ -16,6 +16,8 @@ mod time;
 pub use finding::{Finding, Rule};
 pub use kinds::{Kind, Kinds, Recognized};
 
+use std::io;
+
 use serde_json::Value;
 
 use crate::manifest::{FieldPath, Node};
@@ -48,13 +50,30 @@ pub fn judge(kind: &Kind, node: &Node, old: Option<&Value>) -> Vec<Finding> {
 
 /// Clients send JSON, whatever the manifest is in.
 fn too_large(object: &Value) -> Option<Finding> {
-    let size = object.to_string().len();
+    let mut length = Length(0);
+    // Neither a count nor a JSON value can fail to be written.
+    _ = serde_json::to_writer(&mut length, object);
+    let Length(size) = length;
     let message = || {
         format!(
             "the object has {size} bytes of JSON, and the API server takes at most {MAX_BYTES}: make it smaller"
         )
     };
     (size > MAX_BYTES).then(|| Finding::new(Rule::TooLong, &FieldPath::default(), message()))
+}
+
+/// Counts the bytes that are written to it.
+struct Length(usize);
+
+impl io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Fills in the defaults, as the API server does before it validates and stores an object.

@@ -15,8 +15,8 @@ pub use base::Base;
 pub use identity::{Identity, objects};
 pub use layout::Layout;
 pub use node::{Node, Position};
-pub use path::{FieldPath, Step};
-pub use reader::{Document, documents};
+pub use path::{FieldPath, Step, Trail};
+pub use reader::{Document, SyntaxError, documents};
 pub use source::{Source, read};
 pub use visit::visit;
 

@@ -1,6 +1,7 @@
 //! `validate`: judges manifests as the API server would, without a cluster.
 
 mod format;
+mod judge;
 mod notes;
 mod parallel;
 mod report;
@@ -14,7 +15,8 @@ use crate::global::Global;
 use crate::judge::Kinds;
 use crate::manifest::{Base, Source, read};
 use crate::output::Output;
-use crate::validate::parallel::{Context, judge_all};
+use crate::validate::judge::Context;
+use crate::validate::parallel::map_in_order;
 use crate::validate::report::{Collector, Report};
 
 pub use crate::validate::report::{VERSION, schema};
@@ -83,15 +85,9 @@ fn judge(args: &Args, namespace: &str) -> Result<Report, Failure> {
     let kinds = Kinds::embedded().map_err(Failure::undecided)?;
     let base = args.base.as_deref().map(|base| Base::read(base, &args.places, namespace)).transpose()?;
     let context = Context { kinds: &kinds, base: &base.unwrap_or_default(), namespace };
-    let mut collector = Collector::new(namespace);
-    judge_all(read(&args.places).filter(Source::is_manifest), &context, |file| match file.documents {
-        Err(why) => collector.unreadable(&file.name, why),
-        Ok(documents) => {
-            for (document, answers) in documents {
-                collector.document(&file.name, &document, answers);
-            }
-        }
-    })
-    .map_err(Failure::undecided)?;
+    let mut collector = Collector::default();
+    let sources = read(&args.places).filter(Source::is_manifest);
+    map_in_order(sources, |source| context.file(source), |file| collector.append(file))
+        .map_err(Failure::undecided)?;
     Ok(collector.finish())
 }

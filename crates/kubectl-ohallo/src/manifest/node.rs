@@ -6,10 +6,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
-use crate::manifest::{FieldPath, Step};
+use crate::manifest::{FieldPath, Step, Trail};
 
 /// The API server reports this many duplicate keys of an object, and the path of each can be as long as it is deep.
 const MAX_FOUND: usize = 100;
+/// So few keys are compared with each other.
+const FEW: usize = 16;
 
 /// Where something is in a file. Both count from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
@@ -52,36 +54,6 @@ pub struct Entry {
 pub struct Duplicate {
     pub path: FieldPath,
     pub at: Position,
-}
-
-/// The way from the root to a value. It lives on the stack of a walk, and costs memory for a hit only.
-enum Trail<'t> {
-    Root,
-    Key(&'t Trail<'t>, &'t str),
-    Index(&'t Trail<'t>, usize),
-}
-
-// === impl Trail ===
-
-impl Trail<'_> {
-    fn path(&self) -> FieldPath {
-        let mut steps = Vec::new();
-        let mut at = self;
-        loop {
-            at = match at {
-                Trail::Root => break,
-                Trail::Key(before, key) => {
-                    steps.push(Step::Key((*key).to_owned()));
-                    before
-                }
-                Trail::Index(before, index) => {
-                    steps.push(Step::Index(*index));
-                    before
-                }
-            };
-        }
-        steps.into_iter().rev().collect()
-    }
 }
 
 // === impl Node ===
@@ -162,6 +134,17 @@ impl Node {
 
     fn has_duplicates(&self) -> bool {
         let Content::Map(entries) = &self.content else { return false };
+        // Objects are small: comparing is cheaper than a set.
+        if entries.len() <= FEW {
+            let mut rest = entries.as_slice();
+            while let [entry, others @ ..] = rest {
+                if others.iter().any(|other| other.key == entry.key) {
+                    return true;
+                }
+                rest = others;
+            }
+            return false;
+        }
         let keys: BTreeSet<_> = entries.iter().map(|entry| entry.key.as_str()).collect();
         keys.len() < entries.len()
     }

@@ -17,6 +17,44 @@ pub enum Step {
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FieldPath(Vec<Step>);
 
+/// The way from the root to a value. It lives on the stack of a walk, and costs memory for a hit only.
+pub enum Trail<'t> {
+    Root,
+    Key(&'t Trail<'t>, &'t str),
+    Index(&'t Trail<'t>, usize),
+}
+
+// === impl Trail ===
+
+impl<'t> Trail<'t> {
+    pub fn key(&'t self, key: &'t str) -> Self {
+        Self::Key(self, key)
+    }
+
+    pub fn index(&'t self, index: usize) -> Self {
+        Self::Index(self, index)
+    }
+
+    pub fn path(&self) -> FieldPath {
+        let mut steps = Vec::new();
+        let mut at = self;
+        loop {
+            at = match at {
+                Trail::Root => break,
+                Trail::Key(before, key) => {
+                    steps.push(Step::Key((*key).to_owned()));
+                    before
+                }
+                Trail::Index(before, index) => {
+                    steps.push(Step::Index(*index));
+                    before
+                }
+            };
+        }
+        steps.into_iter().rev().collect()
+    }
+}
+
 // === impl FieldPath ===
 
 impl FieldPath {

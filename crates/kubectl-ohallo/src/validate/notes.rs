@@ -121,8 +121,8 @@ pub struct Notes {
     wanted: Vec<Wanted>,
     /// What is here; of a Secret its entries, if they are known.
     provided: BTreeMap<Provided, Option<BTreeSet<String>>>,
-    /// Each `channelId` in its canonical form, and the title of the first Channel that names it.
-    ids: BTreeMap<String, String>,
+    /// Each `channelId` in its canonical form, with a note for the case that it is named again.
+    ids: Vec<(String, Note)>,
     credentials: Vec<Credentials>,
 }
 
@@ -246,15 +246,8 @@ impl Notes {
         let note = place.note(Topic::WorkspaceNotHere, &path("workspaceRef"), message);
         self.wanted.push(Wanted { note, what, key: None });
         if let Some(id) = &spec.channel_id {
-            match self.ids.entry(canonical_id(id).into_owned()) {
-                Entry::Vacant(entry) => drop(entry.insert(place.title.clone())),
-                Entry::Occupied(other) => {
-                    let other = other.get();
-                    let message =
-                        format!("{other} has the same channelId: only one of them can own the channel");
-                    self.found.push(place.note(Topic::SameChannelId, &path("channelId"), message));
-                }
-            }
+            let note = place.note(Topic::SameChannelId, &path("channelId"), String::new());
+            self.ids.push((canonical_id(id).into_owned(), note));
         }
         let number = matches!(spec.channel_type(), Some(ChannelType::Voice | ChannelType::Whatsapp));
         if number && spec.deletion_policy().is_none() && !spec.is_observe() {
@@ -289,9 +282,31 @@ impl Notes {
         self.wanted.push(Wanted { note, what: place.secret(name), key: key.map(str::to_owned) });
     }
 
+    /// Appends those of later files.
+    pub fn append(&mut self, later: Self) {
+        let Self { found, wanted, provided, ids, credentials } = later;
+        self.found.extend(found);
+        self.wanted.extend(wanted);
+        self.provided.extend(provided);
+        self.ids.extend(ids);
+        self.credentials.extend(credentials);
+    }
+
     /// All notes, in the order of files and lines, once every document is read.
     pub fn finish(self) -> Vec<Note> {
-        let Self { mut found, wanted, provided, credentials, .. } = self;
+        let Self { mut found, wanted, provided, ids, credentials } = self;
+        let mut first = BTreeMap::new();
+        for (id, mut note) in ids {
+            match first.entry(id) {
+                Entry::Vacant(entry) => drop(entry.insert(note.object)),
+                Entry::Occupied(other) => {
+                    let other = other.get();
+                    note.message =
+                        format!("{other} has the same channelId: only one of them can own the channel");
+                    found.push(note);
+                }
+            }
+        }
         for Wanted { mut note, what, key } in wanted {
             match (provided.get(&what), key) {
                 (None, _) => found.push(note),

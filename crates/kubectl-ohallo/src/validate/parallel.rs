@@ -1,4 +1,4 @@
-//! Reads and judges files by several threads. The results come in the order of the files.
+//! Work by several threads, with its results in the order of the items.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -6,61 +6,36 @@ use std::num::NonZero;
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 
-use crate::judge::{Finding, Kinds, Recognized, Rule, judge};
-use crate::manifest::{Base, Document, Identity, STACK, Source, documents, objects};
+use crate::manifest::STACK;
 
-/// What the API server would answer about one object.
-pub enum Answer {
-    /// It is of another kind, and not judged.
-    Foreign,
-    Ours {
-        findings: Vec<Finding>,
-        namespaced: bool,
-    },
-}
-
-/// A file, with the answer to each object of each of its documents.
-pub struct JudgedFile {
-    pub name: String,
-    /// The documents, or why the file can't be read.
-    pub documents: Result<Vec<(Document, Vec<Answer>)>, String>,
-}
-
-/// What the objects are judged by.
-pub struct Context<'c> {
-    pub kinds: &'c Kinds,
-    pub base: &'c Base,
-    pub namespace: &'c str,
-}
-
-/// Calls `collect` for each file.
+/// Calls `collect` with what `work` makes of each item.
 ///
 /// # Errors
 /// A thread can't be started.
-pub fn judge_all(
-    sources: impl Iterator<Item = Source> + Send,
-    context: &Context<'_>,
-    mut collect: impl FnMut(JudgedFile),
+pub fn map_in_order<Item, Made: Send>(
+    items: impl Iterator<Item = Item> + Send,
+    work: impl Fn(Item) -> Made + Sync,
+    mut collect: impl FnMut(Made),
 ) -> io::Result<()> {
-    let files = sources.size_hint().1.unwrap_or(usize::MAX);
-    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(files);
+    let most = items.size_hint().1.unwrap_or(usize::MAX);
+    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(most);
     if threads < 2 {
-        sources.for_each(|source| collect(context.judged(source)));
+        items.map(work).for_each(collect);
         return Ok(());
     }
-    let sources = Mutex::new(sources.enumerate());
-    // Bounded: few files are in memory at once.
+    let items = Mutex::new(items.enumerate());
+    // Bounded: few results are in memory at once.
     let (sender, receiver) = mpsc::sync_channel(threads);
     thread::scope(|scope| {
         for _ in 0..threads {
-            let (sender, sources) = (sender.clone(), &sources);
+            let (sender, items, work) = (sender.clone(), &items, &work);
             // A document may be as deep as the API server takes it.
             let thread = thread::Builder::new().stack_size(STACK);
             thread.spawn_scoped(scope, move || {
                 loop {
-                    let next = sources.lock().unwrap_or_else(PoisonError::into_inner).next();
-                    let Some((at, source)) = next else { return };
-                    if sender.send((at, context.judged(source))).is_err() {
+                    let next = items.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    let Some((at, item)) = next else { return };
+                    if sender.send((at, work(item))).is_err() {
                         return;
                     }
                 }
@@ -68,46 +43,13 @@ pub fn judge_all(
         }
         drop(sender);
         let (mut early, mut due) = (BTreeMap::new(), 0);
-        for (at, judged) in receiver {
-            early.insert(at, judged);
-            while let Some(judged) = early.remove(&due) {
-                collect(judged);
+        for (at, made) in receiver {
+            early.insert(at, made);
+            while let Some(made) = early.remove(&due) {
+                collect(made);
                 due += 1;
             }
         }
         Ok(())
     })
-}
-
-// === impl Context ===
-
-impl Context<'_> {
-    fn judged(&self, source: Source) -> JudgedFile {
-        let documents = source.text.map(|text| {
-            let all = documents(&text).map(|document| {
-                let answers = self.answers(&document);
-                (document, answers)
-            });
-            all.collect()
-        });
-        JudgedFile { name: source.name, documents }
-    }
-
-    /// One for each object, in their order.
-    pub fn answers(&self, document: &Document) -> Vec<Answer> {
-        let Ok(root) = &document.root else { return Vec::new() };
-        let objects = objects(root).into_iter();
-        let answers = objects.map(|(_, node)| match self.kinds.recognize(&node) {
-            Recognized::Foreign => Answer::Foreign,
-            Recognized::Unknown(path, message) => {
-                let findings = vec![Finding::new(Rule::UnknownKind, &path, message)];
-                Answer::Ours { findings, namespaced: false }
-            }
-            Recognized::Ours(kind) => {
-                let old = self.base.get(&Identity::of(&node, self.namespace));
-                Answer::Ours { findings: judge(kind, &node, old), namespaced: kind.namespaced }
-            }
-        });
-        answers.collect()
-    }
 }

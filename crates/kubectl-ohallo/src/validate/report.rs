@@ -7,9 +7,8 @@ use serde_json::Value;
 
 use crate::failure::{NEGATIVE, SUCCESS, UNDECIDED};
 use crate::judge::{Finding, Rule};
-use crate::manifest::{Document, FieldPath, Identity, Node, Position, objects};
+use crate::manifest::{FieldPath, Identity, Node, Position, SyntaxError};
 use crate::validate::notes::{Note, Notes, Place};
-use crate::validate::parallel::Answer;
 
 /// The version of the JSON format. It rises with each change that a reader has to know of.
 pub const VERSION: u32 = 1;
@@ -119,46 +118,50 @@ pub struct Unreadable {
     pub message: String,
 }
 
+/// What the API server would answer about one object.
+pub enum Answer {
+    /// It is of another kind, and not judged.
+    Foreign,
+    Ours {
+        findings: Vec<Finding>,
+        namespaced: bool,
+    },
+}
+
 /// Collects the answers, document after document.
-pub struct Collector<'n> {
-    namespace: &'n str,
+#[derive(Default)]
+pub struct Collector {
     notes: Notes,
     report: Report,
 }
 
 // === impl Collector ===
 
-impl<'n> Collector<'n> {
-    pub fn new(namespace: &'n str) -> Self {
-        Self { namespace, notes: Notes::default(), report: Report::default() }
-    }
-
-    pub fn unreadable(&mut self, file: &str, message: String) {
+impl Collector {
+    pub fn unreadable(&mut self, file: String, message: String) {
         self.report.counts.unreadable += 1;
-        self.report.unreadable.push(Unreadable { file: file.to_owned(), message });
+        self.report.unreadable.push(Unreadable { file, message });
     }
 
-    pub fn document(&mut self, file: &str, document: &Document, answers: Vec<Answer>) {
-        match &document.root {
-            Ok(root) => {
-                for ((item, node), answer) in objects(root).into_iter().zip(answers) {
-                    self.object(file, document.number, item, &node, answer);
-                }
-            }
-            Err(error) => {
-                let (rule, path) = (Rule::Syntax, FieldPath::default());
-                let findings = vec![Problem { rule, path, message: error.message.clone(), at: error.at }];
-                let judged = Judged::new(file, document.number, error.at.line, findings);
-                self.add(judged);
-            }
-        }
-        if let Some(at) = document.ignored_from {
-            self.notes.rest_ignored(file, at);
-        }
+    pub fn syntax_error(&mut self, file: &str, document: usize, error: &SyntaxError) {
+        let (rule, path) = (Rule::Syntax, FieldPath::default());
+        let findings = vec![Problem { rule, path, message: error.message.clone(), at: error.at }];
+        self.add(Judged::new(file, document, error.at.line, findings));
     }
 
-    fn object(&mut self, file: &str, document: usize, item: Option<usize>, node: &Node, answer: Answer) {
-        let identity = Identity::of(node, self.namespace);
+    pub fn rest_ignored(&mut self, file: &str, at: Position) {
+        self.notes.rest_ignored(file, at);
+    }
+
+    pub fn object(
+        &mut self,
+        file: &str,
+        document: usize,
+        item: Option<usize>,
+        node: &Node,
+        identity: Identity,
+        answer: Answer,
+    ) {
         let (findings, namespaced) = match answer {
             Answer::Foreign => {
                 self.report.counts.other += 1;
@@ -190,8 +193,30 @@ impl<'n> Collector<'n> {
         self.report.objects.push(judged);
     }
 
+    /// Appends what was collected of later files.
+    pub fn append(&mut self, later: Self) {
+        // The notes follow at the end.
+        let Report { counts, objects, unreadable, notes: _ } = later.report;
+        self.report.counts.add(counts);
+        self.report.objects.extend(objects);
+        self.report.unreadable.extend(unreadable);
+        self.notes.append(later.notes);
+    }
+
     pub fn finish(self) -> Report {
         Report { notes: self.notes.finish(), ..self.report }
+    }
+}
+
+// === impl Counts ===
+
+impl Counts {
+    fn add(&mut self, more: Self) {
+        let Self { valid, invalid, unreadable, other } = more;
+        self.valid += valid;
+        self.invalid += invalid;
+        self.unreadable += unreadable;
+        self.other += other;
     }
 }
 

@@ -1,8 +1,8 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::manifest::documents;
 use crate::validate::notes::Topic;
+use crate::validate::report::Counts;
 
 const SECRET: &str =
     "apiVersion: v1\nkind: Secret\nmetadata: {name: ohallo-api-key}\nstringData: {apiKey: sf_test_v1_a}\n";
@@ -17,12 +17,8 @@ fn channel(name: &str, spec: &str) -> String {
 fn report(documents_of_file: &[&str]) -> Report {
     let kinds = Kinds::embedded().unwrap();
     let context = Context { kinds: &kinds, base: &Base::default(), namespace: "default" };
-    let mut collector = Collector::new("default");
-    for document in documents(&documents_of_file.join("---\n")) {
-        let answers = context.answers(&document);
-        collector.document("file.yaml", &document, answers);
-    }
-    collector.finish()
+    let text = documents_of_file.join("---\n");
+    context.file(Source { name: "file.yaml".to_owned(), within: None, text: Ok(text) }).finish()
 }
 
 fn topics(documents: &[&str]) -> Vec<Topic> {
@@ -174,19 +170,34 @@ fn hostile_names_reach_no_terminal_and_no_workflow() {
 }
 
 #[test]
-fn files_are_reported_in_their_order_whoever_judges_them() {
-    let kinds = Kinds::embedded().unwrap();
-    let base = Base::default();
-    let context = Context { kinds: &kinds, base: &base, namespace: "default" };
-    // The first takes longer than all others.
-    let source = |number: usize| {
-        let many = if number == 0 { 300 } else { 1 };
-        let text = format!(
-            "---\napiVersion: ohallo.eu/v1alpha1\nkind: Channel\nmetadata: {{name: c-{number}}}\nspec: {{channelType: chat, displayName: A}}\n"
-        );
-        Source { name: number.to_string(), within: None, text: Ok(text.repeat(many)) }
+fn what_threads_make_of_items_comes_in_the_order_of_the_items() {
+    let mut made = Vec::new();
+    let work = |item: usize| {
+        // The first takes longer than all others.
+        let rounds = if item == 0 { 1_000_000 } else { 1 };
+        (0..rounds).fold(item, |item, _| std::hint::black_box(item))
     };
-    let mut names = Vec::new();
-    judge_all((0..40).map(source), &context, |file| names.push(file.name.parse::<usize>().unwrap())).unwrap();
-    assert_eq!(names, (0..40).collect::<Vec<_>>());
+    map_in_order(0..40, work, |item| made.push(item)).unwrap();
+    assert_eq!(made, (0..40).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_two_files_say_together_is_noted() {
+    let kinds = Kinds::embedded().unwrap();
+    let context = Context { kinds: &kinds, base: &Base::default(), namespace: "default" };
+    let file = |name: &str, text: Result<String, String>| {
+        context.file(Source { name: name.to_owned(), within: None, text })
+    };
+    let credentials = ", credentials: [{secretRef: {name: ohallo-api-key}}, {name: apiKey, secretKeyRef: {name: ohallo-api-key, key: apiKey}}]";
+    let mut collector = file("1", Ok(channel("a", &format!(", channelId: c1{credentials}"))));
+    collector.append(file("2", Ok(channel("b", ", channelId: c1"))));
+    collector.append(file("3", Ok(format!("{SECRET}---\n{WORKSPACE}"))));
+    collector.append(file("4", Err("gone".to_owned())));
+    let report = collector.finish();
+    let notes: Vec<_> = report.notes.iter().map(|note| (note.file.as_str(), note.topic)).collect();
+    assert_eq!(notes, [("1", Topic::CredentialTwice), ("2", Topic::SameChannelId)]);
+    let same = &report.notes[1].message;
+    assert!(same.starts_with("Channel default/a has the same channelId"), "{same}");
+    let Counts { valid, invalid, unreadable, other } = report.counts;
+    assert_eq!((valid, invalid, unreadable, other), (3, 0, 1, 1));
 }
