@@ -11,6 +11,7 @@ replace github.com/opencontainers/go-digest => github.com/opencontainers/go-dige
 tool (
 	github.com/fluxcd/kustomize-controller
 	github.com/fluxcd/source-controller
+	github.com/google/go-containerregistry/cmd/registry
 )
 
 require (

@@ -29,7 +29,7 @@ const TOOLS: [GoProgram; 2] = [
 ];
 
 /// What only the long tests need.
-const RARE: [GoProgram; 8] = [
+const RARE: [GoProgram; 9] = [
     prometheus("prometheus", "github.com/prometheus/prometheus/cmd/prometheus"),
     prometheus("promtool", "github.com/prometheus/prometheus/cmd/promtool"),
     GoProgram {
@@ -52,6 +52,8 @@ const RARE: [GoProgram; 8] = [
     linter("helm-docs", "github.com/norwoodj/helm-docs/cmd/helm-docs"),
     flux("kustomize-controller", "github.com/fluxcd/kustomize-controller"),
     flux("source-controller", "github.com/fluxcd/source-controller"),
+    // A registry of images and artifacts, which keeps them in its memory.
+    flux("registry", "github.com/google/go-containerregistry/cmd/registry"),
 ];
 
 const fn flux(name: &'static str, package: &'static str) -> GoProgram {

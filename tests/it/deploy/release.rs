@@ -61,6 +61,39 @@ fn the_published_chart_and_manifests_name_the_image_by_registry_version_and_dige
 }
 
 #[test]
+fn the_artifact_for_flux_has_the_paths_of_the_repository_and_the_published_image() {
+    let folder = tempfile::tempdir().unwrap();
+    packaged(IMAGE, folder.path());
+    let layout = tempfile::tempdir().unwrap();
+    let unpack = |archive: &Path, to: &Path| {
+        let done = Command::new("tar").arg("-xf").arg(archive).arg("-C").arg(to).status().unwrap();
+        assert!(done.success(), "{}", archive.display());
+    };
+    unpack(&folder.path().join(format!("ohallo-operator-manifests-{VERSION}.oci.tar")), layout.path());
+    let read = |path: &Path| -> Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
+    let blob = |descriptor: &Value| {
+        let digest = descriptor["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
+        let path = layout.path().join("blobs/sha256").join(digest);
+        assert_eq!(path.metadata().unwrap().len(), descriptor["size"].as_u64().unwrap());
+        path
+    };
+    let index = read(&layout.path().join("index.json"));
+    let manifest = read(&blob(&index["manifests"][0]));
+    assert_eq!(manifest["config"]["mediaType"], "application/vnd.cncf.flux.config.v1+json");
+    assert_eq!(manifest["layers"][0]["mediaType"], "application/vnd.cncf.flux.content.v1.tar+gzip");
+    read(&blob(&manifest["config"]));
+    let content = tempfile::tempdir().unwrap();
+    unpack(&blob(&manifest["layers"][0]), content.path());
+    let rendered = Command::new("kubectl")
+        .arg("kustomize")
+        .arg(content.path().join("deploy/kustomize/base"))
+        .output()
+        .unwrap();
+    let published = std::fs::read(folder.path().join("install.yaml")).unwrap();
+    assert!(rendered.stdout == published, "{}", output_text(&rendered));
+}
+
+#[test]
 fn the_release_of_a_fork_names_its_own_registry() {
     let folder = tempfile::tempdir().unwrap();
     let chart = packaged("registry.example/team/operator", folder.path());
@@ -117,7 +150,7 @@ fn the_commands_that_verify_a_release_name_its_workflow_and_this_version() {
     let workflow = include_str!("../../../.github/workflows/release.yaml");
     assert!(workflow.contains("cosign sign") && workflow.contains("actions/attest@"));
     let identity = format!("{REPOSITORY}/.github/workflows/release.yaml@refs/tags/v{VERSION}");
-    assert_eq!(page.matches(&identity).count(), 2);
+    assert_eq!(page.matches(&identity).count(), 3);
     for line in page.lines().filter(|line| line.contains("ghcr.io/ohallo/")) {
         assert!(line.contains(&format!("ohallo-operator:{VERSION}")), "{line}");
     }

@@ -62,7 +62,7 @@ const APPLY: [&str; 4] = [
 ];
 
 /// What begins so is not run.
-const NOT_RUN: [(&str, &str); 10] = [
+const NOT_RUN: [(&str, &str); 11] = [
     ("kubectl ohallo ", "is run by tests/it/cli and tests/it/docs/pipelines.rs"),
     ("kubectl logs ", "is run by tests/it/node/install.rs"),
     ("kubectl -n ohallo-system rollout status ", "is run by tests/it/node/install.rs"),
@@ -72,6 +72,7 @@ const NOT_RUN: [(&str, &str); 10] = [
     ("kubectl apply -k deploy/kustomize/overlays/try", "is run by tests/it/node/install.rs"),
     ("kubectl apply -k deploy/samples", "is run by tests/it/node/install.rs"),
     ("kubectl delete -k deploy/", "is run by tests/it/node/install.rs"),
+    ("kubectl apply --namespace flux-system ", "is applied by tests/it/gitops/flux/artifact.rs"),
     ("kubectl apply -k deploy/kustomize/overlays/", "is applied by tests/it/deploy/kustomize.rs"),
 ];
 
