@@ -19,7 +19,7 @@ With [krew](https://krew.sigs.k8s.io), from the files of a release: download `oh
 
     kubectl krew install --manifest=ohallo.yaml --archive=kubectl-ohallo-linux-amd64.tar.gz
 
-Or unpack the archive and move `kubectl-ohallo` to a folder of your `PATH`. From source: `cargo build --release --bin kubectl-ohallo`.
+Or unpack the archive and move `kubectl-ohallo` to a folder of your `PATH`. From source: `cargo build --release --package kubectl-ohallo`.
 
 Put `kubectl_complete-ohallo` of the archive on the `PATH` too: kubectl's completion then knows the commands and the names of your
 Channels. `k9s-plugins.yaml` has keys for k9s.

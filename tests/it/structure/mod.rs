@@ -1,5 +1,6 @@
 //! The structure of the source tree and the words in it. No control plane is needed.
 
+mod features;
 mod imports;
 mod messages;
 mod named_paths;
