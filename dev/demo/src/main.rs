@@ -225,9 +225,9 @@ fn which_kubectl() -> Result<()> {
     kubectl(Path::new("/dev/null"), &["version", "--client"]).map(drop)
 }
 
-/// Provisioning takes long enough to be seen.
+/// Each step of the provisioning is seen once: it ends just before the operator reads again.
 async fn simulator() -> Result<Sim> {
-    let provisioning = Provisioning::millis(2_500).step("pending_dns", Until::Millis(2_500));
+    let provisioning = Provisioning::millis(900).step("pending_dns", Until::Millis(900));
     let behaviour = Behaviour { provisioning, ..Behaviour::default() };
     let sim = Sim::start(Config { admin: true, behaviour, ..Config::default() }).await?;
     sim.add_workspace("nordic-parts", WORKSPACE, "Nordic Parts");

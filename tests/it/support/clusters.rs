@@ -2,7 +2,7 @@
 
 use testbed::{ControlPlane, Options, User};
 
-use crate::support::harness::kubectl_as;
+use crate::support::harness::{self, CRDS, kubectl_as};
 use crate::support::helm::output_text;
 use crate::support::{canary, leaks};
 
@@ -27,9 +27,5 @@ pub fn kubectl(plane: &ControlPlane, args: &[&str]) -> String {
 }
 
 pub fn established(plane: &ControlPlane) {
-    let crds =
-        ["channels", "workspaces", "clusterworkspaces"].map(|plural| format!("crd/{plural}.ohallo.eu"));
-    let mut args = vec!["wait", "--for=condition=Established", "--timeout=60s"];
-    args.extend(crds.iter().map(String::as_str));
-    kubectl(plane, &args);
+    harness::established(plane, &CRDS);
 }

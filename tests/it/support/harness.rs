@@ -16,6 +16,7 @@ use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
+use ohallo_client::clock;
 use ohallo_core::api::channel::Channel;
 use ohallo_core::api::workspace::Workspace;
 use ohallo_operator::settings::Settings;
@@ -77,12 +78,25 @@ pub async fn install(plane: &ControlPlane) {
     let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kustomize/base");
     let applied = kubectl_as(plane, User::Admin, &["apply", "-k", base.to_str().unwrap()], None);
     assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
-    let crds =
-        ["channels", "workspaces", "clusterworkspaces"].map(|plural| format!("crd/{plural}.ohallo.eu"));
-    let mut args = vec!["wait", "--for=condition=Established", "--timeout=60s"];
-    args.extend(crds.iter().map(String::as_str));
-    let ready = kubectl_as(plane, User::Admin, &args, None);
-    assert!(ready.status.success(), "{}", String::from_utf8_lossy(&ready.stderr));
+    established(plane, &CRDS);
+}
+
+/// Our CustomResourceDefinitions.
+pub const CRDS: [&str; 3] = ["channels.ohallo.eu", "workspaces.ohallo.eu", "clusterworkspaces.ohallo.eu"];
+
+/// Waits until the API server serves these CustomResourceDefinitions.
+pub fn established(plane: &ControlPlane, crds: &[&str]) {
+    let args = [&["wait", "crd", "--for=condition=Established", "--timeout=60s"], crds].concat();
+    let deadline = clock::instant() + WAIT_TIMEOUT;
+    loop {
+        let waited = kubectl_as(plane, User::Admin, &args, None);
+        if waited.status.success() {
+            return;
+        }
+        // kubectl fails where a new one has no conditions yet.
+        assert!(clock::instant() < deadline, "{}", String::from_utf8_lossy(&waited.stderr));
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// Runs kubectl as a user of the control plane.
