@@ -67,20 +67,19 @@ impl Module {
         Ok(built)
     }
 
-    /// Where the source of a module of this path is, after it was fetched if need be.
+    /// Where the source of the module of a package is, after it was fetched if need be.
     ///
     /// # Errors
-    /// There is no Go, no network, or no such module.
-    pub(crate) fn source(&self, path: &str) -> Result<PathBuf> {
+    /// There is no Go, no network, or no such package.
+    pub(crate) fn source(&self, package: &str) -> Result<PathBuf> {
         let listed = Command::new("go")
-            .args(["mod", "download", "-json", path])
+            .args(["list", "-mod=readonly", "-f", "{{.Module.Dir}}", package])
             .current_dir(&self.dir)
             .env("GOWORK", "off")
             .output()
             .context("go is needed")?;
-        ensure!(listed.status.success(), "{path}: {}", String::from_utf8_lossy(&listed.stderr));
-        let found: serde_json::Value = serde_json::from_slice(&listed.stdout)?;
-        found.get("Dir").and_then(|dir| dir.as_str()).map(PathBuf::from).context("Go names no folder")
+        ensure!(listed.status.success(), "{package}: {}", String::from_utf8_lossy(&listed.stderr));
+        Ok(PathBuf::from(String::from_utf8(listed.stdout)?.trim()))
     }
 
     fn build(&self, program: &GoProgram, ldflags: &str, target: &Path) -> Result<()> {

@@ -29,7 +29,7 @@ const TOOLS: [GoProgram; 2] = [
 ];
 
 /// What only the long tests need.
-const RARE: [GoProgram; 9] = [
+const RARE: [GoProgram; 10] = [
     prometheus("prometheus", "github.com/prometheus/prometheus/cmd/prometheus"),
     prometheus("promtool", "github.com/prometheus/prometheus/cmd/promtool"),
     GoProgram {
@@ -50,6 +50,14 @@ const RARE: [GoProgram; 9] = [
     },
     linter("kube-score", "github.com/zegl/kube-score/cmd/kube-score"),
     linter("helm-docs", "github.com/norwoodj/helm-docs/cmd/helm-docs"),
+    GoProgram {
+        module: "argocd",
+        name: "argocd",
+        package: "github.com/argoproj/argo-cd/v3/cmd",
+        built_as: "cmd",
+        tags: "",
+        takes: "about 3 minutes",
+    },
     flux("kustomize-controller", "github.com/fluxcd/kustomize-controller"),
     flux("source-controller", "github.com/fluxcd/source-controller"),
     // A registry of images and artifacts, which keeps them in its memory.
