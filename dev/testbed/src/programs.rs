@@ -31,10 +31,12 @@ pub fn operator(profile: Profile) -> Result<PathBuf> {
 pub fn program(name: &str, profile: Profile) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
     let mut command = Command::new(cargo);
-    // Not by --package: its dependencies would be built again, with fewer features.
     command.args(["build", "--quiet", "--bin", name, "--message-format=json-render-diagnostics"]);
-    if profile == Profile::Release {
-        command.arg("--release");
+    match profile {
+        // Without --package, which would build its dependencies again, with fewer features than tests have.
+        Profile::Dev => {}
+        // As it is published.
+        Profile::Release => drop(command.args(["--release", "--package", name])),
     }
     for (name, _) in std::env::vars_os().filter(|(name, _)| of_the_caller(&name.to_string_lossy())) {
         command.env_remove(name);

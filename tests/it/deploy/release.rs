@@ -9,6 +9,7 @@ use crate::support::helm::{documents, of_kind, output_text, without_cluster};
 
 const IMAGE: &str = "ghcr.io/ohallo/ohallo-operator";
 const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+const SIMULATOR_DIGEST: &str = "sha256:fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";
 const REPOSITORY: &str = "https://github.com/ohallo/ohallo-operator";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -16,7 +17,7 @@ fn package(image: &str, digest: &str, folder: &Path) -> std::process::Output {
     let helm = testbed::tool("helm").unwrap();
     let path = format!("{}:{}", helm.parent().unwrap().display(), std::env::var("PATH").unwrap());
     let mut package = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/release/package"));
-    package.args([image, digest]).arg(folder).env("PATH", path).output().unwrap()
+    package.args([image, digest, SIMULATOR_DIGEST]).arg(folder).env("PATH", path).output().unwrap()
 }
 
 fn packaged(image: &str, folder: &Path) -> String {
@@ -91,6 +92,21 @@ fn the_artifact_for_flux_has_the_paths_of_the_repository_and_the_published_image
         .unwrap();
     let published = std::fs::read(folder.path().join("install.yaml")).unwrap();
     assert!(rendered.stdout == published, "{}", output_text(&rendered));
+    let simulator =
+        std::fs::read_to_string(content.path().join("deploy/kustomize/overlays/try/simulator.yaml"));
+    let image = format!("image: ghcr.io/ohallo/ohallo-sim:{VERSION}@{SIMULATOR_DIGEST}");
+    assert!(simulator.unwrap().contains(&image));
+}
+
+#[test]
+fn flux_follows_this_minor_version_and_verifies_the_release_workflow() {
+    let objects = documents(include_str!("../../../deploy/flux/operator.yaml"));
+    let spec = &of_kind(&objects, "OCIRepository")[0]["spec"];
+    let minor = VERSION.rsplit_once('.').unwrap().0;
+    assert_eq!(spec["ref"]["semver"], format!("~{minor}.0"));
+    let subject = spec["verify"]["matchOIDCIdentity"][0]["subject"].as_str().unwrap();
+    let repository = REPOSITORY.replace('.', r"\.");
+    assert_eq!(subject, format!(r"^{repository}/\.github/workflows/release\.yaml@refs/tags/v.*$"));
 }
 
 #[test]

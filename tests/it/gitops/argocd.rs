@@ -36,8 +36,10 @@ struct ArgoCd {
     folder: TempDir,
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// All bound at once, so that they differ.
+fn free_ports<const N: usize>() -> [u16; N] {
+    let listeners: [_; N] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
 /// An Application whose first comparison fails is not compared again for minutes.
@@ -121,7 +123,7 @@ impl ArgoCd {
         established(plane, &["applications.argoproj.io", "appprojects.argoproj.io"]);
         apply(plane, &configuration());
 
-        let [redis, repo, server, metrics, more] = std::array::from_fn(|_| free_port());
+        let [redis, repo, server, repo_metrics, controller_metrics, server_metrics] = free_ports();
         let folder = tempfile::tempdir().unwrap();
         let of_redis = ["--bind", "127.0.0.1", "--save", "", "--port", &redis.to_string(), "--dir"];
         let mut of_redis: Vec<_> = of_redis.map(str::to_owned).into();
@@ -137,20 +139,23 @@ impl ArgoCd {
             to_redis,
             "--address=127.0.0.1".to_owned(),
             format!("--port={repo}"),
-            format!("--metrics-port={metrics}"),
+            format!("--metrics-port={repo_metrics}"),
             "--disable-tls".to_owned(),
             "--client-ca-path=".to_owned(),
         ];
         let namespace = format!("--namespace={NAMESPACE}");
-        let of_controller =
-            [namespace.clone(), format!("--metrics-port={more}"), "--self-heal-timeout-seconds=1".to_owned()];
+        let of_controller = [
+            namespace.clone(),
+            format!("--metrics-port={controller_metrics}"),
+            "--self-heal-timeout-seconds=1".to_owned(),
+        ];
         let of_server = [
             namespace,
             "--insecure".to_owned(),
             "--disable-auth".to_owned(),
             "--address=127.0.0.1".to_owned(),
             format!("--port={server}"),
-            format!("--metrics-port={}", free_port()),
+            format!("--metrics-port={server_metrics}"),
         ];
         let processes = [
             plane.spawn("redis", Path::new("redis-server"), &of_redis).expect("redis-server is needed"),
@@ -202,15 +207,22 @@ impl ArgoCd {
 
     /// Null where there is none.
     fn application(&self) -> Value {
-        let got = self.kubectl(&["get", APPLICATION, NAME, "-o", "json"]);
+        let got = self.kubectl(&["get", APPLICATION, NAME, "-o", "json", "--ignore-not-found"]);
+        assert!(got.status.success(), "{}", output_text(&got));
         serde_json::from_slice(&got.stdout).unwrap_or_default()
     }
 
-    /// Has it read Git now, which it otherwise does at its interval.
-    fn refresh(&self) {
-        let refresh = "argocd.argoproj.io/refresh=normal";
-        let asked = self.kubectl(&["annotate", "--overwrite", APPLICATION, NAME, refresh]);
+    /// Has it read Git and compare now, which it otherwise does at its interval. Waits until it has.
+    async fn refresh(&self) {
+        let annotation = "argocd.argoproj.io/refresh";
+        let asked =
+            self.kubectl(&["annotate", "--overwrite", APPLICATION, NAME, &format!("{annotation}=normal")]);
         assert!(asked.status.success(), "{}", output_text(&asked));
+        self.harness
+            .eventually("it has compared", || async {
+                self.application()["metadata"]["annotations"][annotation].is_null().then_some(())
+            })
+            .await;
     }
 
     /// Waits until the Application has this state at this commit.

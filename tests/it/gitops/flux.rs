@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use testbed::{ControlPlane, Process, User};
 
 use crate::support::git_server::Git;
-use crate::support::harness::{Harness, kubectl_as};
+use crate::support::harness::{Harness, established, kubectl_as};
 use crate::support::helm::documents;
 
 const NAME: &str = "ohallo-channels";
@@ -34,8 +34,12 @@ impl Flux {
             let applied = kubectl_as(plane, User::Admin, &args, None);
             assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
         }
+        let kinds =
+            ["gitrepositories", "ocirepositories"].map(|kind| format!("{kind}.source.toolkit.fluxcd.io"));
+        let kustomizations = "kustomizations.kustomize.toolkit.fluxcd.io";
+        established(plane, &[&kinds[0], &kinds[1], kustomizations]);
         let storage = format!("127.0.0.1:{}", free_port());
-        let folder = plane.logs_dir().join("flux");
+        let folder = plane.logs_dir().join(format!("flux-{namespace}"));
         std::fs::create_dir_all(&folder).unwrap();
         let source = [
             format!("--storage-path={}", folder.display()),

@@ -32,8 +32,8 @@ fn only_compares(schema: &Value) -> bool {
         .all(|rule| text(rule).contains("oldSelf") && rule.get("optionalOldSelf").is_none())
 }
 
-/// Removes the defaults, which are in the object already, and each property without a rule that CEL would also convert
-/// without its schema. The library does the same work for any other property as for one with rules.
+/// Removes the defaults, which are in the object already. Removes each property that has no rule and that CEL converts the
+/// same way without its schema: the library works as much for it as for one with rules.
 fn keep_rules(schema: &mut Value) {
     let Some(fields) = schema.as_object_mut() else { return };
     fields.remove("default");

@@ -45,7 +45,12 @@ async fn an_application_without_cascade_leaves_its_channels_and_with_it_waits_fo
     assert!(argo.kubectl(&["delete", APPLICATION, NAME, "--wait=false"]).status.success());
     assert!(harness.sim.held(hold).await.is_ok());
     assert_ne!(argo.application(), Value::Null);
-    assert!(harness.kubectl(&["get", "workspace.ohallo.eu", "default"], None).status.success());
+    // The wave before that of the Channels is still as it was.
+    for input in ["workspace.ohallo.eu/default", "secret/ohallo-api-key"] {
+        let got = harness.kubectl(&["get", input, "-o", "json"], None);
+        let got: Value = serde_json::from_slice(&got.stdout).unwrap();
+        assert!(got["metadata"]["deletionTimestamp"].is_null(), "{input}");
+    }
     harness.sim.release(hold);
     deleted().await;
     harness.wait_deleted("a").await;

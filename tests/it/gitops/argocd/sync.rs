@@ -1,5 +1,6 @@
 //! Argo CD applies Channels: wave by wave, with their health and actions; it corrects and prunes.
 
+use kube::ResourceExt;
 use ohallo_sim::{Action, Fault, Operation};
 use serde_json::json;
 
@@ -35,16 +36,20 @@ async fn argo_cd_follows_the_waves_judges_acts_corrects_and_prunes() {
     // A Channel that needs a user.
     let large = harness.manifest("b", json!({"config": {"text": "x".repeat(70_000)}}));
     let both = argo.git.commit(&[&inputs[..], &[a.clone(), large]].concat());
-    argo.refresh();
+    argo.refresh().await;
     argo.until(&both, "Synced", "Degraded").await;
     let (health, message) = argo.health("b").await.unwrap();
     assert_eq!(health, "Degraded");
     assert!(message.contains("ValidationFailed"), "{message}");
-    assert_eq!(argo.health("a").await.unwrap().0, "Healthy");
+    harness
+        .eventually("the other is healthy", || async {
+            argo.health("a").await.filter(|(health, _)| health == "Healthy").map(drop)
+        })
+        .await;
 
-    // What is taken out of Git goes.
+    // What is removed from Git is deleted.
     let one = argo.git.commit(&[&inputs[..], std::slice::from_ref(&a)].concat());
-    argo.refresh();
+    argo.refresh().await;
     argo.until(&one, "Synced", "Healthy").await;
     harness.wait_deleted("b").await;
 
@@ -63,24 +68,34 @@ async fn argo_cd_follows_the_waves_judges_acts_corrects_and_prunes() {
             (harness.count(Operation::TestChannel) > tests).then_some(())
         })
         .await;
-    argo.refresh();
+    let synced = operation(&argo)["startedAt"].clone();
+    argo.refresh().await;
     argo.until(&one, "Synced", "Healthy").await;
+    assert_eq!(operation(&argo)["startedAt"], synced, "it has synced again");
+    for asked in ["ohallo.eu/reconcile-requested-at", "ohallo.eu/test-requested-at"] {
+        assert!(harness.get("a").await.annotations().contains_key(asked), "{asked}");
+    }
 
     // A manual change is reverted, also in oHallo.
-    let by_hand = harness.edit("a", json!({"spec": {"displayName": "By hand"}})).await.metadata.generation;
+    let names =
+        || harness.sim.channels().iter().map(|channel| channel.display_name.clone()).collect::<Vec<_>>();
+    let hold =
+        harness.sim.add_fault(Fault::on(Operation::UpdateChannel, Action::Hold { commit_first: true }));
+    harness.edit("a", json!({"spec": {"displayName": "By hand"}})).await;
+    assert!(harness.sim.held(hold).await.is_ok(), "the change by hand was reverted before it was sent");
+    harness.sim.release(hold);
     harness
-        .until("a", "as in Git", |channel| {
-            channel.spec.display_name.as_deref() == Some("Channel a") && channel.metadata.generation > by_hand
+        .eventually("it is as in Git", || async {
+            let spec = harness.get("a").await.spec;
+            (spec.display_name.as_deref() == Some("Channel a") && names() == ["Channel a"]).then_some(())
         })
         .await;
-    let in_ohallo = |name: &str| harness.sim.channels().iter().all(|channel| channel.display_name == name);
-    harness.eventually("it is as in Git in oHallo", || async { in_ohallo("Channel a").then_some(()) }).await;
 
     // A change in Git arrives there.
     let renamed = harness.manifest("a", json!({"displayName": "Support"}));
     let commit = argo.git.commit(&[&inputs[..], &[renamed]].concat());
-    argo.refresh();
+    argo.refresh().await;
     argo.until(&commit, "Synced", "Healthy").await;
-    assert!(in_ohallo("Support"), "healthy, and oHallo has the old name");
+    assert_eq!(names(), ["Support"], "healthy, and oHallo has the old name");
     argo.finish().await;
 }

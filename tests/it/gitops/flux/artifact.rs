@@ -8,7 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::support::clusters;
 use crate::support::harness::WAIT_TIMEOUT;
-use crate::support::helm::{of_kind, output_text};
+use crate::support::helm::output_text;
 
 const IMAGE: &str = "ghcr.io/ohallo/ohallo-operator";
 const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -42,6 +42,7 @@ fn objects(registry: &str) -> Vec<Value> {
         } else {
             // No kubelet runs pods here.
             object["spec"]["wait"] = false.into();
+            object["spec"]["components"] = json!(["../components/network-policy"]);
         }
     }
     objects
@@ -53,7 +54,7 @@ async fn flux_installs_the_operator_from_the_artifact_and_keeps_the_crds() {
     let plane = clusters::empty().await;
     let folder = tempfile::tempdir().unwrap();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/release/flux-artifact");
-    let made = Command::new(script).args([IMAGE, DIGEST]).arg(folder.path()).output().unwrap();
+    let made = Command::new(script).args([IMAGE, DIGEST, DIGEST]).arg(folder.path()).output().unwrap();
     assert!(made.status.success(), "{}", output_text(&made));
     let port = free_port();
     let program = testbed::tool("registry").unwrap();
@@ -81,11 +82,19 @@ async fn flux_installs_the_operator_from_the_artifact_and_keeps_the_crds() {
     let revision = &revision["status"]["artifact"];
     assert!(revision["revision"].as_str().unwrap().starts_with(&format!("{VERSION}@sha256:")), "{revision}");
 
-    // Without its CRD every Channel would be deleted.
+    let policies = clusters::kubectl(plane, &["get", "networkpolicies", "-n", "ohallo-system", "-o", "name"]);
+    assert!(policies.contains("ohallo-operator"), "{policies}");
+
+    // Without its CRD every Channel would be deleted, and without the namespace every Secret in it.
     clusters::kubectl(plane, &["delete", KUSTOMIZATION, "ohallo-operator", "--timeout=120s"]);
     assert_eq!(clusters::kubectl(plane, &["get", "deployments", "-A", "-o", "name"]), "");
-    let crds = documents(&clusters::kubectl(plane, &["get", "crds", "-o", "yaml"]));
-    let ours = |crd: &&Value| crd["spec"]["group"] == "ohallo.eu";
-    assert_eq!(of_kind(&crds, "List")[0]["items"].as_array().unwrap().iter().filter(ours).count(), 3);
+    let kept = clusters::kubectl(plane, &["get", "crds,namespaces", "-o", "json"]);
+    let kept: Value = serde_json::from_str(&kept).unwrap();
+    let ours = |object: &&Value| {
+        object["spec"]["group"] == "ohallo.eu" || object["metadata"]["name"] == "ohallo-system"
+    };
+    let kept: Vec<_> = kept["items"].as_array().unwrap().iter().filter(ours).collect();
+    assert_eq!(kept.len(), 4);
+    assert!(kept.iter().all(|object| object["metadata"]["deletionTimestamp"].is_null()), "{kept:?}");
     clusters::end(plane).await;
 }

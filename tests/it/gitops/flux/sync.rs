@@ -51,7 +51,7 @@ async fn flux_waits_for_ready_fails_at_once_corrects_and_prunes() {
     assert!(message.contains(&format!("Channel/{}/b status: 'Failed'", harness.namespace)), "{message}");
     harness.reason("b", "ValidationFailed").await;
 
-    // What is taken out of Git goes.
+    // What is removed from Git is deleted.
     let commit = git.commit(&[a.clone(), beside(&harness)]);
     ask(&harness, "gitrepository.source.toolkit.fluxcd.io");
     ready(&harness, &commit).await;
