@@ -4,7 +4,6 @@ mod deletion;
 mod sync;
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -18,7 +17,7 @@ use crate::support::clusters;
 use crate::support::git_server::Git;
 use crate::support::harness::{Harness, WAIT_TIMEOUT, WORKSPACE, established, install, kubectl_as};
 use crate::support::helm::{documents, output_text};
-use crate::support::leaks;
+use crate::support::{leaks, ports};
 
 const NAMESPACE: &str = "argocd";
 const NAME: &str = "ohallo-channels";
@@ -34,12 +33,6 @@ struct ArgoCd {
     processes: [Process; 4],
     /// Of its files.
     folder: TempDir,
-}
-
-/// All bound at once, so that they differ.
-fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners: [_; N] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
 /// An Application whose first comparison fails is not compared again for minutes.
@@ -123,7 +116,7 @@ impl ArgoCd {
         established(plane, &["applications.argoproj.io", "appprojects.argoproj.io"]);
         apply(plane, &configuration());
 
-        let [redis, repo, server, repo_metrics, controller_metrics, server_metrics] = free_ports();
+        let [redis, repo, server, repo_metrics, controller_metrics, server_metrics] = ports::free();
         let folder = tempfile::tempdir().unwrap();
         let of_redis = ["--bind", "127.0.0.1", "--save", "", "--port", &redis.to_string(), "--dir"];
         let mut of_redis: Vec<_> = of_redis.map(str::to_owned).into();

@@ -4,7 +4,6 @@ mod artifact;
 mod order;
 mod sync;
 
-use std::net::TcpListener;
 use std::path::Path;
 
 use ohallo_client::clock;
@@ -14,6 +13,7 @@ use testbed::{ControlPlane, Process, User};
 use crate::support::git_server::Git;
 use crate::support::harness::{Harness, established, kubectl_as};
 use crate::support::helm::documents;
+use crate::support::ports;
 
 const NAME: &str = "ohallo-channels";
 /// Of the wait for Ready.
@@ -38,7 +38,8 @@ impl Flux {
             ["gitrepositories", "ocirepositories"].map(|kind| format!("{kind}.source.toolkit.fluxcd.io"));
         let kustomizations = "kustomizations.kustomize.toolkit.fluxcd.io";
         established(plane, &[&kinds[0], &kinds[1], kustomizations]);
-        let storage = format!("127.0.0.1:{}", free_port());
+        let [port] = ports::free();
+        let storage = format!("127.0.0.1:{port}");
         let folder = plane.logs_dir().join(format!("flux-{namespace}"));
         std::fs::create_dir_all(&folder).unwrap();
         let source = [
@@ -53,10 +54,6 @@ impl Flux {
             ],
         }
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn controller(plane: &ControlPlane, namespace: &str, name: &'static str, more: &[String]) -> Process {
@@ -92,7 +89,8 @@ fn kustomization(harness: &Harness) -> Value {
 
 /// Null where there is none.
 fn kustomization_named(harness: &Harness, name: &str) -> Value {
-    let got = harness.kubectl(&["get", KUSTOMIZATION, name, "-o", "json"], None);
+    let got = harness.kubectl(&["get", KUSTOMIZATION, name, "-o", "json", "--ignore-not-found"], None);
+    assert!(got.status.success(), "{}", String::from_utf8_lossy(&got.stderr));
     serde_json::from_slice(&got.stdout).unwrap_or_default()
 }
 

@@ -20,6 +20,7 @@ pub mod lines;
 pub mod own_cluster;
 pub mod pages;
 pub mod panics;
+pub mod ports;
 pub mod program;
 pub mod roles;
 pub mod samples;

@@ -8,7 +8,7 @@ use serde_json::json;
 use testbed::{ControlPlane, User};
 
 use crate::support::harness::Harness;
-use crate::support::{canary, leaks};
+use crate::support::{canary, leaks, ports};
 
 /// What the operator promises, and a little for a busy machine.
 pub const DRAIN: Duration = Duration::from_secs(30);
@@ -45,7 +45,7 @@ impl Program {
 
     /// With these variables.
     pub fn in_environment(kubeconfig: &Path, variables: &[(&str, &str)], flags: &[String]) -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let [port] = ports::free();
         Self::begin(kubeconfig, &format!("127.0.0.1:{port}"), variables, flags)
     }
 

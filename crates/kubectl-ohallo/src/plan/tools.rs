@@ -28,16 +28,20 @@ const FORCES: [(&str, Values, &str); 2] = [
 ];
 
 /// Annotations that keep a tool from the deletion of an object whose manifest is removed.
-const KEEPS: [(&str, &str, &str); 3] = [
-    ("kustomize.toolkit.fluxcd.io/prune", "disabled", "Flux"),
-    ("argocd.argoproj.io/sync-options", "Prune=false", "Argo CD"),
-    ("helm.sh/resource-policy", "keep", "Helm"),
+const KEEPS: [(&str, Values, &str); 3] = [
+    ("kustomize.toolkit.fluxcd.io/prune", Values::Is("disabled"), "Flux"),
+    ("argocd.argoproj.io/sync-options", Values::WithExactly("Prune=false"), "Argo CD"),
+    ("helm.sh/resource-policy", Values::Is("keep"), "Helm"),
 ];
 
+/// Those that count. What may delete an object counts in any case, and what keeps it only as the tools write it. So a plan
+/// names a deletion too many rather than hides one.
 enum Values {
     AllBut(&'static str),
     /// One of those that commas separate.
     With(&'static str),
+    WithExactly(&'static str),
+    Is(&'static str),
 }
 
 // === impl Values ===
@@ -47,6 +51,8 @@ impl Values {
         match self {
             Self::AllBut(other) => !value.trim().eq_ignore_ascii_case(other),
             Self::With(one) => value.split(',').any(|part| part.trim().eq_ignore_ascii_case(one)),
+            Self::WithExactly(one) => value.split(',').any(|part| part.trim() == *one),
+            Self::Is(one) => value == *one,
         }
     }
 }
@@ -75,12 +81,9 @@ pub fn forced_by(object: &Value) -> Option<&'static str> {
 
 /// The tools that don't delete an object with these annotations.
 pub fn kept_by(annotations: &BTreeMap<String, String>) -> Vec<&'static str> {
-    let keeps = KEEPS.iter().filter(|(name, word, tool)| {
-        annotations.get(*name).is_some_and(|value| match *tool {
-            "Argo CD" => value.split(',').any(|option| option.trim() == *word),
-            _ => value == word,
-        })
-    });
+    let keeps = KEEPS
+        .iter()
+        .filter(|(name, values, _)| annotations.get(*name).is_some_and(|value| values.has(value)));
     keeps.map(|(_, _, tool)| *tool).collect()
 }
 

@@ -54,20 +54,11 @@ async fn argo_cd_follows_the_waves_judges_acts_corrects_and_prunes() {
     harness.wait_deleted("b").await;
 
     // The actions do what their annotations ask for, and are no difference to Git.
-    let reads = harness.count(Operation::GetChannel);
-    argo.act("a", "reconcile").await;
-    harness
-        .eventually("it is read again", || async {
-            (harness.count(Operation::GetChannel) > reads).then_some(())
-        })
-        .await;
-    let tests = harness.count(Operation::TestChannel);
-    argo.act("a", "test").await;
-    harness
-        .eventually("it is tested", || async {
-            (harness.count(Operation::TestChannel) > tests).then_some(())
-        })
-        .await;
+    for (action, call) in [("reconcile", Operation::GetChannel), ("test", Operation::TestChannel)] {
+        let before = harness.count(call);
+        argo.act("a", action).await;
+        harness.eventually(action, || async { (harness.count(call) > before).then_some(()) }).await;
+    }
     let synced = operation(&argo)["startedAt"].clone();
     argo.refresh().await;
     argo.until(&one, "Synced", "Healthy").await;

@@ -56,10 +56,9 @@ async fn flux_installs_the_operator_from_the_artifact_and_keeps_the_crds() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/release/flux-artifact");
     let made = Command::new(script).args([IMAGE, DIGEST, DIGEST]).arg(folder.path()).output().unwrap();
     assert!(made.status.success(), "{}", output_text(&made));
-    let port = free_port();
+    let [port] = ports::free();
     let program = testbed::tool("registry").unwrap();
     let _registry = plane.spawn("registry", &program, &[format!("-port={port}")]).unwrap();
-    // Flux allows no other name for a registry without TLS.
     let registry = format!("127.0.0.1:{port}/ohallo/manifests/ohallo-operator");
     push(&folder.path().join(format!("ohallo-operator-manifests-{VERSION}.oci.tar")), &registry).await;
 

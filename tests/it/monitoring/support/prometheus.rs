@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::monitoring::{file, scrape, text, yaml};
 use crate::support::harness::WAIT_TIMEOUT;
+use crate::support::ports;
 
 pub const JOB: &str = "ohallo-operator";
 
@@ -36,7 +37,7 @@ impl Prometheus {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("prometheus.yaml");
         std::fs::write(&config, ohallo_operator::manifest::yaml(&configuration(targets)).unwrap()).unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let [port] = ports::free();
         let program = tokio::task::spawn_blocking(|| testbed::tool("prometheus").unwrap()).await.unwrap();
         let child = Command::new(program)
             .arg(format!("--config.file={}", config.display()))
