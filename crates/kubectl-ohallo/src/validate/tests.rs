@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -189,15 +191,19 @@ fn what_two_files_say_together_is_noted() {
         context.file(Source { name: name.to_owned(), within: None, text })
     };
     let credentials = ", credentials: [{secretRef: {name: ohallo-api-key}}, {name: apiKey, secretKeyRef: {name: ohallo-api-key, key: apiKey}}]";
-    let mut collector = file("1", Ok(channel("a", &format!(", channelId: c1{credentials}"))));
-    collector.append(file("2", Ok(channel("b", ", channelId: c1"))));
-    collector.append(file("3", Ok(format!("{SECRET}---\n{WORKSPACE}"))));
+    let second = format!(", channelId: c1, workspaceRef: {{name: other}}{credentials}");
+    let mut collector = file("1", Ok(channel("a", ", channelId: c1")));
+    collector.append(file("2", Ok(channel("b", &second))));
+    collector.append(file("3", Ok(format!("{}---\n{WORKSPACE}", SECRET.replace("sf_test", "sf_live")))));
     collector.append(file("4", Err("gone".to_owned())));
     let report = collector.finish();
     let notes: Vec<_> = report.notes.iter().map(|note| (note.file.as_str(), note.topic)).collect();
-    assert_eq!(notes, [("1", Topic::CredentialTwice), ("2", Topic::SameChannelId)]);
-    let same = &report.notes[1].message;
-    assert!(same.starts_with("Channel default/a has the same channelId"), "{same}");
+    let in_second = [Topic::WorkspaceNotHere, Topic::SameChannelId, Topic::CredentialTwice];
+    assert_eq!(notes[..3].iter().map(|(_, topic)| *topic).collect::<BTreeSet<_>>(), in_second.into());
+    assert!(notes[..3].iter().all(|(file, _)| *file == "2"), "{notes:?}");
+    assert_eq!(notes[3..], [("3", Topic::LiveKey)]);
+    let same = report.notes.iter().find(|note| note.topic == Topic::SameChannelId).unwrap();
+    assert!(same.message.starts_with("Channel default/a has the same channelId"), "{same:?}");
     let Counts { valid, invalid, unreadable, other } = report.counts;
     assert_eq!((valid, invalid, unreadable, other), (3, 0, 1, 1));
 }
